@@ -1,0 +1,182 @@
+"""Configuration: typed, validated, documented; from TOML, overridden from the command line.
+
+Every field's docstring is what `scripts/train.py --help` shows. A configuration derives from
+another with `dataclasses.replace`, which validates again.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+_strict = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+Positive = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+PositiveFloat = Annotated[float, Field(gt=0)]
+NonNegativeFloat = Annotated[float, Field(ge=0)]
+
+
+@dataclass(frozen=True, config=_strict)
+class SearchConfig:
+    """How the tree search chooses what to look at."""
+
+    algorithm: Literal["gumbel", "puct"] = "gumbel"
+    """Gumbel AlphaZero (Danihelka et al. 2022) or AlphaZero's PUCT (Silver et al. 2018)."""
+    simulations: Positive = 32
+    """Simulations a move. AlphaZero: 800; Gumbel AlphaZero learns with 2 to 200."""
+    max_depth: Count = 0
+    """Deepest descent, in edges; 0: no limit. On a GPU a limit saves time: it bounds the walk's loop."""
+    rescale_q: bool = False
+    """Stretch a node's Q to [0, 1] before use, for games whose rewards are not within [-1, 1]."""
+    considered_actions: Positive = 16
+    """Gumbel: actions sampled at the root (m). The paper: 16."""
+    c_visit: NonNegativeFloat = 50.0
+    """Gumbel: weight of Q at no visits (c_visit). The paper: 50."""
+    c_scale: PositiveFloat = 0.5
+    """Gumbel: weight of Q (c_scale). The paper: 1.0 on values in [0, 1], which is 0.5 on [-1, 1]."""
+    gumbel_scale: NonNegativeFloat = 1.0
+    """Gumbel: size of the root's noise; 1 to learn, 0 to play the strongest action."""
+    c_init: NonNegativeFloat = 1.25
+    """PUCT: exploration constant. AlphaZero: 1.25."""
+    c_base: PositiveFloat = 19652.0
+    """PUCT: visits over which exploration grows. AlphaZero: 19652."""
+    dirichlet_alpha: PositiveFloat = 1.0
+    """PUCT: concentration of the root's noise. AlphaZero: about 10 / legal moves (chess 0.3, Go 0.03)."""
+    dirichlet_fraction: Fraction = 0.25
+    """PUCT: share of noise in the root's prior; 0 to play the strongest action. AlphaZero: 0.25."""
+    prior_temperature: PositiveFloat = 1.0
+    """PUCT: the root's logits are divided by this. KataGo: 1.03 to 1.25."""
+
+
+@dataclass(frozen=True, config=_strict)
+class NetworkConfig:
+    """The network's size and heads."""
+
+    kind: Literal["residual", "dense"] = "residual"
+    """Residual convolutions (He et al. 2016, as in AlphaGo Zero), or fully connected layers."""
+    blocks: Positive = 4
+    """Residual blocks of two convolutions, or fully connected layers. AlphaGo Zero: 19 or 39."""
+    width: Positive = 32
+    """Channels of a convolution, or units of a layer. AlphaGo Zero: 256."""
+    head_channels: Positive = 8
+    """Residual: channels that each head sees. AlphaGo Zero: 2 (policy) and 1 (value)."""
+    value_width: Positive = 64
+    """Residual: units of the value head's hidden layer. AlphaGo Zero: 256."""
+    value_head: Literal["wdl", "scalar"] = "wdl"
+    """Value as the probabilities of win, draw and loss (games for two), or as one number (tanh)."""
+
+
+@dataclass(frozen=True, config=_strict)
+class SelfPlayConfig:
+    """How games are played to make samples."""
+
+    streams: Positive = 4
+    """Independent batches of games. Streams run side by side, on as many threads as there are."""
+    games: Positive = 128
+    """Games at once in each stream: the batch of the search."""
+    moves: Positive = 40
+    """Moves that every game makes in an iteration, so samples: streams * games * moves."""
+    opening_share: Fraction = 0.7
+    """Share of games that start after random moves; without any, self-play repeats itself."""
+    opening_moves: Count = 14
+    """The most random moves at a start; their number is uniform from 1 to this."""
+    temperature: PositiveFloat = 1.0
+    """The first moves of a game are drawn from policy^(1/temperature). AlphaZero: 1."""
+    temperature_moves: Count = 0
+    """How many moves are so drawn; later ones are the search's choice. AlphaGo Zero: 30."""
+    td_lambda: Fraction = 0.85
+    """Value target: 1 is the outcome alone (AlphaZero), 0 the search's root value alone, between
+    them TD(lambda) over the root values of the moves that followed (Sutton 1988)."""
+    cache: Count = 262_144
+    """Positions whose evaluation is remembered, for each stream; 0: none. 44 bytes each in connect-four."""
+    engine: Literal["auto", "onnx", "torch", "bfloat16"] = "auto"
+    """What runs the network: ONNX Runtime, torch in float32, or torch in bfloat16. auto: bfloat16
+    where the processor multiplies it in hardware (CUDA, Intel AMX), ONNX Runtime on other CPUs."""
+    device: str = "cpu"
+    """Where games, trees and network live: cpu, cuda, cuda:1, ..."""
+
+
+@dataclass(frozen=True, config=_strict)
+class ReplayConfig:
+    """What is kept of the games played."""
+
+    window: Positive = 600_000
+    """The most samples kept; the oldest go first."""
+    start: Positive = 60_000
+    """The window at first: it is `start + growth * (all samples so far)`, at most `window`."""
+    growth: Fraction = 0.6
+    """Share of all samples by which the window grows (as in KataGo, Wu 2019, appendix C)."""
+    merge: Literal["none", "linear", "log", "constant"] = "none"
+    """Samples of one position become one, with averaged targets and a weight of n, 1 + log2 n, or 1."""
+
+
+@dataclass(frozen=True, config=_strict)
+class LearnerConfig:
+    """How the network learns from samples."""
+
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    """AdamW (Loshchilov and Hutter 2019), or SGD with momentum 0.9 (AlphaZero)."""
+    batch: Positive = 256
+    """Samples a step. AlphaZero: 4,096."""
+    replay_ratio: PositiveFloat = 2.5
+    """How often a sample is learned from in all; steps follow from it."""
+    learning_rate: PositiveFloat = 2e-3
+    """At its peak. AlphaZero (SGD): 0.2 falling to 0.0002."""
+    warmup: Fraction = 0.02
+    """Share of the run over which the learning rate rises from 0."""
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """The learning rate after the warm-up: to 1 % of its peak by the end of the run, or constant."""
+    weight_decay: NonNegativeFloat = 1e-4
+    """AdamW: times the learning rate, off the weights at each step. SGD: L2. AlphaZero: 1e-4."""
+    value_weight: PositiveFloat = 1.0
+    """The value's loss counts this much beside the policy's. AlphaZero: 1."""
+    clip: PositiveFloat = 1.0
+    """Largest norm of a gradient; a larger one is scaled down."""
+    average: Fraction = 0.995
+    """Self-play and export use weights averaged over about 1 / (1 - average) steps."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of the forward and backward pass; auto: bfloat16 on CUDA and Intel AMX, else float32."""
+    device: str = "cpu"
+    """Where learning happens: cpu, cuda, cuda:1, ..."""
+
+
+@dataclass(frozen=True, config=_strict)
+class EvaluationConfig:
+    """Games against fixed opponents during the run and at its end."""
+
+    opponents: tuple[str, ...] = ("random", "minimax:5")
+    """Opponents: random, or minimax:DEPTH."""
+    every: Count = 20
+    """Iterations between evaluations; 0: only at the end."""
+    games: Annotated[int, Field(ge=2, multiple_of=2)] = 100
+    """Games against each opponent, half of them moving first. The last evaluation plays twice as many."""
+    simulations: Positive = 64
+    """Simulations a move of the agent."""
+    opening_moves: Count = 6
+    """Each pair of games starts after this many random moves at the most."""
+    c_scale: PositiveFloat = 0.5
+    """Weight of Q in the agent's search when it plays (Gumbel)."""
+
+
+@dataclass(frozen=True, config=_strict)
+class Config:
+    """A training run."""
+
+    game: str = "games.connect_four:ConnectFour"
+    """The game, by import path: package.module:Class."""
+    seed: Count = 1
+    """Of everything random. The same seed gives the same weights on the same machine."""
+    iterations: Positive = 100
+    """Rounds of self-play and learning."""
+    threads: Count = 0
+    """Threads that share self-play and learning; 0: as many as cores. The result does not depend on it."""
+    search: SearchConfig = Field(default_factory=SearchConfig)
+    network: NetworkConfig = Field(default_factory=NetworkConfig)
+    self_play: SelfPlayConfig = Field(default_factory=SelfPlayConfig)
+    replay: ReplayConfig = Field(default_factory=ReplayConfig)
+    learner: LearnerConfig = Field(default_factory=LearnerConfig)
+    evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)

@@ -1,0 +1,184 @@
+"""The learner: samples to weights."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from alphazero.config import LearnerConfig, NetworkConfig
+from alphazero.evaluate import multiplies_bfloat16
+from alphazero.game import Game
+from alphazero.mcts.tree import masked
+from alphazero.network import InferenceModule, inference_module, make_network
+from alphazero.replay import Samples
+
+STAGES = ("opening", "middle", "end")  # thirds of the training set by moves left
+
+
+class LearningError(Exception):
+    """Learning cannot go on: the loss is not a number any more."""
+
+
+class Learner:
+    """The network, its optimizer, and the exponential average of its weights."""
+
+    def __init__(self, game: Game, config: LearnerConfig, network_config: NetworkConfig, *, seed: int) -> None:
+        self.game, self.config = game, config
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            self.network = make_network(game, network_config)
+        self.layout = torch.channels_last if len(game.observation_shape) == 3 else torch.contiguous_format
+        self.network.to(config.device, memory_format=self.layout)
+        self.average = AveragedModel(
+            self.network, multi_avg_fn=get_ema_multi_avg_fn(config.average), use_buffers=True
+        )
+        fast = config.precision == "auto" and multiplies_bfloat16(config.device)
+        self.bfloat16 = fast or config.precision == "bfloat16"
+        self.optimizer = self._make_optimizer()
+        self.steps = 0
+
+    def _make_optimizer(self) -> torch.optim.Optimizer:
+        config = self.config
+        if config.optimizer == "sgd":
+            return torch.optim.SGD(
+                self.network.parameters(), config.learning_rate, momentum=0.9, weight_decay=config.weight_decay
+            )
+        return torch.optim.AdamW(
+            self.network.parameters(), config.learning_rate, weight_decay=config.weight_decay, fused=True
+        )
+
+    def weights(self) -> InferenceModule:
+        """The averaged weights, ready for inference, as a copy on the CPU."""
+        return inference_module(self.average.module).cpu()
+
+    def learning_rate(self, progress: float) -> float:
+        """At `progress` in [0, 1] of the run: a linear warm-up, then half a cosine down to 1 % of the peak."""
+        config = self.config
+        if progress < config.warmup:
+            return config.learning_rate * progress / config.warmup
+        if config.schedule == "constant":
+            return config.learning_rate
+        fall = (progress - config.warmup) / max(1e-9, 1 - config.warmup)
+        return config.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * fall)))
+
+    def learn(
+        self,
+        samples: Samples,
+        steps: int,
+        generator: torch.Generator,
+        *,
+        progress_from: float,
+        progress_to: float,
+        progress: Callable[[int], None] = lambda steps: None,
+    ) -> dict[str, float]:
+        """`steps` steps on batches drawn from `samples`; returns mean losses and other measures by tag.
+
+        `progress_from` and `progress_to` place the steps within the run, for the learning rate.
+        """
+        started = time.thread_time()
+        self.network.train()
+        tercile = samples.turns_left.float().quantile(torch.tensor([1 / 3, 2 / 3])) if samples.count < 2**24 else None
+        totals: dict[str, Tensor] = {}
+        rate = 0.0
+        for step in range(steps):
+            rate = self.learning_rate(progress_from + (progress_to - progress_from) * step / steps)
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            index = torch.randint(samples.count, (self.config.batch,), generator=generator)
+            measures = self._step(samples.at(index), tercile, generator)
+            for tag, measure in measures.items():
+                totals[tag] = totals.get(tag, torch.zeros(())) + measure
+            progress(1)
+        self.steps += steps
+        means = {tag: float(total) / steps for tag, total in totals.items()}
+        for stage in STAGES:
+            share = means.pop(f"share/{stage}", 0.0)
+            if share > 0:
+                means[f"loss_by_stage/{stage}"] /= share
+        if not math.isfinite(means.get("loss/total", 0.0)):
+            raise LearningError(
+                f"the loss is {means['loss/total']} after {self.steps} steps; lower learner.learning_rate "
+                f"(now {rate:.2g}) or learner.clip (now {self.config.clip}) and resume from the last checkpoint"
+            )
+        return means | {"loss/learning_rate": rate, "learner/steps": steps, "learner/seconds": time.thread_time() - started}
+
+    def _step(self, batch: Samples, tercile: Tensor | None, generator: torch.Generator) -> dict[str, Tensor]:
+        config = self.config
+        observation, legal, policy = self._augmented(batch, generator)
+        device = config.device
+        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=self.bfloat16):
+            prediction = self.network(observation.to(device, memory_format=self.layout))
+        logits = masked(prediction.logits.float(), legal.to(device))
+        log_policy = logits.log_softmax(-1)
+        policy, weight = policy.to(device), batch.weight.to(device)
+        # Where the target is 0 the logarithm may be that of an illegal action; 0 times it is 0.
+        policy_losses = -(policy * log_policy.clamp(min=-1e4)).sum(-1)
+        value_losses = value_loss(prediction.value.float(), batch.value.to(device), batch.outcome.to(device))
+        policy_loss, value_loss_ = (weight * policy_losses).mean(), (weight * value_losses).mean()
+        loss = policy_loss + config.value_weight * value_loss_
+        self.optimizer.zero_grad()
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), config.clip)
+        self.optimizer.step()
+        self.average.update_parameters(self.network)
+        with torch.no_grad():
+            measures = {
+                "loss/total": loss,
+                "loss/policy": policy_loss,
+                "loss/value": value_loss_,
+                "loss/gradient_norm": norm,
+                "loss/policy_entropy": -(log_policy.exp() * log_policy.clamp(min=-1e4)).sum(-1).mean(),
+                "loss/target_entropy": torch.special.entr(policy).sum(-1).mean(),
+            }
+            if tercile is not None:
+                measures |= by_stage((policy_losses + config.value_weight * value_losses).cpu(), batch.turns_left, tercile)
+        return {tag: measure.detach().cpu() for tag, measure in measures.items()}
+
+    def _augmented(self, batch: Samples, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Observation, legal mask and policy, each sample under a random symmetry of the game."""
+        observation, legal = self.game.observe(batch.state), self.game.legal(batch.state)
+        policy = batch.policy
+        symmetries = self.game.symmetries()
+        if not symmetries:
+            return observation, legal, policy
+        drawn = torch.randint(len(symmetries) + 1, (batch.count,), generator=generator)
+        for number, symmetry in enumerate(symmetries, start=1):
+            chosen = (drawn == number).nonzero()[:, 0]
+            observation = observation.index_copy(0, chosen, symmetry.observation(observation[chosen]))
+            legal = legal.index_copy(0, chosen, legal[chosen][:, symmetry.actions])
+            policy = policy.index_copy(0, chosen, policy[chosen][:, symmetry.actions])
+        return observation, legal, policy
+
+    def state(self) -> dict[str, Any]:
+        return {"optimizer": self.optimizer.state_dict(), "steps": self.steps}
+
+
+def value_loss(predicted: Tensor, target: Tensor, outcome: Tensor) -> Tensor:
+    """[B], of predicted [B, 3] or [B, 1] against target and outcome [B].
+
+    Win, draw and loss: cross-entropy against the distribution whose P(win) - P(loss) is the
+    target; P(draw) is as large as that leaves room for if the game was drawn, else 0.
+    One number: squared error.
+    """
+    if predicted.shape[-1] == 1:
+        return (predicted[:, 0].tanh() - target).square()
+    draw = torch.where(outcome == 0, 1 - target.abs(), 0.0)
+    distribution = torch.stack(((1 - draw + target) / 2, draw, (1 - draw - target) / 2), -1)
+    return F.cross_entropy(predicted, distribution, reduction="none")
+
+
+def by_stage(losses: Tensor, turns_left: Tensor, tercile: Tensor) -> dict[str, Tensor]:
+    """Sums of losses by stage of the game, over the batch's size, and each stage's share of it."""
+    late, early = turns_left <= tercile[0], turns_left > tercile[1]
+    measures = {}
+    for stage, members in zip(STAGES, (early, ~early & ~late, late), strict=True):
+        measures[f"loss_by_stage/{stage}"] = (losses * members).mean()
+        measures[f"share/{stage}"] = members.float().mean()
+    return measures

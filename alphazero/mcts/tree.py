@@ -1,0 +1,231 @@
+"""The search tree of a batch of positions, and what one simulation does to it.
+
+Everything here is tensor operations that work on any device without waiting for it; on the CPU,
+`kernels` does the same, compiled, and tests hold the two together.
+
+The structure is mctx's (https://github.com/google-deepmind/mctx): arrays over [B, N, A], a node
+a simulation, statistics of an edge stored at its parent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from alphazero.game import Game, State, Transition, map_states
+
+ILLEGAL = torch.finfo(torch.float32).min  # the logit of an illegal action: its prior is exactly 0
+UNVISITED = -1  # the child index of an edge that no simulation has taken
+
+
+class Evaluation(NamedTuple):
+    """What an evaluator says of B states.
+
+    logits:  [B, A] float32, before masking.
+    value:   [B] float32 in [-1, 1], for the player to move.
+    actions: [B, K, D] float32, the actions sampled from the policy in a game with continuous
+             ones, whose logits are then [B, K] (Hubert et al. 2021); None in a discrete game.
+    """
+
+    logits: Tensor
+    value: Tensor
+    actions: Tensor | None = None
+
+
+class Tree(NamedTuple):
+    """B trees of at most N nodes with A actions each, float32 and int32. Node 0 is the root.
+
+    Of an edge (all [B, N, A]):
+    children: the node behind it, or UNVISITED.
+    logits:   the evaluator's, ILLEGAL where the rules say so.
+    prior:    their softmax.
+    visits:   simulations that took it.
+    q:        mean of what followed: reward + discount * value of the child, for the node's player.
+
+    Of a node (all [B, N]):
+    parent, parent_action: how it is reached.
+    reward:   of the edge that leads to it, for the player who took it.
+    discount: of its value as seen from the parent; negative if another player moves, 0 if finished.
+    raw_value: the evaluator's; 0 if finished.
+    value:    mean over the node's own evaluation and all that was backed up through it.
+    finished: bool.
+
+    states:  fields [B * N, ...], the position of every node.
+    actions: [B * N, A, D] the sampled actions of a Box game, else None.
+    """
+
+    children: Tensor
+    logits: Tensor
+    prior: Tensor
+    visits: Tensor
+    q: Tensor
+    parent: Tensor
+    parent_action: Tensor
+    reward: Tensor
+    discount: Tensor
+    raw_value: Tensor
+    value: Tensor
+    finished: Tensor
+    states: State
+    actions: Tensor | None
+
+    @property
+    def batch(self) -> int:
+        return self.children.shape[0]
+
+    @property
+    def nodes(self) -> int:
+        return self.children.shape[1]
+
+
+class Edges(NamedTuple):
+    """The statistics that a selection rule sees at one node of every tree.
+
+    logits, prior, visits, q: [B, A] as in `Tree`.
+    raw_value, value: [B].
+    """
+
+    logits: Tensor
+    prior: Tensor
+    visits: Tensor
+    q: Tensor
+    raw_value: Tensor
+    value: Tensor
+
+
+def masked(logits: Tensor, legal: Tensor) -> Tensor:
+    """Logits with ILLEGAL where `legal` is False; unchanged for a Box game, whose mask is empty."""
+    return torch.where(legal, logits, ILLEGAL) if legal.shape[1] else logits
+
+
+def plant(roots: State, evaluation: Evaluation, logits: Tensor, nodes: int) -> Tree:
+    """Trees that hold their roots, with room for `nodes` nodes. `logits`: [B, A], masked."""
+    batch, width = logits.shape
+    device = logits.device
+
+    def edges(fill: float, dtype: torch.dtype) -> Tensor:
+        return torch.full((batch, nodes, width), fill, dtype=dtype, device=device)
+
+    def per_node(dtype: torch.dtype) -> Tensor:
+        return torch.zeros((batch, nodes), dtype=dtype, device=device)
+
+    def store(field: Tensor) -> Tensor:
+        room = torch.zeros((batch * nodes, *field.shape[1:]), dtype=field.dtype, device=device)
+        room[::nodes] = field
+        return room
+
+    tree = Tree(
+        children=edges(UNVISITED, torch.int32),
+        logits=edges(0, torch.float32),
+        prior=edges(0, torch.float32),
+        visits=edges(0, torch.int32),
+        q=edges(0, torch.float32),
+        parent=per_node(torch.int32),
+        parent_action=per_node(torch.int32),
+        reward=per_node(torch.float32),
+        discount=per_node(torch.float32),
+        raw_value=per_node(torch.float32),
+        value=per_node(torch.float32),
+        finished=per_node(torch.bool),
+        states=map_states(store, roots),
+        actions=None if evaluation.actions is None else store(evaluation.actions),
+    )
+    tree.logits[:, 0] = logits
+    tree.prior[:, 0] = logits.softmax(-1)
+    tree.raw_value[:, 0] = evaluation.value
+    tree.value[:, 0] = evaluation.value
+    return tree
+
+
+def edges_at(tree: Tree, node: Tensor) -> Edges:
+    """The statistics at `node` [B] int64 of every tree."""
+    rows = torch.arange(tree.batch, device=node.device)
+    return Edges(
+        tree.logits[rows, node],
+        tree.prior[rows, node],
+        tree.visits[rows, node],
+        tree.q[rows, node],
+        tree.raw_value[rows, node],
+        tree.value[rows, node],
+    )
+
+
+def descend(
+    tree: Tree,
+    root_scores: Tensor,
+    scores: Callable[[Edges], Tensor],
+    *,
+    simulation: int,
+    max_depth: int,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Walks every tree from its root to an edge whose child is to be evaluated.
+
+    The walk takes the best by `root_scores` [B, A] and then by `scores(edges)` [B, A], first
+    among equals, and stops at an unvisited edge, at the edge into a finished node, or after
+    `max_depth` edges.
+
+    Returns parent, action and the number of edges walked, [B] int64. The loop's length does not depend on the tensors,
+    so that nothing waits for the device: after n simulations no tree is deeper than n edges.
+    """
+    rows = torch.arange(tree.batch, device=root_scores.device)
+    parent = torch.zeros_like(rows)
+    action = root_scores.argmax(-1)
+    depth = torch.ones_like(rows)
+    for _ in range(min(simulation, max_depth - 1)):
+        child = tree.children[rows, parent, action].long()
+        inner = (child >= 0) & ~tree.finished[rows, child.clamp(min=0)]
+        node = torch.where(inner, child, parent)
+        choice = scores(edges_at(tree, node)).argmax(-1)
+        parent = node
+        action = torch.where(inner, choice, action)
+        depth = depth + inner
+    return parent, action, depth
+
+
+def grow(
+    tree: Tree,
+    parent: Tensor,
+    action: Tensor,
+    transition: Transition,
+    evaluated: Tensor,
+    logits: Tensor,
+    discount: Tensor,
+    *,
+    simulation: int,
+    max_depth: int,
+) -> None:
+    """Puts the child of (parent, action) into the tree and backs its value up to the root.
+
+    A walk that ended in a known child (finished, or as deep as allowed) gives no new node.
+    `evaluated` [B] are the evaluator's values, `logits` [B, A] masked, and `discount` [B] carries
+    the sign of the edge.
+    """
+    rows = torch.arange(tree.batch, device=parent.device)
+    known = tree.children[rows, parent, action].long()
+    node = torch.where(known >= 0, known, simulation + 1)
+    tree.children[rows, parent, action] = node.int()
+    tree.parent[rows, node] = parent.int()
+    tree.parent_action[rows, node] = action.int()
+    tree.reward[rows, node] = transition.reward
+    tree.discount[rows, node] = torch.where(transition.done, 0.0, discount)
+    tree.finished[rows, node] = transition.done
+    value = torch.where(transition.done, 0.0, evaluated)
+    tree.raw_value[rows, node] = value
+    tree.value[rows, node] = value
+    tree.logits[rows, node] = logits
+    tree.prior[rows, node] = logits.softmax(-1)
+
+    gain, going = value, torch.ones_like(transition.done)
+    for _ in range(min(simulation + 1, max_depth)):
+        above, edge = tree.parent[rows, node].long(), tree.parent_action[rows, node].long()
+        gain = tree.reward[rows, node] + tree.discount[rows, node] * gain
+        count = 1 + tree.visits[rows, above].sum(-1)
+        mean = (tree.value[rows, above] * count + gain) / (count + 1)
+        tree.value[rows, above] = torch.where(going, mean, tree.value[rows, above])
+        seen = tree.reward[rows, node] + tree.discount[rows, node] * tree.value[rows, node]
+        tree.q[rows, above, edge] = torch.where(going, seen, tree.q[rows, above, edge])
+        tree.visits[rows, above, edge] += going.int()
+        going, node = going & (above != 0), above

@@ -1,0 +1,130 @@
+"""The replay buffer: samples of the last games, bounded, compact, saved as plain arrays."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from alphazero.config import ReplayConfig
+from alphazero.game import Game, State, concatenate, map_states, take
+
+
+class Samples(NamedTuple):
+    """M samples to learn from.
+
+    state:      fields [M, ...].
+    policy:     [M, A] float32, improved by the search.
+    value:      [M] float32 in [-1, 1], the target, for the player to move: outcome and root values mixed.
+    outcome:    [M] float32, the discounted return of the game, for the player to move.
+    root_value: [M] float32, the search's, for the player to move.
+    turns_left: [M] int32, moves from here to the end of the game.
+    iteration:  [M] int32, of the network that played.
+    weight:     [M] float32, in the loss.
+    """
+
+    state: State
+    policy: Tensor
+    value: Tensor
+    outcome: Tensor
+    root_value: Tensor
+    turns_left: Tensor
+    iteration: Tensor
+    weight: Tensor
+
+    @property
+    def count(self) -> int:
+        return self.value.shape[0]
+
+    def at(self, index: Tensor | slice) -> Samples:
+        return Samples(take(self.state, index), *(field[index] for field in self[1:]))
+
+    def cpu(self) -> Samples:
+        return Samples(map_states(Tensor.cpu, self.state), *(field.cpu() for field in self[1:]))
+
+
+def join(parts: list[Samples]) -> Samples:
+    """One `Samples` out of several."""
+    return Samples(concatenate([p.state for p in parts]), *(torch.cat(f) for f in zip(*(p[1:] for p in parts), strict=True)))
+
+
+class Replay:
+    """The newest samples, at most as many as `window` allows.
+
+    The window grows with what has been played (`ReplayConfig`), so that the first, weakest games
+    go soon and later ones stay long. Memory is taken as it is needed.
+    """
+
+    def __init__(self, game: Game, config: ReplayConfig) -> None:
+        self.game, self.config = game, config
+        self.seen = 0  # samples ever added
+        self.samples: Samples | None = None
+
+    def __len__(self) -> int:
+        return 0 if self.samples is None else self.samples.count
+
+    @property
+    def window(self) -> int:
+        return min(self.config.window, int(self.config.start + self.config.growth * self.seen))
+
+    def extend(self, new: Samples) -> None:
+        """Adds samples, and drops the oldest beyond the window."""
+        self.seen += new.count
+        merged = new if self.samples is None else join([self.samples, new])
+        excess = max(0, merged.count - self.window)
+        # A copy, so that what was dropped does not stay in memory behind a view.
+        self.samples = Samples(
+            map_states(lambda f: f[excess:].clone(), merged.state), *(f[excess:].clone() for f in merged[1:])
+        )
+
+    def training_set(self) -> Samples:
+        """What the learner draws from: the samples, or with `merge` one for each position.
+
+        Merging averages the targets of a position's samples, and gives it the weight that the
+        configuration says, scaled to a mean of 1.
+        """
+        if self.samples is None:
+            raise ValueError("the replay buffer is empty; play before learning")
+        if self.config.merge == "none":
+            return self.samples
+        keys = self.game.key(self.samples.state)
+        if keys is None:
+            raise ValueError(f'{self.game.name} has no `key`, so positions cannot be merged; set replay.merge = "none"')
+        _, place = torch.unique(keys, return_inverse=True)
+        groups = int(place.max()) + 1
+        count = torch.zeros(groups).index_add_(0, place, torch.ones(len(place)))
+
+        def mean(field: Tensor) -> Tensor:
+            total = torch.zeros(groups, *field.shape[1:]).index_add_(0, place, field.float())
+            return (total / count.view(-1, *[1] * (field.dim() - 1))).to(field.dtype)
+
+        # Of states, which cannot be averaged, any of the group will do: they are the same.
+        one = torch.zeros(groups, dtype=torch.int64).scatter_(0, place, torch.arange(len(place)))
+        weight = {"linear": count, "log": 1 + count.log2(), "constant": torch.ones(groups)}[self.config.merge]
+        return Samples(take(self.samples.state, one), *(mean(f) for f in self.samples[1:]))._replace(
+            weight=weight / weight.mean()
+        )
+
+    def distinct(self) -> int | None:
+        """How many different positions the samples hold; None where the game has no `key`."""
+        keys = None if self.samples is None else self.game.key(self.samples.state)
+        return None if keys is None else len(np.unique(keys.numpy()))
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Everything as plain arrays, for `checkpoint`."""
+        if self.samples is None:
+            return {"seen": np.array(self.seen)}
+        arrays = {f"state.{name}": field.numpy() for name, field in self.samples.state._asdict().items()}
+        arrays |= {name: field.numpy() for name, field in self.samples._asdict().items() if name != "state"}
+        return arrays | {"seen": np.array(self.seen)}
+
+    def load(self, arrays: dict[str, np.ndarray]) -> None:
+        """Takes back what `arrays` gave. KeyError if another game made it."""
+        self.seen = int(arrays["seen"])
+        if "policy" not in arrays:
+            return
+        form = self.game.initial(1)
+        state = type(form)(*(torch.from_numpy(arrays[f"state.{name}"]) for name in form._fields))
+        self.samples = Samples(state, *(torch.from_numpy(arrays[name]) for name in Samples._fields[1:]))

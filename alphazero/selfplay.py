@@ -1,0 +1,262 @@
+"""Self-play: a batch of games that never stops, and the samples that come out of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from alphazero.config import SearchConfig, SelfPlayConfig
+from alphazero.evaluate import CachedEvaluator, TimedEvaluator
+from alphazero.game import Game, State, map_states, num_actions, take, where
+from alphazero.mcts.search import Evaluator, SearchResult, search
+from alphazero.replay import Samples, join
+
+
+@dataclass
+class SelfPlayStatistics:
+    """Counts of one stream over one iteration; they add up over streams."""
+
+    moves: int = 0
+    simulations: int = 0
+    evaluations: int = 0
+    cache_asked: int = 0
+    cache_found: int = 0
+    depth: int = 0  # sum over searches of the deepest edge
+    games: int = 0
+    game_moves: int = 0
+    first_player_wins: int = 0
+    draws: int = 0
+    seconds: float = 0.0  # CPU time of the stream's thread
+    inference_seconds: float = 0.0
+
+    def __add__(self, other: SelfPlayStatistics) -> SelfPlayStatistics:
+        return SelfPlayStatistics(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
+
+
+class Trajectories(NamedTuple):
+    """The games under way in G slots, up to T moves each; a slot's first `length` moves count.
+
+    states: fields [G, T, ...]; policy [G, T, A]; root_value, reward [G, T]; mover [G, T] int8; length [G] int64.
+    """
+
+    states: State
+    policy: Tensor
+    root_value: Tensor
+    reward: Tensor
+    mover: Tensor
+    length: Tensor
+
+
+def stream_generator(*seed: int, device: str = "cpu") -> torch.Generator:
+    """A generator of its own for each sequence of integers, such as (run's seed, stream, iteration)."""
+    state = np.random.SeedSequence(seed).generate_state(1, np.uint64)[0]
+    return torch.Generator(device).manual_seed(int(state >> np.uint64(1)))
+
+
+def random_actions(game: Game, state: State, generator: torch.Generator) -> Tensor:
+    """[B] int64, uniform over the legal actions of a discrete game."""
+    legal = game.legal(state)
+    noise = torch.rand(legal.shape, generator=generator, device=legal.device)
+    return torch.where(legal, noise, -1.0).argmax(-1)
+
+
+def fresh_starts(game: Game, count: int, config: SelfPlayConfig, generator: torch.Generator) -> State:
+    """`count` starts: a share of them after random moves, none of them finished."""
+    state = game.initial(count, generator=generator)
+    device = generator.device
+    opened = torch.rand(count, generator=generator, device=device) < config.opening_share
+    moves = torch.randint(1, max(2, config.opening_moves + 1), (count,), generator=generator, device=device)
+    moves = torch.where(opened, moves.clamp(max=config.opening_moves), 0)
+    for move in range(config.opening_moves):
+        following, _, done = game.step(state, random_actions(game, state, generator))
+        state = where((move < moves) & ~done, following, state)
+    return state
+
+
+class SelfPlay:
+    """One stream of self-play: a fixed number of slots, each always in the middle of a game.
+
+    A game that ends gives its samples and its slot starts the next one at once. Games go on from
+    one iteration to the next, so no slot idles, and every game that starts is played to its end
+    and kept, whatever its length: cutting off at an iteration's end would prefer short games.
+
+    What `play` does depends on the games under way, the evaluator and (seed, stream, iteration)
+    alone, not on time or on other streams.
+    """
+
+    def __init__(self, game: Game, search_config: SearchConfig, config: SelfPlayConfig, *, seed: int, stream: int) -> None:
+        self.game, self.search_config, self.config = game, search_config, config
+        self.seed = (seed, stream)
+        generator = stream_generator(*self.seed, 0, device=config.device)
+        self.state = fresh_starts(game, config.games, config, generator)
+        self.moves_played = torch.zeros(config.games, dtype=torch.int64, device=config.device)
+        self.games_under_way = self._room(64)
+        self.cache: CachedEvaluator | None = None
+
+    def _room(self, moves: int) -> Trajectories:
+        slots, device = self.config.games, self.config.device
+
+        def zeros(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+            return torch.zeros(slots, moves, *shape, dtype=dtype, device=device)
+
+        return Trajectories(
+            states=map_states(lambda f: zeros(*f.shape[1:], dtype=f.dtype), self.state),
+            policy=zeros(num_actions(self.game)),
+            root_value=zeros(),
+            reward=zeros(),
+            mover=zeros(dtype=torch.int8),
+            length=torch.zeros(slots, dtype=torch.int64, device=device),
+        )
+
+    def play(
+        self, evaluator: Evaluator, iteration: int, *, progress: Callable[[int], None] = lambda moves: None
+    ) -> tuple[Samples, SelfPlayStatistics]:
+        """Makes `config.moves` moves in every slot; returns the samples of the games that ended."""
+        started = time.thread_time()
+        generator = stream_generator(*self.seed, iteration + 1, device=self.config.device)
+        timed = TimedEvaluator(evaluator)
+        cached = self._with_cache(timed)
+        asked, found = (cached.asked, cached.found) if isinstance(cached, CachedEvaluator) else (0, 0)
+        statistics = SelfPlayStatistics()
+        parts = []
+        for _ in range(self.config.moves):
+            result = search(cached, self.game, self.state, self.search_config, generator)
+            finished = self._move(result, generator)
+            statistics.moves += self.config.games
+            statistics.simulations += self.config.games * self.search_config.simulations
+            statistics.depth += int(result.depth.sum())
+            if len(finished):
+                parts.append(self._harvest(finished, iteration, statistics))
+                self._restart(finished, generator)
+            progress(self.config.games)
+        if isinstance(cached, CachedEvaluator):
+            statistics.cache_asked, statistics.cache_found = cached.asked - asked, cached.found - found
+        statistics.evaluations, statistics.inference_seconds = timed.evaluations, timed.seconds
+        statistics.seconds = time.thread_time() - started
+        return join(parts) if parts else self._no_samples(), statistics
+
+    def _with_cache(self, evaluator: Evaluator) -> Evaluator:
+        if self.config.cache == 0:
+            return evaluator
+        if self.cache is None:
+            self.cache = CachedEvaluator(self.game, evaluator, capacity=self.config.cache)
+        else:
+            self.cache.renew(evaluator)
+        return self.cache
+
+    def _move(self, result: SearchResult, generator: torch.Generator) -> Tensor:
+        """Plays a move in every slot, writes it down, and returns the slots whose game ended."""
+        action = result.action
+        if self.config.temperature_moves:
+            drawn = torch.multinomial(result.policy ** (1 / self.config.temperature), 1, generator=generator)[:, 0]
+            action = torch.where(self.moves_played < self.config.temperature_moves, drawn, action)
+        transition = self.game.step(self.state, action)
+        games = self.games_under_way
+        if int(games.length.max()) == games.reward.shape[1]:
+            games = self.games_under_way = self._doubled(games)
+        row = torch.arange(self.config.games, device=self.config.device), games.length
+        for stored, now in zip(games.states, self.state, strict=True):
+            stored[row] = now
+        games.policy[row] = result.policy
+        games.root_value[row] = result.value
+        games.reward[row] = transition.reward
+        games.mover[row] = self.game.to_play(self.state)
+        games.length.add_(1)
+        self.moves_played = self.moves_played + 1
+        self.state = transition.state
+        return transition.done.nonzero()[:, 0]
+
+    def _doubled(self, games: Trajectories) -> Trajectories:
+        room = self._room(2 * games.reward.shape[1])
+        for new, old in zip((*room.states, *room[1:-1]), (*games.states, *games[1:-1]), strict=True):
+            new[:, : old.shape[1]] = old
+        return room._replace(length=games.length)
+
+    def _harvest(self, slots: Tensor, iteration: int, statistics: SelfPlayStatistics) -> Samples:
+        """The samples of the finished games in `slots`."""
+        games = self.games_under_way
+        length = games.length[slots]
+        moves = int(length.max())
+        reward, mover, root_value = (f[slots, :moves] for f in (games.reward, games.mover, games.root_value))
+        outcome, value = targets(
+            reward, mover, root_value, length, discount=self.game.discount, td_lambda=self.config.td_lambda
+        )
+        result = torch.where(mover[:, 0] == 0, outcome[:, 0], -outcome[:, 0])
+        statistics.games += len(slots)
+        statistics.game_moves += int(length.sum())
+        statistics.first_player_wins += int((result > 0).sum())
+        statistics.draws += int((result == 0).sum())
+
+        played = torch.arange(moves, device=length.device) < length[:, None]
+        left = length[:, None] - torch.arange(moves, device=length.device)
+        return Samples(
+            state=map_states(lambda f: f[slots, :moves][played], games.states),
+            policy=games.policy[slots, :moves][played],
+            value=value[played],
+            outcome=outcome[played],
+            root_value=root_value[played],
+            turns_left=left[played].int(),
+            iteration=torch.full_like(left[played], iteration, dtype=torch.int32),
+            weight=torch.ones_like(value[played]),
+        ).cpu()
+
+    def _restart(self, slots: Tensor, generator: torch.Generator) -> None:
+        starts = fresh_starts(self.game, len(slots), self.config, generator)
+        self.state = map_states(lambda now, new: now.index_copy(0, slots, new), self.state, starts)
+        self.games_under_way.length[slots] = 0
+        self.moves_played[slots] = 0
+
+    def _no_samples(self) -> Samples:
+        none = torch.zeros(0)
+        whole = none.int()
+        policy = torch.zeros(0, num_actions(self.game))
+        return Samples(take(self.game.initial(1), slice(0, 0)), policy, none, none, none, whole, whole, none)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The games under way as plain arrays, for `checkpoint`."""
+        games = self.games_under_way
+        arrays = {f"now.{name}": f for name, f in self.state._asdict().items()}
+        arrays |= {f"states.{name}": f for name, f in games.states._asdict().items()}
+        arrays |= {name: f for name, f in games._asdict().items() if name != "states"}
+        return {name: f.cpu().numpy() for name, f in arrays.items()} | {"moves_played": self.moves_played.cpu().numpy()}
+
+    def load(self, arrays: dict[str, np.ndarray]) -> None:
+        """Takes up the games that `arrays` gave. KeyError or ValueError if they are not of this game and size."""
+        device = self.config.device
+        tensors = {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
+        kind = type(self.state)
+        state = kind(*(tensors[f"now.{name}"] for name in kind._fields))
+        if len(state[0]) != self.config.games:
+            raise ValueError(f"{len(state[0])} games under way, not {self.config.games}")
+        self.state, self.moves_played = state, tensors["moves_played"]
+        states = kind(*(tensors[f"states.{name}"] for name in kind._fields))
+        self.games_under_way = Trajectories(states, *(tensors[name] for name in Trajectories._fields[1:]))
+
+
+def targets(
+    reward: Tensor, mover: Tensor, root_value: Tensor, length: Tensor, *, discount: float, td_lambda: float
+) -> tuple[Tensor, Tensor]:
+    """Outcome and value target of every move [G, T], for the player who moved; junk beyond `length` [G].
+
+    outcome_t = r_t + gamma_t outcome_t+1
+    target_t = (1 - lambda) v_t + lambda (r_t + gamma_t target_t+1), v the search's root value,
+    with gamma_t negative where another player moves next (TD(lambda), Sutton 1988).
+    """
+    outcome, target = torch.zeros_like(reward), torch.zeros_like(reward)
+    following_outcome = torch.zeros_like(reward[:, 0])
+    following_target = torch.zeros_like(following_outcome)
+    following_mover = mover[:, 0]
+    for t in range(reward.shape[1] - 1, -1, -1):
+        gamma = torch.where(mover[:, t] == following_mover, discount, -discount)
+        gamma = torch.where(t + 1 < length, gamma, 0.0)
+        outcome[:, t] = following_outcome = reward[:, t] + gamma * following_outcome
+        later = reward[:, t] + gamma * following_target
+        target[:, t] = following_target = (1 - td_lambda) * root_value[:, t] + td_lambda * later
+        following_mover = mover[:, t]
+    return outcome, target

@@ -1,0 +1,171 @@
+"""Connect-four: seven columns of six cells, four in a row wins.
+
+A position is two 64-bit boards, seven bits a column (six cells and a guard that stops lines from
+running over into the next column), the lowest cell first:
+
+    bit  5 12 19 26 33 40 47
+         4 11 18 25 32 39 46
+         3 10 17 24 31 38 45
+         2  9 16 23 30 37 44
+         1  8 15 22 29 36 43
+         0  7 14 21 28 35 42
+
+The layout is Fhourstones' (J. Tromp, https://tromp.github.io/c4/c4.html).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from alphazero.game import Discrete, Game, Symmetry, Transition
+
+COLUMNS, ROWS = 7, 6
+HEIGHT = ROWS + 1
+BOTTOM = sum(1 << HEIGHT * column for column in range(COLUMNS))
+BOARD = BOTTOM * ((1 << ROWS) - 1)
+MIDDLE = ((1 << ROWS) - 1) << HEIGHT * 3  # the middle column
+INNER = MIDDLE | MIDDLE >> HEIGHT | MIDDLE << HEIGHT  # with its two neighbours
+DIRECTIONS = (1, HEIGHT, HEIGHT - 1, HEIGHT + 1)  # vertical, horizontal, two diagonals
+
+
+class ConnectFourState(NamedTuple):
+    """B positions as the player to move sees them.
+
+    mine:   [B] int64, the stones of the player to move.
+    theirs: [B] int64, those of the opponent.
+    turn:   [B] int8, who moves, 0 or 1.
+    done:   [B] bool.
+    """
+
+    mine: Tensor
+    theirs: Tensor
+    turn: Tensor
+    done: Tensor
+
+
+class _Constants(NamedTuple):
+    bottom: Tensor  # [7] the lowest cell of each column
+    column: Tensor  # [7] all cells of each column
+    top: Tensor  # [7] the highest cell of each column
+    shifts: Tensor  # [4] bits between neighbours in each direction
+    cells: Tensor  # [6, 7] the cell at each row (top first) and column
+
+
+@lru_cache
+def _constants(device: torch.device) -> _Constants:
+    column = torch.arange(COLUMNS, device=device) * HEIGHT
+    row = torch.arange(ROWS - 1, -1, -1, device=device)
+    one = torch.ones((), dtype=torch.int64, device=device)
+    return _Constants(
+        bottom=one << column,
+        column=((one << ROWS) - 1) << column,
+        top=(one << ROWS - 1) << column,
+        shifts=torch.tensor(DIRECTIONS, device=device),
+        cells=column + row[:, None],
+    )
+
+
+def has_four(stones: Tensor, shifts: Tensor) -> Tensor:
+    """[B] bool, whether [B] int64 stones hold four in a row."""
+    pairs = stones[:, None] & (stones[:, None] >> shifts)
+    return (pairs & (pairs >> 2 * shifts)).any(1)
+
+
+class ConnectFour(Game):
+    """Action c drops a stone into column c (0 to 6; people write 1 to 7)."""
+
+    name = "connect_four"
+    num_players = 2
+    actions = Discrete(COLUMNS)
+    observation_shape = (2, ROWS, COLUMNS)
+
+    def initial(self, batch: int, *, generator: torch.Generator | None = None) -> ConnectFourState:
+        device = generator.device if generator is not None else torch.device("cpu")
+        empty = torch.zeros(batch, dtype=torch.int64, device=device)
+        return ConnectFourState(empty, empty, empty.to(torch.int8), empty.to(torch.bool))
+
+    def to_play(self, state: ConnectFourState) -> Tensor:
+        return state.turn
+
+    def legal(self, state: ConnectFourState) -> Tensor:
+        top = _constants(state.mine.device).top
+        return ((state.mine | state.theirs)[:, None] & top) == 0
+
+    def step(self, state: ConnectFourState, action: Tensor) -> Transition:
+        constants = _constants(state.mine.device)
+        stones = state.mine | state.theirs
+        # Adding a column's lowest cell to its stones carries up to its lowest empty cell.
+        cell = (stones + constants.bottom[action]) & constants.column[action]
+        moved = state.mine | cell
+        won = has_four(moved, constants.shifts)
+        running = ~state.done
+        reward = (won & running).to(torch.float32)
+        done = state.done | won | ((stones | cell) == BOARD)
+        successor = ConnectFourState(
+            mine=torch.where(state.done, state.mine, state.theirs),
+            theirs=torch.where(state.done, state.theirs, moved),
+            turn=state.turn ^ running.to(torch.int8),
+            done=done,
+        )
+        return Transition(successor, reward, done)
+
+    def observe(self, state: ConnectFourState) -> Tensor:
+        """Two planes [6, 7], the top row first: stones of the player to move, the opponent's."""
+        cells = _constants(state.mine.device).cells
+        both = torch.stack((state.mine, state.theirs), 1)
+        return ((both[:, :, None, None] >> cells) & 1).to(torch.float32)
+
+    def symmetries(self) -> Sequence[Symmetry]:
+        return (Symmetry(lambda observation: observation.flip(-1), tuple(reversed(range(COLUMNS)))),)
+
+    def key(self, state: ConnectFourState) -> Tensor:
+        """Stones of the player to move, plus a guard on top of each column (Fhourstones' code)."""
+        return state.mine + (state.mine | state.theirs) + BOTTOM
+
+    def heuristic(self, state: ConnectFourState) -> Tensor:
+        """Threats first, then the centre.
+
+        A threat is an empty cell that would complete four; each counts 1, a stone in the middle
+        column 0.2, in the two columns beside it 0.1. Mine less theirs, squashed to (-1, 1).
+        """
+        empty = BOARD & ~(state.mine | state.theirs)
+
+        def prospects(stones: Tensor) -> Tensor:
+            threats = _completing_cells(stones, _constants(stones.device).shifts) & empty
+            return _count(threats) + 0.1 * (_count(stones & MIDDLE) + _count(stones & INNER))
+
+        return torch.tanh(0.25 * (prospects(state.mine) - prospects(state.theirs)))
+
+    def render(self, state: ConnectFourState) -> str:
+        first_moves = int(self.to_play(state)[0]) == 0
+        planes = self.observe(state)[0]
+        x, o = (planes[0], planes[1]) if first_moves else (planes[1], planes[0])
+        rows = [" ".join("x" if x[r, c] else "o" if o[r, c] else "." for c in range(COLUMNS)) for r in range(ROWS)]
+        return "\n".join([*rows, " ".join(self.action_name(c) for c in range(COLUMNS))])
+
+    def action_name(self, action: int) -> str:
+        return str(action + 1)
+
+
+def _completing_cells(stones: Tensor, shifts: Tensor) -> Tensor:
+    """[B] int64, the cells, free or not, that complete four in a row with three of the stones."""
+    one = stones[:, None]
+    up, up2, up3 = one << shifts, one << 2 * shifts, one << 3 * shifts
+    down, down2, down3 = one >> shifts, one >> 2 * shifts, one >> 3 * shifts
+    lines = (up & up2 & (up3 | down)) | (down & down2 & (down3 | up))
+    return lines[:, 0] | lines[:, 1] | lines[:, 2] | lines[:, 3]
+
+
+def _count(boards: Tensor) -> Tensor:
+    """The number of bits set, float32 of the same shape (parallel sums of fields)."""
+    x = boards - ((boards >> 1) & 0x5555555555555555)
+    x = (x & 0x3333333333333333) + ((x >> 2) & 0x3333333333333333)
+    x = (x + (x >> 4)) & 0x0F0F0F0F0F0F0F0F
+    for half in (8, 16, 32):
+        x = x + (x >> half)
+    return (x & 0x7F).to(torch.float32)
