@@ -6,9 +6,14 @@ another with `dataclasses.replace`, which validates again.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import difflib
+import tomllib
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+import tomli_w
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 _strict = ConfigDict(extra="forbid", allow_inf_nan=False)
@@ -180,3 +185,79 @@ class Config:
     replay: ReplayConfig = Field(default_factory=ReplayConfig)
     learner: LearnerConfig = Field(default_factory=LearnerConfig)
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
+
+
+class ConfigError(Exception):
+    """A configuration that cannot be used; the message names the place and the fix."""
+
+
+def load_config(path: Path) -> Config:
+    """The configuration in a TOML file. ConfigError if it cannot be read or is not valid."""
+    try:
+        fields = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: is not a text file") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: is not valid TOML: {error}") from error
+    return make_config(fields, source=str(path))
+
+
+def make_config(fields: dict[str, Any], *, source: str) -> Config:
+    """The configuration with these fields, defaults for the rest. ConfigError names `source` and all faults."""
+    try:
+        return TypeAdapter(Config).validate_python(fields)
+    except ValidationError as error:
+        raise ConfigError("\n".join(f"{source}: {fault}" for fault in describe_faults(error))) from error
+
+
+def describe_faults(error: ValidationError) -> list[str]:
+    """A line for each fault that pydantic found, in a user's words."""
+    faults = []
+    for fault in error.errors():
+        # The path's last part is the field; parts that are no field's name come from type unions.
+        place = ".".join(str(part) for part in fault["loc"])
+        if fault["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+            section, _, name = place.rpartition(".")
+            known = _field_names(section)
+            close = difflib.get_close_matches(name, known, n=1)
+            fix = f"did you mean `{close[0]}`?" if close else f"expected one of {', '.join(known)}"
+            faults.append(f"unknown field `{name}`{f' in [{section}]' if section else ''}; {fix}")
+        else:
+            message = fault["msg"][0].lower() + fault["msg"][1:]
+            given = "" if isinstance(fault["input"], dict) else f" (given: {fault['input']!r})"
+            faults.append(f"`{place}`: {message}{given}")
+    return faults
+
+
+def _field_names(section: str) -> list[str]:
+    kind: Any = SECTIONS.get(section, Config)
+    return [field.name for field in fields(kind)]
+
+
+def to_toml(config: Config) -> str:
+    return tomli_w.dumps(asdict(config))
+
+
+def differences(old: Config, new: Config) -> list[str]:
+    """`section.field: old -> new` of every field that differs."""
+
+    def flat(config: Config) -> dict[str, Any]:
+        table: dict[str, Any] = {}
+        for name, value in asdict(config).items():
+            table |= {f"{name}.{key}": v for key, v in value.items()} if isinstance(value, dict) else {name: value}
+        return table
+
+    before, after = flat(old), flat(new)
+    return [f"{name}: {before[name]} -> {after[name]}" for name in before if before[name] != after[name]]
+
+
+SECTIONS = {
+    "search": SearchConfig,
+    "network": NetworkConfig,
+    "self_play": SelfPlayConfig,
+    "replay": ReplayConfig,
+    "learner": LearnerConfig,
+    "evaluation": EvaluationConfig,
+}

@@ -1,7 +1,8 @@
 """Evaluators: what states are worth, and which actions look good in them.
 
 Each is a callable `evaluator(states, generator) -> Evaluation` (see `alphazero.mcts.search`):
-a network in torch or in ONNX Runtime, uniform priors, random rollouts, and a cache around any.
+a network in torch or in ONNX Runtime, uniform priors, random rollouts. `alphazero.cache` goes
+around any of them.
 """
 
 from __future__ import annotations
@@ -9,17 +10,18 @@ from __future__ import annotations
 import copy
 import time
 
-import numpy as np
 import onnx
 import onnxruntime
 import torch
-from numba import njit
 from torch import Tensor
 
-from alphazero.game import Box, Discrete, Game, State, batch_size, num_actions, take
+from alphazero.game import Box, Discrete, Game, State, batch_size, take
 from alphazero.mcts.search import Evaluator
 from alphazero.mcts.tree import Evaluation
-from alphazero.network import InferenceModule, to_onnx, with_weights
+from alphazero.network import InferenceModule, lay_out, layout, to_onnx, with_weights
+
+
+PADDING = 16  # batches of torch networks on the CPU are filled up to a multiple of this
 
 
 class UniformEvaluator:
@@ -83,15 +85,21 @@ class TorchEvaluator:
 
     def __init__(self, game: Game, module: InferenceModule, *, device: str = "cpu", dtype: torch.dtype) -> None:
         self.game, self.dtype = game, dtype
-        # Channels last is the layout that convolutions are fast in, on CPUs and GPUs alike.
-        self.layout = torch.channels_last if len(game.observation_shape) == 3 else torch.contiguous_format
-        self.module = module.to(device=device, dtype=dtype, memory_format=self.layout)
+        self.layout = layout(game.observation_shape)
+        self.module = module.to(device=device, dtype=dtype)
+        lay_out(self.module, game.observation_shape)
 
     def __call__(self, states: State, generator: torch.Generator) -> Evaluation:
-        observation = self.game.observe(states).to(self.dtype, memory_format=self.layout)
+        observation = self.game.observe(states)
+        batch = len(observation)
+        if observation.device.type == "cpu":
+            # oneDNN compiles its kernels anew for every size of batch, and keeps them: few sizes, then.
+            room = observation.new_zeros(-(-batch // PADDING) * PADDING, *observation.shape[1:])
+            room[:batch] = observation
+            observation = room
         with torch.inference_mode():
-            logits, value = self.module(observation)
-        return Evaluation(logits.float(), value.float())
+            logits, value = self.module(observation.to(self.dtype, memory_format=self.layout))
+        return Evaluation(logits[:batch].float(), value[:batch].float())
 
 
 class OnnxEvaluator:
@@ -116,7 +124,7 @@ def multiplies_bfloat16(device: str) -> bool:
     Without them bfloat16 is slower than float32.
     """
     if torch.device(device).type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
 
 
@@ -158,93 +166,3 @@ class TimedEvaluator:
         self.seconds += time.thread_time() - start
         self.evaluations += len(evaluation.value)
         return evaluation
-
-
-class CachedEvaluator:
-    """Remembers what an evaluator said of discrete positions, by `game.key` and the weights' version.
-
-    Bounded: `capacity` positions, in buckets of four; a full bucket forgets its oldest. Found
-    positions cost no evaluation. `renew` brings a new evaluator, and forgets all that the one
-    before it said. Lives on the CPU. One thread at a time.
-    """
-
-    WAYS = 4
-
-    def __init__(self, game: Game, evaluator: Evaluator, *, capacity: int) -> None:
-        if game.key(game.initial(1)) is None:
-            raise ValueError(f"{game.name} has no `key`, so its evaluations cannot be cached; set self_play.cache = 0")
-        self.game, self.evaluator = game, evaluator
-        buckets = max(1, capacity // self.WAYS)
-        width = num_actions(game)
-        self.version = 1
-        self.keys = np.zeros((buckets, self.WAYS), np.int64)
-        self.versions = np.zeros((buckets, self.WAYS), np.int32)
-        self.clock = np.zeros(buckets, np.uint8)  # the way that the next entry overwrites
-        self.logits = np.zeros((buckets, self.WAYS, width), np.float32)
-        self.values = np.zeros((buckets, self.WAYS), np.float32)
-        self.asked, self.found = 0, 0
-
-    def renew(self, evaluator: Evaluator) -> None:
-        self.evaluator = evaluator
-        self.version += 1
-
-    def __call__(self, states: State, generator: torch.Generator) -> Evaluation:
-        key = self.game.key(states)
-        assert key is not None
-        keys = key.numpy()
-        batch = len(keys)
-        logits = np.empty((batch, self.logits.shape[2]), np.float32)
-        values = np.empty(batch, np.float32)
-        missing = np.empty(batch, np.int64)
-        count = _look_up(keys, self.version, self.keys, self.versions, self.logits, self.values, logits, values, missing)
-        self.asked += batch
-        self.found += batch - count
-        if count:
-            index = missing[:count]
-            asked = states if count == batch else take(states, torch.from_numpy(index))
-            new = self.evaluator(asked, generator)
-            _insert(
-                keys, index, new.logits.numpy(), new.value.numpy(), self.version,
-                self.keys, self.versions, self.clock, self.logits, self.values, logits, values,
-            )  # fmt: skip
-        return Evaluation(torch.from_numpy(logits), torch.from_numpy(values))
-
-
-@njit(nogil=True, cache=True)
-def _bucket(key, buckets):
-    """Fibonacci hashing (Knuth, The Art of Computer Programming 3, 6.4)."""
-    mixed = np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)
-    return np.int64((mixed ^ (mixed >> np.uint64(32))) % np.uint64(buckets))
-
-
-@njit(nogil=True, cache=True)
-def _look_up(keys, version, table, versions, table_logits, table_values, logits, values, missing):
-    """Fills in what is known, lists the rest in `missing`, and returns their number."""
-    count = 0
-    for i in range(len(keys)):
-        bucket = _bucket(keys[i], table.shape[0])
-        known = False
-        for way in range(table.shape[1]):
-            if versions[bucket, way] == version and table[bucket, way] == keys[i]:
-                for a in range(logits.shape[1]):
-                    logits[i, a] = table_logits[bucket, way, a]
-                values[i] = table_values[bucket, way]
-                known = True
-                break
-        if not known:
-            missing[count] = i
-            count += 1
-    return count
-
-
-@njit(nogil=True, cache=True)
-def _insert(keys, index, new_logits, new_values, version, table, versions, clock, table_logits, table_values, logits, values):
-    for j in range(len(index)):
-        i = index[j]
-        bucket = _bucket(keys[i], table.shape[0])
-        way = clock[bucket]
-        clock[bucket] = (way + 1) % table.shape[1]
-        table[bucket, way], versions[bucket, way] = keys[i], version
-        table_values[bucket, way] = values[i] = new_values[j]
-        for a in range(logits.shape[1]):
-            table_logits[bucket, way, a] = logits[i, a] = new_logits[j, a]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from alphazero.config import LearnerConfig, NetworkConfig
 from alphazero.evaluate import multiplies_bfloat16
 from alphazero.game import Game
 from alphazero.mcts.tree import masked
-from alphazero.network import InferenceModule, inference_module, make_network
+from alphazero.network import InferenceModule, Network, inference_module, lay_out, layout, make_network
 from alphazero.replay import Samples
 
 STAGES = ("opening", "middle", "end")  # thirds of the training set by moves left
@@ -34,11 +34,10 @@ class Learner:
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             self.network = make_network(game, network_config)
-        self.layout = torch.channels_last if len(game.observation_shape) == 3 else torch.contiguous_format
-        self.network.to(config.device, memory_format=self.layout)
-        self.average = AveragedModel(
-            self.network, multi_avg_fn=get_ema_multi_avg_fn(config.average), use_buffers=True
-        )
+        self.network.to(config.device)
+        lay_out(self.network, game.observation_shape)
+        self.layout = layout(game.observation_shape)
+        self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(config.average), use_buffers=True)
         fast = config.precision == "auto" and multiplies_bfloat16(config.device)
         self.bfloat16 = fast or config.precision == "bfloat16"
         self.optimizer = self._make_optimizer()
@@ -56,7 +55,7 @@ class Learner:
 
     def weights(self) -> InferenceModule:
         """The averaged weights, ready for inference, as a copy on the CPU."""
-        return inference_module(self.average.module).cpu()
+        return inference_module(cast(Network, self.average.module)).cpu()
 
     def learning_rate(self, progress: float) -> float:
         """At `progress` in [0, 1] of the run: a linear warm-up, then half a cosine down to 1 % of the peak."""
@@ -84,14 +83,14 @@ class Learner:
         """
         started = time.thread_time()
         self.network.train()
-        tercile = samples.turns_left.float().quantile(torch.tensor([1 / 3, 2 / 3])) if samples.count < 2**24 else None
+        tercile = samples.turns_left.float().quantile(torch.tensor([1 / 3, 2 / 3])) if samples.size < 2**24 else None
         totals: dict[str, Tensor] = {}
         rate = 0.0
         for step in range(steps):
             rate = self.learning_rate(progress_from + (progress_to - progress_from) * step / steps)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
-            index = torch.randint(samples.count, (self.config.batch,), generator=generator)
+            index = torch.randint(samples.size, (self.config.batch,), generator=generator)
             measures = self._step(samples.at(index), tercile, generator)
             for tag, measure in measures.items():
                 totals[tag] = totals.get(tag, torch.zeros(())) + measure
@@ -107,7 +106,11 @@ class Learner:
                 f"the loss is {means['loss/total']} after {self.steps} steps; lower learner.learning_rate "
                 f"(now {rate:.2g}) or learner.clip (now {self.config.clip}) and resume from the last checkpoint"
             )
-        return means | {"loss/learning_rate": rate, "learner/steps": steps, "learner/seconds": time.thread_time() - started}
+        return means | {
+            "loss/learning_rate": rate,
+            "learner/steps": steps,
+            "learner/seconds": time.thread_time() - started,
+        }
 
     def _step(self, batch: Samples, tercile: Tensor | None, generator: torch.Generator) -> dict[str, Tensor]:
         config = self.config
@@ -138,7 +141,9 @@ class Learner:
                 "loss/target_entropy": torch.special.entr(policy).sum(-1).mean(),
             }
             if tercile is not None:
-                measures |= by_stage((policy_losses + config.value_weight * value_losses).cpu(), batch.turns_left, tercile)
+                measures |= by_stage(
+                    (policy_losses + config.value_weight * value_losses).cpu(), batch.turns_left, tercile
+                )
         return {tag: measure.detach().cpu() for tag, measure in measures.items()}
 
     def _augmented(self, batch: Samples, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
@@ -148,7 +153,7 @@ class Learner:
         symmetries = self.game.symmetries()
         if not symmetries:
             return observation, legal, policy
-        drawn = torch.randint(len(symmetries) + 1, (batch.count,), generator=generator)
+        drawn = torch.randint(len(symmetries) + 1, (batch.size,), generator=generator)
         for number, symmetry in enumerate(symmetries, start=1):
             chosen = (drawn == number).nonzero()[:, 0]
             observation = observation.index_copy(0, chosen, symmetry.observation(observation[chosen]))
@@ -156,8 +161,20 @@ class Learner:
             policy = policy.index_copy(0, chosen, policy[chosen][:, symmetry.actions])
         return observation, legal, policy
 
-    def state(self) -> dict[str, Any]:
-        return {"optimizer": self.optimizer.state_dict(), "steps": self.steps}
+    def tensors(self) -> dict[str, Tensor]:
+        """The network and its average, by name, for `checkpoint`."""
+        tensors = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
+        return tensors | {f"average.{name}": tensor for name, tensor in self.average.state_dict().items()}
+
+    def load_networks(self, tensors: Mapping[str, Tensor]) -> None:
+        """Takes back what `tensors` gave. RuntimeError if the network is of another shape."""
+        for prefix, module in (("network.", self.network), ("average.", self.average)):
+            module.load_state_dict({n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)})
+
+    def load(self, tensors: Mapping[str, Tensor], optimizer: dict[str, Any], steps: int) -> None:
+        self.load_networks(tensors)
+        self.optimizer.load_state_dict(optimizer)
+        self.steps = steps
 
 
 def value_loss(predicted: Tensor, target: Tensor, outcome: Tensor) -> Tensor:

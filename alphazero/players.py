@@ -11,7 +11,13 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from alphazero.cache import CachedEvaluator
+from alphazero.config import SearchConfig
 from alphazero.game import Box, Game, State, batch_size, map_states, num_actions, take
+from alphazero.mcts.search import Evaluator, search
+from alphazero.mcts.tree import masked
+
+CACHED_POSITIONS = 1 << 19
 
 
 class Player(Protocol):
@@ -60,6 +66,32 @@ class MinimaxPlayer:
     def actions(self, states: State) -> Tensor:
         scores = minimax(self._game, states, depth=self._depth)
         return _draw(scores == scores.amax(1, keepdim=True), self._generator)
+
+
+class AgentPlayer:
+    """Searches from every state and plays the search's choice; evaluations are cached where the game has keys."""
+
+    def __init__(self, game: Game, evaluator: Evaluator, config: SearchConfig, seed: int) -> None:
+        self.name = f"agent:{config.simulations}"
+        self._game, self._config = game, config
+        keyed = game.key(game.initial(1)) is not None
+        self._evaluator = CachedEvaluator(game, evaluator, capacity=CACHED_POSITIONS) if keyed else evaluator
+        self._generator = torch.Generator().manual_seed(seed)
+
+    def actions(self, states: State) -> Tensor:
+        return search(self._evaluator, self._game, states, self._config, self._generator).action
+
+
+class NetworkPlayer:
+    """Plays the likeliest legal action of the network's policy, without search."""
+
+    def __init__(self, game: Game, evaluator: Evaluator) -> None:
+        self.name = "network"
+        self._game, self._evaluator = game, evaluator
+
+    def actions(self, states: State) -> Tensor:
+        evaluation = self._evaluator(states, torch.Generator())
+        return masked(evaluation.logits, self._game.legal(states)).argmax(1)
 
 
 def _draw(candidates: Tensor, generator: torch.Generator) -> Tensor:

@@ -35,7 +35,7 @@ class Samples(NamedTuple):
     weight: Tensor
 
     @property
-    def count(self) -> int:
+    def size(self) -> int:
         return self.value.shape[0]
 
     def at(self, index: Tensor | slice) -> Samples:
@@ -47,7 +47,9 @@ class Samples(NamedTuple):
 
 def join(parts: list[Samples]) -> Samples:
     """One `Samples` out of several."""
-    return Samples(concatenate([p.state for p in parts]), *(torch.cat(f) for f in zip(*(p[1:] for p in parts), strict=True)))
+    return Samples(
+        concatenate([p.state for p in parts]), *(torch.cat(f) for f in zip(*(p[1:] for p in parts), strict=True))
+    )
 
 
 class Replay:
@@ -63,7 +65,7 @@ class Replay:
         self.samples: Samples | None = None
 
     def __len__(self) -> int:
-        return 0 if self.samples is None else self.samples.count
+        return 0 if self.samples is None else self.samples.size
 
     @property
     def window(self) -> int:
@@ -71,9 +73,9 @@ class Replay:
 
     def extend(self, new: Samples) -> None:
         """Adds samples, and drops the oldest beyond the window."""
-        self.seen += new.count
+        self.seen += new.size
         merged = new if self.samples is None else join([self.samples, new])
-        excess = max(0, merged.count - self.window)
+        excess = max(0, merged.size - self.window)
         # A copy, so that what was dropped does not stay in memory behind a view.
         self.samples = Samples(
             map_states(lambda f: f[excess:].clone(), merged.state), *(f[excess:].clone() for f in merged[1:])

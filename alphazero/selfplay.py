@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from alphazero.cache import CachedEvaluator
 from alphazero.config import SearchConfig, SelfPlayConfig
-from alphazero.evaluate import CachedEvaluator, TimedEvaluator
+from alphazero.evaluate import TimedEvaluator
 from alphazero.game import Game, State, map_states, num_actions, take, where
 from alphazero.mcts.search import Evaluator, SearchResult, search
 from alphazero.replay import Samples, join
@@ -23,6 +24,7 @@ class SelfPlayStatistics:
     """Counts of one stream over one iteration; they add up over streams."""
 
     moves: int = 0
+    samples: int = 0
     simulations: int = 0
     evaluations: int = 0
     cache_asked: int = 0
@@ -90,7 +92,9 @@ class SelfPlay:
     alone, not on time or on other streams.
     """
 
-    def __init__(self, game: Game, search_config: SearchConfig, config: SelfPlayConfig, *, seed: int, stream: int) -> None:
+    def __init__(
+        self, game: Game, search_config: SearchConfig, config: SelfPlayConfig, *, seed: int, stream: int
+    ) -> None:
         self.game, self.search_config, self.config = game, search_config, config
         self.seed = (seed, stream)
         generator = stream_generator(*self.seed, 0, device=config.device)
@@ -138,8 +142,10 @@ class SelfPlay:
         if isinstance(cached, CachedEvaluator):
             statistics.cache_asked, statistics.cache_found = cached.asked - asked, cached.found - found
         statistics.evaluations, statistics.inference_seconds = timed.evaluations, timed.seconds
+        samples = join(parts) if parts else self._no_samples()
+        statistics.samples = samples.size
         statistics.seconds = time.thread_time() - started
-        return join(parts) if parts else self._no_samples(), statistics
+        return samples, statistics
 
     def _with_cache(self, evaluator: Evaluator) -> Evaluator:
         if self.config.cache == 0:

@@ -46,7 +46,7 @@ class Walk(Game):
         return Transition(successor, 0.0 * move[:, 0].float(), successor.place[:, 1] >= 6)
 
     def observe(self, state: Any) -> Tensor:
-        return state.place.float()
+        return cast(Tensor, state.place.float())
 
 
 class RandomStart(TicTacToe):
@@ -189,6 +189,20 @@ class Twice(TicTacToe):
 
 def by_number(text: str) -> int:
     return int(text.strip()) - 1
+
+
+def short_right_step(self: Walk, state: Any, action: Tensor) -> Transition:
+    """Ends the walk at once two places to the right."""
+    finished = state.place[:, 0] >= 2
+    successor, reward, done = Walk.step(self, state, action)
+    successor = Walk.State(torch.where(finished[:, None], state.place, successor.place))
+    return Transition(successor, reward, done | (successor.place[:, 0] >= 2))
+
+
+def uneven_walk(message: str, **changes: Any) -> Broken:
+    """A walk that says it is the same to the left as to the right."""
+    mirror = Symmetry(lambda place: place * torch.tensor([-1.0, 1.0]), (1, 0))
+    return Broken(Walk, {"symmetries": lambda self: (mirror,), **changes}, f"symmetries: symmetry 0 {message}")
 
 
 ALIKE = tuple(range(9))
@@ -355,6 +369,22 @@ BROKEN = {
         lambda planes: planes.clamp_(max=0.5), ALIKE, "must not change its input in place"
     ),
     "another start": with_symmetry(lambda planes: 1 - planes, ALIKE, "must map the start of the game to itself"),
+    "rewards on the right": uneven_walk(
+        "must keep rewards",
+        step=lambda self, state, action: Walk.step(self, state, action)._replace(
+            reward=action * (state.place[:, 1] < 6) / 10.0
+        ),
+    ),
+    "an end on the right": uneven_walk("must keep the end of the game", step=short_right_step),
+    "a wall on the right": uneven_walk(
+        "must map legal actions to legal actions",
+        legal=lambda self, state: torch.stack((state.place[:, 0] < 9, state.place[:, 0] < 1), 1),
+    ),
+    "an owner of the right": uneven_walk(
+        "must keep the player to move",
+        num_players=2,
+        to_play=lambda self, state: (state.place[:, 0] > 0).to(torch.int8),
+    ),
     "continuous actions": symmetric(Drift, lambda values: values, (0, 1), "has continuous actions to permute"),
     # key
     "one key": where_it_says(
@@ -378,39 +408,53 @@ def test_broken_games_are_caught(case: Broken) -> None:
 
 
 class Hidden(NamedTuple):
-    """steps: [B] int64, taken; charge: [B] int64, what the next move is worth, not to be seen."""
+    """steps: [B] int64, taken, 6 at the end; charged: [B] bool, what the last action was, not to be seen."""
 
     steps: Tensor
-    charge: Tensor
+    charged: Tensor
 
 
 class Hiding(Mine):
-    """What a position is worth does not show in what is observed, nor, wrongly, in its key."""
+    """A charge shows neither in what is observed nor, wrongly, in the key; but it `changes` something at step 1."""
 
     observation_shape = (1,)
+    changes = "nothing"
 
     def initial(self, batch: int, *, generator: torch.Generator | None = None) -> Any:
-        return Hidden(torch.zeros(batch, dtype=torch.int64), torch.zeros(batch, dtype=torch.int64))
+        return Hidden(torch.zeros(batch, dtype=torch.int64), torch.zeros(batch, dtype=torch.bool))
 
     def to_play(self, state: Any) -> Tensor:
         return torch.zeros_like(state.steps, dtype=torch.int8)
 
     def legal(self, state: Any) -> Tensor:
-        return torch.ones((len(state.steps), 2), dtype=torch.bool)
+        return torch.stack((state.steps >= 0, ~self._matters(state, "legal")), 1)
 
     def step(self, state: Any, action: Tensor) -> Transition:
-        running = state.steps < 3
-        reward = torch.where(running, state.charge / 10, 0.0)
-        steps = torch.where(running, state.steps + 1, state.steps)
-        return Transition(Hidden(steps, torch.where(running, action, state.charge)), reward, steps == 3)
+        stride = 1 + self._matters(state, "the way") + 4 * self._matters(state, "the end")
+        steps = (state.steps + stride).clamp(max=6)
+        charged = torch.where(state.steps < 6, action == 1, state.charged)
+        return Transition(Hidden(steps, charged), self._matters(state, "the reward") / 10, steps == 6)
+
+    def _matters(self, state: Any, to: str) -> Tensor:
+        return state.charged & (state.steps == 1) & (self.changes == to)  # type: ignore[no-any-return]
 
     def observe(self, state: Any) -> Tensor:
-        return state.steps[:, None].float()
+        return cast(Tensor, state.steps[:, None].float())
 
     def key(self, state: Any) -> Tensor:
         return cast(Tensor, state.steps)
 
 
-def test_keys_must_tell_apart_what_only_the_future_tells() -> None:
-    with pytest.raises(ConformanceError, match=r"^key: states with one key must agree in the reward of a move \(state"):
-        check_game(Hiding())
+@pytest.mark.parametrize(
+    ("changes", "differing"),
+    [
+        ("legal", "legal"),
+        ("the reward", "the reward of a move"),
+        ("the end", "whether a move ends the game"),
+        ("the way", "what a move leads to"),
+    ],
+)
+def test_keys_tell_apart_what_does_not_show(changes: str, differing: str) -> None:
+    check_game(Hiding())
+    with pytest.raises(ConformanceError, match=rf"^key: states with one key must agree in {differing} \(state"):
+        check_game(broken(Hiding, changes=changes))

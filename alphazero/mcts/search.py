@@ -188,7 +188,9 @@ class Simulator:
 
     def scores(self, edges: Edges) -> Tensor:
         """[B, A], by which a node's next action is chosen."""
-        return (gumbel if self.config.algorithm == "gumbel" else puct).scores(edges, self.config)
+        if self.config.algorithm == "puct":
+            return puct.scores(edges, self.config)
+        return gumbel.scores(edges, self.config)
 
     def root_scores(self, simulation: int) -> Tensor:
         edges = tree.edges_at(self.tree, self.root)
@@ -222,7 +224,7 @@ class CompiledSimulator(Simulator):
 
     def __init__(self, planted: Tree, config: SearchConfig, gumbel_noise: Tensor | None) -> None:
         super().__init__(planted, config, gumbel_noise)
-        self.statistics = tuple(field.numpy() for field in planted[: Tree._fields.index("states")])
+        self.statistics = tuple(getattr(planted, name).numpy() for name in tree.STATISTICS)
         self.parent, self.action, self.place = (np.zeros(planted.batch, np.int64) for _ in range(3))
         self.depths = self.depth.numpy()
         self.gumbel_array, self.schedule_array = self.gumbel.numpy(), self.schedule.numpy()

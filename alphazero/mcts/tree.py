@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from alphazero.game import Game, State, Transition, map_states
+from alphazero.game import State, Transition, map_states
 
 ILLEGAL = torch.finfo(torch.float32).min  # the logit of an illegal action: its prior is exactly 0
 UNVISITED = -1  # the child index of an edge that no simulation has taken
@@ -79,6 +79,9 @@ class Tree(NamedTuple):
     @property
     def nodes(self) -> int:
         return self.children.shape[1]
+
+
+STATISTICS = Tree._fields[: Tree._fields.index("states")]  # all but the positions
 
 
 class Edges(NamedTuple):

@@ -284,21 +284,27 @@ def test_keys_are_the_guarded_boards() -> None:
     assert GAME.key(played("445")).tolist() == [0b0000001_0000001_0000010_0000110_0000001_0000001_0000001]
 
 
-def test_heuristic_counts_threats_and_the_middle() -> None:
-    """A threat counts 1, a stone in the middle column 0.2, in those beside it 0.1; a quarter of it is squashed."""
-    state = GAME.step(board(POSITIONS["flat, at either end"][0]), torch.tensor([0])).state
-    assert float(GAME.heuristic(state)) == 0
-    fewer = board(
-        """
-        . . . . . . .
-        . . . . . . .
-        . . . . . . .
-        . . . . . . .
-        . . o o . . .
-        . . x x x . o"""
-    )
-    assert float(GAME.heuristic(fewer)) == pytest.approx(math.tanh((2 + 0.1) / 4))
-    assert float(GAME.heuristic(played("4"))) == pytest.approx(math.tanh(-0.2 / 4))
+def prospects(rules: ListRules, mark: str) -> float:
+    """Threats, cells that would complete four, count 1; a stone in the middle column 0.2, beside it 0.1."""
+    board_cells = {(column, row) for column in range(7) for row in range(6)}
+    stones = {cell for cell in board_cells if rules.at(*cell) == mark}
+    lines = [
+        {(column + across * i, row + up * i) for i in range(4)}
+        for column, row in board_cells
+        for across, up in ((1, 0), (0, 1), (1, 1), (1, -1))
+    ]
+    completing = {cell for line in lines if line <= board_cells and len(line & stones) == 3 for cell in line - stones}
+    threats = {cell for cell in completing if rules.at(*cell) == "."}
+    return len(threats) + 0.1 * sum({2: 1, 3: 2, 4: 1}.get(column, 0) for column, _ in stones)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 6), max_size=42))
+def test_heuristic_counts_threats_and_the_middle(choices: list[int]) -> None:
+    rules, state, _ = play_both(choices)
+    other = "o" if rules.mover == "x" else "x"
+    expected = math.tanh((prospects(rules, rules.mover) - prospects(rules, other)) / 4)
+    assert float(GAME.heuristic(state)) == pytest.approx(expected, abs=1e-6)
 
 
 def test_reads_like_a_board() -> None:

@@ -1,0 +1,291 @@
+"""What a run leaves on disk, and how it is read back safely.
+
+    runs/<name>/
+      config.toml                the resolved configuration
+      checkpoints/<iteration>/   model.safetensors  optimizer.pt  replay.npz  streams.npz  state.json
+      agent.onnx  agent.json     the agent that others can load
+
+A checkpoint is written under a temporary name, flushed, and renamed as a whole, so that weights,
+buffer and games under way always belong together. `state.json` holds a digest of every file: one
+that was cut short or altered is noticed. Nothing that is read can run code: safetensors, arrays
+without objects, JSON, and torch's tensors-only format.
+
+Everything to continue a run is kept for the last two checkpoints; older ones keep the network
+alone, and of those only the ones that were measured.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import onnx
+import safetensors
+import safetensors.torch
+import torch
+
+from alphazero.config import Config, load_config, to_toml
+from alphazero.game import Game, num_actions
+from alphazero.learner import Learner
+from alphazero.replay import Replay
+from alphazero.selfplay import SelfPlay
+
+FORMAT = 1
+WHOLE = ("model.safetensors", "optimizer.pt", "replay.npz", "streams.npz", "state.json")
+LIGHT = ("model.safetensors", "state.json")
+
+
+class RunError(Exception):
+    """A run's folder or checkpoint that cannot be used; the message names it and the fix."""
+
+
+class Progress(NamedTuple):
+    """How far a run has come.
+
+    iteration:    of them are done.
+    new_samples:  of the last iteration, which the next one's learning is measured by.
+    core_seconds: CPU time of self-play and learning so far.
+    """
+
+    iteration: int = 0
+    new_samples: int = 0
+    core_seconds: float = 0.0
+
+
+def create_run(folder: Path, config: Config) -> None:
+    """A new run's folder. RunError if there is something already, or it cannot be written."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise RunError(f"{folder} exists already; continue it with --resume {folder}, or name another with --run")
+    with clear_errors(folder):
+        (folder / "checkpoints").mkdir(parents=True)
+    write_config(folder, config)
+
+
+def write_config(folder: Path, config: Config) -> None:
+    with clear_errors(folder):
+        write_file(folder / "config.toml", to_toml(config).encode())
+
+
+def read_config(folder: Path) -> Config:
+    """The configuration of a run. RunError if the folder is not one."""
+    if not (folder / "config.toml").is_file() or not (folder / "checkpoints").is_dir():
+        raise RunError(f"{folder} is not a run: it has no config.toml with checkpoints/ beside it")
+    return load_config(folder / "config.toml")
+
+
+def save_checkpoint(
+    folder: Path, game: Game, progress: Progress, learner: Learner, replay: Replay, streams: Sequence[SelfPlay]
+) -> None:
+    """Writes the checkpoint of `progress.iteration`. RunError if there is no room for it."""
+    final = folder / "checkpoints" / f"{progress.iteration:06d}"
+    unfinished = final.with_name(f".{final.name}.unfinished")
+    games = {f"{number}/{name}": a for number, stream in enumerate(streams) for name, a in stream.arrays().items()}
+    with clear_errors(folder):
+        try:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            unfinished.mkdir()
+            tensors = {name: tensor.contiguous().cpu() for name, tensor in learner.tensors().items()}
+            write_file(unfinished / "model.safetensors", safetensors.torch.save(tensors))
+            write_with(unfinished / "optimizer.pt", lambda path: torch.save(learner.optimizer.state_dict(), path))
+            write_with(unfinished / "replay.npz", lambda path: save_arrays(path, replay.arrays()))
+            write_with(unfinished / "streams.npz", lambda path: save_arrays(path, games))
+            digests = {path.name: digest(path) for path in sorted(unfinished.iterdir())}
+            state = {
+                "format": FORMAT,
+                "game": game.name,
+                "steps": learner.steps,
+                **progress._asdict(),
+                "sha256": digests,
+            }
+            write_file(unfinished / "state.json", json.dumps(state, indent=2).encode())
+            if final.exists():
+                shutil.rmtree(final)
+            unfinished.rename(final)
+            flush_folder(final.parent)
+        except BaseException:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            raise
+
+
+def prune_checkpoints(folder: Path, *, every: int) -> None:
+    """Keeps the last two whole, of older ones the network, and only of every `every`-th (0: of none)."""
+    for path in checkpoints(folder)[:-2]:
+        if not every or int(path.name) % every:
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            for name in set(WHOLE) - set(LIGHT):
+                (path / name).unlink(missing_ok=True)
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints of a run, oldest first, whether or not they can be read."""
+    return sorted(path for path in (folder / "checkpoints").glob("[0-9]*") if path.is_dir())
+
+
+def restore(
+    folder: Path,
+    game: Game,
+    learner: Learner,
+    replay: Replay,
+    streams: Sequence[SelfPlay],
+    *,
+    say: Callable[[str], None],
+) -> Progress:
+    """Loads the last whole checkpoint; says so when it had to pass over a newer one.
+
+    RunError if there is none, or it was made by another game, version or network.
+    """
+    found = checkpoints(folder)
+    for path in reversed(found):
+        try:
+            state = verify(path, WHOLE)
+        except RunError as error:
+            say(f"{error}; trying the checkpoint before it")
+            continue
+        if state["game"] != game.name:
+            raise RunError(f"{path} was made by the game {state['game']}, not {game.name}")
+        with reading(path):
+            learner.load(
+                safetensors.torch.load_file(path / "model.safetensors"),
+                torch.load(path / "optimizer.pt", weights_only=True),
+                state["steps"],
+            )
+            replay.load(read_arrays(path / "replay.npz"))
+            games = read_arrays(path / "streams.npz")
+            try:
+                for number, stream in enumerate(streams):
+                    stream.load(
+                        {name.partition("/")[2]: a for name, a in games.items() if name.startswith(f"{number}/")}
+                    )
+            except (KeyError, ValueError):
+                # Other self_play.streams or games: the games under way are given up, nothing else.
+                say("the games under way do not fit the changed configuration; all slots start new games")
+        return Progress(state["iteration"], state["new_samples"], state["core_seconds"])
+    raise RunError(f"{folder} has no whole checkpoint to resume from; start anew with --run")
+
+
+def load_weights(path: Path, game: Game, learner: Learner) -> None:
+    """The networks of any checkpoint into the learner, to play with. RunError if it cannot be read."""
+    state = verify(path, LIGHT)
+    if state["game"] != game.name:
+        raise RunError(f"{path} was made by the game {state['game']}, not {game.name}")
+    with reading(path):
+        learner.load_networks(safetensors.torch.load_file(path / "model.safetensors"))
+
+
+def verify(path: Path, names: Sequence[str]) -> dict[str, Any]:
+    """`state.json` of the checkpoint, after checking that `names` are there and unaltered. RunError otherwise."""
+    for name in names:
+        if not (path / name).is_file():
+            raise RunError(f"{path} is not whole: {name} is missing")
+    try:
+        state = json.loads((path / "state.json").read_bytes())
+        version, digests = state["format"], state["sha256"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{path / 'state.json'} is not a checkpoint's state ({error!r})") from error
+    if version != FORMAT:
+        raise RunError(f"{path} has format {version}; this version of alphazero reads format {FORMAT}")
+    for name in names:
+        if name != "state.json" and digests.get(name) != digest(path / name):
+            raise RunError(f"{path / name} was truncated or altered: its digest is not the one in state.json")
+    return dict(state)
+
+
+def export_agent(folder: Path, game: Game, game_path: str, model: onnx.ModelProto, *, iteration: int) -> None:
+    """Writes agent.onnx and agent.json, for players outside this run."""
+    serialized = model.SerializeToString()
+    card = {
+        "format": FORMAT,
+        "game": game_path,
+        "name": game.name,
+        "iteration": iteration,
+        "observation_shape": list(game.observation_shape),
+        "actions": [game.action_name(action) for action in range(num_actions(game))],
+        "inputs": {"observation": "[batch, *observation_shape] float32, seen by the player to move"},
+        "outputs": {
+            "logits": "[batch, actions], before masking",
+            "value": "[batch] in [-1, 1], for the player to move",
+        },
+        "sha256": hashlib.sha256(serialized).hexdigest(),
+    }
+    with clear_errors(folder):
+        write_file(folder / "agent.onnx", serialized)
+        write_file(folder / "agent.json", json.dumps(card, indent=2).encode())
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path, allow_pickle=False) as archive:
+        return dict(archive)
+
+
+def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    with path.open("wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Writes all of it or nothing: under another name first, then renamed."""
+    write_with(path, lambda unfinished: unfinished.write_bytes(content))
+
+
+def write_with(path: Path, write: Callable[[Path], object]) -> None:
+    unfinished = path.with_name(f".unfinished.{path.name}")
+    try:
+        write(unfinished)
+        with unfinished.open("rb") as file:
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def flush_folder(path: Path) -> None:
+    """Makes a rename in the folder last, where the system allows it."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def clear_errors(folder: Path) -> Iterator[None]:
+    """Turns the system's refusal to write into a RunError that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            fix = f"free some space; what was saved before is whole, continue it with --resume {folder}"
+        else:
+            fix = "name a folder that can be written with --run"
+        raise RunError(f"cannot write {error.filename or folder}: {error.strerror or error}; {fix}") from error
+    except RuntimeError as error:
+        # torch's file writer reports a full disk as a RuntimeError of its own.
+        if "file write failed" not in str(error) and "PytorchStreamWriter" not in str(error):
+            raise
+        raise RunError(
+            f"cannot write in {folder}: {error}; free some space and continue with --resume {folder}"
+        ) from error
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turns what a file of another shape provokes into a RunError that names the checkpoint."""
+    try:
+        yield
+    except (KeyError, ValueError, RuntimeError, OSError, zipfile.BadZipFile, safetensors.SafetensorError) as error:
+        raise RunError(f"{path} does not fit this configuration or version: {error}") from error

@@ -1,0 +1,268 @@
+"""The training loop: self-play, learning, measuring, saving.
+
+Self-play of an iteration overlaps learning on the iterations before it. All tasks of an iteration
+- the learning, the streams of self-play, now and then a match - read what the iteration before
+left and share nothing while they run. So a pool of threads may take them in any order, and the
+result does not depend on timing. (ONNX Runtime, torch and the kernels release the interpreter's
+lock while they compute.)
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from types import FrameType
+
+import numpy as np
+import psutil
+import torch
+
+from alphazero import checkpoint
+from alphazero.arena import MatchResult, play_match
+from alphazero.checkpoint import Progress
+from alphazero.config import Config
+from alphazero.evaluate import NetworkEvaluators
+from alphazero.game import Game, State, concatenate, take
+from alphazero.learner import Learner
+from alphazero.mcts.search import Evaluator
+from alphazero.mcts.tree import masked
+from alphazero.monitor import Monitor
+from alphazero.network import InferenceModule, with_weights
+from alphazero.pictures import board_figure, policy_heatmap
+from alphazero.players import AgentPlayer, parse_player
+from alphazero.replay import Replay, Samples, join
+from alphazero.selfplay import SelfPlay, SelfPlayStatistics, fresh_starts, stream_generator
+
+# Numbers that set the seeds of these apart from those of the streams, which count from 0.
+LEARNING, MATCHES, POSITIONS = 1_000_001, 1_000_002, 1_000_003
+
+
+class Stopped(Exception):
+    """Training was asked to stop at once; the last checkpoint stands."""
+
+
+class Training:
+    """A run: what it is made of, and the loop that drives it."""
+
+    def __init__(self, game: Game, config: Config, folder: Path) -> None:
+        self.game, self.config, self.folder = game, config, folder
+        self.learner = Learner(game, config.learner, config.network, seed=config.seed)
+        self.replay = Replay(game, config.replay)
+        self.streams = [
+            SelfPlay(game, config.search, config.self_play, seed=config.seed, stream=number)
+            for number in range(config.self_play.streams)
+        ]
+        self.evaluators = NetworkEvaluators(game, engine=config.self_play.engine, device=config.self_play.device)
+        self.judges = NetworkEvaluators(game, engine="onnx")
+        self.progress = Progress()
+        self.stop, self.stop_now = threading.Event(), threading.Event()
+        self.positions = fixed_positions(game, config)
+        self.policies: dict[int, np.ndarray] = {}
+
+    def run(self, monitor: Monitor) -> dict[str, MatchResult]:
+        """Trains until the configuration's end; returns how the agent then fares against its opponents.
+
+        Empty if it was asked to stop before. The iteration under way is finished and saved first.
+        """
+        self.monitor, iterations = monitor, self.config.iterations
+        with self._pool() as pool, self._signals():
+            while self.progress.iteration < iterations and not self.stop.is_set():
+                started, iteration = time.monotonic(), self.progress.iteration
+                self._announce()
+                weights = self.learner.weights()
+                learning = pool.submit(self._learn)
+                matches = self._start_matches(pool, weights) if self._due(iteration) else {}
+                games = [pool.submit(self._play, stream, self.evaluators(weights)) for stream in self.streams]
+                losses, played = learning.result(), [game.result() for game in games]
+                self.replay.extend(join([samples for samples, _ in played]))
+                statistics = sum((counts for _, counts in played), SelfPlayStatistics())
+                results = {name: match.result() for name, match in matches.items()}
+                self._finish(losses, statistics, results, seconds=time.monotonic() - started)
+            if self.stop.is_set():
+                return {}
+            monitor.say("Measuring the trained agent ...")
+            matches = self._start_matches(pool, self.learner.weights(), games=2 * self.config.evaluation.games)
+            return {name: match.result() for name, match in matches.items()}
+
+    def _learn(self) -> dict[str, float]:
+        """Learns for as many steps as the last iteration's new samples ask for."""
+        config, iteration = self.config, self.progress.iteration
+        steps = self._steps()
+        if steps == 0:
+            return {}
+        return self.learner.learn(
+            self.replay.training_set(),
+            steps,
+            stream_generator(config.seed, LEARNING, iteration),
+            progress_from=iteration / config.iterations,
+            progress_to=(iteration + 1) / config.iterations,
+            progress=partial(self._count, "learning"),
+        )
+
+    def _steps(self) -> int:
+        return round(self.config.learner.replay_ratio * self.progress.new_samples / self.config.learner.batch)
+
+    def _play(self, stream: SelfPlay, evaluator: Evaluator) -> tuple[Samples, SelfPlayStatistics]:
+        return stream.play(evaluator, self.progress.iteration, progress=partial(self._count, "self-play"))
+
+    def _start_matches(
+        self, pool: ThreadPoolExecutor, weights: InferenceModule, *, games: int | None = None
+    ) -> dict[str, Future[MatchResult]]:
+        """A match against each opponent, all from the same openings."""
+        config, matches = self.config.evaluation, {}
+        search_config = replace(
+            self.config.search, simulations=config.simulations, gumbel_scale=0.0, dirichlet_fraction=0.0
+        )
+        for number, name in enumerate(config.opponents):
+            agent = AgentPlayer(self.game, self.judges(weights), search_config, seed=self.config.seed)
+            opponent = parse_player(name, self.game, seed=self.config.seed + number)
+            match = partial(play_match, self.game, agent, opponent, games=games or config.games)
+            matches[name] = pool.submit(match, seed=self.config.seed, opening_plies=config.opening_moves)
+        return matches
+
+    def _due(self, iteration: int) -> bool:
+        every = self.config.evaluation.every
+        return every > 0 and iteration > 0 and iteration % every == 0
+
+    def _finish(
+        self,
+        losses: dict[str, float],
+        statistics: SelfPlayStatistics,
+        results: dict[str, MatchResult],
+        *,
+        seconds: float,
+    ) -> None:
+        """Writes down what the iteration brought, and saves."""
+        iteration, learning_seconds = self.progress.iteration, losses.pop("learner/seconds", 0.0)
+        core_seconds = self.progress.core_seconds + statistics.seconds + learning_seconds
+        scalars = losses | self_play_scalars(statistics, learning_seconds) | self._buffer_scalars()
+        scalars |= strength_scalars(results)
+        scalars |= {"time/iteration": seconds, "time/core_seconds": core_seconds}
+        scalars["memory/resident_mb"] = psutil.Process().memory_info().rss / 2**20
+        self.monitor.record(iteration, scalars)
+        self.monitor.report(iteration, scalars)
+        self.progress = Progress(iteration + 1, statistics.samples, core_seconds)
+        checkpoint.save_checkpoint(self.folder, self.game, self.progress, self.learner, self.replay, self.streams)
+        checkpoint.prune_checkpoints(self.folder, every=self.config.evaluation.every)
+        if self._due(iteration + 1) or iteration + 1 == self.config.iterations:
+            self._show(iteration)
+
+    def _show(self, iteration: int) -> None:
+        """Exports the agent, and draws what it thinks of a few fixed positions."""
+        weights = self.learner.weights()
+        evaluator = self.judges(weights)
+        assert self.judges.exported is not None
+        model = with_weights(self.judges.exported, weights)
+        checkpoint.export_agent(self.folder, self.game, self.config.game, model, iteration=iteration + 1)
+        evaluation = evaluator(self.positions, torch.Generator())
+        policies = masked(evaluation.logits, self.game.legal(self.positions)).softmax(-1)
+        self.policies[iteration] = policies.numpy()
+        self.monitor.picture(iteration, "policy/fixed_positions", policy_heatmap(self.game, self.policies))
+        for number in range(len(policies)):
+            position = take(self.positions, slice(number, number + 1))
+            figure = board_figure(self.game, position, policies[number], float(evaluation.value[number]))
+            self.monitor.picture(iteration, f"position/{number}", figure)
+
+    def _buffer_scalars(self) -> dict[str, float]:
+        samples, distinct = self.replay.samples, self.replay.distinct()
+        if samples is None:
+            return {}
+        scalars = {
+            "buffer/samples": float(samples.size),
+            "buffer/window": float(self.replay.window),
+            "buffer/staleness": self.progress.iteration - float(samples.iteration.double().mean()),
+        }
+        return scalars if distinct is None else scalars | {"buffer/distinct": float(distinct)}
+
+    def _announce(self) -> None:
+        config = self.config.self_play
+        parts = {"self-play": config.streams * config.games * config.moves, "learning": self._steps()}
+        self.monitor.start(self.progress.iteration, {name: total for name, total in parts.items() if total})
+
+    def _count(self, part: str, done: int) -> None:
+        """Moves the progress on; called from the pool's threads, which it ends if asked to."""
+        if self.stop_now.is_set():
+            raise Stopped
+        self.monitor.advance(part, done)
+
+    @contextmanager
+    def _pool(self) -> Iterator[ThreadPoolExecutor]:
+        # One thread each inside torch: two in one operation are slower than two operations at once.
+        torch.set_num_threads(1)
+        threads = self.config.threads or len(psutil.Process().cpu_affinity())
+        pool = ThreadPoolExecutor(threads, "training", initializer=partial(torch.set_num_threads, 1))
+        try:
+            yield pool
+        except BaseException:
+            self.stop_now.set()
+            raise
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """Ctrl-C (or SIGTERM): stop after this iteration; once more: stop at once."""
+
+        def handle(number: int, frame: FrameType | None) -> None:
+            if self.stop.is_set():
+                self.stop_now.set()
+            else:
+                self.stop.set()
+                self.monitor.say("Stopping after this iteration (Ctrl-C again: at once, losing what it did) ...")
+
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def fixed_positions(game: Game, config: Config) -> State:
+    """The start and three positions after random moves, to watch the policy at over the run."""
+    generator = stream_generator(config.seed, POSITIONS)
+    start = fresh_starts(game, 1, replace(config.self_play, opening_share=0.0, device="cpu"), generator)
+    others = fresh_starts(game, 3, replace(config.self_play, opening_share=1.0, device="cpu"), generator)
+    return concatenate([start, others])
+
+
+def self_play_scalars(statistics: SelfPlayStatistics, learning_seconds: float) -> dict[str, float]:
+    """What self-play did, as scalars by tag; shares of time are of the CPU time of self-play and learning."""
+    moves, seconds = max(1, statistics.moves), max(1e-9, statistics.seconds)
+    total = seconds + learning_seconds
+    scalars = {
+        "self_play/positions_per_second": statistics.moves / seconds,
+        "self_play/simulations_per_second": statistics.simulations / seconds,
+        "self_play/tree_depth": statistics.depth / moves,
+        "self_play/games": float(statistics.games),
+        "time/inference": statistics.inference_seconds / total,
+        "time/tree": (statistics.seconds - statistics.inference_seconds) / total,
+        "time/learning": learning_seconds / total,
+    }
+    if statistics.cache_asked:
+        scalars["self_play/cache_hits"] = statistics.cache_found / statistics.cache_asked
+    if statistics.games:
+        scalars["self_play/game_length"] = statistics.game_moves / statistics.games
+        scalars["self_play/first_player_wins"] = statistics.first_player_wins / statistics.games
+        scalars["self_play/draws"] = statistics.draws / statistics.games
+    return scalars
+
+
+def strength_scalars(results: dict[str, MatchResult]) -> dict[str, float]:
+    scalars = {}
+    for name, result in results.items():
+        scalars[f"strength/{name}/points"] = result.points
+        for seat, tally in (("", result.total), ("_first", result.first), ("_second", result.second)):
+            for outcome, count in (("win", tally.wins), ("draw", tally.draws), ("loss", tally.losses)):
+                scalars[f"strength/{name}/{outcome}{seat}"] = count / max(1, tally.games)
+    return scalars

@@ -1,0 +1,125 @@
+"""Trains an agent by self-play.
+
+    scripts/train.py CONFIG.toml [--run DIR] [--section.field value ...]
+    scripts/train.py --resume DIR [--section.field value ...]
+    scripts/train.py [CONFIG.toml] --help     every field, with its unit and the papers' values
+
+A run's folder is runs/NAME-DATE unless --run says otherwise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from datetime import datetime
+from pathlib import Path
+
+# Before torch is loaded: threads work side by side, each in operations of its own.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from alphazero.arena import MatchResult
+from alphazero.checkpoint import RunError, create_run, read_config, restore, write_config
+from alphazero.config import Config, ConfigError, differences, load_config
+from alphazero.conformance import ConformanceError, check_game
+from alphazero.game import Game, load_game
+from alphazero.learner import LearningError
+from alphazero.monitor import Monitor
+from alphazero.trainer import Stopped, Training
+
+
+def main() -> int:
+    arguments = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    arguments.add_argument("config", nargs="?", type=Path)
+    arguments.add_argument("--run", type=Path)
+    arguments.add_argument("--resume", type=Path)
+    known, overrides = arguments.parse_known_args()
+    console = Console()
+    try:
+        if {"-h", "--help"} & set(overrides):
+            print(__doc__)
+        elif (known.config is None) == (known.resume is None):
+            raise ConfigError("name either a configuration, as configs/connect_four.toml, or a run with --resume DIR")
+        elif known.resume and known.run:
+            raise ConfigError("--resume DIR continues in that folder; leave --run away")
+        saved = read_config(known.resume) if known.resume else load_config(known.config) if known.config else Config()
+        config = overridden(saved, overrides)
+        train(config, saved, resume=known.resume, run=known.run, name=known.config, console=console)
+    except (ConfigError, RunError, ConformanceError, LearningError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except Stopped:
+        print("Stopped; the last checkpoint stands.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def overridden(config: Config, arguments: list[str]) -> Config:
+    """The configuration with `--section.field value` from the command line; exits with a message if one is wrong."""
+    style = (tyro.conf.FlagConversionOff, tyro.conf.AvoidSubcommands)
+    return tyro.cli(
+        Config, args=arguments, default=config, prog="scripts/train.py CONFIG.toml", config=style, use_underscores=True
+    )
+
+
+def train(
+    config: Config, saved: Config, *, resume: Path | None, run: Path | None, name: Path | None, console: Console
+) -> None:
+    try:
+        game = load_game(config.game)
+    except ValueError as error:
+        raise ConfigError(f"`game`: {error}") from error
+    check_game(game, games=16)
+    folder = resume or run or Path("runs") / f"{name.stem if name else 'run'}-{datetime.now():%Y%m%d-%H%M%S}"
+    try:
+        training = Training(game, config, folder)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    warnings: list[str] = []
+    if resume:
+        training.progress = restore(
+            folder, game, training.learner, training.replay, training.streams, say=warnings.append
+        )
+        warnings += [f"changed {difference}" for difference in differences(saved, config)]
+        write_config(folder, config)
+    else:
+        create_run(folder, config)
+    with Monitor(
+        folder, iterations=config.iterations, first_iteration=training.progress.iteration, console=console
+    ) as monitor:
+        for warning in warnings:
+            monitor.say(warning)
+        monitor.say(f"{'Continuing' if resume else 'Training'} {game.name} in {folder}")
+        monitor.say(f"Watch it with: tensorboard --logdir {folder.parent}")
+        results = training.run(monitor)
+    if results:
+        console.print(strength_table(game, results, config))
+    else:
+        console.print(
+            f"Stopped after {training.progress.iteration} of {config.iterations} iterations, everything saved."
+        )
+    console.print(
+        f"Continue with: scripts/train.py --resume {folder}" if not results else f"The agent: {folder / 'agent.onnx'}"
+    )
+
+
+def strength_table(game: Game, results: dict[str, MatchResult], config: Config) -> Table:
+    """How the agent fares against each opponent, in all and by colour."""
+    table = Table(title=f"{game.name}: the agent with {config.evaluation.simulations} simulations a move")
+    for column in ("against", "points", "95 % interval", "won", "drawn", "lost", "moving first", "moving second"):
+        table.add_column(column, justify="left" if column == "against" else "right")
+    for opponent, result in results.items():
+        low, high = result.interval
+        seats = ("/".join(map(str, seat)) for seat in (result.first, result.second))
+        total = map(str, result.total)
+        table.add_row(opponent, f"{result.points:.1%}", f"{low:.1%} to {high:.1%}", *total, *seats)
+    return table
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,53 @@
+"""Search is held to the golden trees of mctx, and the kernels to the tensor operations."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from alphazero.config import SearchConfig
+from alphazero.mcts.search import search
+from tests.mcts.golden import GoldenGroup, TableEvaluator, golden_groups, table_game
+
+GROUPS = [group for group in golden_groups() if group.parameters.unvisited == "mean"]
+
+
+def search_config(group: GoldenGroup) -> SearchConfig:
+    p = group.parameters
+    return SearchConfig(
+        algorithm=p.algorithm,
+        simulations=p.simulations,
+        max_depth=p.max_depth or 0,
+        rescale_q=p.rescale_values,
+        considered_actions=p.max_num_considered_actions or 16,
+        c_visit=p.maxvisit_init,
+        c_scale=p.value_scale,
+        c_init=p.pb_c_init,
+        c_base=p.pb_c_base,
+        dirichlet_fraction=0.0,
+    )
+
+
+def test_there_are_at_least_200_golden_trees() -> None:
+    assert sum(len(group.roots) for group in GROUPS) >= 200
+
+
+@pytest.mark.parametrize("compiled", [True, False], ids=["kernels", "tensors"])
+@pytest.mark.parametrize("group", GROUPS, ids=lambda group: group.name)
+def test_search_agrees_with_mctx(group: GoldenGroup, compiled: bool) -> None:
+    game = table_game(group)
+    result = search(
+        TableEvaluator(group.world),
+        game,
+        game.states(group.roots),
+        search_config(group),
+        torch.Generator(),
+        gumbel_noise=torch.from_numpy(np.asarray(group.gumbel)),
+        compiled=compiled,
+    )
+    np.testing.assert_array_equal(result.visits, group.visits)
+    np.testing.assert_array_equal(result.action, group.action)
+    # mctx and we round sums of up to 64 float32 in different orders.
+    np.testing.assert_allclose(result.q, group.q, atol=2e-6)
+    np.testing.assert_allclose(result.policy, group.policy, atol=2e-5)
