@@ -13,13 +13,11 @@ import time
 import onnx
 import onnxruntime
 import torch
-from torch import Tensor
 
-from alphazero.game import Box, Discrete, Game, State, batch_size, take
+from alphazero.game import Discrete, Game, State, batch_size, random_actions, take
 from alphazero.mcts.search import Evaluator
 from alphazero.mcts.tree import Evaluation
 from alphazero.network import InferenceModule, lay_out, layout, to_onnx, with_weights
-
 
 PADDING = 16  # batches of torch networks on the CPU are filled up to a multiple of this
 
@@ -32,14 +30,13 @@ class UniformEvaluator:
 
     def __call__(self, states: State, generator: torch.Generator) -> Evaluation:
         batch, device = batch_size(states), states[0].device
-        actions, width = None, self.samples
-        if isinstance(self.game.actions, Box):
-            low, high = (torch.tensor(bound, device=device) for bound in self.game.actions)
-            uniform = torch.rand(batch, width, len(low), generator=generator, device=device)
-            actions = low + (high - low) * uniform
+        if isinstance(self.game.actions, Discrete):
+            logits, actions = torch.zeros(batch, self.game.actions.n, device=device), None
         else:
-            width = self.game.actions.n
-        return Evaluation(torch.zeros(batch, width, device=device), torch.zeros(batch, device=device), actions)
+            logits = torch.zeros(batch, self.samples, device=device)
+            repeated = take(states, torch.arange(batch, device=device).repeat_interleave(self.samples))
+            actions = random_actions(self.game, repeated, generator).unflatten(0, (batch, self.samples))
+        return Evaluation(logits, torch.zeros(batch, device=device), actions)
 
 
 class RolloutEvaluator:
@@ -62,22 +59,12 @@ class RolloutEvaluator:
         done = torch.zeros(len(viewer), dtype=torch.bool, device=device)
         for _ in range(self.max_moves):
             mover = self.game.to_play(state)
-            state, reward, done = self.game.step(state, self.random_actions(state, generator))
+            state, reward, done = self.game.step(state, random_actions(self.game, state, generator))
             gain = gain + worth * torch.where(mover == viewer, reward, -reward)
             worth = worth * self.game.discount
             if done.all():
                 break
         return evaluation._replace(value=gain.view(self.rollouts, batch).mean(0))
-
-    def random_actions(self, state: State, generator: torch.Generator) -> Tensor:
-        """Uniform over the legal actions; of a finished state any."""
-        if isinstance(self.game.actions, Discrete):
-            legal = self.game.legal(state)
-            noise = torch.rand(legal.shape, generator=generator, device=legal.device)
-            return torch.where(legal, noise, -1.0).argmax(-1)
-        actions = self.uniform(state, generator).actions
-        assert actions is not None
-        return actions[:, 0]
 
 
 class TorchEvaluator:

@@ -171,6 +171,19 @@ def batch_size(state: State) -> int:
     return int(state[0].shape[0])
 
 
+def random_actions(game: Game, state: State, generator: torch.Generator) -> Tensor:
+    """Legal actions, uniformly: [B] int64, or in a Box game [B, D] float32; of finished states any."""
+    device = state[0].device
+    if isinstance(game.actions, Discrete):
+        legal = game.legal(state)
+        ticket = torch.rand(legal.shape, generator=generator, device=generator.device).to(device)
+        return torch.where(legal, ticket, -1.0).argmax(1)
+    low, high = (torch.tensor(bound, device=device) for bound in game.actions)
+    share = torch.rand(batch_size(state), len(low), generator=generator, device=generator.device).to(device)
+    # Rounding can carry low + share * (high - low) a last bit out of the box.
+    return torch.lerp(low, high, share).clamp(low, high)
+
+
 def load_game(path: str) -> Game:
     """The game at an import path such as `games.connect_four:ConnectFour`. ValueError otherwise."""
     module_name, colon, class_name = path.partition(":")

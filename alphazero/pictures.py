@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyBboxPatch
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -101,7 +101,7 @@ def board_figure(game: Game, state: State, policy: Tensor | NDArray[Any], value:
     seat = int(game.to_play(state)[0])
     mover = ("x", "o")[seat] if grid is not None else ("the first player", "the second player")[seat]
     owner = f" for {mover}, to move" if game.num_players == 2 else ""
-    board.set_title(f"value{owner}: {value:+.2f}", color=INK, fontsize=11)
+    board.set_title(f"value{owner}: {value:+.2f}".replace("-", "−"), color=INK, fontsize=11)
     _draw_policy(bars, game, state, torch.as_tensor(policy).detach().double().cpu().numpy())
     if title:
         figure.suptitle(title, color=INK, fontsize=13)
@@ -121,18 +121,19 @@ def _draw_grid(axes: Axes, grid: Grid) -> None:
     axes.add_patch(
         FancyBboxPatch((-0.4, -0.4), width - 0.2, height - 0.2, boxstyle="round,pad=0.15", color=BOARD, linewidth=0)
     )
-    names = {"color": GREY, "fontsize": 10, "ha": "center", "va": "center"}
+    size = min(20.0, 77 / max(height, width))
+    names: dict[str, Any] = {"color": GREY, "fontsize": 10, "ha": "center", "va": "center"}
     for row, marks in enumerate(grid.cells):
         y = height - 1 - row
         for x, mark in enumerate(marks):
             axes.add_patch(Circle((x, y), 0.4, facecolor=DISC_COLOURS.get(mark, "white"), linewidth=0))
             if mark in DISC_COLOURS:
-                axes.text(x, y - 0.02, mark, color="white", fontsize=11, ha="center", va="center_baseline")
+                axes.text(x, y + 0.02, mark, color="white", fontsize=size, ha="center", va="center")
         axes.text(-0.9, y, grid.row_names[row], **names)
     for x, name in enumerate(grid.column_names):
-        axes.text(x, -0.95, name, **names)
+        axes.text(x, -0.85, name, **names)
     axes.set_xlim(-1.2, width - 0.3)
-    axes.set_ylim(-1.3, height - 0.3)
+    axes.set_ylim(-1.1, height - 0.3)
     axes.set_aspect("equal")
     axes.set_axis_off()
 
@@ -154,7 +155,7 @@ def _draw_policy(axes: Axes, game: Game, state: State, policy: NDArray[np.float6
     rows = np.arange(len(shown))
     axes.barh(rows, policy[shown], color=colours, height=0.7)
     for row, probability in zip(rows, policy[shown], strict=True):
-        axes.text(probability, row, f" {probability:.0%}", va="center", color=INK, fontsize=9)
+        axes.text(probability, float(row), f" {100 * probability:.0f} %", va="center", color=INK, fontsize=9)
     axes.set_yticks(rows, [game.action_name(int(action)) for action in shown], color=INK)
     axes.set_ylim(len(shown) - 0.5, -0.5)
     axes.set_xlim(0, max(1e-9, float(likeliest)) * 1.18)
@@ -193,8 +194,8 @@ def policy_heatmap(game: Game, policies_over_time: Mapping[int, NDArray[Any]], *
     figure.supxlabel("action", fontsize=10, color=INK)
     figure.supylabel("iteration", fontsize=10, color=INK)
     if image is not None:
-        bar = figure.colorbar(image, ax=list(panels), shrink=0.8, pad=0.02, format=lambda share, _: f"{share:.0%}")
-        bar.outline.set_visible(False)  # type: ignore[operator]  # matplotlib's stubs type it as a property
+        bar = figure.colorbar(image, ax=list(panels), shrink=0.8, pad=0.02, format=PercentFormatter(1, symbol=" %"))
+        bar.outline.set_visible(False)
         bar.ax.tick_params(length=0, labelsize=8, labelcolor=INK)
         bar.set_label("probability of the action", fontsize=9, color=INK)
     return figure
@@ -231,12 +232,12 @@ def curves_figure(history: Mapping[int, Mapping[str, float]]) -> Figure:
     if not _present(history, losses):
         losses = [Curve("loss/total", "total", BLUE)]
     buffer = [
+        Curve("buffer/window", "window", GREY, ":"),  # first, so that the samples hide it once they fill it
         Curve("buffer/samples", "samples", BLUE),
         Curve("buffer/distinct", "distinct positions", GREEN),
-        Curve("buffer/window", "window", GREY, ":"),
     ]
     strength, losses, buffer = (_present(history, curves) for curves in (strength, losses, buffer))
-    rows = [["strength", "strength"]] if strength else []
+    rows: list[Any] = [["strength", "strength"]] if strength else []  # matplotlib's own type of a mosaic is closed
     lower = [name for name, curves in (("losses", losses), ("buffer", buffer)) if curves]
     rows += [lower if len(lower) == 2 else lower * 2] if lower else []
     figure = Figure(figsize=(10, 3.2 * max(1, len(rows))), layout="constrained", facecolor="white")
@@ -257,7 +258,9 @@ def curves_figure(history: Mapping[int, Mapping[str, float]]) -> Figure:
         _draw_curves(axes["buffer"], history, x, buffer, scale=scale)
         _caption(axes["buffer"], "Replay buffer", f"{unit} samples")
         axes["buffer"].set_ylim(bottom=0)
+    end = max(1.0, *x.values(), 0.0)
     for panel in axes.values():
+        panel.set_xlim(-0.01 * end, 1.01 * end)
         panel.set_xlabel(x_label, fontsize=9, color=INK)
         _label_ends(panel)
     return figure
@@ -334,25 +337,27 @@ def _caption(axes: Axes, title: str, unit: str) -> None:
     axes.grid(axis="y", color=FAINT, lw=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(length=0, labelsize=9, labelcolor=INK)
-    if axes.get_title(loc="left") != "Points won against fixed opponents":
-        axes.yaxis.set_major_locator(MaxNLocator(5))
-    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
-    axes.margins(x=0.01)
+    axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10], integer=True))
 
 
 def _label_ends(axes: Axes) -> None:
     """Names each curve at its right end, moved apart where they would overlap."""
     labelled = [line for line in axes.get_lines() if not str(line.get_label()).startswith("_")]
     bottom, top = axes.get_ylim()
-    line_height = 13 / (72 * axes.get_position().height * axes.figure.get_figheight())  # type: ignore[union-attr]
-    right = axes.get_xlim()[1]
-    ends = sorted(((float(line.get_ydata()[-1]) - bottom) / (top - bottom), line) for line in labelled)  # type: ignore[index]
-    free_above = -math.inf
-    for height, line in ends:
-        lines = str(line.get_label()).count("\n") + 1
-        place = max(height, free_above + line_height * lines / 2)
-        free_above = place + line_height * lines / 2
+    line_height = 13 / (72 * axes.get_position().height * axes.get_figure(root=True).get_figheight())  # type: ignore[union-attr]
+    ends = [(float(np.asarray(line.get_ydata())[-1]) - bottom) / (top - bottom) for line in labelled]
+    order = np.argsort(ends, kind="stable")
+    room = np.array([line_height * (str(labelled[i].get_label()).count("\n") + 1) for i in order])
+    place = np.array(ends)[order]
+    for upper in range(1, len(place)):  # up from the lowest, then down again from the top
+        place[upper] = max(place[upper], place[upper - 1] + (room[upper - 1] + room[upper]) / 2)
+    ceiling = 1.02
+    for lower in reversed(range(len(place))):
+        place[lower] = min(place[lower], ceiling - room[lower] / 2)
+        ceiling = place[lower] - room[lower] / 2
+    for i, height in zip(order, place, strict=True):
         axes.annotate(
-            str(line.get_label()), (right, bottom + place * (top - bottom)), (6, 0), textcoords="offset points",
-            color=line.get_color(), fontsize=9, va="center", annotation_clip=False,
+            str(labelled[i].get_label()), (1, height), (6, 0), xycoords="axes fraction", textcoords="offset points",
+            color=labelled[i].get_color(), fontsize=9, va="center", annotation_clip=False,
         )  # fmt: skip

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from alphazero.cache import CachedEvaluator
 from alphazero.config import SearchConfig
-from alphazero.game import Box, Game, State, batch_size, map_states, num_actions, take
+from alphazero.game import Game, State, batch_size, map_states, num_actions, random_actions, take
 from alphazero.mcts.search import Evaluator, search
 from alphazero.mcts.tree import masked
 
@@ -41,14 +41,7 @@ class RandomPlayer:
         self._generator = torch.Generator().manual_seed(seed)
 
     def actions(self, states: State) -> Tensor:
-        if isinstance(self._game.actions, Box):
-            device = self._game.to_play(states).device
-            low = torch.tensor(self._game.actions.low, device=device)
-            high = torch.tensor(self._game.actions.high, device=device)
-            share = torch.rand(batch_size(states), len(low), generator=self._generator).to(device)
-            # Rounding can carry low + share * (high - low) a last bit out of the box.
-            return torch.lerp(low, high, share).clamp(low, high)
-        return _draw(self._game.legal(states), self._generator)
+        return random_actions(self._game, states, self._generator)
 
 
 class MinimaxPlayer:

@@ -14,7 +14,7 @@ from torch import Tensor
 from alphazero.cache import CachedEvaluator
 from alphazero.config import SearchConfig, SelfPlayConfig
 from alphazero.evaluate import TimedEvaluator
-from alphazero.game import Game, State, map_states, num_actions, take, where
+from alphazero.game import Game, State, map_states, num_actions, random_actions, take, where
 from alphazero.mcts.search import Evaluator, SearchResult, search
 from alphazero.replay import Samples, join
 
@@ -59,13 +59,6 @@ def stream_generator(*seed: int, device: str = "cpu") -> torch.Generator:
     """A generator of its own for each sequence of integers, such as (run's seed, stream, iteration)."""
     state = np.random.SeedSequence(seed).generate_state(1, np.uint64)[0]
     return torch.Generator(device).manual_seed(int(state >> np.uint64(1)))
-
-
-def random_actions(game: Game, state: State, generator: torch.Generator) -> Tensor:
-    """[B] int64, uniform over the legal actions of a discrete game."""
-    legal = game.legal(state)
-    noise = torch.rand(legal.shape, generator=generator, device=legal.device)
-    return torch.where(legal, noise, -1.0).argmax(-1)
 
 
 def fresh_starts(game: Game, count: int, config: SelfPlayConfig, generator: torch.Generator) -> State:

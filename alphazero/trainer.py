@@ -52,7 +52,14 @@ class Training:
     """A run: what it is made of, and the loop that drives it."""
 
     def __init__(self, game: Game, config: Config, folder: Path) -> None:
+        """ValueError if the game and the configuration do not fit, or a device is not there."""
         self.game, self.config, self.folder = game, config, folder
+        for device in (config.self_play.device, config.learner.device):
+            check_device(device)
+        if game.num_players != 2 and config.evaluation.opponents:
+            raise ValueError(f"{game.name} is a game for one: nobody can oppose it; set evaluation.opponents = []")
+        for opponent in config.evaluation.opponents:
+            parse_player(opponent, game, seed=config.seed)
         self.learner = Learner(game, config.learner, config.network, seed=config.seed)
         self.replay = Replay(game, config.replay)
         self.streams = [
@@ -226,6 +233,15 @@ class Training:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def check_device(device: str) -> None:
+    """ValueError if torch cannot compute there."""
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        there = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
+        raise ValueError(f"device {device!r} is not to be had here; there is {', '.join(there)}") from error
 
 
 def fixed_positions(game: Game, config: Config) -> State:

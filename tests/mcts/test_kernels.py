@@ -1,0 +1,71 @@
+"""The compiled kernels are held to the tensor operations, whose formulas can be read beside the papers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from alphazero.config import SearchConfig
+from alphazero.evaluate import UniformEvaluator
+from alphazero.game import Game, State, concatenate, take
+from alphazero.mcts.search import SearchResult, search
+from games.connect_four import ConnectFour
+from games.tic_tac_toe import TicTacToe
+from tests.evaluators import ScrambledEvaluator
+from tests.stubs import Again, Drift, Mine
+
+CONFIGS = {
+    "gumbel": SearchConfig(simulations=48),
+    "gumbel_few_considered": SearchConfig(simulations=48, considered_actions=3),
+    "gumbel_shallow": SearchConfig(simulations=48, max_depth=2),
+    "gumbel_rescaled": SearchConfig(simulations=48, rescale_q=True, c_scale=0.1),
+    "puct": SearchConfig(algorithm="puct", simulations=48),
+    "puct_shallow": SearchConfig(algorithm="puct", simulations=48, max_depth=3),
+    "puct_rescaled": SearchConfig(algorithm="puct", simulations=48, rescale_q=True),
+}
+
+
+def random_positions(game: Game, count: int, moves: int, generator: torch.Generator) -> State:
+    """Unfinished positions after 0 to `moves` - 1 random moves, `count` of them at the most."""
+    state = game.initial(count, generator=generator)
+    parts = []
+    for move in range(moves):
+        running = (~state.done).nonzero()[:, 0]
+        parts.append(take(state, running[move::moves]))
+        noise = torch.rand(game.legal(state).shape, generator=generator)
+        state = game.step(state, torch.where(game.legal(state), noise, -1.0).argmax(1)).state
+    return concatenate(parts)
+
+
+def both(game: Game, evaluator: object, roots: State, config: SearchConfig) -> tuple[SearchResult, SearchResult]:
+    """What the kernels and the tensor operations find, under the same noise."""
+    compiled, tensors = (
+        search(evaluator, game, roots, config, torch.Generator().manual_seed(1), compiled=c) for c in (True, False)
+    )
+    return compiled, tensors
+
+
+def assert_the_same(compiled: SearchResult, tensors: SearchResult) -> None:
+    for name in ("action", "visits", "depth"):
+        torch.testing.assert_close(getattr(compiled, name), getattr(tensors, name), rtol=0, atol=0, msg=name)
+    # Means over up to 48 values of at most 1, whose float32 sums are rounded in another order: 48 units of 2^-24.
+    # The policy's logits carry Q times (c_visit + 48) / 2, so 49 times that.
+    for name, tolerance in (("q", 48 * 2**-24), ("value", 49 * 48 * 2**-24), ("policy", 49 * 48 * 2**-24)):
+        torch.testing.assert_close(getattr(compiled, name), getattr(tensors, name), rtol=0, atol=tolerance, msg=name)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("game", [ConnectFour(), TicTacToe()], ids=lambda game: game.name)
+def test_kernels_and_tensors_grow_the_same_trees(game: Game, name: str) -> None:
+    roots = random_positions(game, 60, 30 if game.name == "connect_four" else 9, torch.Generator().manual_seed(0))
+    assert_the_same(*both(game, ScrambledEvaluator(game), roots, CONFIGS[name]))
+
+
+@pytest.mark.parametrize("algorithm", ["gumbel", "puct"])
+@pytest.mark.parametrize("game", [Again(), Mine(), Drift()], ids=lambda game: game.name)
+def test_they_agree_on_consecutive_moves_discounts_and_sampled_actions(game: Game, algorithm: str) -> None:
+    config = replace(CONFIGS[algorithm], simulations=40)
+    roots = game.initial(5, generator=torch.Generator().manual_seed(0))
+    assert_the_same(*both(game, UniformEvaluator(game, samples=6), roots, config))

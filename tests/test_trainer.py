@@ -1,0 +1,221 @@
+"""Training: the result hangs on the seed alone, and survives being stopped and killed."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+
+from alphazero.arena import MatchResult
+from alphazero.checkpoint import checkpoints, create_run, load_weights, restore
+from alphazero.config import Config, load_config, make_config
+from alphazero.learner import Learner
+from alphazero.monitor import Monitor
+from alphazero.trainer import Training
+from games.tic_tac_toe import TicTacToe
+
+ROOT = Path(__file__).parents[1]
+SMALL = make_config(
+    {
+        "game": "games.tic_tac_toe:TicTacToe",
+        "iterations": 4,
+        "search": {"simulations": 8},
+        "network": {"kind": "dense", "blocks": 2, "width": 32},
+        "self_play": {"streams": 3, "games": 16, "moves": 6, "opening_moves": 2},
+        "learner": {"batch": 32},
+        "evaluation": {"opponents": ["random"], "every": 2, "games": 10, "simulations": 8},
+    },
+    source="test",
+)
+
+
+class StoppingMonitor(Monitor):
+    """Asks the training to stop once it has reported an iteration."""
+
+    stop_after = 10**9
+    training: Training
+
+    def report(self, iteration: int, scalars: Mapping[str, float]) -> None:
+        super().report(iteration, scalars)
+        if iteration == self.stop_after:
+            self.training.stop.set()
+
+
+def run(
+    config: Config, folder: Path, *, resume: bool = False, stop_after: int = 10**9
+) -> tuple[dict[str, torch.Tensor], dict[str, MatchResult]]:
+    game = TicTacToe()
+    training = Training(game, config, folder)
+    if resume:
+        said: list[str] = []
+        training.progress = restore(folder, game, training.learner, training.replay, training.streams, say=said.append)
+        assert said == []
+    else:
+        create_run(folder, config)
+    console = Console(file=io.StringIO())
+    first = training.progress.iteration
+    with StoppingMonitor(folder, iterations=config.iterations, first_iteration=first, console=console) as monitor:
+        monitor.stop_after, monitor.training = stop_after, training
+        results = training.run(monitor)
+    return training.learner.tensors(), results
+
+
+def assert_same(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -> None:
+    assert one.keys() == other.keys()
+    for name, tensor in one.items():
+        torch.testing.assert_close(tensor, other[name], rtol=0, atol=0, msg=f"{name} differs")
+
+
+def test_one_seed_gives_the_same_weights_on_any_number_of_threads(tmp_path: Path) -> None:
+    one, results = run(replace(SMALL, threads=1), tmp_path / "one")
+    three, same_results = run(replace(SMALL, threads=3), tmp_path / "three")
+    assert_same(one, three)
+    assert results == same_results
+    other, _ = run(replace(SMALL, seed=2), tmp_path / "other")
+    assert any((one[name] != other[name]).any() for name in one)
+
+
+def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
+    whole, results = run(SMALL, tmp_path / "whole")
+    _, none = run(SMALL, tmp_path / "stopped", stop_after=1)
+    assert none == {}
+    assert [path.name for path in checkpoints(tmp_path / "stopped")] == ["000001", "000002"]
+    resumed, same_results = run(SMALL, tmp_path / "stopped", resume=True)
+    assert_same(whole, resumed)
+    assert results == same_results
+
+
+def test_learning_that_gives_no_number_is_reported_and_loses_nothing(tmp_path: Path) -> None:
+    reckless = replace(
+        SMALL, learner=replace(SMALL.learner, optimizer="sgd", learning_rate=1e30, clip=1e30, warmup=0.0)
+    )
+    finished = train("--run", tmp_path / "run", config=write(tmp_path, reckless))
+    assert finished.returncode == 1
+    assert "the loss is" in finished.stderr
+    assert "learner.learning_rate" in finished.stderr
+    assert checkpoints(tmp_path / "run")
+
+
+def write(folder: Path, config: Config) -> Path:
+    from alphazero.config import to_toml
+
+    path = folder / "config.toml"
+    path.write_text(to_toml(config))
+    return path
+
+
+def start(*arguments: object) -> subprocess.Popen[str]:
+    command = [sys.executable, str(ROOT / "scripts" / "train.py"), *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+
+
+def train(*arguments: object, config: Path | None = None) -> subprocess.CompletedProcess[str]:
+    process = start(*([config] if config else []), *arguments)
+    out, err = process.communicate(timeout=120)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def wait_for_checkpoints(folder: Path, count: int) -> None:
+    deadline = time.monotonic() + 90
+    while not folder.is_dir() or len(checkpoints(folder)) < count:
+        assert time.monotonic() < deadline, "no checkpoint came"
+        time.sleep(0.05)
+
+
+def test_killed_at_any_moment_a_run_goes_on_from_its_last_checkpoint(tmp_path: Path) -> None:
+    long = write(tmp_path, replace(SMALL, iterations=100_000))
+    process = start(long, "--run", tmp_path / "run")
+    wait_for_checkpoints(tmp_path / "run", 2)
+    process.kill()
+    process.communicate()
+    done = int(checkpoints(tmp_path / "run")[-1].name)
+    resumed = train("--resume", tmp_path / "run", "--iterations", done + 2)
+    assert resumed.returncode == 0, resumed.stderr
+    assert f"iterations: 100000 -> {done + 2}" in resumed.stdout
+    assert int(checkpoints(tmp_path / "run")[-1].name) == done + 2
+
+
+def test_ctrl_c_finishes_the_iteration_and_saves(tmp_path: Path) -> None:
+    process = start(write(tmp_path, replace(SMALL, iterations=100_000)), "--run", tmp_path / "run")
+    wait_for_checkpoints(tmp_path / "run", 1)
+    before = len(list((tmp_path / "run" / "checkpoints").iterdir()))
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert before >= 1
+    assert "everything saved" in out
+    assert f"--resume {tmp_path / 'run'}" in " ".join(out.split())
+    assert "Traceback" not in out + err
+
+
+def test_tic_tac_toe_is_learned_to_perfection(tmp_path: Path) -> None:
+    recipe = load_config(ROOT / "configs" / "tic_tac_toe.toml")
+    _, results = run(recipe, tmp_path / "run")
+    perfect = results["minimax:9"]
+    assert perfect.total.games == 200
+    assert perfect.total.losses == 0
+    # Perfect play of both sides is a draw, so nobody wins either.
+    assert perfect.total.draws + perfect.total.wins == 200
+    learner = Learner(TicTacToe(), recipe.learner, recipe.network, seed=5)
+    load_weights(checkpoints(tmp_path / "run")[-1], TicTacToe(), learner)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ([], "name either a configuration"),
+        (["no_such.toml"], "no_such.toml: cannot be read"),
+        (["configs/tic_tac_toe.toml", "--search.simulation", "3"], "--search.simulations"),
+        (["configs/tic_tac_toe.toml", "--search.simulations", "0"], "greater than or equal to 1"),
+        (["configs/tic_tac_toe.toml", "--game", "games.chess:Chess"], "cannot import 'games.chess'"),
+        (["configs/tic_tac_toe.toml", "--game", "games.tic_tac_toe:Tic"], "it offers TicTacToe"),
+        (["--resume", "tests"], "is not a run"),
+        (["--resume", "a", "--run", "b"], "leave --run away"),
+        (["configs/tic_tac_toe.toml", "--run", "tests"], "tests exists already"),
+        (["configs/tic_tac_toe.toml", "--run", "/proc/run"], "cannot write"),
+        (["configs/tic_tac_toe.toml", "--network.kind", "residual", "--game", "tests.stubs:Mine"], "wdl"),
+        (["configs/tic_tac_toe.toml", "--evaluation.opponents", "minmax:3"], "no player is called 'minmax:3'"),
+        (["configs/tic_tac_toe.toml", "--self_play.device", "cuda:7"], "cuda:7"),
+    ],
+)
+def test_bad_input_gets_one_clear_error(arguments: list[str], complaint: str) -> None:
+    finished = train(*arguments)
+    assert finished.returncode != 0
+    assert complaint in " ".join((finished.stdout + finished.stderr).replace("│", " ").split())
+    assert "Traceback" not in finished.stderr
+
+
+def test_help_explains_every_section() -> None:
+    shown = train("--help")
+    assert shown.returncode == 0
+    for option in ("--search.simulations", "--learner.learning_rate", "--replay.window", "--evaluation.opponents"):
+        assert option in shown.stdout
+    assert "AlphaZero: 800" in shown.stdout
+
+
+def test_a_full_disk_gives_one_clear_error_and_keeps_what_was_saved(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], check=False).returncode:
+        pytest.skip("only root can mount a small disk")
+    try:
+        finished = train("--run", disk / "run", config=write(tmp_path, replace(SMALL, iterations=1_000)))
+        assert finished.returncode == 1
+        assert "No space left on device" in finished.stderr
+        assert "--resume" in finished.stderr
+        assert "Traceback" not in finished.stderr
+        whole = checkpoints(disk / "run")
+        assert whole
+        assert not list((disk / "run" / "checkpoints").glob(".*"))
+    finally:
+        subprocess.run(["umount", disk], check=True)
