@@ -38,6 +38,7 @@ class CachedEvaluator:
     def renew(self, evaluator: Evaluator) -> None:
         self.evaluator = evaluator
         self.version += 1
+        self.clock.fill(0)  # from here on as if new, so that a resumed run evaluates in the same batches
 
     def __call__(self, states: State, generator: torch.Generator) -> Evaluation:
         key = self.game.key(states)

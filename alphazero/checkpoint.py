@@ -34,8 +34,10 @@ import safetensors.torch
 import torch
 
 from alphazero.config import Config, load_config, to_toml
-from alphazero.game import Game, num_actions
+from alphazero.evaluate import NetworkEvaluators, OnnxEvaluator
+from alphazero.game import Game, load_game, num_actions
 from alphazero.learner import Learner
+from alphazero.mcts.search import Evaluator
 from alphazero.replay import Replay
 from alphazero.selfplay import SelfPlay
 
@@ -180,6 +182,42 @@ def load_weights(path: Path, game: Game, learner: Learner) -> None:
         raise RunError(f"{path} was made by the game {state['game']}, not {game.name}")
     with reading(path):
         learner.load_networks(safetensors.torch.load_file(path / "model.safetensors"))
+
+
+def load_agent(path: Path) -> tuple[Game, Evaluator]:
+    """The game and the network of a run, a checkpoint, or an exported agent. RunError if it is none."""
+    if path.suffix == ".onnx":
+        return load_exported(path)
+    folder = path.parents[1] if path.parent.name == "checkpoints" else path
+    config = read_config(folder)
+    found = [path] if folder != path else checkpoints(folder)
+    if not found:
+        raise RunError(f"{folder} has no checkpoint yet; train a little longer")
+    game = load_game(config.game)
+    learner = Learner(game, config.learner, config.network, seed=0)
+    load_weights(found[-1], game, learner)
+    return game, NetworkEvaluators(game, engine="onnx")(learner.weights())
+
+
+def load_exported(path: Path) -> tuple[Game, Evaluator]:
+    """The game and the network of an agent.onnx with its agent.json beside it. RunError if they do not fit."""
+    card_path = path.with_suffix(".json")
+    try:
+        serialized = path.read_bytes()
+        card = json.loads(card_path.read_bytes())
+        version, game_path, expected = card["format"], card["game"], card["sha256"]
+    except OSError as error:
+        raise RunError(
+            f"{error.filename} cannot be read ({error.strerror}); an agent is agent.onnx with agent.json"
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{card_path} is not an agent's card ({error!r})") from error
+    if version != FORMAT:
+        raise RunError(f"{card_path} has format {version}; this version of alphazero reads format {FORMAT}")
+    if hashlib.sha256(serialized).hexdigest() != expected:
+        raise RunError(f"{path} was truncated or altered: its digest is not the one in {card_path.name}")
+    game = load_game(game_path)
+    return game, OnnxEvaluator(game, serialized)
 
 
 def verify(path: Path, names: Sequence[str]) -> dict[str, Any]:

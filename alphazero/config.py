@@ -85,6 +85,8 @@ class SelfPlayConfig:
     """Games at once in each stream: the batch of the search."""
     moves: Positive = 40
     """Moves that every game makes in an iteration, so samples: streams * games * moves."""
+    first_simulations: Count = 0
+    """Simulations a move at the start of the run, growing evenly to search.simulations at its end; 0: no growth."""
     opening_share: Fraction = 0.7
     """Share of games that start after random moves; without any, self-play repeats itself."""
     opening_moves: Count = 14

@@ -101,9 +101,12 @@ class Learner:
             share = means.pop(f"share/{stage}", 0.0)
             if share > 0:
                 means[f"loss_by_stage/{stage}"] /= share
-        if not math.isfinite(means.get("loss/total", 0.0)):
+        # A gradient can ruin the weights in a step whose own loss is still a number.
+        for name, tag in (("loss", "loss/total"), ("gradient's norm", "loss/gradient_norm")):
+            if math.isfinite(means.get(tag, 0.0)):
+                continue
             raise LearningError(
-                f"the loss is {means['loss/total']} after {self.steps} steps; lower learner.learning_rate "
+                f"the {name} is {means[tag]} after {self.steps} steps; lower learner.learning_rate "
                 f"(now {rate:.2g}) or learner.clip (now {self.config.clip}) and resume from the last checkpoint"
             )
         return means | {
@@ -172,8 +175,18 @@ class Learner:
             module.load_state_dict({n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)})
 
     def load(self, tensors: Mapping[str, Tensor], optimizer: dict[str, Any], steps: int) -> None:
+        """Takes back the networks and the optimizer's moments; its settings stay the configuration's.
+
+        RuntimeError or ValueError if they are of another network or optimizer.
+        """
+        settings = [{n: s for n, s in group.items() if n != "params"} for group in self.optimizer.param_groups]
+        saved = [{n for n in group if n != "params"} for group in optimizer["param_groups"]]
+        if saved != [set(group) for group in settings]:
+            raise ValueError(f'it was not made with learner.optimizer = "{self.config.optimizer}"')
         self.load_networks(tensors)
         self.optimizer.load_state_dict(optimizer)
+        for group, own in zip(self.optimizer.param_groups, settings, strict=True):
+            group.update(own)
         self.steps = steps
 
 

@@ -215,8 +215,8 @@ def _against(opponent: str, scalars: Mapping[str, float]) -> str:
 
     if f"strength/{opponent}/win" not in scalars:  # a game for one: points are what it earned
         return f"{opponent} {_number(of('points'))}"
-    outcomes = (f"{name} {_percent(of(tag))}" for name, tag in (("won", "win"), ("drawn", "draw"), ("lost", "loss")))
-    return f"{opponent} {_percent(of('points'))} ({', '.join(outcomes)})"
+    won, drawn, lost = (f"{100 * of(outcome):.0f}" for outcome in ("win", "draw", "loss"))
+    return f"{opponent} {_percent(of('points'))} (won {won}, drawn {drawn}, lost {lost} %)"
 
 
 def _percent(share: float) -> str:

@@ -163,12 +163,18 @@ def inference_module(network: Network) -> InferenceModule:
 
 def to_onnx(module: InferenceModule, observation_shape: tuple[int, ...]) -> onnx.ModelProto:
     """The module as an ONNX model: `observation` [B, ...] -> `logits` [B, A], `value` [B]."""
+    # The exporter merges weights that are equal and drops biases of 0, and a fresh network has many of both.
+    # Later weights need a place each, so numbers without pattern are exported first.
+    patternless = copy.deepcopy(module)
+    generator = torch.Generator().manual_seed(0)
+    for parameter in patternless.parameters():
+        parameter.copy_(torch.randn(parameter.shape, generator=generator))
     with warnings.catch_warnings():
         # The exporter warns about packages it could use and about its own internals.
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         program = torch.onnx.export(
-            module,
+            patternless,
             (torch.zeros(2, *observation_shape),),
             dynamo=True,
             input_names=["observation"],
@@ -178,16 +184,21 @@ def to_onnx(module: InferenceModule, observation_shape: tuple[int, ...]) -> onnx
             verbose=False,
         )
     assert program is not None
-    return program.model_proto
+    return with_weights(program.model_proto, module)
 
 
 def with_weights(model: onnx.ModelProto, module: InferenceModule) -> onnx.ModelProto:
-    """The same model with the module's weights: exporting takes seconds, this a millisecond."""
+    """The same model with the module's weights: exporting takes seconds, this a millisecond.
+
+    ValueError if the model has no place for one of them.
+    """
     filled = onnx.ModelProto()
     filled.CopyFrom(model)
     weights = module.state_dict()
     for initializer in filled.graph.initializer:
         if initializer.name in weights:
-            array = weights[initializer.name].detach().float().numpy()
+            array = weights.pop(initializer.name).detach().float().numpy()
             initializer.CopyFrom(onnx.numpy_helper.from_array(array, initializer.name))
+    if weights:
+        raise ValueError(f"the ONNX model has no place for {', '.join(sorted(weights))}; export it again with to_onnx")
     return filled

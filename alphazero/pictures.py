@@ -128,7 +128,7 @@ def _draw_grid(axes: Axes, grid: Grid) -> None:
         for x, mark in enumerate(marks):
             axes.add_patch(Circle((x, y), 0.4, facecolor=DISC_COLOURS.get(mark, "white"), linewidth=0))
             if mark in DISC_COLOURS:
-                axes.text(x, y + 0.02, mark, color="white", fontsize=size, ha="center", va="center")
+                axes.text(x, y, mark, color="white", fontsize=size, ha="center", va="center")
         axes.text(-0.9, y, grid.row_names[row], **names)
     for x, name in enumerate(grid.column_names):
         axes.text(x, -0.85, name, **names)

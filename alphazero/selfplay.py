@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -112,21 +112,30 @@ class SelfPlay:
         )
 
     def play(
-        self, evaluator: Evaluator, iteration: int, *, progress: Callable[[int], None] = lambda moves: None
+        self,
+        evaluator: Evaluator,
+        iteration: int,
+        *,
+        simulations: int | None = None,
+        progress: Callable[[int], None] = lambda moves: None,
     ) -> tuple[Samples, SelfPlayStatistics]:
-        """Makes `config.moves` moves in every slot; returns the samples of the games that ended."""
+        """Makes `config.moves` moves in every slot; returns the samples of the games that ended.
+
+        `simulations` a move, in place of the search's own number.
+        """
         started = time.thread_time()
         generator = stream_generator(*self.seed, iteration + 1, device=self.config.device)
         timed = TimedEvaluator(evaluator)
         cached = self._with_cache(timed)
         asked, found = (cached.asked, cached.found) if isinstance(cached, CachedEvaluator) else (0, 0)
+        search_config = replace(self.search_config, simulations=simulations or self.search_config.simulations)
         statistics = SelfPlayStatistics()
         parts = []
         for _ in range(self.config.moves):
-            result = search(cached, self.game, self.state, self.search_config, generator)
+            result = search(cached, self.game, self.state, search_config, generator)
             finished = self._move(result, generator)
             statistics.moves += self.config.games
-            statistics.simulations += self.config.games * self.search_config.simulations
+            statistics.simulations += self.config.games * search_config.simulations
             statistics.depth += int(result.depth.sum())
             if len(finished):
                 parts.append(self._harvest(finished, iteration, statistics))
@@ -153,7 +162,9 @@ class SelfPlay:
         """Plays a move in every slot, writes it down, and returns the slots whose game ended."""
         action = result.action
         if self.config.temperature_moves:
-            drawn = torch.multinomial(result.policy ** (1 / self.config.temperature), 1, generator=generator)[:, 0]
+            # Over its greatest, or a low temperature would leave nothing but zeros.
+            shares = (result.policy / result.policy.amax(-1, keepdim=True)) ** (1 / self.config.temperature)
+            drawn = torch.multinomial(shares, 1, generator=generator)[:, 0]
             action = torch.where(self.moves_played < self.config.temperature_moves, drawn, action)
         transition = self.game.step(self.state, action)
         games = self.games_under_way

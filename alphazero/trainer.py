@@ -56,6 +56,10 @@ class Training:
         self.game, self.config, self.folder = game, config, folder
         for device in (config.self_play.device, config.learner.device):
             check_device(device)
+        if config.self_play.cache and torch.device(config.self_play.device).type != "cpu":
+            raise ValueError(
+                "the cache of evaluations lives on the CPU; set self_play.cache = 0 for self-play elsewhere"
+            )
         if game.num_players != 2 and config.evaluation.opponents:
             raise ValueError(f"{game.name} is a game for one: nobody can oppose it; set evaluation.opponents = []")
         for opponent in config.evaluation.opponents:
@@ -96,7 +100,9 @@ class Training:
                 return {}
             monitor.say("Measuring the trained agent ...")
             matches = self._start_matches(pool, self.learner.weights(), games=2 * self.config.evaluation.games)
-            return {name: match.result() for name, match in matches.items()}
+            results = {name: match.result() for name, match in matches.items()}
+            monitor.record(iterations - 1, strength_scalars(results))
+            return results
 
     def _learn(self) -> dict[str, float]:
         """Learns for as many steps as the last iteration's new samples ask for."""
@@ -117,7 +123,18 @@ class Training:
         return round(self.config.learner.replay_ratio * self.progress.new_samples / self.config.learner.batch)
 
     def _play(self, stream: SelfPlay, evaluator: Evaluator) -> tuple[Samples, SelfPlayStatistics]:
-        return stream.play(evaluator, self.progress.iteration, progress=partial(self._count, "self-play"))
+        return stream.play(
+            evaluator,
+            self.progress.iteration,
+            simulations=self._simulations(),
+            progress=partial(self._count, "self-play"),
+        )
+
+    def _simulations(self) -> int:
+        """A move's, in this iteration: early games teach little whatever the search, late ones more with more of it."""
+        last = self.config.search.simulations
+        first = self.config.self_play.first_simulations or last
+        return round(first + (last - first) * self.progress.iteration / self.config.iterations)
 
     def _start_matches(
         self, pool: ThreadPoolExecutor, weights: InferenceModule, *, games: int | None = None
@@ -151,6 +168,7 @@ class Training:
         core_seconds = self.progress.core_seconds + statistics.seconds + learning_seconds
         scalars = losses | self_play_scalars(statistics, learning_seconds) | self._buffer_scalars()
         scalars |= strength_scalars(results)
+        scalars |= {"self_play/simulations": float(self._simulations())}
         scalars |= {"time/iteration": seconds, "time/core_seconds": core_seconds}
         scalars["memory/resident_mb"] = psutil.Process().memory_info().rss / 2**20
         self.monitor.record(iteration, scalars)
@@ -278,6 +296,7 @@ def strength_scalars(results: dict[str, MatchResult]) -> dict[str, float]:
     scalars = {}
     for name, result in results.items():
         scalars[f"strength/{name}/points"] = result.points
+        scalars[f"strength/{name}/points_low"], scalars[f"strength/{name}/points_high"] = result.interval
         for seat, tally in (("", result.total), ("_first", result.first), ("_second", result.second)):
             for outcome, count in (("win", tally.wins), ("draw", tally.draws), ("loss", tally.losses)):
                 scalars[f"strength/{name}/{outcome}{seat}"] = count / max(1, tally.games)

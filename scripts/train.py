@@ -34,24 +34,28 @@ from alphazero.trainer import Stopped, Training
 
 
 def main() -> int:
+    given = sys.argv[1:]
+    config_file = Path(given.pop(0)) if given and not given[0].startswith("-") else None
     arguments = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    arguments.add_argument("config", nargs="?", type=Path)
     arguments.add_argument("--run", type=Path)
     arguments.add_argument("--resume", type=Path)
-    known, overrides = arguments.parse_known_args()
+    known, overrides = arguments.parse_known_args(given)
     console = Console()
     try:
         if {"-h", "--help"} & set(overrides):
             print(__doc__)
-        elif (known.config is None) == (known.resume is None):
+        elif (config_file is None) == (known.resume is None):
             raise ConfigError("name either a configuration, as configs/connect_four.toml, or a run with --resume DIR")
         elif known.resume and known.run:
             raise ConfigError("--resume DIR continues in that folder; leave --run away")
-        saved = read_config(known.resume) if known.resume else load_config(known.config) if known.config else Config()
+        saved = read_config(known.resume) if known.resume else load_config(config_file) if config_file else Config()
         config = overridden(saved, overrides)
-        train(config, saved, resume=known.resume, run=known.run, name=known.config, console=console)
+        train(config, saved, resume=known.resume, run=known.run, name=config_file, console=console)
     except (ConfigError, RunError, ConformanceError, LearningError) as error:
         print(f"error: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"error: {error}; what was saved before is whole, continue it with --resume", file=sys.stderr)
         return 1
     except Stopped:
         print("Stopped; the last checkpoint stands.", file=sys.stderr)

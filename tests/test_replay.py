@@ -1,0 +1,165 @@
+"""The replay buffer: how its window grows, what it drops, and what merging makes of equal positions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alphazero.checkpoint import read_arrays, save_arrays
+from alphazero.config import ReplayConfig
+from alphazero.replay import Replay, Samples, join
+from games.tic_tac_toe import TicTacToe
+from tests.stubs import Again, AgainState, Drift
+
+GAME = Again()
+
+
+def samples(piles: list[int], *, first: int = 0) -> Samples:
+    """A sample for each pile; `turns_left` numbers them from `first`."""
+    count = len(piles)
+    number = torch.arange(first, first + count)
+    policy = torch.nn.functional.one_hot(number % 3, 3).float()
+    return Samples(
+        state=AgainState(torch.tensor(piles, dtype=torch.int64), torch.zeros(count, dtype=torch.int8)),
+        policy=policy,
+        value=number / 100,
+        outcome=torch.where(number % 2 == 0, 1.0, -1.0),
+        root_value=-number / 100,
+        turns_left=number.int(),
+        iteration=(number // 10).int(),
+        weight=torch.ones(count),
+    )
+
+
+@given(st.lists(st.integers(0, 30), max_size=20))
+def test_it_keeps_the_newest_within_a_window_that_grows(sizes: list[int]) -> None:
+    config = ReplayConfig(window=100, start=20, growth=0.25)
+    replay, seen = Replay(GAME, config), 0
+    for size in sizes:
+        replay.extend(samples([5] * size, first=seen))
+        before, seen = seen, seen + size
+        window = min(100, int(20 + 0.25 * seen))
+        assert replay.window == window
+        assert len(replay) <= window
+        assert replay.samples is not None
+        kept = replay.samples.turns_left.tolist()
+        # The newest, in order. A window that grew cannot bring back what was dropped.
+        assert kept == list(range(seen - len(kept), seen))
+        if before <= 20:
+            assert len(kept) == min(seen, window)
+
+
+def test_the_window_stops_at_its_limit() -> None:
+    replay = Replay(GAME, ReplayConfig(window=10, start=4, growth=1.0))
+    sizes = []
+    for number in range(5):
+        replay.extend(samples([5] * 3, first=3 * number))
+        sizes.append(len(replay))
+    assert sizes == [3, 6, 9, 10, 10]
+    assert replay.seen == 15
+
+
+def test_merging_averages_the_samples_of_a_position() -> None:
+    replay = Replay(GAME, ReplayConfig(merge="linear"))
+    replay.extend(samples([4, 9, 4, 4]))  # numbers 0, 2 and 3 are of one position
+    merged = replay.training_set()
+    place = {pile: index for index, pile in enumerate(merged.state.pile.tolist())}
+    assert sorted(place) == [4, 9]
+    four, nine = place[4], place[9]
+    torch.testing.assert_close(merged.policy[four], torch.tensor([2 / 3, 0.0, 1 / 3]))
+    torch.testing.assert_close(merged.policy[nine], torch.tensor([0.0, 1.0, 0.0]))
+    assert float(merged.value[four]) == pytest.approx((0.00 + 0.02 + 0.03) / 3)
+    assert float(merged.outcome[four]) == pytest.approx((1 + 1 - 1) / 3)
+    assert float(merged.root_value[nine]) == pytest.approx(-0.01)
+    assert (merged.turns_left.dtype, merged.iteration.dtype) == (torch.int32, torch.int32)
+
+
+@pytest.mark.parametrize(
+    ("merge", "weights"), [("linear", [1.0, 3.0]), ("log", [1.0, 1 + np.log2(3)]), ("constant", [1.0, 1.0])]
+)
+def test_a_merged_samples_weight_grows_as_configured_about_a_mean_of_one(merge: str, weights: list[float]) -> None:
+    replay = Replay(GAME, ReplayConfig(merge=merge))  # type: ignore[arg-type]
+    replay.extend(samples([4, 9, 4, 4]))
+    weight = replay.training_set().weight.double().sort().values
+    np.testing.assert_allclose(weight, np.array(weights) / np.mean(weights), rtol=1e-6)
+
+
+def test_without_merging_all_samples_are_learned_from() -> None:
+    replay = Replay(GAME, ReplayConfig())
+    replay.extend(samples([4, 4, 4]))
+    assert replay.training_set().size == 3
+
+
+def test_positions_with_one_pile_and_another_mover_are_not_merged() -> None:
+    both = samples([4, 4])
+    both = both._replace(state=AgainState(both.state.pile, torch.tensor([0, 1], dtype=torch.int8)))
+    replay = Replay(GAME, ReplayConfig(merge="linear"))
+    replay.extend(both)
+    assert replay.training_set().size == 2
+
+
+def test_distinct_counts_positions() -> None:
+    replay = Replay(GAME, ReplayConfig())
+    assert replay.distinct() is None
+    replay.extend(samples([4, 9, 4, 4, 10]))
+    assert replay.distinct() == 3
+
+
+def test_arrays_round_trip_through_a_file(tmp_path: Path) -> None:
+    replay, other = Replay(GAME, ReplayConfig()), Replay(GAME, ReplayConfig())
+    replay.extend(samples([4, 9, 4]))
+    save_arrays(tmp_path / "replay.npz", replay.arrays())
+    other.load(read_arrays(tmp_path / "replay.npz"))
+    assert other.seen == 3
+    assert replay.samples is not None
+    assert other.samples is not None
+    for mine, theirs in zip(
+        (*replay.samples.state, *replay.samples[1:]), (*other.samples.state, *other.samples[1:]), strict=True
+    ):
+        torch.testing.assert_close(mine, theirs, rtol=0, atol=0)
+    other.extend(samples([7], first=3))
+    assert len(other) == 4
+
+
+def test_an_empty_buffer_round_trips_and_is_no_training_set() -> None:
+    replay = Replay(GAME, ReplayConfig())
+    replay.load(Replay(GAME, ReplayConfig()).arrays())
+    assert (len(replay), replay.seen) == (0, 0)
+    with pytest.raises(ValueError, match="the replay buffer is empty; play before learning"):
+        replay.training_set()
+
+
+def test_another_games_arrays_are_refused() -> None:
+    replay = Replay(GAME, ReplayConfig())
+    replay.extend(samples([4]))
+    with pytest.raises(KeyError, match=r"state\.mine"):
+        Replay(TicTacToe(), ReplayConfig()).load(replay.arrays())
+
+
+def test_merging_a_game_without_keys_names_the_setting() -> None:
+    game = Drift()
+    one = samples([4])._replace(state=game.initial(1))
+    replay = Replay(game, ReplayConfig(merge="log"))
+    replay.extend(one)
+    assert replay.distinct() is None
+    with pytest.raises(ValueError, match=r'drift has no `key`.*set replay\.merge = "none"'):
+        replay.training_set()
+
+
+def test_join_keeps_the_order() -> None:
+    joined = join([samples([1, 2]), samples([3], first=2)])
+    assert joined.state.pile.tolist() == [1, 2, 3]
+    assert joined.turns_left.tolist() == [0, 1, 2]
+    assert joined.at(torch.tensor([2, 0])).state.pile.tolist() == [3, 1]
+
+
+def test_what_was_dropped_does_not_stay_in_memory() -> None:
+    replay = Replay(GAME, ReplayConfig(window=10, start=10))
+    replay.extend(samples([5] * 10_000))
+    assert replay.samples is not None
+    assert replay.samples.policy.untyped_storage().nbytes() == 10 * 3 * 4

@@ -1,0 +1,383 @@
+"""Self-play: targets against their definition, no game lost or preferred, and the same samples from the same seeds."""
+
+from __future__ import annotations
+
+import math
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from alphazero import selfplay
+from alphazero.config import SearchConfig, SelfPlayConfig
+from alphazero.evaluate import NetworkEvaluators, UniformEvaluator
+from alphazero.game import Discrete, Game, Transition, take
+from alphazero.mcts.search import SearchResult, search
+from alphazero.network import inference_module
+from alphazero.replay import Samples
+from alphazero.selfplay import SelfPlay, SelfPlayStatistics, fresh_starts, stream_generator, targets
+from games.connect_four import ConnectFour
+from games.tic_tac_toe import TicTacToe
+from tests.evaluators import ScrambledEvaluator
+from tests.stubs import Again
+from tests.test_network import trained
+
+SEARCH = SearchConfig(simulations=8)
+QUIET = SelfPlayConfig(games=16, moves=10, opening_share=0.0, cache=0)
+
+
+class WalkState(NamedTuple):
+    """left: [B] int64, moves left; walked: [B] int64, moves made; done: [B] bool."""
+
+    left: Tensor
+    walked: Tensor
+    done: Tensor
+
+
+class Walk(Game):
+    """For one: a walk whose length is drawn at its start; nothing one does matters."""
+
+    name: ClassVar[str] = "walk"
+    num_players: ClassVar[int] = 1
+    actions = Discrete(2)
+    observation_shape = (1,)
+
+    def __init__(self, lengths: dict[int, float]) -> None:
+        self.lengths, self.shares = (torch.tensor(list(of)) for of in (lengths, lengths.values()))
+
+    def initial(self, batch: int, *, generator: torch.Generator | None = None) -> WalkState:
+        drawn = torch.multinomial(self.shares, batch, replacement=True, generator=generator)
+        nothing = torch.zeros(batch, dtype=torch.int64)
+        return WalkState(self.lengths[drawn], nothing, nothing.bool())
+
+    def to_play(self, state: WalkState) -> Tensor:
+        return torch.zeros_like(state.left, dtype=torch.int8)
+
+    def legal(self, state: WalkState) -> Tensor:
+        return torch.ones(len(state.left), 2, dtype=torch.bool)
+
+    def step(self, state: WalkState, action: Tensor) -> Transition:
+        moved = (~state.done).long()
+        left = state.left - moved
+        return Transition(WalkState(left, state.walked + moved, left == 0), torch.zeros(len(left)), left == 0)
+
+    def observe(self, state: WalkState) -> Tensor:
+        return state.left[:, None].float()
+
+
+def walk_stream(lengths: dict[int, float], **config: int) -> SelfPlay:
+    self_play = replace(QUIET, **config)
+    return SelfPlay(Walk(lengths), SearchConfig(simulations=1), self_play, seed=1, stream=0)
+
+
+def same(some: Samples, other: Samples) -> bool:
+    fields = zip((*some.state, *some[1:]), (*other.state, *other[1:]), strict=True)
+    return all(torch.equal(a, b) for a, b in fields)
+
+
+# --- Targets
+
+
+def recursive_target(
+    rewards: list[float], movers: list[int], values: list[float], discount: float, td_lambda: float
+) -> float:
+    """The value target of the first move, by its definition, for the player who makes it."""
+    if len(rewards) == 1:
+        later = 0.0
+    else:
+        later = recursive_target(rewards[1:], movers[1:], values[1:], discount, td_lambda)
+        later *= discount if movers[1] == movers[0] else -discount
+    return (1 - td_lambda) * values[0] + td_lambda * (rewards[0] + later)
+
+
+moves = st.tuples(st.floats(-1, 1, width=32), st.integers(0, 1), st.floats(-1, 1, width=32))
+
+
+@given(st.lists(st.lists(moves, min_size=1, max_size=9), min_size=1, max_size=4), st.floats(0, 1), st.floats(0, 1))
+def test_targets_follow_their_definition(
+    games: list[list[tuple[float, int, float]]], discount: float, td_lambda: float
+) -> None:
+    """Movers need not alternate; what lies beyond a game's end must not matter."""
+    longest = max(map(len, games)) + 1
+    junk = (0.77, 1, -0.55)
+    table = torch.tensor([game + [junk] * (longest - len(game)) for game in games])
+    length = torch.tensor([len(game) for game in games])
+    outcome, target = targets(
+        table[..., 0], table[..., 1].to(torch.int8), table[..., 2], length, discount=discount, td_lambda=td_lambda
+    )
+    for number, game in enumerate(games):
+        for t in range(len(game)):
+            rest = tuple(map(list, zip(*game[t:], strict=True)))
+            # Up to 9 float32 operations in a row on numbers of at most 9.
+            for found, share in ((target, td_lambda), (outcome, 1.0)):
+                expected = recursive_target(*rest, discount, share)
+                assert float(found[number, t]) == pytest.approx(expected, abs=9 * 9 * 2**-23)
+
+
+def test_a_won_game_is_worth_one_to_the_winner_all_along() -> None:
+    reward = torch.tensor([[0.0, 0.0, 1.0]])
+    mover = torch.tensor([[0, 1, 0]], dtype=torch.int8)
+    root_value = torch.tensor([[0.5, -0.2, 0.9]])
+    outcome, target = targets(reward, mover, root_value, torch.tensor([3]), discount=1.0, td_lambda=0.5)
+    assert outcome.tolist() == [[1.0, -1.0, 1.0]]
+    # 0.5 * 0.9 + 0.5 * 1 = 0.95; 0.5 * -0.2 - 0.5 * 0.95 = -0.575; 0.5 * 0.5 + 0.5 * 0.575 = 0.5375
+    torch.testing.assert_close(target, torch.tensor([[0.5375, -0.575, 0.95]]))
+
+
+# --- Starts
+
+
+def test_openings_are_as_many_and_as_long_as_configured() -> None:
+    game, count = ConnectFour(), 20_000
+    config = replace(QUIET, opening_share=0.7, opening_moves=3)
+    starts = fresh_starts(game, count, config, stream_generator(0))
+    stones = torch.tensor([(m | t).bit_count() for m, t in zip(*(f.tolist() for f in starts[:2]), strict=True)])
+    shares = stones.bincount(minlength=4) / count
+    # Three moves cannot end a game, so none is held back.
+    expected = torch.tensor([0.3, 0.7 / 3, 0.7 / 3, 0.7 / 3])
+    assert ((shares - expected).abs() < 5 * (expected * (1 - expected) / count).sqrt()).all()
+
+
+def test_no_start_is_finished_however_long_the_opening() -> None:
+    game = TicTacToe()
+    starts = fresh_starts(game, 2000, replace(QUIET, opening_share=1.0, opening_moves=9), stream_generator(0))
+    assert not starts.done.any()
+    assert game.legal(starts).any(1).all()
+
+
+def test_without_opening_moves_games_start_at_the_beginning() -> None:
+    starts = fresh_starts(TicTacToe(), 100, replace(QUIET, opening_share=1.0, opening_moves=0), stream_generator(0))
+    assert (starts.mine | starts.theirs).eq(0).all()
+
+
+# --- Games
+
+
+def test_games_go_on_from_one_call_to_the_next() -> None:
+    stream = walk_stream({7: 1.0}, games=3, moves=5)
+    evaluator = UniformEvaluator(stream.game)
+    sizes, games = [], []
+    for iteration in range(7):  # 35 moves: five games a slot
+        samples, statistics = stream.play(evaluator, iteration)
+        sizes.append(samples.size)
+        games.append(statistics.games)
+        assert statistics.samples == statistics.game_moves == samples.size
+        assert samples.turns_left.tolist() == [7, 6, 5, 4, 3, 2, 1] * (samples.size // 7)
+        assert samples.state.walked.tolist() == list(range(7)) * (samples.size // 7)
+        assert samples.iteration.eq(iteration).all()
+    # Games end after moves 7, 14, 21, 28 and 35; five moves a call.
+    assert games == [0, 3, 3, 0, 3, 3, 3]
+    assert sizes == [7 * count for count in games]
+
+
+def test_games_longer_than_the_first_room_are_kept_whole() -> None:
+    """Room is for 64 moves at first, then 128, then 256."""
+    stream = walk_stream({150: 0.5, 3: 0.5}, games=4, moves=300)
+    samples, _ = stream.play(UniformEvaluator(stream.game), 0)
+    lengths = samples.turns_left[samples.state.walked == 0].tolist()
+    assert set(lengths) == {3, 150}
+    assert samples.state.walked.tolist() == [walked for length in lengths for walked in range(length)]
+    assert torch.equal((samples.turns_left + samples.state.walked).unique(), torch.tensor([3, 150]))
+
+
+def test_short_games_are_not_preferred() -> None:
+    """Finished games come in the numbers of a renewal process that misses nothing but what still runs.
+
+    In T moves a slot finishes E = p_L (u(0) + ... + u(T - L)) games of length L in the mean, where u(t) is
+    the chance that a game starts at t. Over many games the number's variance tends to
+    T Var(1{X = L} - p_L X / mu) / mu (Cox 1962, Renewal Theory, 8.4).
+    """
+    lengths = {1: 0.3, 2: 0.2, 9: 0.3, 30: 0.2}
+    slots, calls, each = 64, 30, 10
+    stream = walk_stream(lengths, games=slots, moves=each)
+    turns: list[int] = []
+    for iteration in range(calls):
+        samples, _ = stream.play(UniformEvaluator(stream.game), iteration)
+        turns += samples.turns_left[samples.state.walked == 0].tolist()
+    total = calls * each
+    starts = [1.0]
+    for t in range(1, total + 1):
+        starts.append(sum(share * starts[t - length] for length, share in lengths.items() if length <= t))
+    mean = sum(length * share for length, share in lengths.items())
+    for length, share in lengths.items():
+        expected = slots * share * sum(starts[: total - length + 1])
+        deviations = [(x, (x == length) - share * x / mean, p) for x, p in lengths.items()]
+        variance = slots * total * sum(p * d**2 for _, d, p in deviations) / mean
+        assert abs(turns.count(length) - expected) < 5 * math.sqrt(variance), length
+
+
+def test_samples_hold_what_search_said_of_their_positions(monkeypatch: pytest.MonkeyPatch) -> None:
+    game, said = TicTacToe(), dict[tuple[int, ...], tuple[list[float], float]]()
+
+    def recorded(evaluator, game, roots, *rest) -> SearchResult:  # type: ignore[no-untyped-def]
+        result = search(evaluator, game, roots, *rest)
+        for key, policy, value in zip(
+            game.key(roots).tolist(), result.policy.tolist(), result.value.tolist(), strict=True
+        ):
+            said.setdefault(key, []).append((policy, value))
+        return result
+
+    monkeypatch.setattr(selfplay, "search", recorded)
+    stream = SelfPlay(game, SEARCH, replace(QUIET, opening_share=0.5, opening_moves=4), seed=3, stream=0)
+    samples, _ = stream.play(ScrambledEvaluator(game), 0)
+    assert samples.size > 100
+    rows = zip(game.key(samples.state).tolist(), samples.policy.tolist(), samples.root_value.tolist(), strict=True)
+    assert all((policy, value) in said[key] for key, policy, value in rows)
+    assert samples.policy[~game.legal(samples.state)].eq(0).all()
+    torch.testing.assert_close(samples.policy.sum(1), torch.ones(samples.size))
+    assert samples.weight.eq(1).all()
+
+
+@pytest.mark.parametrize("game", [TicTacToe(), Again()], ids=lambda game: game.name)
+def test_outcomes_belong_to_the_player_to_move_and_games_are_played_move_by_move(game: Game) -> None:
+    stream = SelfPlay(game, SEARCH, QUIET, seed=3, stream=0)
+    samples, statistics = stream.play(UniformEvaluator(game), 0)
+    mover = game.to_play(samples.state)
+    ends = (samples.turns_left == 1).nonzero()[:, 0].tolist()
+    assert statistics.games == len(ends)
+    begin, wins, draws = 0, 0, 0
+    for end in ends:
+        turns = samples.turns_left[begin : end + 1].tolist()
+        assert turns == list(range(len(turns), 0, -1))
+        for index in range(begin, end):  # each position follows from the one before by some legal move
+            every = take(samples.state, torch.full((game.actions.n,), index))
+            successors = game.step(every, torch.arange(game.actions.n)).state
+            following = game.key(take(samples.state, torch.tensor([index + 1])))
+            assert (game.key(successors) == following)[game.legal(every)[0]].any()
+        outcome = samples.outcome[begin : end + 1]
+        seen_by_first = torch.where(mover[begin : end + 1] == 0, outcome, -outcome)
+        assert len(seen_by_first.unique()) == 1
+        wins += int(seen_by_first[0] == 1)
+        draws += int(seen_by_first[0] == 0)
+        begin = end + 1
+    assert (statistics.first_player_wins, statistics.draws) == (wins, draws)
+
+
+# --- The same samples
+
+
+def stream_of(number: int, *, seed: int = 5, cache: int = 0) -> SelfPlay:
+    config = replace(QUIET, opening_share=0.7, opening_moves=6, cache=cache, temperature_moves=4)
+    return SelfPlay(ConnectFour(), SEARCH, config, seed=seed, stream=number)
+
+
+def test_samples_hang_on_seed_stream_and_iteration_alone() -> None:
+    evaluator = ScrambledEvaluator(ConnectFour())
+    plays = {
+        (seed, stream, iteration): stream_of(stream, seed=seed).play(evaluator, iteration)[0]
+        for seed, stream, iteration in ((5, 0, 0), (6, 0, 0), (5, 1, 0), (5, 0, 1))
+    }
+    assert same(plays[5, 0, 0], stream_of(0).play(evaluator, 0)[0])
+    policies = [samples.policy for samples in plays.values()]
+    assert all(not torch.equal(policies[i], policies[j]) for i in range(4) for j in range(i))
+
+
+def test_samples_do_not_hang_on_the_number_of_threads() -> None:
+    evaluators = NetworkEvaluators(ConnectFour(), engine="onnx")
+    module = inference_module(trained("residual", 0))
+
+    def played(threads: int) -> list[list[Samples]]:
+        streams, iterations = [stream_of(number, cache=4096) for number in range(3)], []
+        with ThreadPoolExecutor(threads) as pool:
+            for iteration in range(2):
+                tasks = [pool.submit(stream.play, evaluators(module), iteration) for stream in streams]
+                iterations.append([task.result()[0] for task in tasks])
+        return iterations
+
+    for one, three in zip(played(1), played(3), strict=True):
+        assert all(same(a, b) for a, b in zip(one, three, strict=True))
+
+
+def test_a_resumed_stream_goes_on_as_if_it_had_never_stopped() -> None:
+    evaluator = ScrambledEvaluator(ConnectFour())
+    stream, resumed = stream_of(0, cache=64), stream_of(0, seed=99, cache=64)
+    stream.play(evaluator, 0)
+    resumed.load({name: array.copy() for name, array in stream.arrays().items()})
+    resumed.seed = stream.seed
+    assert same(stream.play(evaluator, 1)[0], resumed.play(evaluator, 1)[0])
+
+
+def test_a_cache_changes_no_samples_and_its_hits_are_counted() -> None:
+    evaluator = ScrambledEvaluator(ConnectFour())
+    plain, plain_counts = stream_of(0).play(evaluator, 0)
+    cached, counts = stream_of(0, cache=100_000).play(evaluator, 0)
+    assert same(plain, cached)
+    assert counts.cache_asked == plain_counts.evaluations
+    assert counts.evaluations == counts.cache_asked - counts.cache_found
+    assert counts.cache_found > 0
+    assert plain_counts.cache_asked == 0
+
+
+def test_games_of_another_number_are_refused() -> None:
+    arrays = stream_of(0).arrays()
+    other = SelfPlay(ConnectFour(), SEARCH, replace(QUIET, games=8), seed=5, stream=0)
+    with pytest.raises(ValueError, match="16 games under way, not 8"):
+        other.load(arrays)
+
+
+def test_streams_of_random_numbers_differ_in_every_part_of_their_seed() -> None:
+    seeds = [(1,), (1, 0), (0, 1), (1, 0, 0), (1, 0, 1), (1, 1, 0), (2, 0, 0)]
+    # SeedSequence pads short seeds with zeros, so sequences of one length are what has to differ.
+    drawn = [float(torch.rand((), generator=stream_generator(*seed))) for seed in seeds if len(seed) == 3]
+    assert len(set(drawn)) == 4
+
+
+# --- Moves
+
+
+def test_moves_are_drawn_from_the_policy_first_and_searched_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Squared at temperature 1/2; after `temperature_moves` the search's choice."""
+    policy = torch.tensor([0.5, 0.3, 0.2] + [0.0] * 6)
+    slots = 8000
+
+    def fixed(evaluator, game, roots, *rest) -> SearchResult:  # type: ignore[no-untyped-def]
+        free = game.legal(roots) * torch.tensor([1.0] * 3 + [0.0] * 6)
+        spread = policy * free
+        zero = torch.zeros(slots)
+        action = torch.where(game.legal(roots)[:, 8], 8, game.legal(roots).long().argmax(1))
+        return SearchResult(
+            action, spread / spread.sum(1, keepdim=True), zero, zero, zero, zero, zero, zero, None, zero.long()
+        )
+
+    monkeypatch.setattr(selfplay, "search", fixed)
+    config = replace(QUIET, games=slots, moves=1, temperature=0.5, temperature_moves=1)
+    stream = SelfPlay(TicTacToe(), SEARCH, config, seed=1, stream=0)
+    stream.play(UniformEvaluator(stream.game), 0)
+    shares = torch.stack([(stream.state.theirs == 1 << cell).float().mean() for cell in range(3)])
+    expected = torch.tensor([0.25, 0.09, 0.04]) / 0.38
+    assert ((shares - expected).abs() < 5 * (expected * (1 - expected) / slots).sqrt()).all()
+    stream.play(UniformEvaluator(stream.game), 1)
+    assert (stream.state.theirs == 1 << 8).all()
+
+
+def test_a_low_temperature_plays_the_best_move() -> None:
+    """0.3^100 is 0 in float32; what is drawn must still be the greatest."""
+    config = replace(QUIET, temperature=0.01, temperature_moves=1, moves=1)
+    stream = SelfPlay(ConnectFour(), SearchConfig(algorithm="puct", simulations=20), config, seed=1, stream=0)
+    stream.play(UniformEvaluator(stream.game), 0)
+    policy = stream.games_under_way.policy[:, 0]
+    # The first stone of column c is bit 7c.
+    column = torch.tensor([stones.bit_length() // 7 for stones in stream.state.theirs.tolist()])
+    assert policy.amax(1).lt(0.3).any()
+    assert torch.equal(policy.gather(1, column[:, None])[:, 0], policy.amax(1))
+
+
+def test_statistics_add_up() -> None:
+    some, other = SelfPlayStatistics(moves=1, games=2, seconds=0.5), SelfPlayStatistics(moves=10, draws=3)
+    assert some + other == SelfPlayStatistics(moves=11, games=2, draws=3, seconds=0.5)
+
+
+def test_a_call_counts_its_moves_and_simulations() -> None:
+    told: list[int] = []
+    stream = stream_of(0)
+    _, counts = stream.play(ScrambledEvaluator(ConnectFour()), 0, progress=told.append)
+    assert (counts.moves, counts.simulations) == (16 * 10, 16 * 10 * 8)
+    assert told == [16] * 10
+    assert np.isfinite(counts.seconds)
+    assert counts.evaluations <= counts.simulations + counts.moves
