@@ -18,8 +18,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.util import tensor_util
 
-from alphazero.monitor import Monitor, chart_layout, make_report, pack
+from alphazero.monitor import Monitor, chart_layout
 from alphazero.pictures import board_figure, curves_figure, pixels, png, policy_heatmap, read_grid
+from alphazero.terminal import make_report, pack
 from games.connect_four import ConnectFour
 from games.tic_tac_toe import TicTacToe
 
