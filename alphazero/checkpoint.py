@@ -18,8 +18,10 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import json
 import os
+import pickle
 import shutil
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -97,7 +99,10 @@ def save_checkpoint(
             unfinished.mkdir()
             tensors = {name: tensor.contiguous().cpu() for name, tensor in learner.tensors().items()}
             write_file(unfinished / "model.safetensors", safetensors.torch.save(tensors))
-            write_with(unfinished / "optimizer.pt", lambda path: torch.save(learner.optimizer.state_dict(), path))
+            # By way of memory: torch's own writer reports a full disk in several ways, none of them an OSError.
+            optimizer = io.BytesIO()
+            torch.save(learner.optimizer.state_dict(), optimizer)
+            write_file(unfinished / "optimizer.pt", optimizer.getvalue())
             write_with(unfinished / "replay.npz", lambda path: save_arrays(path, replay.arrays()))
             write_with(unfinished / "streams.npz", lambda path: save_arrays(path, games))
             digests = {path.name: digest(path) for path in sorted(unfinished.iterdir())}
@@ -130,7 +135,7 @@ def prune_checkpoints(folder: Path, *, every: int) -> None:
 
 def checkpoints(folder: Path) -> list[Path]:
     """The checkpoints of a run, oldest first, whether or not they can be read."""
-    return sorted(path for path in (folder / "checkpoints").glob("[0-9]*") if path.is_dir())
+    return sorted(path for path in (folder / "checkpoints").glob("*") if path.name.isdecimal() and path.is_dir())
 
 
 def restore(
@@ -227,11 +232,13 @@ def verify(path: Path, names: Sequence[str]) -> dict[str, Any]:
             raise RunError(f"{path} is not whole: {name} is missing")
     try:
         state = json.loads((path / "state.json").read_bytes())
-        version, digests = state["format"], state["sha256"]
+        version, digests = state["format"], dict(state["sha256"])
     except (ValueError, KeyError, TypeError) as error:
         raise RunError(f"{path / 'state.json'} is not a checkpoint's state ({error!r})") from error
     if version != FORMAT:
         raise RunError(f"{path} has format {version}; this version of alphazero reads format {FORMAT}")
+    if missing := {"game", "steps", *Progress._fields} - set(state):
+        raise RunError(f"{path / 'state.json'} lacks {', '.join(sorted(missing))}")
     for name in names:
         if name != "state.json" and digests.get(name) != digest(path / name):
             raise RunError(f"{path / name} was truncated or altered: its digest is not the one in state.json")
@@ -311,13 +318,6 @@ def clear_errors(folder: Path) -> Iterator[None]:
         else:
             fix = "name a folder that can be written with --run"
         raise RunError(f"cannot write {error.filename or folder}: {error.strerror or error}; {fix}") from error
-    except RuntimeError as error:
-        # torch's file writer reports a full disk as a RuntimeError of its own.
-        if "file write failed" not in str(error) and "PytorchStreamWriter" not in str(error):
-            raise
-        raise RunError(
-            f"cannot write in {folder}: {error}; free some space and continue with --resume {folder}"
-        ) from error
 
 
 @contextmanager
@@ -325,5 +325,7 @@ def reading(path: Path) -> Iterator[None]:
     """Turns what a file of another shape provokes into a RunError that names the checkpoint."""
     try:
         yield
+    except pickle.UnpicklingError as error:  # whose own message recommends to run what is in the file
+        raise RunError(f"{path / 'optimizer.pt'} holds other things than tensors and was not made here") from error
     except (KeyError, ValueError, RuntimeError, OSError, zipfile.BadZipFile, safetensors.SafetensorError) as error:
         raise RunError(f"{path} does not fit this configuration or version: {error}") from error

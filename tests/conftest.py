@@ -1,4 +1,4 @@
-"""All tests: one thread in torch, so that timings and rounding do not hang on the machine; no deadlines in Hypothesis."""
+"""For all tests: one thread in torch, so that rounding does not hang on the machine; no deadlines in Hypothesis."""
 
 from __future__ import annotations
 

@@ -71,8 +71,8 @@ class Walk(Game):
         return state.left[:, None].float()
 
 
-def walk_stream(lengths: dict[int, float], **config: int) -> SelfPlay:
-    self_play = replace(QUIET, **config)
+def walk_stream(lengths: dict[int, float], *, games: int, moves: int) -> SelfPlay:
+    self_play = replace(QUIET, games=games, moves=moves)
     return SelfPlay(Walk(lengths), SearchConfig(simulations=1), self_play, seed=1, stream=0)
 
 
@@ -213,7 +213,7 @@ def test_short_games_are_not_preferred() -> None:
 
 
 def test_samples_hold_what_search_said_of_their_positions(monkeypatch: pytest.MonkeyPatch) -> None:
-    game, said = TicTacToe(), dict[tuple[int, ...], tuple[list[float], float]]()
+    game, said = TicTacToe(), dict[int, list[tuple[list[float], float]]]()
 
     def recorded(evaluator, game, roots, *rest) -> SearchResult:  # type: ignore[no-untyped-def]
         result = search(evaluator, game, roots, *rest)

@@ -37,6 +37,14 @@ def considered_visits(considered: int, simulations: int) -> tuple[int, ...]:
     return tuple(schedule[:simulations])
 
 
+@lru_cache(maxsize=64)
+def schedules(most: int, simulations: int, device: torch.device) -> Tensor:
+    """`considered_visits` for 0 to `most` considered actions, [most + 1, simulations] int32."""
+    with torch.inference_mode(False):
+        table = [considered_visits(considered, simulations) for considered in range(most + 1)]
+        return torch.tensor(table, dtype=torch.int32, device=device)
+
+
 def mixed_value(edges: Edges) -> Tensor:
     """v_mix [B], what an unvisited action is worth. Appendix D, equation 33.
 

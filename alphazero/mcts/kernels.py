@@ -3,6 +3,10 @@
 They do what the tensor versions in `tree`, `gumbel` and `puct` do, in the same order and in
 float32; the comments on the formulas are there. One thread each: parallelism comes from running
 several self-play streams, since the interpreter's lock is free while a kernel runs.
+
+Two facts make sums over a node's actions needless. The q of an unvisited edge is 0. And the first
+visit of a node other than the root creates it while each later one goes on through one of its
+edges, so that those have one visit less in all than the edge that leads to it.
 """
 
 from __future__ import annotations
@@ -18,97 +22,118 @@ _ZERO, _ONE, _TINY = np.float32(0), np.float32(1), np.float32(1e-8)
 _LOWEST = np.float32(-np.inf)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
-def _sigma_of_completed_q(logits, prior, visits, q, raw_value, c_visit, c_scale, rescale, out):
-    """Writes sigma(completed Q) of every action to `out`."""
-    width = logits.shape[0]
-    total, most = 0, 0
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+def _completed_q(b, node, prior, visits, q, raw_value, total, out):
+    """Writes completed Q of every action to `out`."""
     mass, weighted = _ZERO, _ZERO
-    for a in range(width):
-        if visits[a] > 0:
-            total += visits[a]
-            most = max(most, visits[a])
-            mass += prior[a]
-            weighted += prior[a] * q[a]
-    mixed = raw_value
+    for a in range(out.shape[0]):
+        likely = prior[b, node, a]
+        mass += likely if visits[b, node, a] > 0 else _ZERO
+        weighted += likely * q[b, node, a]
+    mixed = raw_value[b, node]
     if mass > _ZERO:
-        mixed = (raw_value + np.float32(total) * (weighted / mass)) / np.float32(total + 1)
+        mixed = (raw_value[b, node] + np.float32(total) * (weighted / mass)) / np.float32(total + 1)
+    for a in range(out.shape[0]):
+        known = q[b, node, a]
+        out[a] = known if visits[b, node, a] > 0 else mixed
+
+
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+def _stretch(b, node, logits, q):
+    """Maps q to [0, 1] between the least and the greatest of the legal actions, in place."""
     low, high = -_LOWEST, _LOWEST
-    for a in range(width):
-        out[a] = q[a] if visits[a] > 0 else mixed
-        if logits[a] != _ILLEGAL:
-            low, high = min(low, out[a]), max(high, out[a])
-    scale = (c_visit + np.float32(most)) * c_scale
-    for a in range(width):
-        if rescale:
-            out[a] = (out[a] - low) / max(high - low, _TINY)
-        out[a] *= scale
+    for a in range(q.shape[0]):
+        if logits[b, node, a] != _ILLEGAL:
+            low, high = min(low, q[a]), max(high, q[a])
+    for a in range(q.shape[0]):
+        q[a] = (q[a] - low) / max(high - low, _TINY)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
-def _halving_action(logits, prior, visits, q, raw_value, gumbel, target, c_visit, c_scale, rescale, score):
-    """The root's action of sequential halving: the best of those with `target` visits."""
-    _sigma_of_completed_q(logits, prior, visits, q, raw_value, c_visit, c_scale, rescale, score)
-    best, best_score = 0, _LOWEST
-    for a in range(logits.shape[0]):
-        if logits[a] != _ILLEGAL and visits[a] == target:
-            total = gumbel[a] + logits[a] + score[a]
-            if total > best_score:
-                best, best_score = a, total
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+def _argmax(x):
+    best, top = 0, x[0]
+    for a in range(1, x.shape[0]):
+        here = x[a]
+        better = here > top
+        best = a if better else best
+        top = here if better else top
     return best
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
-def _gumbel_action(logits, prior, visits, q, raw_value, c_visit, c_scale, rescale, score):
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+def _most(b, node, visits):
+    most = visits[b, node, 0]
+    for a in range(1, visits.shape[2]):
+        most = max(most, visits[b, node, a])
+    return np.float32(most)
+
+
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+def _halving_action(
+    b, node, logits, prior, visits, q, raw_value, total, gumbel, target, c_visit, c_scale, rescale, score
+):
+    """The root's action of sequential halving: the best of those with `target` visits.
+
+    Either all of these have been visited or none, so what completes Q is the same for all.
+    """
+    if rescale:
+        _completed_q(b, node, prior, visits, q, raw_value, total, score)
+        _stretch(b, node, logits, score)
+    scale = (c_visit + _most(b, node, visits)) * c_scale
+    best, best_score = 0, _LOWEST
+    for a in range(logits.shape[2]):
+        own = gumbel[b, a] + logits[b, node, a] + scale * (score[a] if rescale else q[b, node, a])
+        own = own if (visits[b, node, a] == target) & (logits[b, node, a] != _ILLEGAL) else _LOWEST
+        best = a if own > best_score else best
+        best_score = max(own, best_score)
+    return best
+
+
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+def _gumbel_action(b, node, logits, prior, visits, q, raw_value, total, c_visit, c_scale, rescale, score):
     """The action where the improved policy is furthest ahead of the visits."""
-    width = logits.shape[0]
-    total = 0
-    for a in range(width):
-        total += visits[a]
-    best = 0
+    width = logits.shape[2]
     if total == 0:  # all completed Q are equal, so the improved policy is the prior
-        for a in range(1, width):
-            if prior[a] > prior[best]:
-                best = a
-        return best
-    _sigma_of_completed_q(logits, prior, visits, q, raw_value, c_visit, c_scale, rescale, score)
+        for a in range(width):
+            score[a] = prior[b, node, a]
+        return _argmax(score)
+    _completed_q(b, node, prior, visits, q, raw_value, total, score)
+    if rescale:
+        _stretch(b, node, logits, score)
+    scale = (c_visit + _most(b, node, visits)) * c_scale
     top = _LOWEST
     for a in range(width):
-        score[a] += logits[a]
+        score[a] = logits[b, node, a] + scale * score[a]
         top = max(top, score[a])
     normaliser = _ZERO
     for a in range(width):
         score[a] = np.exp(score[a] - top)
         normaliser += score[a]
-    best_score = _LOWEST
+    # pi'(a) - N(a) / (1 + sum N), times both denominators.
+    count = np.float32(total + 1)
     for a in range(width):
-        ahead = score[a] / normaliser - np.float32(visits[a]) / np.float32(total + 1)
-        if ahead > best_score:
-            best, best_score = a, ahead
-    return best
+        score[a] = score[a] * count - np.float32(visits[b, node, a]) * normaliser
+    return _argmax(score)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
-def _puct_action(logits, prior, visits, q, value, c_init, c_base, rescale):
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+def _puct_action(b, node, logits, prior, visits, q, value, total, c_init, c_base, rescale):
     """The action with the highest Q + U."""
-    width = logits.shape[0]
-    total = 1
-    low, high = value, value
-    for a in range(width):
-        total += visits[a]
-        if visits[a] > 0:
-            low, high = min(low, q[a]), max(high, q[a])
-    count = np.float32(total)
+    width = logits.shape[2]
+    mean, low, span = value[b, node], _ZERO, _ONE
+    if rescale:
+        low, high = mean, mean
+        for a in range(width):
+            if visits[b, node, a] > 0:
+                low, high = min(low, q[b, node, a]), max(high, q[b, node, a])
+        span = max(high - low, _TINY)
+    count = np.float32(total + 1)
     exploration = (c_init + np.log((count + c_base + _ONE) / c_base)) * np.sqrt(count)
     best, best_score = 0, _LOWEST
     for a in range(width):
-        if logits[a] == _ILLEGAL:
-            continue
-        quality = q[a] if visits[a] > 0 else value
-        if rescale:
-            quality = (quality - low) / max(high - low, _TINY)
-        score = quality + exploration * prior[a] / np.float32(1 + visits[a])
-        if score > best_score:
+        quality = ((q[b, node, a] if visits[b, node, a] > 0 else mean) - low) / span
+        score = quality + exploration * prior[b, node, a] / np.float32(1 + visits[b, node, a])
+        if logits[b, node, a] != _ILLEGAL and score > best_score:
             best, best_score = a, score
     return best
 
@@ -116,57 +141,89 @@ def _puct_action(logits, prior, visits, q, value, c_init, c_base, rescale):
 @njit(nogil=True, cache=True, error_model="numpy")
 def descend(
     children, logits, prior, visits, q, parent, parent_action, reward, discount, raw_value, value, finished,
-    rule, c1, c2, rescale, gumbel, considered, schedule, simulation, max_depth, parents, actions, depths,
+    rule, c1, c2, rescale, gumbel, considered, schedule, simulation, max_depth, parents, actions, places, depths,
 ):  # fmt: skip
-    """Writes node and action [B] of the edge to evaluate; c1 and c2 are the rule's constants."""
+    """Writes node and action [B] of the edge to evaluate, and the node's place among all states.
+
+    c1 and c2 are the rule's constants.
+    """
     score = np.empty(logits.shape[2], np.float32)
-    for b in range(logits.shape[0]):
-        node, action, depth = 0, 0, 0
+    batch = logits.shape[0]
+    for b in range(batch):
+        node, action, depth, total = 0, 0, 0, simulation
         while True:
-            here = logits[b, node], prior[b, node], visits[b, node], q[b, node]
             if rule == PUCT:
-                action = _puct_action(*here, value[b, node], c1, c2, rescale)
+                action = _puct_action(b, node, logits, prior, visits, q, value, total, c1, c2, rescale)
             elif node == 0:
                 target = schedule[considered[b], simulation]
-                action = _halving_action(*here, raw_value[b, node], gumbel[b], target, c1, c2, rescale, score)
+                action = _halving_action(
+                    b, node, logits, prior, visits, q, raw_value, total, gumbel, target, c1, c2, rescale, score
+                )
             else:
-                action = _gumbel_action(*here, raw_value[b, node], c1, c2, rescale, score)
+                action = _gumbel_action(b, node, logits, prior, visits, q, raw_value, total, c1, c2, rescale, score)
             depth += 1
             child = children[b, node, action]
             if child < 0 or finished[b, child] or depth == max_depth:
                 break
+            total = visits[b, node, action] - 1
             node = child
-        parents[b], actions[b] = node, action
+        parents[b], actions[b], places[b] = node, action, node * batch + b
         depths[b] = max(depths[b], depth)
+
+
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+def _softmax(b, node, logits, out):
+    top = logits[b, node, 0]
+    for a in range(1, logits.shape[2]):
+        top = max(top, logits[b, node, a])
+    normaliser = _ZERO
+    for a in range(logits.shape[2]):
+        out[b, node, a] = np.exp(logits[b, node, a] - top)
+        normaliser += out[b, node, a]
+    for a in range(logits.shape[2]):
+        out[b, node, a] /= normaliser
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def grow(
     children, logits, prior, visits, q, parent, parent_action, rewards, discounts, raw_value, value, finished,
-    parents, actions, new_logits, new_prior, new_value, reward, discount, done, simulation, place,
+    parents, actions, new_logits, legal, new_value, reward, done, mover, next_mover, discount, simulation,
 ):  # fmt: skip
-    """Writes the new nodes, backs their values up, and gives their `place` [B] among all states."""
-    nodes, width = logits.shape[1], logits.shape[2]
-    for b in range(logits.shape[0]):
+    """Writes the new nodes and backs their values up.
+
+    `new_logits` [M, A] and `new_value` [M] are of all positions, or of the unfinished ones only.
+    `legal` is [B, A], or [B, 0] where there is nothing to mask.
+    """
+    batch, width = logits.shape[0], logits.shape[2]
+    everywhere = new_value.shape[0] == batch
+    row = 0
+    for b in range(batch):
         above, edge = parents[b], actions[b]
         node = children[b, above, edge]
         if node < 0:
             node = simulation + 1
             children[b, above, edge] = node
-        place[b] = b * nodes + node
         parent[b, node], parent_action[b, node] = above, edge
         rewards[b, node], finished[b, node] = reward[b], done[b]
-        discounts[b, node] = _ZERO if done[b] else discount[b]
-        gain = _ZERO if done[b] else new_value[b]
+        gain = _ZERO
+        if done[b]:
+            discounts[b, node] = _ZERO
+        else:
+            # A value changes sign exactly where the player to move changes: here, and nowhere else.
+            discounts[b, node] = discount if mover[b] == next_mover[b] else -discount
+            gain = new_value[b if everywhere else row]
+            for a in range(width):
+                logits[b, node, a] = new_logits[b if everywhere else row, a]
+            for a in range(legal.shape[1]):
+                if not legal[b, a]:
+                    logits[b, node, a] = _ILLEGAL
+            _softmax(b, node, logits, prior)
+            row += 1
         raw_value[b, node] = value[b, node] = gain
-        for a in range(width):
-            logits[b, node, a], prior[b, node, a] = new_logits[b, a], new_prior[b, a]
         while node != 0:
             above, edge = parent[b, node], parent_action[b, node]
             gain = rewards[b, node] + discounts[b, node] * gain
-            count = 1
-            for a in range(width):
-                count += visits[b, above, a]
+            count = simulation + 1 if above == 0 else visits[b, parent[b, above], parent_action[b, above]]
             value[b, above] = (value[b, above] * np.float32(count) + gain) / np.float32(count + 1)
             q[b, above, edge] = rewards[b, node] + discounts[b, node] * value[b, node]
             visits[b, above, edge] += 1

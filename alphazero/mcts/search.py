@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from alphazero.config import SearchConfig
-from alphazero.game import Game, State, Transition, map_states, take
+from alphazero.game import Game, State, Transition, map_states
 from alphazero.mcts import gumbel, kernels, puct, tree
 from alphazero.mcts.tree import Edges, Evaluation, Tree
 
@@ -92,42 +92,30 @@ def simulate(
     evaluator: Evaluator, game: Game, simulator: Simulator, simulation: int, generator: torch.Generator
 ) -> None:
     """One descent, one expansion, one evaluation and one backup, for every tree of the batch."""
-    planted = simulator.tree
-    parent, action = simulator.select(simulation)
-    place = simulator.roots + parent
-    before = map_states(lambda field: field.index_select(0, place), planted.states)
-    move = action if planted.actions is None else planted.actions[place, action]
+    place, action = simulator.select(simulation)
+    before = map_states(lambda field: field.index_select(0, place), simulator.tree.states)
+    move = action if simulator.tree.actions is None else simulator.tree.actions[place, action]
     transition = game.step(before, move)
-    evaluation = evaluate_unfinished(evaluator, transition, planted, generator)
-    # A value changes sign exactly where the player to move changes: here, and nowhere else.
-    turns = game.to_play(before) ^ game.to_play(transition.state)
-    discount = game.discount * (1 - 2 * turns.to(torch.float32))
-    logits = tree.masked(evaluation.logits, game.legal(transition.state))
-    simulator.backup(parent, action, transition, evaluation, logits, discount, simulation)
+    evaluation = evaluate_unfinished(evaluator, transition, simulator.tree, generator)
+    simulator.backup(game, before, transition, evaluation, simulation)
 
 
 def evaluate_unfinished(
     evaluator: Evaluator, transition: Transition, planted: Tree, generator: torch.Generator
 ) -> Evaluation:
-    """What the evaluator says of the positions that are not finished, zeros for the others.
+    """What the evaluator says of the positions that are not finished, of these alone and in their order.
 
-    Where that would wait for the device, it is asked about all of them; `grow` ignores what it
-    says of finished ones.
+    Where that would wait for the device, it is asked about all of them; what it says of finished
+    ones is ignored later.
     """
     done = transition.done
-    if done.device.type != "cpu" or not done.any():
+    if done.device.type != "cpu" or not done.numpy().any():
         return evaluator(transition.state, generator)
-    batch, _, width = planted.logits.shape
-    actions = None if planted.actions is None else torch.zeros(batch, *planted.actions.shape[1:])
-    full = Evaluation(torch.zeros(batch, width), torch.zeros(batch), actions)
-    unfinished = (~done).nonzero().squeeze(-1)
+    unfinished = torch.from_numpy(np.flatnonzero(~done.numpy()))
     if len(unfinished):
-        part = evaluator(take(transition.state, unfinished), generator)
-        full.logits[unfinished] = part.logits
-        full.value[unfinished] = part.value
-        if actions is not None and part.actions is not None:
-            actions[unfinished] = part.actions
-    return full
+        return evaluator(map_states(lambda field: field.index_select(0, unfinished), transition.state), generator)
+    sampled = None if planted.actions is None else planted.actions[:0]
+    return Evaluation(torch.zeros(0, planted.logits.shape[2]), torch.zeros(0), sampled)
 
 
 class Simulator:
@@ -137,54 +125,67 @@ class Simulator:
         batch, nodes, width = planted.children.shape
         device = planted.children.device
         self.tree, self.config = planted, config
-        self.roots = torch.arange(batch, device=device) * nodes
+        by_node = (field.view(nodes, batch, *field.shape[1:]).unbind() for field in planted.states)
+        self.new_states = list(zip(*by_node, strict=True))  # node after node: the room of all trees' states
+        self.trees = torch.arange(batch, device=device)
         self.root = torch.zeros(batch, dtype=torch.int64, device=device)
         self.depth = torch.zeros_like(self.root)
         self.max_depth = config.max_depth or config.simulations
         self.gumbel = torch.zeros(batch, width, device=device) if gumbel_noise is None else gumbel_noise
         most = min(config.considered_actions, width)
-        schedule = [gumbel.considered_visits(m, config.simulations) for m in range(most + 1)]
-        self.schedule = torch.tensor(schedule, dtype=torch.int32, device=device).view(most + 1, config.simulations)
+        self.schedule = gumbel.schedules(most, config.simulations, device)
         self.considered = (planted.logits[:, 0] != tree.ILLEGAL).sum(-1).clamp(max=most)
 
     def select(self, simulation: int) -> tuple[Tensor, Tensor]:
-        """Node and action [B] int64 of the edge to evaluate."""
-        parent, action, depth = tree.descend(
+        """Of the edge to evaluate: its node's place among all states, and its action, [B] int64."""
+        self.parent, self.action, depth = tree.descend(
             self.tree, self.root_scores(simulation), self.scores, simulation=simulation, max_depth=self.max_depth
         )
         self.depth = torch.maximum(self.depth, depth)
-        return parent, action
+        return self.parent * self.tree.batch + self.trees, self.action
 
     def backup(
-        self,
-        parent: Tensor,
-        action: Tensor,
-        transition: Transition,
-        evaluation: Evaluation,
-        logits: Tensor,
-        discount: Tensor,
-        simulation: int,
+        self, game: Game, before: State, transition: Transition, evaluation: Evaluation, simulation: int
     ) -> None:
+        """Puts the new positions into the tree, and backs up what was found there.
+
+        `evaluation` is of all positions, or of the unfinished ones only.
+        """
+        if len(evaluation.value) < self.tree.batch:
+            full = Evaluation(torch.zeros_like(self.tree.logits[:, 0]), torch.zeros_like(self.tree.value[:, 0]))
+            full.logits[~transition.done] = evaluation.logits
+            full.value[~transition.done] = evaluation.value
+        else:
+            full = evaluation
+        # A value changes sign exactly where the player to move changes: here, and nowhere else.
+        turns = game.to_play(before) != game.to_play(transition.state)
         tree.grow(
             self.tree,
-            parent,
-            action,
+            self.parent,
+            self.action,
             transition,
-            evaluation.value,
-            logits,
-            discount,
+            full.value,
+            tree.masked(full.logits, game.legal(transition.state)),
+            game.discount * (1 - 2 * turns.to(torch.float32)),
             simulation=simulation,
             max_depth=self.max_depth,
         )
-        child = self.tree.children[torch.arange(self.tree.batch, device=parent.device), parent, action]
-        self.keep(self.roots + child, transition.state, evaluation.actions)
+        self.keep(transition, evaluation.actions, simulation)
 
-    def keep(self, place: Tensor, states: State, actions: Tensor | None) -> None:
-        """Stores the new positions, and in a Box game their sampled actions."""
-        for stored, new in zip(self.tree.states, states, strict=True):
-            stored.index_copy_(0, place, new)
+    def keep(self, transition: Transition, actions: Tensor | None, simulation: int) -> None:
+        """Stores the new positions, and in a Box game their sampled actions.
+
+        Where the walk ended in a known node, so that there is no new one, its room stays unused.
+        """
+        node = simulation + 1
+        for room, new in zip(self.new_states[node], transition.state, strict=True):
+            room.copy_(new)
         if self.tree.actions is not None and actions is not None:
-            self.tree.actions.index_copy_(0, place, actions)
+            room = self.tree.actions.view(self.tree.nodes, self.tree.batch, *actions.shape[1:])[node]
+            if len(actions) < len(room):
+                room[~transition.done] = actions
+            else:
+                room.copy_(actions)
 
     def scores(self, edges: Edges) -> Tensor:
         """[B, A], by which a node's next action is chosen."""
@@ -213,7 +214,7 @@ class Simulator:
             action = torch.where(legal, edges.visits, -1).argmax(-1)
             policy = edges.visits / edges.visits.sum(-1, keepdim=True)
             value = edges.value
-        actions = None if self.tree.actions is None else self.tree.actions[self.roots]
+        actions = None if self.tree.actions is None else self.tree.actions[: self.tree.batch]
         return SearchResult(
             action, policy, value, edges.visits, edges.q, edges.prior, edges.raw_value, scores, actions, self.depth
         )
@@ -225,7 +226,8 @@ class CompiledSimulator(Simulator):
     def __init__(self, planted: Tree, config: SearchConfig, gumbel_noise: Tensor | None) -> None:
         super().__init__(planted, config, gumbel_noise)
         self.statistics = tuple(getattr(planted, name).numpy() for name in tree.STATISTICS)
-        self.parent, self.action, self.place = (np.zeros(planted.batch, np.int64) for _ in range(3))
+        self.parents, self.actions, self.places = (np.zeros(planted.batch, np.int64) for _ in range(3))
+        self.place, self.action = torch.from_numpy(self.places), torch.from_numpy(self.actions)
         self.depths = self.depth.numpy()
         self.gumbel_array, self.schedule_array = self.gumbel.numpy(), self.schedule.numpy()
         self.considered_array = self.considered.numpy()
@@ -245,24 +247,24 @@ class CompiledSimulator(Simulator):
             self.schedule_array,
             simulation,
             self.max_depth,
-            self.parent,
-            self.action,
+            self.parents,
+            self.actions,
+            self.places,
             self.depths,
         )
-        return torch.from_numpy(self.parent), torch.from_numpy(self.action)
+        return self.place, self.action
 
     def backup(
-        self,
-        parent: Tensor,
-        action: Tensor,
-        transition: Transition,
-        evaluation: Evaluation,
-        logits: Tensor,
-        discount: Tensor,
-        simulation: int,
+        self, game: Game, before: State, transition: Transition, evaluation: Evaluation, simulation: int
     ) -> None:
-        new = (logits, logits.softmax(-1), evaluation.value, transition.reward, discount, transition.done)
+        found = (evaluation.logits, game.legal(transition.state), evaluation.value, transition.reward, transition.done)
+        movers = (game.to_play(before), game.to_play(transition.state))
         kernels.grow(
-            *self.statistics, self.parent, self.action, *(field.numpy() for field in new), simulation, self.place
+            *self.statistics,
+            self.parents,
+            self.actions,
+            *(field.contiguous().numpy() for field in (*found, *movers)),
+            np.float32(game.discount),
+            simulation,
         )
-        self.keep(torch.from_numpy(self.place), transition.state, evaluation.actions)
+        self.keep(transition, evaluation.actions, simulation)

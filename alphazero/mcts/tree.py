@@ -53,8 +53,9 @@ class Tree(NamedTuple):
     value:    mean over the node's own evaluation and all that was backed up through it.
     finished: bool.
 
-    states:  fields [B * N, ...], the position of every node.
-    actions: [B * N, A, D] the sampled actions of a Box game, else None.
+    Node by node, so that the nodes of one simulation lie together (node n of tree b at n * B + b):
+    states:  fields [N * B, ...], the position of every node.
+    actions: [N * B, A, D] the sampled actions of a Box game, else None.
     """
 
     children: Tensor
@@ -116,8 +117,8 @@ def plant(roots: State, evaluation: Evaluation, logits: Tensor, nodes: int) -> T
         return torch.zeros((batch, nodes), dtype=dtype, device=device)
 
     def store(field: Tensor) -> Tensor:
-        room = torch.zeros((batch * nodes, *field.shape[1:]), dtype=field.dtype, device=device)
-        room[::nodes] = field
+        room = torch.zeros((nodes * batch, *field.shape[1:]), dtype=field.dtype, device=device)
+        room[:batch] = field
         return room
 
     tree = Tree(

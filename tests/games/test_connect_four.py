@@ -12,7 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alphazero.game import take
-from games.connect_four import COLUMNS, ROWS, ConnectFour, ConnectFourState
+from games.connect_four import (
+    COLUMNS,
+    ROWS,
+    ConnectFour,
+    ConnectFourState,
+    legal_compiled,
+    legal_in_tensors,
+    step_compiled,
+    step_in_tensors,
+)
 
 GAME = ConnectFour()
 SOLVED = Path(__file__).parent.parent / "data" / "connect_four_solved.csv"
@@ -118,6 +127,20 @@ def test_plays_as_the_rules_say_to_the_end(choices: list[int]) -> None:
     """Columns drawn evenly give long games, full columns and draws among them."""
     rules, _, _ = play_both(choices)
     assert rules.done
+
+
+def test_the_compiled_rules_are_those_in_tensors() -> None:
+    game, generator = ConnectFour(), torch.Generator().manual_seed(0)
+    state = game.initial(1_000)
+    for _ in range(COLUMNS * ROWS):  # by then all games are finished
+        legal = legal_in_tensors(state)
+        assert torch.equal(legal_compiled(state), legal)
+        action = torch.where(legal, torch.rand(legal.shape, generator=generator), -1.0).argmax(-1)
+        compiled, tensors = step_compiled(state, action), step_in_tensors(state, action)
+        for name, field in (*compiled.state._asdict().items(), ("reward", compiled.reward)):
+            torch.testing.assert_close(field, getattr(tensors.state, name, tensors.reward), rtol=0, atol=0, msg=name)
+        state = compiled.state
+    assert state.done.all()
 
 
 def test_distinct_positions_by_ply() -> None:

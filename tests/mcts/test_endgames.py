@@ -59,7 +59,7 @@ def late_tic_tac_toe() -> TicTacToeState:
 def test_no_late_tic_tac_toe_position_is_given_away(algorithm: str) -> None:
     game, positions = TicTacToe(), late_tic_tac_toe()
     assert len(positions.mine) > 2000
-    config = replace(PLAY, algorithm=algorithm, simulations=250)
+    config = replace(PLAY, algorithm=algorithm, simulations=400)
     result = search(UniformEvaluator(game), game, positions, config, torch.Generator())
     worse = []
     for number, (mine, theirs) in enumerate(zip(positions.mine.tolist(), positions.theirs.tolist(), strict=True)):

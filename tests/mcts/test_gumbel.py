@@ -17,7 +17,7 @@ from alphazero.mcts.search import search
 from alphazero.mcts.tree import ILLEGAL, Edges, Evaluation
 from games.tic_tac_toe import TicTacToe
 
-# Danihelka et al. 2022, algorithm 2: phases of floor(n / (ceil(log2 m) * left)) visits, at least 1, to each action left.
+# Danihelka et al. 2022, algorithm 2: phases of floor(n / (ceil(log2 m) left)) visits, at least 1, to each action left.
 TABLES = {
     (4, 16): "0000 1111 | 22 33 44 55",  # 2 phases: 16 / (2 * 4) = 2, 16 / (2 * 2) = 4
     (16, 32): "0000000000000000 | 11111111 | 2222 3333",  # 4 phases: 0 -> 1, 1, 2; the budget ends there

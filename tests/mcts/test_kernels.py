@@ -10,7 +10,7 @@ import torch
 from alphazero.config import SearchConfig
 from alphazero.evaluate import UniformEvaluator
 from alphazero.game import Game, State, concatenate, take
-from alphazero.mcts.search import SearchResult, search
+from alphazero.mcts.search import Evaluator, SearchResult, search
 from games.connect_four import ConnectFour
 from games.tic_tac_toe import TicTacToe
 from tests.evaluators import ScrambledEvaluator
@@ -39,7 +39,7 @@ def random_positions(game: Game, count: int, moves: int, generator: torch.Genera
     return concatenate(parts)
 
 
-def both(game: Game, evaluator: object, roots: State, config: SearchConfig) -> tuple[SearchResult, SearchResult]:
+def both(game: Game, evaluator: Evaluator, roots: State, config: SearchConfig) -> tuple[SearchResult, SearchResult]:
     """What the kernels and the tensor operations find, under the same noise."""
     compiled, tensors = (
         search(evaluator, game, roots, config, torch.Generator().manual_seed(1), compiled=c) for c in (True, False)
