@@ -168,11 +168,15 @@ def restore(
             )
             replay.load(read_arrays(path / "replay.npz"))
             games = read_arrays(path / "streams.npz")
+            saved = [
+                {name.partition("/")[2]: array for name, array in games.items() if name.startswith(f"{number}/")}
+                for number in range(len({name.partition("/")[0] for name in games}))
+            ]
             try:
-                for number, stream in enumerate(streams):
-                    stream.load(
-                        {name.partition("/")[2]: a for name, a in games.items() if name.startswith(f"{number}/")}
-                    )
+                if len(saved) != len(streams):
+                    raise ValueError(f"{len(saved)} streams, not {len(streams)}")
+                for stream, arrays in zip(streams, saved, strict=True):
+                    stream.load(arrays)
             except (KeyError, ValueError):
                 # Other self_play.streams or games: the games under way are given up, nothing else.
                 say("the games under way do not fit the changed configuration; all slots start new games")

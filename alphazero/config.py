@@ -18,11 +18,12 @@ from pydantic.dataclasses import dataclass
 
 _strict = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-Positive = Annotated[int, Field(ge=1)]
-Count = Annotated[int, Field(ge=0)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-PositiveFloat = Annotated[float, Field(gt=0)]
-NonNegativeFloat = Annotated[float, Field(ge=0)]
+# Strict: neither true nor "32" is a number.
+Positive = Annotated[int, Field(ge=1, strict=True)]
+Count = Annotated[int, Field(ge=0, strict=True)]
+Fraction = Annotated[float, Field(ge=0, le=1, strict=True)]
+PositiveFloat = Annotated[float, Field(gt=0, strict=True)]
+NonNegativeFloat = Annotated[float, Field(ge=0, strict=True)]
 
 
 @dataclass(frozen=True, config=_strict)
@@ -165,8 +166,6 @@ class EvaluationConfig:
     """Simulations a move of the agent."""
     opening_moves: Count = 6
     """Each pair of games starts after this many random moves at the most."""
-    c_scale: PositiveFloat = 0.5
-    """Weight of Q in the agent's search when it plays (Gumbel)."""
 
 
 @dataclass(frozen=True, config=_strict)

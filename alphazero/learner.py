@@ -126,7 +126,7 @@ class Learner:
         policy, weight = policy.to(device), batch.weight.to(device)
         # Where the target is 0 the logarithm may be that of an illegal action; 0 times it is 0.
         policy_losses = -(policy * log_policy.clamp(min=-1e4)).sum(-1)
-        value_losses = value_loss(prediction.value.float(), batch.value.to(device), batch.outcome.to(device))
+        value_losses = value_loss(prediction.value.float(), batch.value.to(device), batch.drawn.to(device))
         policy_loss, value_loss_ = (weight * policy_losses).mean(), (weight * value_losses).mean()
         loss = policy_loss + config.value_weight * value_loss_
         self.optimizer.zero_grad()
@@ -190,8 +190,8 @@ class Learner:
         self.steps = steps
 
 
-def value_loss(predicted: Tensor, target: Tensor, outcome: Tensor) -> Tensor:
-    """[B], of predicted [B, 3] or [B, 1] against target and outcome [B].
+def value_loss(predicted: Tensor, target: Tensor, drawn: Tensor) -> Tensor:
+    """[B], of predicted [B, 3] or [B, 1] against target and drawn [B].
 
     Win, draw and loss: cross-entropy against the distribution whose P(win) - P(loss) is the
     target; P(draw) is as large as that leaves room for if the game was drawn, else 0.
@@ -199,7 +199,7 @@ def value_loss(predicted: Tensor, target: Tensor, outcome: Tensor) -> Tensor:
     """
     if predicted.shape[-1] == 1:
         return (predicted[:, 0].tanh() - target).square()
-    draw = torch.where(outcome == 0, 1 - target.abs(), 0.0)
+    draw = drawn * (1 - target.abs())
     distribution = torch.stack(((1 - draw + target) / 2, draw, (1 - draw - target) / 2), -1)
     return F.cross_entropy(predicted, distribution, reduction="none")
 

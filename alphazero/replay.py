@@ -19,6 +19,7 @@ class Samples(NamedTuple):
     policy:     [M, A] float32, improved by the search.
     value:      [M] float32 in [-1, 1], the target, for the player to move: outcome and root values mixed.
     outcome:    [M] float32, the discounted return of the game, for the player to move.
+    drawn:      [M] float32, 1 where that is 0, else 0; where samples were merged, the share of them.
     root_value: [M] float32, the search's, for the player to move.
     turns_left: [M] int32, moves from here to the end of the game.
     iteration:  [M] int32, of the network that played.
@@ -29,6 +30,7 @@ class Samples(NamedTuple):
     policy: Tensor
     value: Tensor
     outcome: Tensor
+    drawn: Tensor
     root_value: Tensor
     turns_left: Tensor
     iteration: Tensor

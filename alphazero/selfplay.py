@@ -210,6 +210,7 @@ class SelfPlay:
             policy=games.policy[slots, :moves][played],
             value=value[played],
             outcome=outcome[played],
+            drawn=(outcome[played] == 0).float(),
             root_value=root_value[played],
             turns_left=left[played].int(),
             iteration=torch.full_like(left[played], iteration, dtype=torch.int32),
@@ -226,7 +227,7 @@ class SelfPlay:
         none = torch.zeros(0)
         whole = none.int()
         policy = torch.zeros(0, num_actions(self.game))
-        return Samples(take(self.game.initial(1), slice(0, 0)), policy, none, none, none, whole, whole, none)
+        return Samples(take(self.game.initial(1), slice(0, 0)), policy, none, none, none, none, whole, whole, none)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The games under way as plain arrays, for `checkpoint`."""

@@ -43,6 +43,7 @@ def samples(count: int, *, seed: int = 0) -> Samples:
         policy=policy / policy.sum(1, keepdim=True),
         value=2 * torch.rand(count, generator=generator) - 1,
         outcome=outcome,
+        drawn=(outcome == 0).float(),
         root_value=torch.zeros(count),
         turns_left=torch.randint(1, 9, (count,), generator=generator, dtype=torch.int32),
         iteration=torch.zeros(count, dtype=torch.int32),
@@ -77,7 +78,7 @@ def test_the_value_loss_of_wins_draws_and_losses_is_a_cross_entropy() -> None:
     predicted = torch.tensor([[0.2, -1.0, 0.7], [0.2, -1.0, 0.7], [1.0, 0.0, -1.0]])
     # Won game, target 0.5: 0.75 win, 0.25 loss. Drawn, target -0.2: 0.8 draw, 0.2 loss. Lost game, target -1.
     distribution = torch.tensor([[0.75, 0.0, 0.25], [0.0, 0.8, 0.2], [0.0, 0.0, 1.0]])
-    found = value_loss(predicted, torch.tensor([0.5, -0.2, -1.0]), torch.tensor([1.0, 0.0, -1.0]))
+    found = value_loss(predicted, torch.tensor([0.5, -0.2, -1.0]), torch.tensor([0.0, 1.0, 0.0]))
     # H(p, q) = H(p) + KL(p || q), by scipy
     q = softmax(predicted.double().numpy(), axis=1)
     p = distribution.double().numpy()
@@ -91,7 +92,7 @@ def test_the_value_losss_least_is_at_the_target() -> None:
         draw = 1 - abs(target) if outcome == 0 else 0.0
         p = torch.tensor([[(1 - draw + target) / 2, draw, (1 - draw - target) / 2]])
         logits = p.clamp(min=1e-12).log().requires_grad_()
-        value_loss(logits, torch.tensor([target]), torch.tensor([outcome])).sum().backward()
+        value_loss(logits, torch.tensor([target]), torch.tensor([float(outcome == 0)])).sum().backward()
         assert logits.grad is not None
         torch.testing.assert_close(logits.grad, torch.zeros(1, 3), atol=1e-6, rtol=0)
 
@@ -108,7 +109,7 @@ def test_losses_are_the_closed_forms_means_and_the_weights_count() -> None:
         prediction = made.network(observation)
     log_policy = masked(prediction.logits, legal).log_softmax(1)
     cross_entropy = -float((batch.policy * log_policy)[legal].sum())
-    value = float(value_loss(prediction.value, batch.value, batch.outcome))
+    value = float(value_loss(prediction.value, batch.value, batch.drawn))
     measures = learn(made, batch._replace(weight=torch.tensor([3.0])), 1)
     assert measures["loss/policy"] == pytest.approx(3 * cross_entropy, rel=1e-5)
     assert measures["loss/value"] == pytest.approx(3 * value, rel=1e-5)
@@ -171,11 +172,11 @@ def test_an_augmented_samples_loss_is_the_originals_under_a_network_that_turns_w
     observation, legal, policy = made._augmented(many, torch.Generator().manual_seed(0))
     prediction = Equivariant()(observation)
     losses = -(policy * masked(prediction.logits, legal).log_softmax(1).clamp(min=-1e4)).sum(1)
-    losses = losses + value_loss(prediction.value, many.value, many.outcome)
+    losses = losses + value_loss(prediction.value, many.value, many.drawn)
     torch.testing.assert_close(losses, losses[:1].expand(400))
     plain = Equivariant()(GAME.observe(one.state))
     expected = -(one.policy * masked(plain.logits, GAME.legal(one.state)).log_softmax(1).clamp(min=-1e4)).sum(1)
-    expected = expected + value_loss(plain.value, one.value, one.outcome)
+    expected = expected + value_loss(plain.value, one.value, one.drawn)
     torch.testing.assert_close(losses[:1], expected)
 
 
@@ -259,7 +260,7 @@ def test_a_first_step_of_sgd_is_its_closed_form(clip: float) -> None:
     prediction = network(GAME.observe(one.state))
     legal = GAME.legal(one.state)[0]
     loss = F.cross_entropy(prediction.logits[:, legal], one.policy[:, legal])
-    loss = loss + value_loss(prediction.value, one.value, one.outcome).mean()
+    loss = loss + value_loss(prediction.value, one.value, one.drawn).mean()
     loss.backward()
     gradients = [p.grad for p in network.parameters() if p.grad is not None]
     norm = float(torch.cat([g.flatten() for g in gradients]).norm())

@@ -29,6 +29,7 @@ def samples(piles: list[int], *, first: int = 0) -> Samples:
         policy=policy,
         value=number / 100,
         outcome=torch.where(number % 2 == 0, 1.0, -1.0),
+        drawn=torch.where(number % 4 == 0, 1.0, 0.0),
         root_value=-number / 100,
         turns_left=number.int(),
         iteration=(number // 10).int(),
@@ -75,6 +76,7 @@ def test_merging_averages_the_samples_of_a_position() -> None:
     torch.testing.assert_close(merged.policy[nine], torch.tensor([0.0, 1.0, 0.0]))
     assert float(merged.value[four]) == pytest.approx((0.00 + 0.02 + 0.03) / 3)
     assert float(merged.outcome[four]) == pytest.approx((1 + 1 - 1) / 3)
+    assert float(merged.drawn[four]) == pytest.approx(1 / 3)
     assert float(merged.root_value[nine]) == pytest.approx(-0.01)
     assert (merged.turns_left.dtype, merged.iteration.dtype) == (torch.int32, torch.int32)
 
