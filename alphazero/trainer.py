@@ -29,10 +29,10 @@ from alphazero.arena import MatchResult, play_match
 from alphazero.checkpoint import Progress
 from alphazero.config import Config
 from alphazero.evaluate import NetworkEvaluators
-from alphazero.game import Game, State, concatenate, take
+from alphazero.game import Discrete, Game, State, concatenate, take
 from alphazero.learner import Learner
 from alphazero.mcts.search import Evaluator
-from alphazero.mcts.tree import masked
+from alphazero.mcts.tree import Evaluation, masked
 from alphazero.monitor import Monitor
 from alphazero.network import InferenceModule, with_weights
 from alphazero.pictures import board_figure, policy_heatmap
@@ -56,6 +56,8 @@ class Training:
         self.game, self.config, self.folder = game, config, folder
         for device in (config.self_play.device, config.learner.device):
             check_device(device)
+        if not isinstance(game.actions, Discrete):
+            raise ValueError(f"{game.name} has continuous actions, which search handles and training does not yet")
         if config.self_play.cache and torch.device(config.self_play.device).type != "cpu":
             raise ValueError(
                 "the cache of evaluations lives on the CPU; set self_play.cache = 0 for self-play elsewhere"
@@ -145,11 +147,19 @@ class Training:
             self.config.search, simulations=config.simulations, gumbel_scale=0.0, dirichlet_fraction=0.0
         )
         for number, name in enumerate(config.opponents):
-            agent = AgentPlayer(self.game, self.judges(weights), search_config, seed=self.config.seed)
+            agent = AgentPlayer(self.game, self._stoppable(self.judges(weights)), search_config, seed=self.config.seed)
             opponent = parse_player(name, self.game, seed=self.config.seed + number)
             match = partial(play_match, self.game, agent, opponent, games=games or config.games)
             matches[name] = pool.submit(match, seed=self.config.seed, opening_plies=config.opening_moves)
         return matches
+
+    def _stoppable(self, evaluator: Evaluator) -> Evaluator:
+        def evaluate(states: State, generator: torch.Generator) -> Evaluation:
+            if self.stop_now.is_set():
+                raise Stopped
+            return evaluator(states, generator)
+
+        return evaluate
 
     def _due(self, iteration: int) -> bool:
         every = self.config.evaluation.every
@@ -236,7 +246,7 @@ class Training:
         """Ctrl-C (or SIGTERM): stop after this iteration; once more: stop at once."""
 
         def handle(number: int, frame: FrameType | None) -> None:
-            if self.stop.is_set():
+            if self.stop.is_set() or self.progress.iteration == self.config.iterations:
                 self.stop_now.set()
             else:
                 self.stop.set()

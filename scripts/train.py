@@ -57,7 +57,7 @@ def main() -> int:
     except OSError as error:
         print(f"error: {error}; what was saved before is whole, continue it with --resume", file=sys.stderr)
         return 1
-    except Stopped:
+    except (Stopped, KeyboardInterrupt):
         print("Stopped; the last checkpoint stands.", file=sys.stderr)
         return 130
     return 0

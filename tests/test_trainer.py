@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple, Protocol
 
 import pytest
 import torch
@@ -18,11 +19,12 @@ from rich.console import Console
 
 from alphazero.arena import MatchResult
 from alphazero.checkpoint import checkpoints, create_run, load_weights, restore
-from alphazero.config import Config, load_config, make_config
+from alphazero.config import Config, load_config, make_config, to_toml
 from alphazero.learner import Learner
 from alphazero.monitor import Monitor
 from alphazero.trainer import Training
 from games.tic_tac_toe import TicTacToe
+from scripts.train import main
 
 ROOT = Path(__file__).parents[1]
 SMALL = make_config(
@@ -95,7 +97,7 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(tmp_path: Path) -> No
     assert results == same_results
 
 
-def test_learning_that_gives_no_number_is_reported_and_loses_nothing(tmp_path: Path) -> None:
+def test_learning_that_gives_no_number_is_reported_and_loses_nothing(tmp_path: Path, train: Train) -> None:
     reckless = replace(
         SMALL, learner=replace(SMALL.learner, optimizer="sgd", learning_rate=1e30, clip=1e30, warmup=0.0)
     )
@@ -107,8 +109,6 @@ def test_learning_that_gives_no_number_is_reported_and_loses_nothing(tmp_path: P
 
 
 def write(folder: Path, config: Config) -> Path:
-    from alphazero.config import to_toml
-
     path = folder / "config.toml"
     path.write_text(to_toml(config))
     return path
@@ -119,10 +119,31 @@ def start(*arguments: object) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
 
 
-def train(*arguments: object, config: Path | None = None) -> subprocess.CompletedProcess[str]:
-    process = start(*([config] if config else []), *arguments)
-    out, err = process.communicate(timeout=120)
-    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+class Finished(NamedTuple):
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+class Train(Protocol):
+    def __call__(self, *arguments: object, config: Path | None = None) -> Finished: ...
+
+
+@pytest.fixture
+def train(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Train:
+    """Runs scripts/train.py within this process, which spares a start of it each time."""
+
+    def call(*arguments: object, config: Path | None = None) -> Finished:
+        monkeypatch.chdir(ROOT)
+        monkeypatch.setenv("COLUMNS", "200")
+        monkeypatch.setattr(sys, "argv", ["train.py", *([str(config)] if config else []), *map(str, arguments)])
+        try:
+            code = main()
+        except SystemExit as refused:  # the command line's parser
+            code = int(refused.code or 0)
+        return Finished(code, *capsys.readouterr())
+
+    return call
 
 
 def wait_for_checkpoints(folder: Path, count: int) -> None:
@@ -132,7 +153,7 @@ def wait_for_checkpoints(folder: Path, count: int) -> None:
         time.sleep(0.05)
 
 
-def test_killed_at_any_moment_a_run_goes_on_from_its_last_checkpoint(tmp_path: Path) -> None:
+def test_killed_at_any_moment_a_run_goes_on_from_its_last_checkpoint(tmp_path: Path, train: Train) -> None:
     long = write(tmp_path, replace(SMALL, iterations=100_000))
     process = start(long, "--run", tmp_path / "run")
     wait_for_checkpoints(tmp_path / "run", 2)
@@ -179,6 +200,7 @@ def test_tic_tac_toe_is_learned_to_perfection(tmp_path: Path) -> None:
         (["configs/tic_tac_toe.toml", "--search.simulations", "0"], "greater than or equal to 1"),
         (["configs/tic_tac_toe.toml", "--game", "games.chess:Chess"], "cannot import 'games.chess'"),
         (["configs/tic_tac_toe.toml", "--game", "games.tic_tac_toe:Tic"], "it offers TicTacToe"),
+        (["configs/tic_tac_toe.toml", "--game", "tests.stubs:Drift", "--evaluation.opponents"], "continuous actions"),
         (["--resume", "tests"], "is not a run"),
         (["--resume", "a", "--run", "b"], "leave --run away"),
         (["configs/tic_tac_toe.toml", "--run", "tests"], "tests exists already"),
@@ -189,14 +211,14 @@ def test_tic_tac_toe_is_learned_to_perfection(tmp_path: Path) -> None:
         (["configs/tic_tac_toe.toml", "--self_play.device", "cuda:7"], "cuda:7"),
     ],
 )
-def test_bad_input_gets_one_clear_error(arguments: list[str], complaint: str) -> None:
+def test_bad_input_gets_one_clear_error(arguments: list[str], complaint: str, train: Train) -> None:
     finished = train(*arguments)
     assert finished.returncode != 0
     assert complaint in " ".join((finished.stdout + finished.stderr).replace("│", " ").split())
     assert "Traceback" not in finished.stderr
 
 
-def test_help_explains_every_section() -> None:
+def test_help_explains_every_section(train: Train) -> None:
     shown = train("--help")
     assert shown.returncode == 0
     for option in ("--search.simulations", "--learner.learning_rate", "--replay.window", "--evaluation.opponents"):
@@ -204,7 +226,7 @@ def test_help_explains_every_section() -> None:
     assert "AlphaZero: 800" in shown.stdout
 
 
-def test_a_full_disk_gives_one_clear_error_and_keeps_what_was_saved(tmp_path: Path) -> None:
+def test_a_full_disk_gives_one_clear_error_and_keeps_what_was_saved(tmp_path: Path, train: Train) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
     if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], check=False).returncode:

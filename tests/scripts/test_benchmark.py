@@ -4,21 +4,39 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 from alphazero.checkpoint import checkpoints
+from scripts.benchmark import main
 from tests.test_trainer import SMALL, run
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def benchmark(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "scripts" / "benchmark.py"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+class Finished(NamedTuple):
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Benchmark = Callable[..., Finished]
+
+
+@pytest.fixture
+def benchmark(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Benchmark:
+    """Runs scripts/benchmark.py within this process."""
+
+    def call(*arguments: object) -> Finished:
+        monkeypatch.setattr(sys, "argv", ["benchmark.py", *map(str, arguments)])
+        code = main()
+        return Finished(code, *capsys.readouterr())
+
+    return call
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +46,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_all_three_forms_of_an_agent_give_the_same_figures(trained: Path, tmp_path: Path) -> None:
+def test_all_three_forms_of_an_agent_give_the_same_figures(trained: Path, tmp_path: Path, benchmark: Benchmark) -> None:
     records = []
     for agent in (trained, checkpoints(trained)[-1], trained / "agent.onnx"):
         finished = benchmark(
@@ -50,7 +68,7 @@ def test_all_three_forms_of_an_agent_give_the_same_figures(trained: Path, tmp_pa
         assert match["interval"][0] <= match["points"] <= match["interval"][1]
 
 
-def test_bad_input_gets_one_clear_error(trained: Path, tmp_path: Path) -> None:
+def test_bad_input_gets_one_clear_error(trained: Path, tmp_path: Path, benchmark: Benchmark) -> None:
     altered = tmp_path / "agent.onnx"
     altered.write_bytes((trained / "agent.onnx").read_bytes()[:-7])
     shutil.copy(trained / "agent.json", tmp_path)
