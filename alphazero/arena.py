@@ -138,7 +138,7 @@ def wilson_interval(share: float, trials: float) -> tuple[float, float]:
 
 
 def play_match(
-    game: Game, player: Player, opponent: Player, *, games: int, seed: int, opening_plies: int = 8
+    game: Game, player: Player, opponent: Player, *, games: int, seed: int, opening_plies: int = 2
 ) -> MatchResult:
     """Plays `games` games between the two, half of them with the seats changed.
 

@@ -164,8 +164,8 @@ class EvaluationConfig:
     """Games against each opponent, half of them moving first. The last evaluation plays twice as many."""
     simulations: Positive = 64
     """Simulations a move of the agent."""
-    opening_moves: Count = 6
-    """Each pair of games starts after this many random moves at the most."""
+    opening_moves: Count = 2
+    """Each pair of games starts after this many random moves at the most; after more, one side is often lost."""
 
 
 @dataclass(frozen=True, config=_strict)

@@ -10,16 +10,18 @@ medians of the rounds are shown: on a busy machine absolute figures suffer, rati
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import multiprocessing
 import os
 import platform
 import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +29,7 @@ from typing import Any, NamedTuple
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import psutil
 import torch
 from rich import box
 from rich.console import Console
@@ -47,7 +50,7 @@ Work = Callable[[], int]  # does a piece of work and says how many units it was
 
 
 class Speed(NamedTuple):
-    """rate: units a second. cores: CPU seconds of the process a second; both medians over the rounds."""
+    """rate: units a second. cores: CPU seconds a second; both medians over the rounds."""
 
     rate: float
     cores: float
@@ -216,7 +219,7 @@ def peers(options: argparse.Namespace, report: Report) -> None:
         speeds = in_turns(
             {
                 "ours": tree_work(options, batch),
-                "ours, two threads": side_by_side([tree_work(options, batch) for _ in range(2)]),
+                "ours, two processes": side_by_side(partial(tree_work, options, batch), 2),
                 "mctx": mctx_work(options, batch, None),
             },
             options,
@@ -224,12 +227,10 @@ def peers(options: argparse.Namespace, report: Report) -> None:
         for what, speed in speeds.items():
             report.speed("peers", f"tree alone, batch {batch}: {what}", speed, "simulations/s")
         compare(report, f"tree alone, batch {batch}", speeds, ["mctx"], 5.0 if batch == options.batch else None)
-    evaluator = NetworkEvaluators(GAME, engine=options.engine)(network(options))
     contenders: dict[str, Work] = {}
     for cache, name in ((False, "ours, no cache"), (True, "ours, cache")):
-        contenders[name] = Stream(options, evaluator, cache=cache).play
-        streams = [Stream(options, evaluator, cache=cache, number=number) for number in (1, 2)]
-        contenders[f"{name}, two threads"] = side_by_side([stream.play for stream in streams])
+        contenders[name] = stream_work(options, cache=cache)
+        contenders[f"{name}, two processes"] = side_by_side(partial(stream_work, options, cache=cache), 2)
     contenders |= {f"mctx {dtype}": mctx_work(options, options.batch, dtype) for dtype in ("float32", "bfloat16")}
     speeds = in_turns(contenders, options)
     for what, speed in speeds.items():
@@ -418,10 +419,41 @@ def jax_network(module: InferenceModule, dtype: str) -> Callable[[Any], Any]:
     return evaluate
 
 
-def side_by_side(works: Sequence[Work]) -> Work:
-    """All of the works at once, a thread each, as the trainer runs its streams."""
-    pool = ThreadPoolExecutor(len(works))
-    return lambda: sum(done.result() for done in [pool.submit(work) for work in works])
+def side_by_side(make_work: Callable[[], Work], count: int) -> Work:
+    """The same work in `count` processes at once, as many workers on one machine would do it."""
+    context = multiprocessing.get_context("spawn")
+    ends = []
+    for _ in range(count):
+        here, there = context.Pipe()
+        context.Process(target=serve, args=(there, make_work), daemon=True).start()
+        ends.append(here)
+
+    def work() -> int:
+        for end in ends:
+            end.send(None)
+        return sum(end.recv() for end in ends)
+
+    return work
+
+
+def serve(connection: Connection, make_work: Callable[[], Work]) -> None:
+    """A process that does its work whenever it is asked to, until nobody can ask any more."""
+    torch.set_num_threads(1)
+    work = make_work()
+    with contextlib.suppress(EOFError):
+        while True:
+            connection.recv()
+            connection.send(work())
+
+
+def stream_work(options: argparse.Namespace, *, cache: bool) -> Work:
+    return Stream(options, NetworkEvaluators(GAME, engine=options.engine)(network(options)), cache=cache).play
+
+
+def cpu_seconds() -> float:
+    """Of this process and of those that work for it."""
+    children = psutil.Process().children()
+    return time.process_time() + sum(child.cpu_times().user + child.cpu_times().system for child in children)
 
 
 def in_turns(contenders: dict[str, Work], options: argparse.Namespace) -> dict[str, Speed]:
@@ -431,11 +463,11 @@ def in_turns(contenders: dict[str, Work], options: argparse.Namespace) -> dict[s
         work()  # compiles
     for _ in range(options.rounds):
         for name, work in contenders.items():
-            units, started, used = 0, time.perf_counter(), time.process_time()
+            units, started, used = 0, time.perf_counter(), cpu_seconds()
             while units == 0 or time.perf_counter() - started < options.seconds:
                 units += work()
             elapsed = time.perf_counter() - started
-            speeds[name].append(Speed(units / elapsed, (time.process_time() - used) / elapsed))
+            speeds[name].append(Speed(units / elapsed, (cpu_seconds() - used) / elapsed))
     return {name: Speed(*map(statistics.median, zip(*rounds, strict=True))) for name, rounds in speeds.items()}
 
 
