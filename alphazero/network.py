@@ -46,8 +46,8 @@ class Block(nn.Module):
         self.norm2 = nn.BatchNorm2d(width)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = F.relu(self.norm1(self.conv1(x)))
-        return F.relu(x + self.norm2(self.conv2(y)))
+        y = torch.relu_(self.norm1(self.conv1(x)))
+        return torch.relu_(x + self.norm2(self.conv2(y)))
 
 
 class ResidualNetwork(nn.Module):
@@ -69,12 +69,12 @@ class ResidualNetwork(nn.Module):
         self.value = nn.Linear(config.value_width, outcomes)
 
     def forward(self, observation: Tensor) -> Prediction:
-        x = F.relu(self.stem_norm(self.stem(observation)))
+        x = torch.relu_(self.stem_norm(self.stem(observation)))
         for block in self.blocks:
             x = block(x)
-        policy = F.relu(self.policy_norm(self.policy_conv(x))).flatten(1)
-        value = F.relu(self.value_norm(self.value_conv(x))).flatten(1)
-        return Prediction(self.policy(policy), self.value(F.relu(self.value_hidden(value))))
+        policy = torch.relu_(self.policy_norm(self.policy_conv(x))).flatten(1)
+        value = torch.relu_(self.value_norm(self.value_conv(x))).flatten(1)
+        return Prediction(self.policy(policy), self.value(torch.relu_(self.value_hidden(value))))
 
 
 class DenseNetwork(nn.Module):
