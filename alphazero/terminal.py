@@ -117,13 +117,17 @@ class ProgressBars(Progress):
         self.start()
 
     def start_iteration(self, iteration: int, parts: Mapping[str, int]) -> None:
-        """Replaces the bars of the last iteration's parts, above the run's."""
-        with self._lock:
-            for part in self._parts.values():
-                self.remove_task(part)
-            self._iteration = iteration
-            self._parts = {name: self.add_task(name, total=max(1, total)) for name, total in parts.items()}
-            self.update(self._run, completed=iteration)
+        """Replaces the bars of the last iteration's parts, above the run's.
+
+        Nothing advances meanwhile. Rich's lock is left alone here: `add_task` draws, and drawing
+        takes the display's lock first, as the thread that redraws does; holding one and waiting
+        for the other, the two would wait for ever.
+        """
+        for part in self._parts.values():
+            self.remove_task(part)
+        self._iteration = iteration
+        self._parts = {name: self.add_task(name, total=max(1, total)) for name, total in parts.items()}
+        self.update(self._run, completed=iteration)
 
     def advance_part(self, part: str, done: int) -> None:
         """Moves the part's bar on, and the run's by the mean of the parts."""

@@ -250,7 +250,9 @@ class Training:
                 self.stop_now.set()
             else:
                 self.stop.set()
-                self.monitor.say("Stopping after this iteration (Ctrl-C again: at once, losing what it did) ...")
+                # Said by another thread: this one may be holding a lock of the display that speaking needs.
+                text = "Stopping after this iteration (Ctrl-C again: at once, losing what it did) ..."
+                threading.Thread(target=self.monitor.say, args=(text,)).start()
 
         if threading.current_thread() is not threading.main_thread():
             yield

@@ -20,7 +20,7 @@ from tensorboard.util import tensor_util
 
 from alphazero.monitor import Monitor, chart_layout
 from alphazero.pictures import board_figure, curves_figure, pixels, png, policy_heatmap, read_grid
-from alphazero.terminal import make_report, pack
+from alphazero.terminal import ProgressBars, make_report, pack
 from games.connect_four import ConnectFour
 from games.tic_tac_toe import TicTacToe
 
@@ -388,3 +388,29 @@ def test_time_is_in_cores_if_every_iteration_knows_it() -> None:
     assert curves_figure(history).axes[0].get_xlabel() == "core-minutes of training"
     assert list(curves_figure(history).axes[0].lines[0].get_xdata()) == [1, 2, 3]
     assert curves_figure(history | {4: {"loss/total": 1.0}}).axes[0].get_xlabel() == "iteration"
+
+
+def test_bars_are_replaced_while_another_thread_redraws_them() -> None:
+    """Each side has to take its locks in the other's order; if one does not, this hangs soon."""
+    bars = ProgressBars(Console(file=io.StringIO(), force_terminal=True, width=80))
+    bars.start_run(0, 1_000)
+    done = threading.Event()
+
+    def redraw() -> None:
+        while not done.is_set():
+            bars.refresh()
+
+    def replace() -> None:
+        for iteration in range(200):
+            bars.start_iteration(iteration, {"self-play": 10, "learning": 10})
+            bars.advance_part("learning", 5)
+
+    redrawing, replacing = (threading.Thread(target=work, daemon=True) for work in (redraw, replace))
+    redrawing.start()
+    replacing.start()
+    replacing.join(timeout=60)
+    stuck = replacing.is_alive()
+    done.set()
+    assert not stuck
+    redrawing.join()
+    bars.stop()
