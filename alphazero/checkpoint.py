@@ -26,6 +26,7 @@ import shutil
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -68,7 +69,8 @@ class Progress(NamedTuple):
 def create_run(folder: Path, config: Config) -> None:
     """A new run's folder. RunError if there is something already, or it cannot be written."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise RunError(f"{folder} exists already; continue it with --resume {folder}, or name another with --run")
+        fix = f"continue it with --resume {folder}" if (folder / "config.toml").exists() else "it is no run"
+        raise RunError(f"{folder} exists already ({fix}); name another folder with --run")
     with clear_errors(folder):
         (folder / "checkpoints").mkdir(parents=True)
     write_config(folder, config)
@@ -151,19 +153,20 @@ def restore(
 
     RunError if there is none, or it was made by another game, version or network.
     """
-    found = checkpoints(folder)
-    for path in reversed(found):
+    reason = ""
+    for path in reversed(checkpoints(folder)):
         try:
             state = verify(path, WHOLE)
         except RunError as error:
             say(f"{error}; trying the checkpoint before it")
+            reason = reason or f": {error}"
             continue
         if state["game"] != game.name:
             raise RunError(f"{path} was made by the game {state['game']}, not {game.name}")
         with reading(path):
             learner.load(
                 safetensors.torch.load_file(path / "model.safetensors"),
-                torch.load(path / "optimizer.pt", weights_only=True),
+                torch.load(path / "optimizer.pt", map_location="cpu", weights_only=True),
                 state["steps"],
             )
             replay.load(read_arrays(path / "replay.npz"))
@@ -181,7 +184,7 @@ def restore(
                 # Other self_play.streams or games: the games under way are given up, nothing else.
                 say("the games under way do not fit the changed configuration; all slots start new games")
         return Progress(state["iteration"], state["new_samples"], state["core_seconds"])
-    raise RunError(f"{folder} has no whole checkpoint to resume from; start anew with --run")
+    raise RunError(f"{folder} has no whole checkpoint to resume from; start anew with --run{reason}")
 
 
 def load_weights(path: Path, game: Game, learner: Learner) -> None:
@@ -203,7 +206,7 @@ def load_agent(path: Path) -> tuple[Game, Evaluator]:
     if not found:
         raise RunError(f"{folder} has no checkpoint yet; train a little longer")
     game = load_game(config.game)
-    learner = Learner(game, config.learner, config.network, seed=0)
+    learner = Learner(game, replace(config.learner, device="cpu"), config.network, seed=0)
     load_weights(found[-1], game, learner)
     return game, NetworkEvaluators(game, engine="onnx")(learner.weights())
 
@@ -226,7 +229,19 @@ def load_exported(path: Path) -> tuple[Game, Evaluator]:
     if hashlib.sha256(serialized).hexdigest() != expected:
         raise RunError(f"{path} was truncated or altered: its digest is not the one in {card_path.name}")
     game = load_game(game_path)
+    for field, now in agent_form(game).items():
+        if card.get(field) != now:
+            raise RunError(f"{card_path} is of a game with {field} {card.get(field)}; {game_path} now has {now}")
     return game, OnnxEvaluator(game, serialized)
+
+
+def agent_form(game: Game) -> dict[str, Any]:
+    """What an agent and its game have to agree in."""
+    return {
+        "name": game.name,
+        "observation_shape": list(game.observation_shape),
+        "actions": [game.action_name(action) for action in range(num_actions(game))],
+    }
 
 
 def verify(path: Path, names: Sequence[str]) -> dict[str, Any]:
@@ -243,6 +258,8 @@ def verify(path: Path, names: Sequence[str]) -> dict[str, Any]:
         raise RunError(f"{path} has format {version}; this version of alphazero reads format {FORMAT}")
     if missing := {"game", "steps", *Progress._fields} - set(state):
         raise RunError(f"{path / 'state.json'} lacks {', '.join(sorted(missing))}")
+    if state["iteration"] != int(path.name):
+        raise RunError(f"{path} holds iteration {state['iteration']}: the folder was renamed or altered")
     for name in names:
         if name != "state.json" and digests.get(name) != digest(path / name):
             raise RunError(f"{path / name} was truncated or altered: its digest is not the one in state.json")
@@ -255,10 +272,8 @@ def export_agent(folder: Path, game: Game, game_path: str, model: onnx.ModelProt
     card = {
         "format": FORMAT,
         "game": game_path,
-        "name": game.name,
         "iteration": iteration,
-        "observation_shape": list(game.observation_shape),
-        "actions": [game.action_name(action) for action in range(num_actions(game))],
+        **agent_form(game),
         "inputs": {"observation": "[batch, *observation_shape] float32, seen by the player to move"},
         "outputs": {
             "logits": "[batch, actions], before masking",
@@ -298,7 +313,7 @@ def write_with(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def flush_folder(path: Path) -> None:
-    """Makes a rename in the folder last, where the system allows it."""
+    """Makes a rename in the folder last."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -320,7 +335,7 @@ def clear_errors(folder: Path) -> Iterator[None]:
         if error.errno == errno.ENOSPC:
             fix = f"free some space; what was saved before is whole, continue it with --resume {folder}"
         else:
-            fix = "name a folder that can be written with --run"
+            fix = "make it writable or choose another folder"
         raise RunError(f"cannot write {error.filename or folder}: {error.strerror or error}; {fix}") from error
 
 

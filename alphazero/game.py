@@ -191,9 +191,9 @@ def load_game(path: str) -> Game:
         raise ValueError(f"game {path!r} is no import path; write it as package.module:Class")
     try:
         module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
+    except Exception as error:  # whatever a stranger's module raises
         raise ValueError(
-            f"game {path!r}: cannot import {module_name!r} ({error}); is its folder on the path?"
+            f"game {path!r}: cannot import {module_name!r} ({error!r}); is its folder on the path?"
         ) from error
     game_class = getattr(module, class_name, None)
     if game_class is None:
@@ -205,4 +205,7 @@ def load_game(path: str) -> Game:
         raise ValueError(f"game {path!r}: {class_name} is not a subclass of alphazero.game.Game")
     if missing := sorted(game_class.__abstractmethods__):
         raise ValueError(f"game {path!r}: {class_name} lacks {', '.join(missing)}")
-    return game_class()
+    try:
+        return game_class()
+    except Exception as error:
+        raise ValueError(f"game {path!r}: making a {class_name} failed: {error!r}") from error

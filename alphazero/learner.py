@@ -93,7 +93,7 @@ class Learner:
             index = torch.randint(samples.size, (self.config.batch,), generator=generator)
             measures = self._step(samples.at(index), tercile, generator)
             for tag, measure in measures.items():
-                totals[tag] = totals.get(tag, torch.zeros(())) + measure
+                totals[tag] = totals[tag] + measure if tag in totals else measure
             progress(1)
         self.steps += steps
         means = {tag: float(total) / steps for tag, total in totals.items()}
@@ -144,10 +144,9 @@ class Learner:
                 "loss/target_entropy": torch.special.entr(policy).sum(-1).mean(),
             }
             if tercile is not None:
-                measures |= by_stage(
-                    (policy_losses + config.value_weight * value_losses).cpu(), batch.turns_left, tercile
-                )
-        return {tag: measure.detach().cpu() for tag, measure in measures.items()}
+                losses = policy_losses + config.value_weight * value_losses
+                measures |= by_stage(losses, batch.turns_left.to(device), tercile.to(device))
+        return {tag: measure.detach() for tag, measure in measures.items()}  # summed where they are: no waiting
 
     def _augmented(self, batch: Samples, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Observation, legal mask and policy, each sample under a random symmetry of the game."""

@@ -29,6 +29,7 @@ from rich.console import Console
 from rich.text import Text
 from torch.utils.tensorboard import SummaryWriter
 
+from alphazero.checkpoint import RunError
 from alphazero.pictures import curves_figure, opponents_of, pixels, png
 from alphazero.terminal import ALARM, LABEL_WIDTH, ProgressBars, make_report, pack
 
@@ -182,7 +183,7 @@ def chart_layout(opponents: Sequence[str]) -> dict[str, dict[str, list[Any]]]:
             "speed: positions": chart("self_play/positions_per_second"),
             "speed: simulations": chart("self_play/simulations_per_second"),
             "share of evaluations from the cache": chart("self_play/cache_hits"),
-            "games and distinct openings": chart("self_play/games", "self_play/distinct_openings"),
+            "games": chart("self_play/games"),
         },
         "buffer": {
             "samples": chart("buffer/samples", "buffer/distinct", "buffer/window"),
@@ -247,7 +248,7 @@ class MetricsFile:
         except FileNotFoundError:
             return {}
         except (ValueError, IndexError, csv.Error) as error:
-            raise ValueError(
+            raise RunError(
                 f"{self.path} does not hold a run's metrics ({error}); move it away to go on without the past curves"
             ) from error
 

@@ -150,7 +150,7 @@ class SelfPlay:
         return samples, statistics
 
     def _with_cache(self, evaluator: Evaluator) -> Evaluator:
-        if self.config.cache == 0:
+        if self.config.cache == 0 or self.game.key(self.state) is None:
             return evaluator
         if self.cache is None:
             self.cache = CachedEvaluator(self.game, evaluator, capacity=self.config.cache)

@@ -37,7 +37,7 @@ def make_report(iteration: int, iterations: int, scalars: Mapping[str, float]) -
     sections = {
         "self-play": items(
             ("self_play/positions_per_second", "{} positions/s", _number),
-            ("self_play/game_length", "{} moves a game", _number),
+            ("self_play/game_length", "{} moves after the opening", _number),
             ("self_play/first_player_wins", "first wins {}", _percent),
             ("self_play/draws", "draws {}", _percent),
             ("self_play/cache_hits", "cached {}", _percent),

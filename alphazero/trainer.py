@@ -9,6 +9,7 @@ lock while they compute.)
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -41,7 +42,7 @@ from alphazero.replay import Replay, Samples, join
 from alphazero.selfplay import SelfPlay, SelfPlayStatistics, fresh_starts, stream_generator
 
 # Numbers that set the seeds of these apart from those of the streams, which count from 0.
-LEARNING, MATCHES, POSITIONS = 1_000_001, 1_000_002, 1_000_003
+LEARNING, POSITIONS = 1_000_001, 1_000_002
 
 
 class Stopped(Exception):
@@ -64,6 +65,8 @@ class Training:
             )
         if game.num_players != 2 and config.evaluation.opponents:
             raise ValueError(f"{game.name} is a game for one: nobody can oppose it; set evaluation.opponents = []")
+        if config.replay.merge != "none" and game.key(game.initial(1)) is None:
+            raise ValueError(f'{game.name} has no `key` to tell equal positions by; set replay.merge = "none"')
         for opponent in config.evaluation.opponents:
             parse_player(opponent, game, seed=config.seed)
         self.learner = Learner(game, config.learner, config.network, seed=config.seed)
@@ -74,10 +77,17 @@ class Training:
         ]
         self.evaluators = NetworkEvaluators(game, engine=config.self_play.engine, device=config.self_play.device)
         self.judges = NetworkEvaluators(game, engine="onnx")
+        # Exporting to ONNX switches oneDNN off for the whole process while it lasts, which would
+        # change the last bits of what another thread computes: so before there are any.
+        for evaluators in (self.evaluators, self.judges):
+            evaluators(self.learner.weights())
         self.progress = Progress()
         self.stop, self.stop_now = threading.Event(), threading.Event()
         self.positions = fixed_positions(game, config)
-        self.policies: dict[int, np.ndarray] = {}
+        self.policies: dict[str, np.ndarray] = {}  # of the fixed positions, by iteration
+        if (folder / "policies.npz").exists():
+            with checkpoint.reading(folder / "policies.npz"):
+                self.policies = checkpoint.read_arrays(folder / "policies.npz")
 
     def run(self, monitor: Monitor) -> dict[str, MatchResult]:
         """Trains until the configuration's end; returns how the agent then fares against its opponents.
@@ -98,7 +108,8 @@ class Training:
                 statistics = sum((counts for _, counts in played), SelfPlayStatistics())
                 results = {name: match.result() for name, match in matches.items()}
                 self._finish(losses, statistics, results, seconds=time.monotonic() - started)
-            if self.stop.is_set():
+            self._export()
+            if self.stop.is_set() or not self.config.evaluation.opponents:
                 return {}
             monitor.say("Measuring the trained agent ...")
             matches = self._start_matches(pool, self.learner.weights(), games=2 * self.config.evaluation.games)
@@ -176,7 +187,7 @@ class Training:
         """Writes down what the iteration brought, and saves."""
         iteration, learning_seconds = self.progress.iteration, losses.pop("learner/seconds", 0.0)
         core_seconds = self.progress.core_seconds + statistics.seconds + learning_seconds
-        scalars = losses | self_play_scalars(statistics, learning_seconds) | self._buffer_scalars()
+        scalars = losses | self_play_scalars(statistics, learning_seconds, seconds) | self._buffer_scalars()
         scalars |= strength_scalars(results)
         scalars |= {"self_play/simulations": float(self._simulations())}
         scalars |= {"time/iteration": seconds, "time/core_seconds": core_seconds}
@@ -191,19 +202,26 @@ class Training:
 
     def _show(self, iteration: int) -> None:
         """Exports the agent, and draws what it thinks of a few fixed positions."""
-        weights = self.learner.weights()
-        evaluator = self.judges(weights)
-        assert self.judges.exported is not None
-        model = with_weights(self.judges.exported, weights)
-        checkpoint.export_agent(self.folder, self.game, self.config.game, model, iteration=iteration + 1)
-        evaluation = evaluator(self.positions, torch.Generator())
+        self._export()
+        evaluation = self.judges(self.learner.weights())(self.positions, torch.Generator())
         policies = masked(evaluation.logits, self.game.legal(self.positions)).softmax(-1)
-        self.policies[iteration] = policies.numpy()
-        self.monitor.picture(iteration, "policy/fixed_positions", policy_heatmap(self.game, self.policies))
+        self.policies[str(iteration)] = policies.numpy()
+        with checkpoint.clear_errors(self.folder):
+            checkpoint.write_with(
+                self.folder / "policies.npz", lambda path: checkpoint.save_arrays(path, self.policies)
+            )
+        history = {int(then): policies for then, policies in self.policies.items() if int(then) <= iteration}
+        self.monitor.picture(iteration, "policy/fixed_positions", policy_heatmap(self.game, history))
         for number in range(len(policies)):
             position = take(self.positions, slice(number, number + 1))
             figure = board_figure(self.game, position, policies[number], float(evaluation.value[number]))
             self.monitor.picture(iteration, f"position/{number}", figure)
+
+    def _export(self) -> None:
+        """Writes agent.onnx and agent.json."""
+        assert self.judges.exported is not None
+        model = with_weights(self.judges.exported, self.learner.weights())
+        checkpoint.export_agent(self.folder, self.game, self.config.game, model, iteration=self.progress.iteration)
 
     def _buffer_scalars(self) -> dict[str, float]:
         samples, distinct = self.replay.samples, self.replay.distinct()
@@ -231,7 +249,7 @@ class Training:
     def _pool(self) -> Iterator[ThreadPoolExecutor]:
         # One thread each inside torch: two in one operation are slower than two operations at once.
         torch.set_num_threads(1)
-        threads = self.config.threads or len(psutil.Process().cpu_affinity())
+        threads = self.config.threads or available_cores()
         pool = ThreadPoolExecutor(threads, "training", initializer=partial(torch.set_num_threads, 1))
         try:
             yield pool
@@ -246,7 +264,7 @@ class Training:
         """Ctrl-C (or SIGTERM): stop after this iteration; once more: stop at once."""
 
         def handle(number: int, frame: FrameType | None) -> None:
-            if self.stop.is_set() or self.progress.iteration == self.config.iterations:
+            if self.stop.is_set() or self.progress.iteration >= self.config.iterations:
                 self.stop_now.set()
             else:
                 self.stop.set()
@@ -263,6 +281,11 @@ class Training:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def available_cores() -> int:
+    """Cores that this process may use; where the system does not say, all there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def check_device(device: str) -> None:
@@ -282,10 +305,12 @@ def fixed_positions(game: Game, config: Config) -> State:
     return concatenate([start, others])
 
 
-def self_play_scalars(statistics: SelfPlayStatistics, learning_seconds: float) -> dict[str, float]:
-    """What self-play did, as scalars by tag; shares of time are of the CPU time of self-play and learning."""
-    moves, seconds = max(1, statistics.moves), max(1e-9, statistics.seconds)
-    total = seconds + learning_seconds
+def self_play_scalars(statistics: SelfPlayStatistics, learning_seconds: float, seconds: float) -> dict[str, float]:
+    """What self-play did in an iteration that took `seconds`, as scalars by tag.
+
+    Shares of time are of the CPU time of self-play and learning.
+    """
+    moves, total = max(1, statistics.moves), max(1e-9, statistics.seconds + learning_seconds)
     scalars = {
         "self_play/positions_per_second": statistics.moves / seconds,
         "self_play/simulations_per_second": statistics.simulations / seconds,

@@ -49,7 +49,7 @@ def main() -> int:
 
 def benchmark(arguments: argparse.Namespace, console: Console) -> int:
     game, evaluator = load_agent(arguments.agent)
-    config = SearchConfig(simulations=arguments.simulations, gumbel_scale=0.0, c_scale=0.5)
+    config = SearchConfig(simulations=arguments.simulations, gumbel_scale=0.0)
     opponents = [name for name in arguments.against.split(",") if name]
     for name in opponents:
         parse_player(name, game, seed=arguments.seed)

@@ -55,7 +55,7 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except OSError as error:
-        print(f"error: {error}; what was saved before is whole, continue it with --resume", file=sys.stderr)
+        print(f"error: {error}; what was saved before is whole", file=sys.stderr)
         return 1
     except (Stopped, KeyboardInterrupt):
         print("Stopped; the last checkpoint stands.", file=sys.stderr)
@@ -89,6 +89,10 @@ def train(
         training.progress = restore(
             folder, game, training.learner, training.replay, training.streams, say=warnings.append
         )
+        if config.iterations < training.progress.iteration:
+            raise ConfigError(
+                f"{folder} has {training.progress.iteration} iterations behind it; --iterations must be at least that"
+            )
         warnings += [f"changed {difference}" for difference in differences(saved, config)]
         write_config(folder, config)
     else:
@@ -103,13 +107,11 @@ def train(
         results = training.run(monitor)
     if results:
         console.print(strength_table(game, results, config))
-    else:
-        console.print(
-            f"Stopped after {training.progress.iteration} of {config.iterations} iterations, everything saved."
-        )
-    console.print(
-        f"Continue with: scripts/train.py --resume {folder}" if not results else f"The agent: {folder / 'agent.onnx'}"
-    )
+    if training.progress.iteration < config.iterations:
+        done = training.progress.iteration
+        console.print(f"Stopped after {done} of {config.iterations} iterations, everything saved.")
+        console.print(f"Continue with: scripts/train.py --resume {folder}")
+    console.print(f"The agent: {folder / 'agent.onnx'}")
 
 
 def strength_table(game: Game, results: dict[str, MatchResult], config: Config) -> Table:

@@ -405,7 +405,7 @@ def test_a_folder_that_cannot_be_written_is_named(folder: Path, monkeypatch: pyt
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self))
 
     monkeypatch.setattr(Path, "mkdir", refuse)
-    with pytest.raises(RunError, match=r"cannot write .*Permission denied; name a folder that can be written"):
+    with pytest.raises(RunError, match=r"cannot write .*Permission denied; make it writable or choose another folder"):
         save(folder, parts(), 1)
 
 
@@ -458,7 +458,7 @@ def test_a_run_keeps_its_configuration(folder: Path) -> None:
 
 
 def test_a_run_is_not_started_over_another(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=f"{folder} exists already; continue it with --resume {folder}"):
+    with pytest.raises(RunError, match=f"{folder} exists already .continue it with --resume {folder}"):
         create_run(folder, CONFIG)
     (tmp_path / "empty").mkdir()
     create_run(tmp_path / "empty", CONFIG)

@@ -339,7 +339,9 @@ BROKEN = {
         "reward", lambda state, transition: transition.reward / transition.reward, "rewards must be finite"
     ),
     "a large reward": Broken(
-        Twice, {}, r"step: the rewards of a game for two must add up to a total within \[-1, 1\] \(state \d+"
+        Twice,
+        {},
+        r"step: from every position on, the rewards of a game for two must add up to a total within \[-1, 1\] \(state \d+",
     ),
     "a move after the end": Broken(
         TicTacToe,

@@ -18,6 +18,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.util import tensor_util
 
+from alphazero.checkpoint import RunError
 from alphazero.monitor import Monitor, chart_layout
 from alphazero.pictures import board_figure, curves_figure, pixels, png, policy_heatmap, read_grid
 from alphazero.terminal import ProgressBars, make_report, pack
@@ -120,7 +121,7 @@ def test_a_row_cut_by_a_crash_is_dropped(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", ["name,score\nme,3\n", "iteration,loss\n0,high\n", "iteration,a\n0,1,2\n", "\n"])
 def test_a_foreign_csv_is_named(tmp_path: Path, content: str) -> None:
     (tmp_path / "metrics.csv").write_text(content)
-    with pytest.raises(ValueError, match=r"metrics\.csv does not hold a run's metrics .*move it away"):
+    with pytest.raises(RunError, match=r"metrics\.csv does not hold a run's metrics .*move it away"):
         monitor(tmp_path)
     assert (tmp_path / "metrics.csv").read_text() == content
 

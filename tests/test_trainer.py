@@ -23,7 +23,7 @@ from alphazero.config import Config, load_config, make_config, to_toml
 from alphazero.learner import Learner
 from alphazero.monitor import Monitor
 from alphazero.trainer import Training
-from games.tic_tac_toe import TicTacToe
+from games.tic_tac_toe import TicTacToe, TicTacToeState
 from scripts.train import main
 
 ROOT = Path(__file__).parents[1]
@@ -95,6 +95,56 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(tmp_path: Path) -> No
     resumed, same_results = run(SMALL, tmp_path / "stopped", resume=True)
     assert_same(whole, resumed)
     assert results == same_results
+
+
+def test_so_does_one_with_convolutions_in_onnx_runtime(tmp_path: Path) -> None:
+    """Exporting to ONNX changes how torch computes while it lasts, so it must not overlap learning."""
+    convolutions = replace(
+        SMALL,
+        network=replace(SMALL.network, kind="residual", blocks=1, width=8),
+        self_play=replace(SMALL.self_play, engine="onnx"),
+        learner=replace(SMALL.learner, precision="float32"),
+    )
+    whole, _ = run(convolutions, tmp_path / "whole")
+    run(convolutions, tmp_path / "stopped", stop_after=1)
+    resumed, _ = run(convolutions, tmp_path / "stopped", resume=True)
+    assert_same(whole, resumed)
+
+
+class Keyless(TicTacToe):
+    """A game that leaves out everything optional that the engine can do without."""
+
+    def key(self, state: TicTacToeState) -> None:
+        return None
+
+
+def test_a_game_without_keys_and_opponents_trains_and_says_so(tmp_path: Path, train: Train) -> None:
+    plain = replace(
+        SMALL,
+        game="tests.test_trainer:Keyless",
+        iterations=2,
+        evaluation=replace(SMALL.evaluation, opponents=()),
+    )
+    finished = train("--run", tmp_path / "run", config=write(tmp_path, plain))
+    assert finished.returncode == 0, finished.stderr
+    assert "Stopped" not in finished.stdout
+    assert (tmp_path / "run" / "agent.onnx").is_file()
+    merging = train("--run", tmp_path / "other", "--replay.merge", "log", config=tmp_path / "config.toml")
+    assert merging.returncode == 1
+    assert 'set replay.merge = "none"' in merging.stderr
+
+
+def test_a_run_cannot_be_resumed_to_fewer_iterations_or_from_damage(tmp_path: Path, train: Train) -> None:
+    run(SMALL, tmp_path / "run")
+    fewer = train("--resume", tmp_path / "run", "--iterations", 2)
+    assert fewer.returncode == 1
+    assert "has 4 iterations behind it" in fewer.stderr
+    for path in checkpoints(tmp_path / "run"):
+        (path / "replay.npz").unlink(missing_ok=True)
+    damaged = train("--resume", tmp_path / "run")
+    assert damaged.returncode == 1
+    assert "has no whole checkpoint" in damaged.stderr
+    assert "replay.npz is missing" in damaged.stderr
 
 
 def test_learning_that_gives_no_number_is_reported_and_loses_nothing(tmp_path: Path, train: Train) -> None:

@@ -20,6 +20,7 @@ from alphazero.conformance.witness import (
     Positions,
     Witness,
     at,
+    call,
     require_tensor,
     require_type,
     same_rows,
@@ -134,7 +135,8 @@ def _check_attributes(game: Game) -> None:
 def _check_names(game: Game) -> None:
     if not isinstance(game.actions, Discrete):
         return
-    names = [game.action_name(action) for action in range(game.actions.n)]
+    count = game.actions.n
+    names = call("action_name", lambda: [game.action_name(action) for action in range(count)])
     for action, name in enumerate(names):
         require_type(f"action_name: the name of action {action}", name, str)
         if (other := names.index(name)) != action:
@@ -165,7 +167,7 @@ def _check_initial(game: Game, games: int, generator: torch.Generator) -> Positi
 
 
 def _initial(game: Game, batch: int, generator: torch.Generator | None) -> Positions:
-    state: Any = game.initial(batch, generator=generator)
+    state: Any = call("initial", lambda: game.initial(batch, generator=generator))
     if not (isinstance(state, tuple) and hasattr(state, "_asdict")):
         raise ConformanceError(f"initial: must return a NamedTuple of tensors, returned {type(state).__name__}")
     index = torch.arange(batch, device=None if generator is None else generator.device)
@@ -228,18 +230,18 @@ def _check_moves_change_the_state(witness: Witness, seen: Positions, generator: 
 
 
 def _check_totals(witness: Witness, record: _Record) -> None:
-    """What player 0 wins, player 1 loses, and nobody wins more than 1."""
+    """What player 0 wins, player 1 loses, and from no move on does anybody win more than 1: values are within that."""
     if witness.game.num_players == 1:
         return
     total = torch.zeros_like(record.rewards[0])
-    for positions, reward in zip(record.positions, record.rewards, strict=False):
-        total += torch.where(witness.query("to_play", positions) == 0, reward, -reward)
-    promise = "step: the rewards of a game for two must add up to a total within [-1, 1]"
-    witness.require(total.abs() <= 1 + 1e-4, promise, record.positions[-1])
+    promise = "step: from every position on, the rewards of a game for two must add up to a total within [-1, 1]"
+    for positions, reward in reversed(list(zip(record.positions, record.rewards, strict=False))):
+        total = total + torch.where(witness.query("to_play", positions) == 0, reward, -reward)
+        witness.require(total.abs() <= 1 + 1e-4, promise, positions)
 
 
 def _check_symmetries(witness: Witness, record: _Record) -> None:
-    for number, symmetry in enumerate(witness.game.symmetries()):
+    for number, symmetry in enumerate(call("symmetries", witness.game.symmetries)):
         name = f"symmetries: symmetry {number}"
         if not isinstance(witness.game.actions, Discrete):
             raise ConformanceError(f"{name} has continuous actions to permute, which cannot be")

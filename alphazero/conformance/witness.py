@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -122,6 +123,14 @@ class Witness:
             ("step", "reward"): reward,
             ("step", "done"): done,
         }
+
+
+def call(function: str, ask: Callable[[], Any]) -> Any:
+    """What a function that is not asked about positions answers. It must not fail."""
+    try:
+        return ask()
+    except Exception as error:
+        raise ConformanceError(f"{function}: must not fail, but raised {error!r}") from error
 
 
 def require_type(name: str, value: object, expected: type) -> None:
