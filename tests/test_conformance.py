@@ -341,7 +341,7 @@ BROKEN = {
     "a large reward": Broken(
         Twice,
         {},
-        r"step: from every position on, the rewards of a game for two must add up to a total within \[-1, 1\] \(state \d+",
+        r"step: from every position on, the rewards must add up to a total within \[-1, 1\] \(state \d+",
     ),
     "a move after the end": Broken(
         TicTacToe,

@@ -234,7 +234,7 @@ def _check_totals(witness: Witness, record: _Record) -> None:
     if witness.game.num_players == 1:
         return
     total = torch.zeros_like(record.rewards[0])
-    promise = "step: from every position on, the rewards of a game for two must add up to a total within [-1, 1]"
+    promise = "step: from every position on, the rewards must add up to a total within [-1, 1]"
     for positions, reward in reversed(list(zip(record.positions, record.rewards, strict=False))):
         total = total + torch.where(witness.query("to_play", positions) == 0, reward, -reward)
         witness.require(total.abs() <= 1 + 1e-4, promise, positions)
