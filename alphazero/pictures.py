@@ -16,6 +16,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Circle, FancyBboxPatch
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
@@ -240,8 +241,8 @@ def curves_figure(history: Mapping[int, Mapping[str, float]]) -> Figure:
     rows: list[Any] = [["strength", "strength"]] if strength else []  # matplotlib's own type of a mosaic is closed
     lower = [name for name, curves in (("losses", losses), ("buffer", buffer)) if curves]
     rows += [lower if len(lower) == 2 else lower * 2] if lower else []
-    figure = Figure(figsize=(10, 3.2 * max(1, len(rows))), layout="constrained", facecolor="white")
-    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12)  # type: ignore[union-attr, call-arg]
+    layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12)
+    figure = Figure(figsize=(10, 3.2 * max(1, len(rows))), layout=layout, facecolor="white")
     if not rows:
         figure.text(0.5, 0.5, "nothing recorded yet", ha="center", va="center", color=GREY)
         return figure
@@ -262,7 +263,7 @@ def curves_figure(history: Mapping[int, Mapping[str, float]]) -> Figure:
     for panel in axes.values():
         panel.set_xlim(-0.01 * end, 1.01 * end)
         panel.set_xlabel(x_label, fontsize=9, color=INK)
-        _label_ends(panel)
+        _label_ends(panel, figure.get_figheight())
     return figure
 
 
@@ -341,11 +342,11 @@ def _caption(axes: Axes, title: str, unit: str) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10], integer=True))
 
 
-def _label_ends(axes: Axes) -> None:
-    """Names each curve at its right end, moved apart where they would overlap."""
+def _label_ends(axes: Axes, figure_height: float) -> None:
+    """Names each curve at its right end, moved apart where they would overlap; the height is in inches."""
     labelled = [line for line in axes.get_lines() if not str(line.get_label()).startswith("_")]
     bottom, top = axes.get_ylim()
-    line_height = 13 / (72 * axes.get_position().height * axes.get_figure(root=True).get_figheight())  # type: ignore[union-attr]
+    line_height = 13 / (72 * axes.get_position().height * figure_height)
     ends = [(float(np.asarray(line.get_ydata())[-1]) - bottom) / (top - bottom) for line in labelled]
     order = np.argsort(ends, kind="stable")
     room = np.array([line_height * (str(labelled[i].get_label()).count("\n") + 1) for i in order])
