@@ -92,7 +92,8 @@ class Training:
     def run(self, monitor: Monitor) -> dict[str, MatchResult]:
         """Trains until the configuration's end; returns how the agent then fares against its opponents.
 
-        Empty if it was asked to stop before. The iteration under way is finished and saved first.
+        Empty without opponents, or if it was asked to stop before the end: then the iteration under
+        way is finished and saved first.
         """
         self.monitor, iterations = monitor, self.config.iterations
         with self._pool() as pool, self._signals():
