@@ -3,6 +3,7 @@
     runs/<name>/
       config.toml                the resolved configuration
       checkpoints/<iteration>/   model.safetensors  optimizer.pt  replay.npz  streams.npz  state.json
+      games/<iteration>.npz      a game of self-play from each stream
       agent.onnx  agent.json     the agent that others can load
 
 A checkpoint is written under a temporary name, flushed, and renamed as a whole, so that weights,
@@ -42,7 +43,7 @@ from alphazero.game import Game, load_game, num_actions
 from alphazero.learner import Learner
 from alphazero.mcts.search import Evaluator
 from alphazero.replay import Replay
-from alphazero.selfplay import SelfPlay
+from alphazero.selfplay import SelfPlay, Trajectories
 
 FORMAT = 1
 WHOLE = ("model.safetensors", "optimizer.pt", "replay.npz", "streams.npz", "state.json")
@@ -94,7 +95,7 @@ def save_checkpoint(
     """Writes the checkpoint of `progress.iteration`. RunError if there is no room for it."""
     final = folder / "checkpoints" / f"{progress.iteration:06d}"
     unfinished = final.with_name(f".{final.name}.unfinished")
-    games = {f"{number}/{name}": a for number, stream in enumerate(streams) for name, a in stream.arrays().items()}
+    games = numbered([stream.arrays() for stream in streams])
     with clear_errors(folder):
         try:
             shutil.rmtree(unfinished, ignore_errors=True)
@@ -123,6 +124,39 @@ def save_checkpoint(
         except BaseException:
             shutil.rmtree(unfinished, ignore_errors=True)
             raise
+
+
+def save_games(folder: Path, iteration: int, games: Sequence[Trajectories]) -> None:
+    """Writes games of self-play that ended in an iteration, to be looked at later. RunError if there is no room."""
+    with clear_errors(folder):
+        (folder / "games").mkdir(exist_ok=True)
+        arrays = numbered([game.arrays() for game in games])
+        write_with(folder / "games" / f"{iteration:06d}.npz", lambda path: save_arrays(path, arrays))
+
+
+def load_games(folder: Path, iteration: int, game: Game) -> list[Trajectories]:
+    """What `save_games` wrote, each game in one slot. RunError if there is nothing or it cannot be read."""
+    path = folder / "games" / f"{iteration:06d}.npz"
+    if not path.is_file():
+        there = sorted(int(other.stem) for other in path.parent.glob("*.npz") if other.stem.isdecimal())
+        known = f"it has games of iterations {there[0]} to {there[-1]}" if there else "it has no games at all"
+        raise RunError(f"{folder} has no game of iteration {iteration}; {known}")
+    with reading(path):
+        return [Trajectories.from_arrays(game, arrays) for arrays in unnumbered(read_arrays(path))]
+
+
+def numbered(parts: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Several sets of arrays as one, each name behind its set's number."""
+    return {f"{number}/{name}": array for number, part in enumerate(parts) for name, array in part.items()}
+
+
+def unnumbered(arrays: dict[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
+    """The sets that `numbered` joined."""
+    parts: dict[int, dict[str, np.ndarray]] = {}
+    for name, array in arrays.items():
+        number, _, rest = name.partition("/")
+        parts.setdefault(int(number), {})[rest] = array
+    return [parts[number] for number in sorted(parts)]
 
 
 def prune_checkpoints(folder: Path, *, every: int) -> None:
@@ -170,11 +204,7 @@ def restore(
                 state["steps"],
             )
             replay.load(read_arrays(path / "replay.npz"))
-            games = read_arrays(path / "streams.npz")
-            saved = [
-                {name.partition("/")[2]: array for name, array in games.items() if name.startswith(f"{number}/")}
-                for number in range(len({name.partition("/")[0] for name in games}))
-            ]
+            saved = unnumbered(read_arrays(path / "streams.npz"))
             try:
                 if len(saved) != len(streams):
                     raise ValueError(f"{len(saved)} streams, not {len(streams)}")

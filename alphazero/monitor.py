@@ -166,6 +166,7 @@ def chart_layout(opponents: Sequence[str]) -> dict[str, dict[str, list[Any]]]:
 
     seats = ("win_first", "draw_first", "loss_first", "win_second", "draw_second", "loss_second")
     strength = {"points against each opponent": chart("strength/[^/]+/points")}
+    strength |= {"points of the network alone": chart("network/[^/]+/points")}
     strength |= {f"games against {opponent}": games(opponent, "win", "draw", "loss") for opponent in opponents}
     strength |= {f"games against {opponent}, by seat": games(opponent, *seats) for opponent in opponents}
     return {

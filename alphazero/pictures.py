@@ -222,7 +222,8 @@ def curves_figure(history: Mapping[int, Mapping[str, float]]) -> Figure:
     """
     opponents = opponents_of(history)
     strength = [
-        Curve(f"strength/{opponent}/points", f"against {opponent}", OPPONENT_COLOURS[i % len(OPPONENT_COLOURS)])
+        Curve(f"{tag}/{opponent}/points", label.format(opponent), OPPONENT_COLOURS[i % len(OPPONENT_COLOURS)], style)
+        for tag, label, style in (("strength", "against {}", "-"), ("network", "network alone\nagainst {}", ":"))
         for i, opponent in enumerate(opponents)
     ]
     losses = [

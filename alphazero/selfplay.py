@@ -44,15 +44,40 @@ class SelfPlayStatistics:
 class Trajectories(NamedTuple):
     """The games under way in G slots, up to T moves each; a slot's first `length` moves count.
 
-    states: fields [G, T, ...]; policy [G, T, A]; root_value, reward [G, T]; mover [G, T] int8; length [G] int64.
+    states: fields [G, T, ...], before each move; action [G, T] int64, the move; policy [G, T, A];
+    root_value, reward [G, T]; mover [G, T] int8; length [G] int64.
     """
 
     states: State
+    action: Tensor
     policy: Tensor
     root_value: Tensor
     reward: Tensor
     mover: Tensor
     length: Tensor
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The fields as plain arrays, for `checkpoint`."""
+        arrays = {f"states.{name}": field.cpu().numpy() for name, field in self.states._asdict().items()}
+        return arrays | {name: f.cpu().numpy() for name, f in self._asdict().items() if name != "states"}
+
+    @classmethod
+    def from_arrays(cls, game: Game, arrays: dict[str, np.ndarray]) -> Trajectories:
+        """What `arrays` gave. KeyError if another game made it."""
+        form = type(game.initial(1))
+        states = form(*(torch.from_numpy(arrays[f"states.{name}"]) for name in form._fields))
+        return cls(states, *(torch.from_numpy(arrays[name]) for name in cls._fields[1:]))
+
+
+class Played(NamedTuple):
+    """What a stream brought in an iteration: samples of the games that ended, counts, and the first of the games.
+
+    game: of one slot; None if no game ended.
+    """
+
+    samples: Samples
+    statistics: SelfPlayStatistics
+    game: Trajectories | None
 
 
 def stream_generator(*seed: int, device: str = "cpu") -> torch.Generator:
@@ -104,6 +129,7 @@ class SelfPlay:
 
         return Trajectories(
             states=map_states(lambda f: zeros(*f.shape[1:], dtype=f.dtype), self.state),
+            action=zeros(dtype=torch.int64),
             policy=zeros(num_actions(self.game)),
             root_value=zeros(),
             reward=zeros(),
@@ -118,8 +144,8 @@ class SelfPlay:
         *,
         simulations: int | None = None,
         progress: Callable[[int], None] = lambda moves: None,
-    ) -> tuple[Samples, SelfPlayStatistics]:
-        """Makes `config.moves` moves in every slot; returns the samples of the games that ended.
+    ) -> Played:
+        """Makes `config.moves` moves in every slot.
 
         `simulations` a move, in place of the search's own number.
         """
@@ -130,7 +156,8 @@ class SelfPlay:
         asked, found = (cached.asked, cached.found) if isinstance(cached, CachedEvaluator) else (0, 0)
         search_config = replace(self.search_config, simulations=simulations or self.search_config.simulations)
         statistics = SelfPlayStatistics()
-        parts = []
+        parts: list[Samples] = []
+        game = None
         for _ in range(self.config.moves):
             result = search(cached, self.game, self.state, search_config, generator)
             finished = self._move(result, generator)
@@ -138,6 +165,7 @@ class SelfPlay:
             statistics.simulations += self.config.games * search_config.simulations
             statistics.depth += int(result.depth.sum())
             if len(finished):
+                game = game or self._record(int(finished[0]))
                 parts.append(self._harvest(finished, iteration, statistics))
                 self._restart(finished, generator)
             progress(self.config.games)
@@ -147,7 +175,7 @@ class SelfPlay:
         samples = join(parts) if parts else self._no_samples()
         statistics.samples = samples.size
         statistics.seconds = time.thread_time() - started
-        return samples, statistics
+        return Played(samples, statistics, game)
 
     def _with_cache(self, evaluator: Evaluator) -> Evaluator:
         if self.config.cache == 0 or self.game.key(self.state) is None:
@@ -173,6 +201,7 @@ class SelfPlay:
         row = torch.arange(self.config.games, device=self.config.device), games.length
         for stored, now in zip(games.states, self.state, strict=True):
             stored[row] = now
+        games.action[row] = action
         games.policy[row] = result.policy
         games.root_value[row] = result.value
         games.reward[row] = transition.reward
@@ -217,6 +246,13 @@ class SelfPlay:
             weight=torch.ones_like(value[played]),
         ).cpu()
 
+    def _record(self, slot: int) -> Trajectories:
+        """The game in the slot so far, on the CPU."""
+        games, moves = self.games_under_way, int(self.games_under_way.length[slot])
+        states = map_states(lambda f: f[slot : slot + 1, :moves].cpu().clone(), games.states)
+        fields = [f[slot : slot + 1, :moves].cpu().clone() for f in games[1:-1]]
+        return Trajectories(states, *fields, length=torch.tensor([moves]))
+
     def _restart(self, slots: Tensor, generator: torch.Generator) -> None:
         starts = fresh_starts(self.game, len(slots), self.config, generator)
         self.state = map_states(lambda now, new: now.index_copy(0, slots, new), self.state, starts)
@@ -231,23 +267,21 @@ class SelfPlay:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The games under way as plain arrays, for `checkpoint`."""
-        games = self.games_under_way
-        arrays = {f"now.{name}": f for name, f in self.state._asdict().items()}
-        arrays |= {f"states.{name}": f for name, f in games.states._asdict().items()}
-        arrays |= {name: f for name, f in games._asdict().items() if name != "states"}
-        return {name: f.cpu().numpy() for name, f in arrays.items()} | {"moves_played": self.moves_played.cpu().numpy()}
+        now = {f"now.{name}": f.cpu().numpy() for name, f in self.state._asdict().items()}
+        return now | self.games_under_way.arrays() | {"moves_played": self.moves_played.cpu().numpy()}
 
     def load(self, arrays: dict[str, np.ndarray]) -> None:
         """Takes up the games that `arrays` gave. KeyError or ValueError if they are not of this game and size."""
-        device = self.config.device
-        tensors = {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
-        kind = type(self.state)
-        state = kind(*(tensors[f"now.{name}"] for name in kind._fields))
+        device, form = self.config.device, type(self.state)
+        state = form(*(torch.from_numpy(arrays[f"now.{name}"]).to(device) for name in form._fields))
         if len(state[0]) != self.config.games:
             raise ValueError(f"{len(state[0])} games under way, not {self.config.games}")
-        self.state, self.moves_played = state, tensors["moves_played"]
-        states = kind(*(tensors[f"states.{name}"] for name in kind._fields))
-        self.games_under_way = Trajectories(states, *(tensors[name] for name in Trajectories._fields[1:]))
+        games = Trajectories.from_arrays(self.game, arrays)
+        moves_played = torch.from_numpy(arrays["moves_played"]).to(device)
+        self.state, self.moves_played = state, moves_played
+        self.games_under_way = Trajectories(
+            map_states(lambda f: f.to(device), games.states), *(f.to(device) for f in games[1:])
+        )
 
 
 def targets(

@@ -37,9 +37,9 @@ from alphazero.mcts.tree import Evaluation, masked
 from alphazero.monitor import Monitor
 from alphazero.network import InferenceModule, with_weights
 from alphazero.pictures import board_figure, policy_heatmap
-from alphazero.players import AgentPlayer, parse_player
-from alphazero.replay import Replay, Samples, join
-from alphazero.selfplay import SelfPlay, SelfPlayStatistics, fresh_starts, stream_generator
+from alphazero.players import AgentPlayer, NetworkPlayer, Player, parse_player
+from alphazero.replay import Replay, join
+from alphazero.selfplay import Played, SelfPlay, SelfPlayStatistics, fresh_starts, stream_generator
 
 # Numbers that set the seeds of these apart from those of the streams, which count from 0.
 LEARNING, POSITIONS = 1_000_001, 1_000_002
@@ -90,7 +90,7 @@ class Training:
                 self.policies = checkpoint.read_arrays(folder / "policies.npz")
 
     def run(self, monitor: Monitor) -> dict[str, MatchResult]:
-        """Trains until the configuration's end; returns how the agent then fares against its opponents.
+        """Trains until the configuration's end; returns how the agent then fares, see `_start_matches`.
 
         Empty without opponents, or if it was asked to stop before the end: then the iteration under
         way is finished and saved first.
@@ -105,8 +105,9 @@ class Training:
                 matches = self._start_matches(pool, weights) if self._due(iteration) else {}
                 games = [pool.submit(self._play, stream, self.evaluators(weights)) for stream in self.streams]
                 losses, played = learning.result(), [game.result() for game in games]
-                self.replay.extend(join([samples for samples, _ in played]))
-                statistics = sum((counts for _, counts in played), SelfPlayStatistics())
+                self.replay.extend(join([part.samples for part in played]))
+                statistics = sum((part.statistics for part in played), SelfPlayStatistics())
+                checkpoint.save_games(self.folder, iteration, [part.game for part in played if part.game])
                 results = {name: match.result() for name, match in matches.items()}
                 self._finish(losses, statistics, results, seconds=time.monotonic() - started)
             self._export()
@@ -136,7 +137,7 @@ class Training:
     def _steps(self) -> int:
         return round(self.config.learner.replay_ratio * self.progress.new_samples / self.config.learner.batch)
 
-    def _play(self, stream: SelfPlay, evaluator: Evaluator) -> tuple[Samples, SelfPlayStatistics]:
+    def _play(self, stream: SelfPlay, evaluator: Evaluator) -> Played:
         return stream.play(
             evaluator,
             self.progress.iteration,
@@ -153,16 +154,24 @@ class Training:
     def _start_matches(
         self, pool: ThreadPoolExecutor, weights: InferenceModule, *, games: int | None = None
     ) -> dict[str, Future[MatchResult]]:
-        """A match against each opponent, all from the same openings."""
+        """Matches against each opponent, all from the same openings.
+
+        By tag: strength/OPPONENT for the agent, network/OPPONENT for its network alone.
+        """
         config, matches = self.config.evaluation, {}
         search_config = replace(
             self.config.search, simulations=config.simulations, gumbel_scale=0.0, dirichlet_fraction=0.0
         )
         for number, name in enumerate(config.opponents):
-            agent = AgentPlayer(self.game, self._stoppable(self.judges(weights)), search_config, seed=self.config.seed)
-            opponent = parse_player(name, self.game, seed=self.config.seed + number)
-            match = partial(play_match, self.game, agent, opponent, games=games or config.games)
-            matches[name] = pool.submit(match, seed=self.config.seed, opening_plies=config.opening_moves)
+            judge = self._stoppable(self.judges(weights))
+            players: dict[str, Player] = {
+                "strength": AgentPlayer(self.game, judge, search_config, seed=self.config.seed),
+                "network": NetworkPlayer(self.game, judge),
+            }
+            for tag, player in players.items():
+                opponent = parse_player(name, self.game, seed=self.config.seed + number)
+                match = partial(play_match, self.game, player, opponent, games=games or config.games)
+                matches[f"{tag}/{name}"] = pool.submit(match, seed=self.config.seed, opening_plies=config.opening_moves)
         return matches
 
     def _stoppable(self, evaluator: Evaluator) -> Evaluator:
@@ -332,10 +341,10 @@ def self_play_scalars(statistics: SelfPlayStatistics, learning_seconds: float, s
 
 def strength_scalars(results: dict[str, MatchResult]) -> dict[str, float]:
     scalars = {}
-    for name, result in results.items():
-        scalars[f"strength/{name}/points"] = result.points
-        scalars[f"strength/{name}/points_low"], scalars[f"strength/{name}/points_high"] = result.interval
+    for tag, result in results.items():
+        scalars[f"{tag}/points"] = result.points
+        scalars[f"{tag}/points_low"], scalars[f"{tag}/points_high"] = result.interval
         for seat, tally in (("", result.total), ("_first", result.first), ("_second", result.second)):
             for outcome, count in (("win", tally.wins), ("draw", tally.draws), ("loss", tally.losses)):
-                scalars[f"strength/{name}/{outcome}{seat}"] = count / max(1, tally.games)
+                scalars[f"{tag}/{outcome}{seat}"] = count / max(1, tally.games)
     return scalars

@@ -292,7 +292,7 @@ class Stream:
         self.searches = 0
 
     def play(self) -> int:
-        _, statistics = self.self_play.play(self.evaluator, self.iteration)
+        statistics = self.self_play.play(self.evaluator, self.iteration).statistics
         self.iteration += 1
         self.searches += self.self_play.config.moves
         self.statistics += statistics

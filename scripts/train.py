@@ -115,15 +115,27 @@ def train(
 
 
 def strength_table(game: Game, results: dict[str, MatchResult], config: Config) -> Table:
-    """How the agent fares against each opponent, in all and by colour."""
-    table = Table(title=f"{game.name}: the agent with {config.evaluation.simulations} simulations a move")
-    for column in ("against", "points", "95 % interval", "won", "drawn", "lost", "moving first", "moving second"):
-        table.add_column(column, justify="left" if column == "against" else "right")
-    for opponent, result in results.items():
+    """How the agent and its network alone fare against each opponent, in all and by colour."""
+    table = Table(title=game.name)
+    players = {"strength": f"agent:{config.evaluation.simulations}", "network": "network"}
+    for column in (
+        "player",
+        "against",
+        "points",
+        "95 % interval",
+        "won",
+        "drawn",
+        "lost",
+        "moving first",
+        "moving second",
+    ):
+        table.add_column(column, justify="left" if column in ("player", "against") else "right")
+    for tag, result in results.items():
+        player, _, opponent = tag.partition("/")
         low, high = result.interval
         seats = ("/".join(map(str, seat)) for seat in (result.first, result.second))
         total = map(str, result.total)
-        table.add_row(opponent, f"{result.points:.1%}", f"{low:.1%} to {high:.1%}", *total, *seats)
+        table.add_row(players[player], opponent, f"{result.points:.1%}", f"{low:.1%} to {high:.1%}", *total, *seats)
     return table
 
 

@@ -82,7 +82,7 @@ def parts(*, seed: int = 1, iterations: int = 0, config: Config = CONFIG) -> Par
 
 def go_on(made: Parts, iteration: int) -> None:
     for stream in made.streams:
-        made.replay.extend(stream.play(UniformEvaluator(made.game), iteration)[0])
+        made.replay.extend(stream.play(UniformEvaluator(made.game), iteration).samples)
     generator = torch.Generator().manual_seed(iteration)
     made.learner.learn(made.replay.training_set(), 3, generator, progress_from=0.5, progress_to=0.5)
 

@@ -164,7 +164,7 @@ def test_games_go_on_from_one_call_to_the_next() -> None:
     evaluator = UniformEvaluator(stream.game)
     sizes, games = [], []
     for iteration in range(7):  # 35 moves: five games a slot
-        samples, statistics = stream.play(evaluator, iteration)
+        samples, statistics, _ = stream.play(evaluator, iteration)
         sizes.append(samples.size)
         games.append(statistics.games)
         assert statistics.samples == statistics.game_moves == samples.size
@@ -179,7 +179,7 @@ def test_games_go_on_from_one_call_to_the_next() -> None:
 def test_games_longer_than_the_first_room_are_kept_whole() -> None:
     """Room is for 64 moves at first, then 128, then 256."""
     stream = walk_stream({150: 0.5, 3: 0.5}, games=4, moves=300)
-    samples, _ = stream.play(UniformEvaluator(stream.game), 0)
+    samples, _, _ = stream.play(UniformEvaluator(stream.game), 0)
     lengths = samples.turns_left[samples.state.walked == 0].tolist()
     assert set(lengths) == {3, 150}
     assert samples.state.walked.tolist() == [walked for length in lengths for walked in range(length)]
@@ -198,7 +198,7 @@ def test_short_games_are_not_preferred() -> None:
     stream = walk_stream(lengths, games=slots, moves=each)
     turns: list[int] = []
     for iteration in range(calls):
-        samples, _ = stream.play(UniformEvaluator(stream.game), iteration)
+        samples, _, _ = stream.play(UniformEvaluator(stream.game), iteration)
         turns += samples.turns_left[samples.state.walked == 0].tolist()
     total = calls * each
     starts = [1.0]
@@ -225,7 +225,7 @@ def test_samples_hold_what_search_said_of_their_positions(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(selfplay, "search", recorded)
     stream = SelfPlay(game, SEARCH, replace(QUIET, opening_share=0.5, opening_moves=4), seed=3, stream=0)
-    samples, _ = stream.play(ScrambledEvaluator(game), 0)
+    samples, _, _ = stream.play(ScrambledEvaluator(game), 0)
     assert samples.size > 100
     rows = zip(game.key(samples.state).tolist(), samples.policy.tolist(), samples.root_value.tolist(), strict=True)
     assert all((policy, value) in said[key] for key, policy, value in rows)
@@ -237,7 +237,7 @@ def test_samples_hold_what_search_said_of_their_positions(monkeypatch: pytest.Mo
 @pytest.mark.parametrize("game", [TicTacToe(), Again()], ids=lambda game: game.name)
 def test_outcomes_belong_to_the_player_to_move_and_games_are_played_move_by_move(game: Game) -> None:
     stream = SelfPlay(game, SEARCH, QUIET, seed=3, stream=0)
-    samples, statistics = stream.play(UniformEvaluator(game), 0)
+    samples, statistics, _ = stream.play(UniformEvaluator(game), 0)
     mover = game.to_play(samples.state)
     ends = (samples.turns_left == 1).nonzero()[:, 0].tolist()
     assert statistics.games == len(ends)
@@ -305,8 +305,8 @@ def test_a_resumed_stream_goes_on_as_if_it_had_never_stopped() -> None:
 
 def test_a_cache_changes_no_samples_and_its_hits_are_counted() -> None:
     evaluator = ScrambledEvaluator(ConnectFour())
-    plain, plain_counts = stream_of(0).play(evaluator, 0)
-    cached, counts = stream_of(0, cache=100_000).play(evaluator, 0)
+    plain, plain_counts, _ = stream_of(0).play(evaluator, 0)
+    cached, counts, _ = stream_of(0, cache=100_000).play(evaluator, 0)
     assert same(plain, cached)
     assert counts.cache_asked == plain_counts.evaluations
     assert counts.evaluations == counts.cache_asked - counts.cache_found
@@ -376,7 +376,7 @@ def test_statistics_add_up() -> None:
 def test_a_call_counts_its_moves_and_simulations() -> None:
     told: list[int] = []
     stream = stream_of(0)
-    _, counts = stream.play(ScrambledEvaluator(ConnectFour()), 0, progress=told.append)
+    _, counts, _ = stream.play(ScrambledEvaluator(ConnectFour()), 0, progress=told.append)
     assert (counts.moves, counts.simulations) == (16 * 10, 16 * 10 * 8)
     assert told == [16] * 10
     assert np.isfinite(counts.seconds)

@@ -232,7 +232,7 @@ def test_ctrl_c_finishes_the_iteration_and_saves(tmp_path: Path) -> None:
 def test_tic_tac_toe_is_learned_to_perfection(tmp_path: Path) -> None:
     recipe = load_config(ROOT / "configs" / "tic_tac_toe.toml")
     _, results = run(recipe, tmp_path / "run")
-    perfect = results["minimax:9"]
+    perfect = results["strength/minimax:9"]
     assert perfect.total.games == 200
     assert perfect.total.losses == 0
     # Perfect play of both sides is a draw, so nobody wins either.
