@@ -27,7 +27,7 @@ import shutil
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,11 +37,11 @@ import safetensors
 import safetensors.torch
 import torch
 
-from alphazero.config import Config, load_config, to_toml
+from alphazero.config import Config, SearchConfig, load_config, to_toml
 from alphazero.evaluate import NetworkEvaluators, OnnxEvaluator
 from alphazero.game import Game, load_game, num_actions
 from alphazero.learner import Learner
-from alphazero.mcts.search import Evaluator
+from alphazero.players import Agent
 from alphazero.replay import Replay
 from alphazero.selfplay import SelfPlay, Trajectories
 
@@ -226,8 +226,8 @@ def load_weights(path: Path, game: Game, learner: Learner) -> None:
         learner.load_networks(safetensors.torch.load_file(path / "model.safetensors"))
 
 
-def load_agent(path: Path) -> tuple[Game, Evaluator]:
-    """The game and the network of a run, a checkpoint, or an exported agent. RunError if it is none."""
+def load_agent(path: Path) -> Agent:
+    """The agent of a run, a checkpoint, or an exported one. RunError if it is none."""
     if path.suffix == ".onnx":
         return load_exported(path)
     folder = path.parents[1] if path.parent.name == "checkpoints" else path
@@ -238,16 +238,18 @@ def load_agent(path: Path) -> tuple[Game, Evaluator]:
     game = load_game(config.game)
     learner = Learner(game, replace(config.learner, device="cpu"), config.network, seed=0)
     load_weights(found[-1], game, learner)
-    return game, NetworkEvaluators(game, engine="onnx")(learner.weights())
+    evaluator = NetworkEvaluators(game, engine="onnx")(learner.weights())
+    return Agent(game, evaluator, config.search.without_noise(), f"{folder.name}, iteration {int(found[-1].name)}")
 
 
-def load_exported(path: Path) -> tuple[Game, Evaluator]:
-    """The game and the network of an agent.onnx with its agent.json beside it. RunError if they do not fit."""
+def load_exported(path: Path) -> Agent:
+    """The agent of an agent.onnx with its card, agent.json, beside it. RunError if they do not fit."""
     card_path = path.with_suffix(".json")
     try:
         serialized = path.read_bytes()
         card = json.loads(card_path.read_bytes())
         version, game_path, expected = card["format"], card["game"], card["sha256"]
+        search = SearchConfig(**card.get("search", {}))
     except OSError as error:
         raise RunError(
             f"{error.filename} cannot be read ({error.strerror}); an agent is agent.onnx with agent.json"
@@ -262,7 +264,8 @@ def load_exported(path: Path) -> tuple[Game, Evaluator]:
     for field, now in agent_form(game).items():
         if card.get(field) != now:
             raise RunError(f"{card_path} is of a game with {field} {card.get(field)}; {game_path} now has {now}")
-    return game, OnnxEvaluator(game, serialized)
+    title = f"{path.parent.name}/{path.name}, iteration {card.get('iteration', '?')}"
+    return Agent(game, OnnxEvaluator(game, serialized), search.without_noise(), title)
 
 
 def agent_form(game: Game) -> dict[str, Any]:
@@ -296,13 +299,14 @@ def verify(path: Path, names: Sequence[str]) -> dict[str, Any]:
     return dict(state)
 
 
-def export_agent(folder: Path, game: Game, game_path: str, model: onnx.ModelProto, *, iteration: int) -> None:
+def export_agent(folder: Path, game: Game, config: Config, model: onnx.ModelProto, *, iteration: int) -> None:
     """Writes agent.onnx and agent.json, for players outside this run."""
     serialized = model.SerializeToString()
     card = {
         "format": FORMAT,
-        "game": game_path,
+        "game": config.game,
         "iteration": iteration,
+        "search": asdict(config.search),
         **agent_form(game),
         "inputs": {"observation": "[batch, *observation_shape] float32, seen by the player to move"},
         "outputs": {

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -56,6 +56,10 @@ class SearchConfig:
     """PUCT: share of noise in the root's prior; 0 to play the strongest action. AlphaZero: 0.25."""
     prior_temperature: PositiveFloat = 1.0
     """PUCT: the root's logits are divided by this. KataGo: 1.03 to 1.25."""
+
+    def without_noise(self) -> SearchConfig:
+        """The same, to play the strongest action instead of exploring."""
+        return replace(self, gumbel_scale=0.0, dirichlet_fraction=0.0)
 
 
 @dataclass(frozen=True, config=_strict)
@@ -157,7 +161,7 @@ class EvaluationConfig:
     """Games against fixed opponents during the run and at its end."""
 
     opponents: tuple[str, ...] = ("random", "minimax:5")
-    """Opponents: random, or minimax:DEPTH."""
+    """Opponents: random, minimax:DEPTH, mcts:SIMULATIONS (with random rollouts), or perfect (connect-four's solver)."""
     every: Count = 20
     """Iterations between evaluations; 0: only at the end."""
     games: Annotated[int, Field(ge=2, multiple_of=2)] = 100

@@ -119,6 +119,14 @@ class Game(ABC):
         """
         return torch.zeros(self.to_play(state).shape, device=self.to_play(state).device)
 
+    def solve(self, state: State) -> Tensor:
+        """The exact score of every action, [B, A] float32: 0 a draw, above a win, below a loss, -inf illegal.
+
+        For the player to move; the sooner the end, the further from 0. Default: ValueError, for there is
+        no solver. Of no states it is the question whether there is one.
+        """
+        raise ValueError(f"{self.name} has no perfect player")
+
     def render(self, state: State) -> str:
         """The position of a batch of one, as lines of plain text. Default: the state's fields."""
         return "\n".join(f"{name}: {value[0].tolist()}" for name, value in state._asdict().items())

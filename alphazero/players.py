@@ -1,23 +1,32 @@
 """Who can sit at the board.
 
 A player answers one question, for a whole batch of states at once: which action in each? Its
-randomness comes from the seed it was built with, so that a match can be played again.
+randomness comes from the seed it was built with, so that a match can be played again; only a player
+that thinks for so many seconds depends on the machine's pace, too.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+import re
+import time
+from dataclasses import replace
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from alphazero.cache import CachedEvaluator
 from alphazero.config import SearchConfig
-from alphazero.game import Game, State, batch_size, map_states, num_actions, random_actions, take
-from alphazero.mcts.search import Evaluator, search
-from alphazero.mcts.tree import masked
+from alphazero.evaluate import RolloutEvaluator
+from alphazero.game import Game, State, batch_size, num_actions, random_actions
+from alphazero.mcts.search import Evaluator, Simulator, grow_trees
+from alphazero.mcts.tree import ILLEGAL, masked
+from alphazero.minimax import minimax
 
 CACHED_POSITIONS = 1 << 19
+
+# For a time limit: the simulations of a first search, which measures the pace, and the most of any.
+FIRST_SIMULATIONS, MOST_SIMULATIONS = 64, 1 << 16
 
 
 class Player(Protocol):
@@ -30,6 +39,29 @@ class Player(Protocol):
 
         A legal one where the state is unfinished, any where it is finished.
         """
+
+
+class Agent(NamedTuple):
+    """A trained agent, as `alphazero.checkpoint.load_agent` reads it.
+
+    search: the settings that it learned with, without their noise.
+    title:  where it comes from, for people.
+    """
+
+    game: Game
+    evaluator: Evaluator
+    search: SearchConfig
+    title: str
+
+
+class Strength(NamedTuple):
+    """How long a searching player thinks about each state: so many simulations, or if given so many seconds."""
+
+    simulations: int
+    seconds: float | None = None
+
+    def __str__(self) -> str:
+        return f"{self.simulations}" if self.seconds is None else f"{self.seconds:g}s"
 
 
 class RandomPlayer:
@@ -45,46 +77,136 @@ class RandomPlayer:
 
 
 class MinimaxPlayer:
-    """Looks `depth` plies ahead with `minimax` and draws among the actions it finds equally best."""
+    """Looks `depth` plies ahead with `minimax`.
 
-    def __init__(self, game: Game, depth: int, seed: int) -> None:
+    Draws among the actions it finds equally best; with a temperature T > 0 among all, by softmax(score / T).
+    """
+
+    def __init__(self, game: Game, depth: int, seed: int, *, temperature: float = 0.0) -> None:
         if depth < 1:
             raise ValueError(f"minimax looks at least 1 ply ahead, not {depth}")
         num_actions(game)  # a game with continuous actions is refused here, not at the first move
-        self.name = f"minimax:{depth}"
+        self.name = f"minimax:{depth}" + _suffix(temperature)
+        self._game, self._depth, self._temperature = game, depth, temperature
+        self._generator = torch.Generator().manual_seed(seed)
+
+    def actions(self, states: State) -> Tensor:
+        return _choose(minimax(self._game, states, depth=self._depth), self._temperature, self._generator)
+
+
+class PerfectPlayer:
+    """Draws among the actions that the game's own solver finds best: the soonest win or the latest loss."""
+
+    def __init__(self, game: Game, seed: int) -> None:
+        """ValueError if the game has no solver, or the package that it needs is not installed."""
+        self.name = "perfect"
+        game.solve(game.initial(0))
         self._game = game
-        self._depth = depth
         self._generator = torch.Generator().manual_seed(seed)
 
     def actions(self, states: State) -> Tensor:
-        scores = minimax(self._game, states, depth=self._depth)
-        return _draw(scores == scores.amax(1, keepdim=True), self._generator)
-
-
-class AgentPlayer:
-    """Searches from every state and plays the search's choice; evaluations are cached where the game has keys."""
-
-    def __init__(self, game: Game, evaluator: Evaluator, config: SearchConfig, seed: int) -> None:
-        self.name = f"agent:{config.simulations}"
-        self._game, self._config = game, config
-        keyed = game.key(game.initial(1)) is not None
-        self._evaluator = CachedEvaluator(game, evaluator, capacity=CACHED_POSITIONS) if keyed else evaluator
-        self._generator = torch.Generator().manual_seed(seed)
-
-    def actions(self, states: State) -> Tensor:
-        return search(self._evaluator, self._game, states, self._config, self._generator).action
+        return _choose(self._game.solve(states), 0.0, self._generator)
 
 
 class NetworkPlayer:
-    """Plays the likeliest legal action of the network's policy, without search."""
+    """The network's policy without search: its likeliest legal action, or with a temperature T > 0 drawn
+    from softmax(logits / T)."""
 
-    def __init__(self, game: Game, evaluator: Evaluator) -> None:
-        self.name = "network"
-        self._game, self._evaluator = game, evaluator
+    def __init__(self, game: Game, evaluator: Evaluator, *, seed: int = 0, temperature: float = 0.0) -> None:
+        self.name = "network" + _suffix(temperature)
+        self._game, self._evaluator, self._temperature = game, evaluator, temperature
+        self._generator = torch.Generator().manual_seed(seed)
 
     def actions(self, states: State) -> Tensor:
-        evaluation = self._evaluator(states, torch.Generator())
-        return masked(evaluation.logits, self._game.legal(states)).argmax(1)
+        logits = masked(self._evaluator(states, self._generator).logits, self._game.legal(states))
+        if self._temperature == 0:
+            return logits.argmax(1)
+        return _choose(torch.where(logits == ILLEGAL, -torch.inf, logits), self._temperature, self._generator)
+
+
+class AgentPlayer:
+    """Searches from every state and plays the search's choice; evaluations are cached where the game has keys.
+
+    With `seconds` it takes about so long for each state, whatever `config.simulations` says.
+    """
+
+    def __init__(
+        self,
+        game: Game,
+        evaluator: Evaluator,
+        config: SearchConfig,
+        seed: int,
+        *,
+        seconds: float | None = None,
+        cached: bool = True,
+    ) -> None:
+        self.name = f"agent:{Strength(config.simulations, seconds)}"
+        self._game, self._config, self._seconds = game, config, seconds
+        keyed = cached and game.key(game.initial(1)) is not None
+        self._evaluator = CachedEvaluator(game, evaluator, capacity=CACHED_POSITIONS) if keyed else evaluator
+        self._generator = torch.Generator().manual_seed(seed)
+        self._pace = 0.0  # simulations a second
+
+    def actions(self, states: State) -> Tensor:
+        return self.think(states).result().action
+
+    def think(self, states: State) -> Simulator:
+        """The trees behind the actions, for whoever wants to look."""
+        if self._seconds is None:
+            return self._grow(states, self._config.simulations)
+        # Sequential halving has to know beforehand how many simulations there will be.
+        seconds, batch = self._seconds * batch_size(states), batch_size(states)
+        started = time.monotonic()
+        if not self._pace:
+            self._timed(states, FIRST_SIMULATIONS)
+        left = seconds - (time.monotonic() - started)
+        return self._timed(states, round(self._pace * left / batch))
+
+    def _timed(self, states: State, simulations: int) -> Simulator:
+        started, simulations = time.monotonic(), min(max(FIRST_SIMULATIONS, simulations), MOST_SIMULATIONS)
+        trees = self._grow(states, simulations)
+        self._pace = simulations * batch_size(states) / max(1e-9, time.monotonic() - started)
+        return trees
+
+    def _grow(self, states: State, simulations: int) -> Simulator:
+        config = replace(self._config, simulations=simulations)
+        return grow_trees(self._evaluator, self._game, states, config, self._generator)
+
+
+# Of PUCT over uniform priors. In connect-four, 200 simulations took 44 % of the points from minimax
+# of depth 3 with it, and 14, 32 and 38 % with 0.7, 4 and 7.
+ROLLOUT_EXPLORATION = 2.0
+
+
+class RolloutPlayer:
+    """Plain Monte-Carlo tree search: uniform priors, and a random game played out from every new node.
+
+    It plays the most visited action.
+    """
+
+    def __init__(self, game: Game, strength: Strength, seed: int) -> None:
+        config = SearchConfig(
+            algorithm="puct", simulations=strength.simulations, c_init=ROLLOUT_EXPLORATION, dirichlet_fraction=0.0
+        )
+        # No cache: it would freeze the first rollout of every position.
+        self._agent = AgentPlayer(game, RolloutEvaluator(game), config, seed, seconds=strength.seconds, cached=False)
+        self.name = f"mcts:{strength}"
+
+    def actions(self, states: State) -> Tensor:
+        return self._agent.actions(states)
+
+
+def _suffix(temperature: float) -> str:
+    return f"@{temperature:g}" if temperature else ""
+
+
+def _choose(scores: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
+    """[B] int64, one of the best by scores [B, A], or by softmax(scores / temperature); -inf is illegal."""
+    if temperature == 0:
+        return _draw(scores == scores.amax(1, keepdim=True), generator)
+    finished = scores.amax(1, keepdim=True) == -torch.inf
+    shares = torch.where(finished, 0.0, scores / temperature).softmax(1)
+    return torch.multinomial(shares.cpu(), 1, generator=generator)[:, 0].to(scores.device)
 
 
 def _draw(candidates: Tensor, generator: torch.Generator) -> Tensor:
@@ -93,94 +215,43 @@ def _draw(candidates: Tensor, generator: torch.Generator) -> Tensor:
     return torch.where(candidates, ticket, -1.0).argmax(1)
 
 
-# What a ply costs beside the game's own discount; see `minimax`.
-SHRINK = 2.0**-40
-
-# States expanded at once: enough to keep torch busy, few enough that their children stay in the
-# processor's cache. Memory grows with this times the actions times the depth, never with the batch.
-FRONTIER = 1 << 14
-
-
-def minimax(game: Game, states: State, *, depth: int) -> Tensor:
-    """The value of every action after `depth` plies of best play, for the player to move.
-
-    [B, A] float64; -inf where the action is illegal, meaningless where the state is finished.
-    Beyond the horizon stands the game's heuristic; games that end before it count as they ended.
-
-    Shannon 1950, "Programming a computer for playing chess", section 3, over the game's own signs:
-
-        score(s, a) = r + discount * (1 - SHRINK) * (+-) max_b score(s', b)
-
-    with a minus exactly where `to_play` changes from s to s', so that players may move twice in a
-    row and a game for one is a plain maximum. Without the factor 1 - SHRINK, which is ours, every
-    win is worth the same, and a player may put it off for ever. With it a win is worth more the
-    sooner it comes, and a loss the later. Over fewer than 2^15 plies it takes less from a reward
-    than half the distance between neighbouring float32 numbers. So it decides between equal values
-    only, and in a game that is rewarded at its end `minimax(...).float()` is the exact value.
-    """
-    parent, action = game.legal(states).nonzero(as_tuple=True)
-    scores = torch.full((batch_size(states), num_actions(game)), -torch.inf, dtype=torch.float64, device=parent.device)
-    # Actions with everything below them, a few at a time, so that no batch is too large.
-    for parents, moves in zip(parent.split(FRONTIER), action.split(FRONTIER), strict=True):
-        scores[parents, moves] = _edge_scores(game, states, parents, moves, depth)
-    return scores
-
-
-def _edge_scores(game: Game, states: State, parent: Tensor, action: Tensor, depth: int) -> Tensor:
-    """[E] float64, the score of playing action [E] in states[parent [E]], for the player to move there."""
-    successor, reward, done = game.step(take(states, parent), action)
-    running = (~done).nonzero()[:, 0]
-    children = take(successor, running)
-    same_player = game.to_play(states)[parent[running]] == game.to_play(children)
-    value = _values(game, children, depth - 1)
-    scores = reward.to(torch.float64)
-    scores[running] += game.discount * (1 - SHRINK) * torch.where(same_player, value, -value)
-    return scores
-
-
-def _values(game: Game, states: State, depth: int) -> Tensor:
-    """[M] float64, the value of unfinished states for the player to move, `depth` plies before the horizon."""
-    if depth == 0:
-        return game.heuristic(states).to(torch.float64)
-    states, position = _merge(game, states)
-    return torch.cat([_best(game, part, depth) for part in _split(states)])[position]
-
-
-def _best(game: Game, states: State, depth: int) -> Tensor:
-    """[M] float64, the score of the best action of each state."""
-    parent, action = game.legal(states).nonzero(as_tuple=True)
-    worst = torch.full((batch_size(states),), -torch.inf, dtype=torch.float64, device=parent.device)
-    return worst.scatter_reduce(0, parent, _edge_scores(game, states, parent, action, depth), "amax")
-
-
-def _merge(game: Game, states: State) -> tuple[State, Tensor]:
-    """The distinct states, [U], and which of them each of the M given ones is, [M] int64.
-
-    Many orders of the same moves lead to one position, as `game.key` tells; a game without keys
-    keeps all its states.
-    """
-    count = batch_size(states)
-    key = game.key(states)
-    if key is None:
-        return states, torch.arange(count, device=game.to_play(states).device)
-    distinct, position = key.unique(return_inverse=True)
-    representative = torch.empty_like(distinct).scatter_(0, position, torch.arange(count, device=key.device))
-    return take(states, representative), position
-
-
-def _split(states: State) -> list[State]:
-    """The states in parts of at most FRONTIER, at least one part."""
-    starts = range(0, max(1, batch_size(states)), FRONTIER)
-    return [map_states(lambda field, start=start: field[start : start + FRONTIER], states) for start in starts]
+NAMES = (
+    "random, minimax:DEPTH as minimax:5, mcts:SIMULATIONS or mcts:SECONDSs as mcts:1000 or mcts:2s, or perfect; "
+    "behind minimax, @ and a temperature as minimax:5@0.2"
+)
 
 
 def parse_player(text: str, game: Game, *, seed: int) -> Player:
-    """The player that people name `random` or `minimax:DEPTH`. ValueError for any other name."""
-    kind, _, depth = text.partition(":")
-    if text == "random":
-        return RandomPlayer(game, seed)
-    if kind == "minimax" and depth.isdecimal() and int(depth) >= 1:
-        return MinimaxPlayer(game, int(depth), seed)
-    raise ValueError(
-        f"no player is called {text!r}; expected random, or minimax:DEPTH with a depth from 1, as minimax:5"
-    )
+    """The player that people name so; see NAMES. ValueError for any other name, or if this game does not allow it."""
+    match = re.fullmatch(r"(random|minimax|mcts|perfect)(?::([^@:]+))?(?:@([^@:]+))?", text)
+    kind, setting, temperature = match.groups() if match else ("", None, None)
+    try:
+        if text == "random":
+            return RandomPlayer(game, seed)
+        if text == "perfect":
+            return PerfectPlayer(game, seed)
+        if kind == "minimax" and setting and setting.isdecimal() and int(setting) >= 1:
+            return MinimaxPlayer(game, int(setting), seed, temperature=parse_temperature(temperature))
+        if kind == "mcts" and setting and temperature is None:
+            return RolloutPlayer(game, parse_strength(setting), seed)
+    except TypeError as error:  # a game with continuous actions
+        raise ValueError(str(error)) from error
+    raise ValueError(f"no player is called {text!r}; expected {NAMES}")
+
+
+def parse_strength(text: str) -> Strength:
+    """`600` simulations or `2s`, seconds a move. ValueError otherwise."""
+    if re.fullmatch(r"\d+", text) and 1 <= int(text) <= MOST_SIMULATIONS:
+        return Strength(int(text))
+    if re.fullmatch(r"(\d+\.?\d*|\.\d+)s", text) and float(text[:-1]) > 0:
+        return Strength(FIRST_SIMULATIONS, float(text[:-1]))
+    raise ValueError(f"{text!r} is no strength; expected simulations a move as 600, or seconds as 2s or 0.5s")
+
+
+def parse_temperature(text: str | None) -> float:
+    """A number from 0; 0 for None. ValueError otherwise."""
+    if text is None:
+        return 0.0
+    if re.fullmatch(r"\d+\.?\d*|\.\d+", text):
+        return float(text)
+    raise ValueError(f"{text!r} is no temperature; expected a number from 0, as 0.5")

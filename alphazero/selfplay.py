@@ -56,10 +56,14 @@ class Trajectories(NamedTuple):
     mover: Tensor
     length: Tensor
 
+    def map(self, function: Callable[[Tensor], Tensor]) -> Trajectories:
+        """Applies the function to each field, and to each of the states'."""
+        return Trajectories(map_states(function, self.states), *(function(field) for field in self[1:]))
+
     def arrays(self) -> dict[str, np.ndarray]:
         """The fields as plain arrays, for `checkpoint`."""
-        arrays = {f"states.{name}": field.cpu().numpy() for name, field in self.states._asdict().items()}
-        return arrays | {name: f.cpu().numpy() for name, f in self._asdict().items() if name != "states"}
+        arrays = {f"states.{name}": field.numpy() for name, field in self.states._asdict().items()}
+        return arrays | {name: field.numpy() for name, field in self._asdict().items() if name != "states"}
 
     @classmethod
     def from_arrays(cls, game: Game, arrays: dict[str, np.ndarray]) -> Trajectories:
@@ -248,10 +252,13 @@ class SelfPlay:
 
     def _record(self, slot: int) -> Trajectories:
         """The game in the slot so far, on the CPU."""
-        games, moves = self.games_under_way, int(self.games_under_way.length[slot])
-        states = map_states(lambda f: f[slot : slot + 1, :moves].cpu().clone(), games.states)
-        fields = [f[slot : slot + 1, :moves].cpu().clone() for f in games[1:-1]]
-        return Trajectories(states, *fields, length=torch.tensor([moves]))
+        moves = int(self.games_under_way.length[slot])
+
+        def cut(field: Tensor) -> Tensor:
+            one = field[slot : slot + 1]
+            return (one[:, :moves] if one.dim() > 1 else one).cpu().clone()
+
+        return self.games_under_way.map(cut)
 
     def _restart(self, slots: Tensor, generator: torch.Generator) -> None:
         starts = fresh_starts(self.game, len(slots), self.config, generator)
@@ -268,7 +275,7 @@ class SelfPlay:
     def arrays(self) -> dict[str, np.ndarray]:
         """The games under way as plain arrays, for `checkpoint`."""
         now = {f"now.{name}": f.cpu().numpy() for name, f in self.state._asdict().items()}
-        return now | self.games_under_way.arrays() | {"moves_played": self.moves_played.cpu().numpy()}
+        return now | self.games_under_way.map(Tensor.cpu).arrays() | {"moves_played": self.moves_played.cpu().numpy()}
 
     def load(self, arrays: dict[str, np.ndarray]) -> None:
         """Takes up the games that `arrays` gave. KeyError or ValueError if they are not of this game and size."""
@@ -279,9 +286,7 @@ class SelfPlay:
         games = Trajectories.from_arrays(self.game, arrays)
         moves_played = torch.from_numpy(arrays["moves_played"]).to(device)
         self.state, self.moves_played = state, moves_played
-        self.games_under_way = Trajectories(
-            map_states(lambda f: f.to(device), games.states), *(f.to(device) for f in games[1:])
-        )
+        self.games_under_way = games.map(lambda field: field.to(device))
 
 
 def targets(

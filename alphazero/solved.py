@@ -16,6 +16,7 @@ from torch import Tensor
 
 from alphazero.game import Game, State, concatenate, num_actions
 from alphazero.players import Player
+from alphazero.record import Record
 
 CHUNK = 512  # positions that a player is asked about at once
 
@@ -54,30 +55,19 @@ def load_positions(path: Path, game: Game) -> SolvedPositions:
             raise ValueError(f"{path}: the column {min(missing)} is missing, so these are no positions of {game.name}")
         for row in rows:
             try:
-                state = _play(game, row["moves"])
+                record = Record(game, row["moves"])
+                if record.finished:
+                    raise ValueError(f"the game is over after {row['moves']}")
                 scores = [row[f"score_{name}"] for name in names]
                 outcome = [-2 if score == "" else (int(score) > 0) - (int(score) < 0) for score in scores]
             except ValueError as error:
                 raise ValueError(f"{path}, line {rows.line_num}: {error}") from error
-            states.append(state)
+            states.append(record.state)
             outcomes.append(outcome)
-            plies.append(len(row["moves"]))
+            plies.append(len(record.actions))
     if not states:
         raise ValueError(f"{path} holds no positions")
     return SolvedPositions(concatenate(states), torch.tensor(outcomes, dtype=torch.int8), torch.tensor(plies))
-
-
-def _play(game: Game, moves: str) -> State:
-    state, done = game.initial(1), False
-    for move in moves:
-        action = game.parse_action(move)
-        if done or not game.legal(state)[0, action]:
-            raise ValueError(f"{move} is no legal move in {moves}")
-        state, _, finished = game.step(state, torch.tensor([action]))
-        done = bool(finished)
-    if done:
-        raise ValueError(f"the game is over after {moves}")
-    return state
 
 
 def mistakes(player: Player, positions: SolvedPositions) -> Tensor:

@@ -159,9 +159,7 @@ class Training:
         By tag: strength/OPPONENT for the agent, network/OPPONENT for its network alone.
         """
         config, matches = self.config.evaluation, {}
-        search_config = replace(
-            self.config.search, simulations=config.simulations, gumbel_scale=0.0, dirichlet_fraction=0.0
-        )
+        search_config = replace(self.config.search.without_noise(), simulations=config.simulations)
         for number, name in enumerate(config.opponents):
             judge = self._stoppable(self.judges(weights))
             players: dict[str, Player] = {
@@ -231,7 +229,7 @@ class Training:
         """Writes agent.onnx and agent.json."""
         assert self.judges.exported is not None
         model = with_weights(self.judges.exported, self.learner.weights())
-        checkpoint.export_agent(self.folder, self.game, self.config.game, model, iteration=self.progress.iteration)
+        checkpoint.export_agent(self.folder, self.game, self.config, model, iteration=self.progress.iteration)
 
     def _buffer_scalars(self) -> dict[str, float]:
         samples, distinct = self.replay.samples, self.replay.distinct()

@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 # Before torch is loaded: one thread an operation is the fastest for batches of this size.
@@ -24,7 +25,7 @@ from rich.table import Table
 
 from alphazero.arena import MatchResult, play_match, wilson_interval
 from alphazero.checkpoint import RunError, load_agent
-from alphazero.config import ConfigError, SearchConfig
+from alphazero.config import ConfigError
 from alphazero.players import AgentPlayer, NetworkPlayer, Player, parse_player
 from alphazero.solved import error_rate, load_positions
 
@@ -48,8 +49,8 @@ def main() -> int:
 
 
 def benchmark(arguments: argparse.Namespace, console: Console) -> int:
-    game, evaluator = load_agent(arguments.agent)
-    config = SearchConfig(simulations=arguments.simulations, gumbel_scale=0.0)
+    game, evaluator, search, _ = load_agent(arguments.agent)
+    config = replace(search, simulations=arguments.simulations)
     opponents = [name for name in arguments.against.split(",") if name]
     for name in opponents:
         parse_player(name, game, seed=arguments.seed)

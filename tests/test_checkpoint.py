@@ -476,11 +476,11 @@ def test_agent_run_and_checkpoint_say_the_same_as_the_learner(folder: Path) -> N
     made = parts(iterations=2)
     path, weights = save(folder, made, 2), made.learner.weights()
     model = to_onnx(weights, made.game.observation_shape)
-    export_agent(folder, made.game, CONFIG.game, model, iteration=2)
+    export_agent(folder, made.game, CONFIG, model, iteration=2)
     state = made.streams[0].state
     expected = weights(made.game.observe(state))
     for source in (folder, path, folder / "agent.onnx"):
-        game, evaluator = load_agent(source)
+        game, evaluator, *_ = load_agent(source)
         assert game.name == "tic_tac_toe"
         said = evaluator(state, torch.Generator())
         torch.testing.assert_close(said.logits, expected[0], rtol=1e-5, atol=1e-5)

@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-import alphazero.players
+import alphazero.minimax
 from alphazero.arena import play_match
 from alphazero.game import Box, Discrete, Game, State, Transition, batch_size, concatenate, map_states, where
-from alphazero.players import MinimaxPlayer, RandomPlayer, minimax, parse_player
+from alphazero.minimax import minimax
+from alphazero.players import MinimaxPlayer, RandomPlayer, parse_player
 from games.connect_four import BOARD, BOTTOM, COLUMNS, DIRECTIONS, HEIGHT, ROWS, ConnectFour, ConnectFourState
 from games.tic_tac_toe import TicTacToe
 
@@ -296,7 +297,7 @@ class Web(Game):
 def test_minimax_follows_rewards_discount_and_turns(
     players: int, keys: bool, frontier: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(alphazero.players, "FRONTIER", frontier)
+    monkeypatch.setattr(alphazero.minimax, "FRONTIER", frontier)
     web = Web(seed=players, players=players, keys=keys)
     nodes = torch.arange(0, LAST, 25)
     scores = minimax(web, WebState(nodes), depth=4)
@@ -322,7 +323,7 @@ def test_minimax_of_a_position_does_not_depend_on_its_neighbours(choices: list[i
     alone = minimax(CONNECT_FOUR, state, depth=3)
     others = random_positions(CONNECT_FOUR, 6, plies=25, seed=frontier)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(alphazero.players, "FRONTIER", frontier)
+        patch.setattr(alphazero.minimax, "FRONTIER", frontier)
         together = minimax(CONNECT_FOUR, concatenate((others, state, others)), depth=3)
     assert together[6].equal(alone[0])
 
@@ -426,7 +427,7 @@ def test_players_are_parsed_by_the_names_they_carry() -> None:
     "name", ["", "Random", "random:1", "minimax", "minimax:", "minimax:0", "minimax:-1", "minimax:2.5"]
 )
 def test_unknown_players_are_refused(name: str) -> None:
-    with pytest.raises(ValueError, match=r"expected random, or minimax:DEPTH") as caught:
+    with pytest.raises(ValueError, match=r"expected random, minimax:DEPTH") as caught:
         parse_player(name, CONNECT_FOUR, seed=0)
     assert repr(name) in str(caught.value)
 

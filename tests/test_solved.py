@@ -84,7 +84,7 @@ def test_the_network_alone_plays_its_likeliest_legal_action() -> None:
         ("moves,score_1\n", "the column score_2 is missing"),
         ("moves,{scores}\n", "holds no positions"),
         ("moves,{scores}\n18,0,0,0,0,0,0,0\n", "line 2: no action is called '8'"),
-        ("moves,{scores}\n1111111,0,0,0,0,0,0,0\n", "1 is no legal move in 1111111"),
+        ("moves,{scores}\n1111111,0,0,0,0,0,0,0\n", "line 2: move 7 of '1111111': 1 is not legal here"),
         ("moves,{scores}\n1212121,0,0,0,0,0,0,0\n", "the game is over after 1212121"),
         ("moves,{scores}\n12,x,0,0,0,0,0,0\n", "line 2: invalid literal"),
     ],

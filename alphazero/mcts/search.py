@@ -71,6 +71,21 @@ def search(
     `gumbel_noise` [B, A] replaces what would be drawn. `compiled` chooses between the kernels
     (default on the CPU) and the tensor operations (default elsewhere).
     """
+    trees = grow_trees(evaluator, game, roots, config, generator, gumbel_noise=gumbel_noise, compiled=compiled)
+    return trees.result()
+
+
+def grow_trees(
+    evaluator: Evaluator,
+    game: Game,
+    roots: State,
+    config: SearchConfig,
+    generator: torch.Generator,
+    *,
+    gumbel_noise: Tensor | None = None,
+    compiled: bool | None = None,
+) -> Simulator:
+    """As `search`, with the trees to look at: `.tree`, `.result()` and `.main_line(row)`."""
     with torch.inference_mode():
         evaluation = evaluator(roots, generator)
         logits = tree.masked(evaluation.logits, game.legal(roots))
@@ -85,7 +100,7 @@ def search(
         simulator = (CompiledSimulator if compiled else Simulator)(planted, config, gumbel_noise)
         for simulation in range(config.simulations):
             simulate(evaluator, game, simulator, simulation, generator)
-        return simulator.result()
+        return simulator
 
 
 def simulate(
@@ -218,6 +233,16 @@ class Simulator:
         return SearchResult(
             action, policy, value, edges.visits, edges.q, edges.prior, edges.raw_value, scores, actions, self.depth
         )
+
+    def main_line(self, row: int) -> list[int]:
+        """What tree `row` expects both sides to play: the chosen action, then the most visited ones."""
+        line, node, action = [], 0, int(self.result().action[row])
+        while True:
+            line.append(action)
+            node = int(self.tree.children[row, node, action])
+            if node == tree.UNVISITED or not self.tree.visits[row, node].any():
+                return line
+            action = int(self.tree.visits[row, node].argmax())
 
 
 class CompiledSimulator(Simulator):
