@@ -37,12 +37,12 @@ import safetensors
 import safetensors.torch
 import torch
 
-from alphazero.config import Config, SearchConfig, load_config, to_toml
+from alphazero.config import Config, ReplayConfig, SearchConfig, load_config, to_toml
 from alphazero.evaluate import NetworkEvaluators, OnnxEvaluator
 from alphazero.game import Game, load_game, num_actions
 from alphazero.learner import Learner
 from alphazero.players import Agent
-from alphazero.replay import Replay
+from alphazero.replay import Replay, Samples
 from alphazero.selfplay import SelfPlay, Trajectories
 
 FORMAT = 1
@@ -215,6 +215,18 @@ def restore(
                 say("the games under way do not fit the changed configuration; all slots start new games")
         return Progress(state["iteration"], state["new_samples"], state["core_seconds"])
     raise RunError(f"{folder} has no whole checkpoint to resume from; start anew with --run{reason}")
+
+
+def load_samples(folder: Path, game: Game) -> Samples | None:
+    """The replay buffer of a run's last whole checkpoint; None if it has no samples yet. RunError if there is none."""
+    whole = [path for path in checkpoints(folder) if (path / "replay.npz").is_file()]
+    if not whole:
+        raise RunError(f"{folder} has no whole checkpoint, and so no replay buffer")
+    verify(whole[-1], ("replay.npz", "state.json"))
+    replay = Replay(game, ReplayConfig())
+    with reading(whole[-1]):
+        replay.load(read_arrays(whole[-1] / "replay.npz"))
+    return replay.samples
 
 
 def load_weights(path: Path, game: Game, learner: Learner) -> None:

@@ -178,7 +178,7 @@ class AgentPlayer:
 ROLLOUT_EXPLORATION = 2.0
 
 
-class RolloutPlayer:
+class RolloutPlayer(AgentPlayer):
     """Plain Monte-Carlo tree search: uniform priors, and a random game played out from every new node.
 
     It plays the most visited action.
@@ -189,11 +189,8 @@ class RolloutPlayer:
             algorithm="puct", simulations=strength.simulations, c_init=ROLLOUT_EXPLORATION, dirichlet_fraction=0.0
         )
         # No cache: it would freeze the first rollout of every position.
-        self._agent = AgentPlayer(game, RolloutEvaluator(game), config, seed, seconds=strength.seconds, cached=False)
+        super().__init__(game, RolloutEvaluator(game), config, seed, seconds=strength.seconds, cached=False)
         self.name = f"mcts:{strength}"
-
-    def actions(self, states: State) -> Tensor:
-        return self._agent.actions(states)
 
 
 def _suffix(temperature: float) -> str:
