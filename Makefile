@@ -12,10 +12,11 @@ PYTHON     ?=
 CANDIDATES := python3 python3.13 python3.12 python3.11
 
 .DEFAULT_GOAL := help
-.PHONY: help train test lint clean
+.PHONY: help train play test lint clean
 
 help:
 	@echo 'make train [ARGS="..."]  train connect four (CONFIG=configs/connect_four.toml); ARGS="--help" lists the options'
+	@echo 'make play [ARGS="..."]    play against the newest agent, or before the first training the one that is included'
 	@echo 'make test [ARGS="..."]   lint, then run the tests (ARGS goes to pytest)'
 	@echo 'make lint                ruff, mypy and import-linter'
 	@echo 'make clean               remove caches; runs/ and .venv stay'
@@ -23,6 +24,9 @@ help:
 
 train: $(STAMP)
 	@$(BIN)/python scripts/train.py $(CONFIG) $(ARGS)
+
+play: $(STAMP)
+	@$(BIN)/python scripts/play.py $(ARGS)
 
 test: lint
 	$(BIN)/python -m pytest $(ARGS)

@@ -13,12 +13,24 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import alphazero.minimax
+import alphazero.players
 from alphazero.arena import play_match
+from alphazero.config import SearchConfig
 from alphazero.game import Box, Discrete, Game, State, Transition, batch_size, concatenate, map_states, where
+from alphazero.mcts.tree import Evaluation
 from alphazero.minimax import minimax
-from alphazero.players import MinimaxPlayer, RandomPlayer, parse_player
+from alphazero.players import (
+    FIRST_SIMULATIONS,
+    AgentPlayer,
+    MinimaxPlayer,
+    NetworkPlayer,
+    Player,
+    RandomPlayer,
+    parse_player,
+)
 from games.connect_four import BOARD, BOTTOM, COLUMNS, DIRECTIONS, HEIGHT, ROWS, ConnectFour, ConnectFourState
 from games.tic_tac_toe import TicTacToe
+from tests.evaluators import ScrambledEvaluator
 
 CONNECT_FOUR = ConnectFour()
 
@@ -117,7 +129,7 @@ class Textbook:
         return found
 
 
-@pytest.mark.parametrize(("depth", "count"), [(1, 300), (2, 300), (3, 300), (4, 300)])
+@pytest.mark.parametrize(("depth", "count"), [(1, 500), (2, 500), (3, 500), (4, 500)])
 def test_minimax_is_the_textbooks(depth: int, count: int) -> None:
     states = random_positions(CONNECT_FOUR, count, plies=38, seed=depth)
     textbook = Textbook(list(zip(states.mine.tolist(), states.theirs.tolist(), strict=True)), depth)
@@ -331,7 +343,7 @@ def test_minimax_of_a_position_does_not_depend_on_its_neighbours(choices: list[i
 # --------------------------------------------------------------------------------------- players
 
 
-def answer_counts(player: MinimaxPlayer | RandomPlayer, state: ConnectFourState, draws: int) -> Tensor:
+def answer_counts(player: Player, state: ConnectFourState, draws: int) -> Tensor:
     """How many of so many answers to one position were each column."""
     copies = map_states(lambda field: field.expand(draws), state)
     return player.actions(copies).bincount(minlength=COLUMNS)
@@ -390,9 +402,97 @@ def test_random_player_fills_the_box() -> None:
     assert abs(float(torch.corrcoef(thrown.T)[0, 1])) < 5 / math.sqrt(draws)
 
 
-@pytest.mark.parametrize("name", ["random", "minimax:1"])
+def assert_shares(counts: Tensor, shares: Tensor) -> None:
+    """Counts of draws against their probabilities, each within five standard deviations."""
+    draws = int(counts.sum())
+    margin = 5 * (shares * (1 - shares) / draws).sqrt()
+    assert ((counts / draws - shares).abs() <= margin).all(), (counts, shares)
+
+
+@pytest.mark.parametrize("temperature", [0.1, 1.0])
+def test_minimax_with_a_temperature_draws_by_softmax_of_its_scores(temperature: float) -> None:
+    position = board("""
+        . . o . . . .
+        . . x . . . .
+        . . o . . . .
+        . . x . . . .
+        . . o . x . .
+        . . x o x . .""")
+    scores = minimax(CONNECT_FOUR, position, depth=1)[0]
+    weights = [math.exp(score / temperature) for score in scores.tolist()]
+    assert weights[2] == 0  # the full column
+    player = MinimaxPlayer(CONNECT_FOUR, 1, seed=3, temperature=temperature)
+    assert_shares(answer_counts(player, position, 6000), torch.tensor(weights) / sum(weights))
+
+
+def test_the_network_alone_can_draw_by_softmax_of_its_logits() -> None:
+    position = after("444444")
+    logits = ScrambledEvaluator(CONNECT_FOUR)(position).logits[0].tolist()
+    weights = [0.0 if column == 3 else math.exp(logit / 0.7) for column, logit in enumerate(logits)]
+    player = NetworkPlayer(CONNECT_FOUR, ScrambledEvaluator(CONNECT_FOUR), seed=3, temperature=0.7)
+    assert_shares(answer_counts(player, position, 6000), torch.tensor(weights) / sum(weights))
+
+
+def test_rollouts_find_the_win_the_block_and_beat_random_play() -> None:
+    win, block = after("112233"), after("112235")
+    player = parse_player("mcts:200", CONNECT_FOUR, seed=1)
+    assert player.actions(concatenate((win, win))).tolist() == [3, 3]
+    assert int(player.actions(after("1122335"))) == 3  # o has to stop the row
+    assert int(player.actions(block)) in range(COLUMNS)
+    result = play_match(TicTacToe(), parse_player("mcts:100", TicTacToe(), seed=1), RandomPlayer(TicTacToe(), 2),
+                        games=40, seed=1)  # fmt: skip
+    assert result.total.losses <= 2
+    assert result.points > 0.85
+
+
+class Clock:
+    """Time that passes by evaluating: a thousandth of a second for every position."""
+
+    def __init__(self, evaluator: ScrambledEvaluator) -> None:
+        self.evaluator, self.now = evaluator, 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def __call__(self, states: State, generator: torch.Generator) -> Evaluation:
+        self.now += batch_size(states) / 1000
+        return self.evaluator(states, generator)
+
+
+def test_an_agent_thinks_for_as_long_as_it_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(ScrambledEvaluator(CONNECT_FOUR))
+    monkeypatch.setattr(alphazero.players, "time", clock)
+    player = AgentPlayer(CONNECT_FOUR, clock, SearchConfig().without_noise(), seed=1, seconds=0.5, cached=False)
+    for batch in (1, 1, 3):
+        before = clock.now
+        visits = player.think(random_positions(CONNECT_FOUR, batch, plies=6, seed=1)).result().visits.sum(1)
+        # Transpositions into finished games cost nothing, so a little more is possible than a thousand a second.
+        assert clock.now - before == pytest.approx(0.5 * batch, rel=0.1)
+        assert (visits >= 400).all()
+
+
+def test_an_agent_in_a_hurry_still_searches(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(ScrambledEvaluator(CONNECT_FOUR))
+    monkeypatch.setattr(alphazero.players, "time", clock)
+    player = AgentPlayer(CONNECT_FOUR, clock, SearchConfig().without_noise(), seed=1, seconds=1e-6)
+    assert int(player.think(CONNECT_FOUR.initial(1)).result().visits.sum()) == FIRST_SIMULATIONS
+
+
+class SolvedGame(ConnectFour):
+    """Says that every column's score is its number, and full ones are illegal."""
+
+    def solve(self, state: ConnectFourState) -> Tensor:
+        scores = torch.tensor([0.0, 2, 1, 2, -1, 0, 2]).expand(len(state.mine), COLUMNS)
+        return torch.where(self.legal(state), scores, -torch.inf)
+
+
+def test_the_perfect_player_draws_among_the_best_of_the_solver() -> None:
+    assert_uniform(answer_counts(parse_player("perfect", SolvedGame(), seed=1), after("444444"), 2000), {1, 6})
+
+
+@pytest.mark.parametrize("name", ["random", "minimax:1", "minimax:2@0.5", "mcts:8"])
 def test_the_seed_decides(name: str) -> None:
-    states = CONNECT_FOUR.initial(64) if name == "random" else random_positions(CONNECT_FOUR, 400, plies=30, seed=1)
+    states = random_positions(CONNECT_FOUR, 400, plies=30, seed=1) if name == "minimax:1" else CONNECT_FOUR.initial(64)
 
     def answers(seed: int) -> list[list[int]]:
         player = parse_player(name, CONNECT_FOUR, seed=seed)
@@ -419,17 +519,57 @@ def test_finished_states_are_answered_too(name: str) -> None:
 
 
 def test_players_are_parsed_by_the_names_they_carry() -> None:
-    for name in ("random", "minimax:1", "minimax:12"):
+    for name in ("random", "minimax:1", "minimax:12", "minimax:5@0.25", "mcts:1000", "mcts:2s", "mcts:0.5s"):
         assert parse_player(name, CONNECT_FOUR, seed=0).name == name
 
 
 @pytest.mark.parametrize(
-    "name", ["", "Random", "random:1", "minimax", "minimax:", "minimax:0", "minimax:-1", "minimax:2.5"]
+    "name",
+    [
+        "",
+        "Random",
+        "random:1",
+        "random@1",
+        "minimax",
+        "minimax:",
+        "minimax:0",
+        "minimax:-1",
+        "minimax:2.5",
+        "minimax@1",
+        "mcts",
+        "mcts:",
+        "mcts:5@1",
+        "perfect:1",
+        "agent",
+    ],
 )
 def test_unknown_players_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match=r"expected random, minimax:DEPTH") as caught:
         parse_player(name, CONNECT_FOUR, seed=0)
     assert repr(name) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "complaint"),
+    [
+        ("minimax:3@", "no player is called"),
+        ("minimax:3@-1", "'-1' is no temperature; expected a number from 0"),
+        ("minimax:3@warm", "'warm' is no temperature"),
+        ("mcts:0", "'0' is no strength; expected simulations a move as 600, or seconds"),
+        ("mcts:0s", "'0s' is no strength"),
+        ("mcts:99999999", "'99999999' is no strength"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(name: str, complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        parse_player(name, CONNECT_FOUR, seed=0)
+
+
+def test_what_a_game_does_not_have_is_said() -> None:
+    with pytest.raises(ValueError, match="tic_tac_toe has no perfect player"):
+        parse_player("perfect", TicTacToe(), seed=0)
+    with pytest.raises(ValueError, match="web has continuous actions"):
+        parse_player("minimax:2", Throw(seed=0, players=1, keys=False), seed=0)
 
 
 def test_minimax_refuses_what_it_cannot_play() -> None:
