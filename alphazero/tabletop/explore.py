@@ -11,7 +11,7 @@ from rich.text import Text
 from alphazero.explorer import ActionStatistics, Explorer, PositionStatistics
 from alphazero.players import Agent, Strength, parse_strength
 from alphazero.record import Record, parse_moves
-from alphazero.tabletop.shell import Shell, printable
+from alphazero.tabletop.shell import OUTCOMES, Shell, printable
 
 
 class ExploreShell(Shell):
@@ -102,6 +102,18 @@ class ExploreShell(Shell):
         """undo: takes the last move back"""
         self.record.undo()
         self.move_to(self.record)
+
+    def do_solve(self, argument: str) -> None:
+        """solve: the exact score of every move here, best first (needs a solver)"""
+        if self.record.finished:
+            raise ValueError("the game is over")
+        with self.thinking("solving"):
+            scores = self.agent.game.solve(self.record.state)[0].tolist()
+        table = Table("move", "score", "outcome", box=None, pad_edge=False)
+        for action in sorted(self.record.legal(), key=lambda one: -scores[one]):
+            outcome = OUTCOMES[(scores[action] > 0) - (scores[action] < 0)]
+            table.add_row(self.agent.game.action_name(action), f"{scores[action]:+g}", outcome)
+        self.console.print(table)
 
     def do_strength(self, argument: str) -> None:
         """strength N: simulations with which every position is searched at first"""

@@ -17,6 +17,7 @@ from alphazero.game import num_actions
 from alphazero.grid import read_grid
 from alphazero.players import Agent, Strength
 from alphazero.record import Record
+from alphazero.solved import review
 
 MARK_STYLES = {"x": "bold bright_blue", "o": "bold yellow"}
 
@@ -150,8 +151,6 @@ class Shell(cmd.Cmd):
         """review: the game's mistakes against perfect play (needs a solver)"""
         if not self.record.actions:
             raise ValueError("there is no move to review yet")
-        from alphazero.solved import review
-
         with self.thinking("solving"):
             verdicts = review(self.record)
         table = Table("move", "by", "played", "score", "was", "became", "best", box=None, pad_edge=False)
