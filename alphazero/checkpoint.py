@@ -333,7 +333,7 @@ def export_agent(folder: Path, game: Game, config: Config, model: onnx.ModelProt
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    with np.load(path, allow_pickle=False) as archive:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         return dict(archive)
 
 
@@ -392,5 +392,7 @@ def reading(path: Path) -> Iterator[None]:
         yield
     except pickle.UnpicklingError as error:  # whose own message recommends to run what is in the file
         raise RunError(f"{path / 'optimizer.pt'} holds other things than tensors and was not made here") from error
-    except (KeyError, ValueError, RuntimeError, OSError, zipfile.BadZipFile, safetensors.SafetensorError) as error:
+    except KeyError as error:
+        raise RunError(f"{path} does not fit this configuration or version: it lacks {error}") from error
+    except (ValueError, RuntimeError, OSError, zipfile.BadZipFile, safetensors.SafetensorError) as error:
         raise RunError(f"{path} does not fit this configuration or version: {error}") from error

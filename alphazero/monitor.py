@@ -29,8 +29,8 @@ from rich.console import Console
 from rich.text import Text
 from torch.utils.tensorboard import SummaryWriter
 
-from alphazero.checkpoint import RunError
-from alphazero.pictures import curves_figure, opponents_of, pixels, png
+from alphazero.curves import curves_figure, opponents_of, read_history
+from alphazero.pictures import pixels, png
 from alphazero.terminal import ALARM, LABEL_WIDTH, ProgressBars, make_report, pack
 
 
@@ -209,7 +209,7 @@ class MetricsFile:
 
     def __init__(self, path: Path, first_iteration: int) -> None:
         self.path = path
-        old = self._read()
+        old = read_history(path)
         self.rows = {iteration: scalars for iteration, scalars in old.items() if iteration < first_iteration}
         self.tags = list(dict.fromkeys(tag for scalars in self.rows.values() for tag in scalars))
         if path.exists():
@@ -235,23 +235,6 @@ class MetricsFile:
         table.writerow(["iteration", *self.tags])
         table.writerows(map(self._row, self.rows))
         _replace(self.path, content.getvalue().encode())
-
-    def _read(self) -> dict[int, dict[str, float]]:
-        try:
-            text = self.path.read_text(encoding="utf-8")
-            text = text[: text.rfind("\n") + 1]  # a crash may have cut the last line
-            table = csv.reader(io.StringIO(text, newline=""), strict=True)
-            tags = next(table, ["iteration"])
-            if tags[0] != "iteration":
-                raise ValueError(f"the first column is {tags[0]!r} instead of 'iteration'")
-            cells = [dict(zip(tags, row, strict=True)) for row in table]
-            return {int(row.pop("iteration")): {tag: float(s) for tag, s in row.items() if s} for row in cells}
-        except FileNotFoundError:
-            return {}
-        except (ValueError, IndexError, csv.Error) as error:
-            raise RunError(
-                f"{self.path} does not hold a run's metrics ({error}); move it away to go on without the past curves"
-            ) from error
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, Tex
 from rich.table import Column
 from rich.text import Text
 
-from alphazero.pictures import opponents_of
+from alphazero.curves import opponents_of
 
 # A report: lines of a label and what is said under it.
 Report = list[tuple[str, list[str]]]

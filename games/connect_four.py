@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from alphazero.game import Discrete, Game, Symmetry, Transition
+from games.connect_four_solver import exact_scores
 
 COLUMNS, ROWS = 7, 6
 HEIGHT = ROWS + 1
@@ -133,6 +134,15 @@ class ConnectFour(Game):
             return _count(threats) + 0.1 * (_count(stones & MIDDLE) + _count(stones & INNER))
 
         return torch.tanh(0.25 * (prospects(state.mine) - prospects(state.theirs)))
+
+    def solve(self, state: ConnectFourState) -> Tensor:
+        """Through the optional package bitbully; see `games.connect_four_solver`. Of finished states all -inf."""
+        mine, theirs = self.observe(state).to(torch.int8).unbind(1)
+        turn = state.turn[:, None, None]
+        boards = mine * (1 + turn) + theirs * (2 - turn)
+        scores = torch.full((len(boards), COLUMNS), -torch.inf, device=boards.device)
+        scores[~state.done] = exact_scores(boards[~state.done]).to(boards.device)
+        return scores
 
     def render(self, state: ConnectFourState) -> str:
         first_moves = int(self.to_play(state)[0]) == 0

@@ -19,8 +19,10 @@ from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.util import tensor_util
 
 from alphazero.checkpoint import RunError
+from alphazero.curves import curves_figure
+from alphazero.grid import read_grid
 from alphazero.monitor import Monitor, chart_layout
-from alphazero.pictures import board_figure, curves_figure, pixels, png, policy_heatmap, read_grid
+from alphazero.pictures import board_figure, pixels, png, policy_heatmap
 from alphazero.terminal import ProgressBars, make_report, pack
 from games.connect_four import ConnectFour
 from games.tic_tac_toe import TicTacToe

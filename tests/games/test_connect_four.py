@@ -24,7 +24,7 @@ from games.connect_four import (
 )
 
 GAME = ConnectFour()
-SOLVED = Path(__file__).parent.parent / "data" / "connect_four_solved.csv"
+SOLVED = Path(__file__).parents[2] / "games" / "data" / "connect_four" / "positions.csv"
 
 
 def played(moves: str) -> ConnectFourState:

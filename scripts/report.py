@@ -1,0 +1,83 @@
+"""Reports on a training run: tables in the terminal, report.md and pictures in a folder.
+
+scripts/report.py RUN [--iteration N] [--game N] [--stream K] [--out DIR] [--text]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+# Before torch is loaded: one thread an operation is the fastest for batches of this size.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import torch
+from rich import box
+from rich.console import Console
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from alphazero.checkpoint import RunError
+from alphazero.config import ConfigError
+from alphazero.report import Section, Table, make_report, write_report
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="a run's folder")
+    parser.add_argument("--iteration", type=int, help="checkpoint whose network is measured on the buffer; the last")
+    parser.add_argument("--game", type=int, help="iteration whose game is shown, in the terminal, too; the last")
+    parser.add_argument("--stream", type=int, default=0, help="stream of self-play that played the game")
+    parser.add_argument("--out", type=Path, help="where the report goes; RUN/report")
+    parser.add_argument("--text", action="store_true", help="no pictures")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    try:
+        sections = make_report(
+            arguments.run, iteration=arguments.iteration, game_iteration=arguments.game, stream=arguments.stream
+        )
+        out = arguments.out or arguments.run / "report"
+        index = write_report(arguments.run, sections, out, pictures=not arguments.text)
+    except (RunError, ConfigError, ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    console = Console() if sys.stdout.isatty() else Console(width=1_000)  # nothing is cut when piped
+    for section in sections:
+        show(section, console, with_text=arguments.game is not None)
+    console.print(f"The report: {index}", soft_wrap=True, highlight=False)
+    return int(any(section.damaged for section in sections))
+
+
+def show(section: Section, console: Console, *, with_text: bool) -> None:
+    """The section without its picture; what is damaged goes to stderr."""
+    if section.damaged:
+        print(f"error: {section.title}: {section.missing}", file=sys.stderr)
+        return
+    console.print(Text(section.title, style="bold"))
+    words = f"skipped: {section.missing}" if section.missing else section.words
+    if words:
+        console.print(Text(words), soft_wrap=not console.is_terminal)
+    if section.table:
+        console.print(rich_table(section.table, plain=not console.is_terminal), soft_wrap=not console.is_terminal)
+    if section.text and with_text:
+        console.print(Text(section.text), soft_wrap=True)
+    console.print()
+
+
+def rich_table(table: Table, *, plain: bool) -> RichTable:
+    shown = RichTable(box=box.MARKDOWN) if plain else RichTable(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
+    for number, (name, *cells) in enumerate(zip(table.columns, *table.rows, strict=True)):
+        numeric = bool(number) and table.numbers
+        # In a terminal names break between words, and numbers never.
+        width = max(map(len, [*name.split(), *cells])) if numeric and not plain else None
+        shown.add_column(Text(name), justify="right" if numeric else "left", width=width, no_wrap=plain)
+    for row in table.rows:
+        shown.add_row(*map(Text, row))
+    return shown
+
+
+if __name__ == "__main__":
+    sys.exit(main())
