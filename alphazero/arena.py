@@ -8,8 +8,9 @@ opening helps neither.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
@@ -52,12 +53,15 @@ class MatchResult:
     pairs:          pairs of games from one opening, by the points they brought: 0, 1/2, 1, 3/2, 2.
     distinct_games: openings with the moves that followed, each counted once. Far fewer than games
                     were played: the players repeat themselves, and the interval promises too much.
+    seconds_a_move: wall-clock time of the player's and of the opponent's moves, each by their number; NaN
+                    without moves. All games are played at once: a game alone may well take longer a move.
     """
 
     first: Tally
     second: Tally
     pairs: tuple[int, int, int, int, int]
     distinct_games: int
+    seconds_a_move: tuple[float, float] = field(default=(math.nan, math.nan), compare=False)
 
     @property
     def total(self) -> Tally:
@@ -106,10 +110,12 @@ class SoloResult:
     rewards: the rewards of each game added up, without discount. The same seed gives every
         player the same starts, in the same order.
     distinct_games: starts with the moves that followed, each counted once.
+    seconds_a_move: wall-clock time of the player's moves by their number.
     """
 
     rewards: tuple[float, ...]
     distinct_games: int
+    seconds_a_move: float = field(default=math.nan, compare=False)
 
     @property
     def mean(self) -> float:
@@ -128,6 +134,13 @@ class SoloResult:
         margin = Z95 * deviation / math.sqrt(games)
         return self.mean - margin, self.mean + margin
 
+    def __str__(self) -> str:
+        low, high = self.interval
+        return (
+            f"{self.mean:.3g} a game (95 % interval {low:.3g} to {high:.3g}), "
+            f"{self.distinct_games} distinct games of {len(self.rewards)}"
+        )
+
 
 def wilson_interval(share: float, trials: float) -> tuple[float, float]:
     """Wilson's 95 % score interval for a share seen in so many trials; Wilson 1927, equation 5."""
@@ -138,13 +151,21 @@ def wilson_interval(share: float, trials: float) -> tuple[float, float]:
 
 
 def play_match(
-    game: Game, player: Player, opponent: Player, *, games: int, seed: int, opening_plies: int = 2
+    game: Game,
+    player: Player,
+    opponent: Player,
+    *,
+    games: int,
+    seed: int,
+    opening_plies: int = 2,
+    progress: Callable[[int], None] | None = None,
 ) -> MatchResult:
     """Plays `games` games between the two, half of them with the seats changed.
 
     The openings depend on `seed` only: 0 to `opening_plies` random plies each, never finished and
     all different as far as the game has so many. Rewards count from the end of the opening, and
-    what one player gains the other loses; a game is won by more than 0.
+    what one player gains the other loses; a game is won by more than 0. `progress` is told how many
+    games have just ended, and may raise to end them all.
     """
     if game.num_players != 2:
         raise ValueError(f"{game.name} is a game for one; use play_alone")
@@ -155,22 +176,35 @@ def play_match(
     pairs = games // 2
     openings = _openings(game, pairs, seed, opening_plies)
     seat = torch.arange(2).repeat_interleave(pairs)  # the player's
-    seat_0_score, distinct_games = _play_out(game, concatenate((openings, openings)), (player, opponent), seat)
-    result = torch.where(seat == 0, seat_0_score, -seat_0_score).sign().to(torch.int64).view(2, pairs)
+    starts = concatenate((openings, openings))
+    played = _play_out(game, starts, (player, opponent), seat, progress)
+    result = torch.where(seat == 0, played.score, -played.score).sign().to(torch.int64).view(2, pairs)
     nothing, half, one, more, two = (result.sum(0) + 2).bincount(minlength=5).tolist()
     first, second = (Tally(*(int((row == sign).sum()) for sign in (1, 0, -1))) for row in result)
-    return MatchResult(first=first, second=second, pairs=(nothing, half, one, more, two), distinct_games=distinct_games)
+    return MatchResult(
+        first=first,
+        second=second,
+        pairs=(nothing, half, one, more, two),
+        distinct_games=played.distinct_games,
+        seconds_a_move=(played.seconds_a_move[0], played.seconds_a_move[1]),
+    )
 
 
-def play_alone(game: Game, player: Player, *, games: int, seed: int) -> SoloResult:
-    """Plays a game for one, from starts that depend on `seed` only."""
+def play_alone(
+    game: Game, player: Player, *, games: int, seed: int, progress: Callable[[int], None] | None = None
+) -> SoloResult:
+    """Plays a game for one, from starts that depend on `seed` only; `progress` as in `play_match`."""
     if game.num_players != 1:
         raise ValueError(f"{game.name} is a game for {game.num_players}; use play_match")
     if games < 1:
         raise ValueError(f"games must be at least 1, not {games}")
     starts = game.initial(games, generator=torch.Generator().manual_seed(seed))
-    rewards, distinct_games = _play_out(game, starts, (player,), torch.zeros(games, dtype=torch.int64))
-    return SoloResult(rewards=tuple(rewards.tolist()), distinct_games=distinct_games)
+    played = _play_out(game, starts, (player,), torch.zeros(games, dtype=torch.int64), progress)
+    return SoloResult(
+        rewards=tuple(played.score.tolist()),
+        distinct_games=played.distinct_games,
+        seconds_a_move=played.seconds_a_move[0],
+    )
 
 
 def _openings(game: Game, count: int, seed: int, plies: int) -> State:
@@ -211,33 +245,52 @@ def _identities(game: Game, states: State) -> list[int | bytes]:
     return [row.tobytes() for row in rows.numpy()]
 
 
-def _play_out(game: Game, states: State, players: Sequence[Player], seat: Tensor) -> tuple[Tensor, int]:
-    """Plays G unfinished states to their ends, `players[0]` in seat `seat` [G], the other opposite.
+class _Played(NamedTuple):
+    """What G games brought.
 
-    Returns the rewards of seat 0 less those of seat 1, [G] float64, and the number of distinct games.
+    score:          [G] float64, the rewards of seat 0 less those of seat 1.
+    seconds_a_move: of each player, NaN without moves.
     """
+
+    score: Tensor
+    distinct_games: int
+    seconds_a_move: tuple[float, ...]
+
+
+def _play_out(
+    game: Game, states: State, players: Sequence[Player], seat: Tensor, progress: Callable[[int], None] | None
+) -> _Played:
+    """Plays G unfinished states to their ends, `players[0]` in seat `seat` [G], the other opposite."""
     records: list[list[int | float | bytes]] = [[position] for position in _identities(game, states)]
     score = torch.zeros(len(records), dtype=torch.float64)
     running = torch.arange(len(records))  # which game each row of `states` belongs to
+    seconds, moves = [0.0] * len(players), [0] * len(players)
     while len(running):
         seat_to_move = game.to_play(states)
         mover = (seat_to_move != seat[running]).to(torch.int64)  # an index into `players`
         turns = [(mover == number).nonzero()[:, 0] for number in range(len(players))]
-        answers = [
-            _ask(game, player, take(states, turn)) for player, turn in zip(players, turns, strict=True) if len(turn)
-        ]
+        answers = []
+        for number, turn in enumerate(turns):
+            if len(turn):
+                started = time.perf_counter()
+                answers.append(players[number].actions(take(states, turn)))
+                seconds[number] += time.perf_counter() - started
+                moves[number] += len(turn)
+                _check(game, players[number], take(states, turn), answers[-1])
         actions = torch.cat(answers)[torch.cat(turns).argsort()]
         for number, action in zip(running.tolist(), actions.view(len(running), -1).tolist(), strict=True):
             records[number].extend(action)
         states, reward, done = game.step(states, actions)
         score[running] += torch.where(seat_to_move == 0, reward, -reward)
         states, running = take(states, ~done), running[~done]
-    return score, len({tuple(record) for record in records})
+        if progress is not None and done.any():
+            progress(int(done.sum()))
+    paces = tuple(total / count if count else math.nan for total, count in zip(seconds, moves, strict=True))
+    return _Played(score, len({tuple(record) for record in records}), paces)
 
 
-def _ask(game: Game, player: Player, states: State) -> Tensor:
-    """The player's actions in M unfinished states; ValueError if one of them cannot be played."""
-    actions = player.actions(states)
+def _check(game: Game, player: Player, states: State, actions: Tensor) -> None:
+    """ValueError if one of the player's actions in M unfinished states cannot be played."""
     count = batch_size(states)
     space = game.actions
     shape, dtype = ((count, len(space.low)), torch.float32) if isinstance(space, Box) else ((count,), torch.int64)
@@ -254,7 +307,6 @@ def _ask(game: Game, player: Player, states: State) -> Tensor:
         allowed = in_range & game.legal(states).gather(1, actions.where(in_range, 0)[:, None])[:, 0]
     if not allowed.all():
         raise ValueError(_complaint(game, player, states, actions, int((~allowed).nonzero()[0])))
-    return actions
 
 
 def _complaint(game: Game, player: Player, states: State, actions: Tensor, row: int) -> str:

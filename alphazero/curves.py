@@ -161,18 +161,18 @@ def curves_figure(history: Mapping[int, Mapping[str, float]]) -> Figure:
         _draw_strength(axes["strength"], history, x, strength)
     if losses:
         _draw_curves(axes["losses"], history, x, losses)
-        _caption(axes["losses"], "Loss on the replay buffer", "nats a sample")
+        caption(axes["losses"], "Loss on the replay buffer", "nats a sample")
         axes["losses"].set_ylim(bottom=min(0.0, axes["losses"].get_ylim()[0]))
     if buffer:
         scale, unit = (1e6, "million") if _largest(history, buffer) >= 1e6 else (1e3, "thousand")
         _draw_curves(axes["buffer"], history, x, buffer, scale=scale)
-        _caption(axes["buffer"], "Replay buffer", f"{unit} samples")
+        caption(axes["buffer"], "Replay buffer", f"{unit} samples")
         axes["buffer"].set_ylim(bottom=0)
     end = max(1.0, *x.values(), 0.0)
     for panel in axes.values():
         panel.set_xlim(-0.01 * end, 1.01 * end)
         panel.set_xlabel(x_label, fontsize=9, color=INK)
-        _label_ends(panel, figure.get_figheight())
+        label_ends(panel, figure.get_figheight())
     return figure
 
 
@@ -192,13 +192,13 @@ def learning_figure(history: Mapping[int, Mapping[str, float]]) -> Figure | None
         axes.set_axis_off()
     for number, (panel, axes) in enumerate(zip(panels, every_axes, strict=False)):
         _draw_curves(axes, history, x, _present(history, panel.curves), scale=panel.scale)
-        _caption(axes, panel.title, panel.unit)
+        caption(axes, panel.title, panel.unit)
         if min(np.min(np.asarray(line.get_ydata())) for line in axes.get_lines()) >= 0:
             axes.set_ylim(bottom=0)
         axes.set_xlim(-0.01 * end, 1.01 * end)
         if number + columns >= len(panels):
             axes.set_xlabel(x_label, fontsize=9, color=INK)
-        _label_ends(axes, figure.get_figheight())
+        label_ends(axes, figure.get_figheight())
     return figure
 
 
@@ -219,7 +219,7 @@ def strength_figure(history: Mapping[int, Mapping[str, float]]) -> Figure | None
     end = max(1.0, *x.values(), 0.0)
     points.set_xlim(-0.01 * end, 1.01 * end)
     points.set_xlabel(x_label, fontsize=9, color=INK)
-    _label_ends(points, figure.get_figheight())
+    label_ends(points, figure.get_figheight())
     for number, curve in enumerate(results):
         axes = figure.add_subplot(grid[1 + number // columns, number % columns])
         _draw_results(axes, history, curve)
@@ -238,7 +238,7 @@ def _draw_results(axes: Axes, history: Mapping[int, Mapping[str, float]], curve:
         share = 100 * np.array([history[i].get(f"{tag}/{outcome}", 0.0) for i in iterations])
         axes.bar(range(len(iterations)), share, 0.8, bottom=bottom, color=colour, label=name)
         bottom += share
-    _caption(axes, curve.label.replace("\n", " "), "% of games, by iteration")
+    caption(axes, curve.label.replace("\n", " "), "% of games, by iteration")
     axes.set_ylim(0, 100)
     step = math.ceil(len(iterations) / 6)
     axes.set_xticks(range(0, len(iterations), step), [str(i) for i in iterations[::step]])
@@ -307,15 +307,15 @@ def _draw_strength(
             axes.fill_between([x[i] for i in iterations], low, high, color=curve.colour, alpha=0.13, linewidth=0)
     everything = np.concatenate([_series(history, curve.tag)[1] for curve in curves])
     if everything.min() < 0 or everything.max() > 1:  # a game for one: points are what it earned
-        _caption(axes, "Strength", "points a game")
+        caption(axes, "Strength", "points a game")
         return
-    _caption(axes, "Points won against fixed opponents", "share of points: 1 for a win, ½ for a draw")
+    caption(axes, "Points won against fixed opponents", "share of points: 1 for a win, ½ for a draw")
     axes.axhline(0.5, color=GREY, lw=0.8, ls=(0, (2, 3)), zorder=0)
     axes.set_ylim(-0.02, 1.03)
     axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0 %", "25 %", "50 %", "75 %", "100 %"])
 
 
-def _caption(axes: Axes, title: str, unit: str) -> None:
+def caption(axes: Axes, title: str, unit: str) -> None:
     """Title and unit above the left corner; only faint lines to read values by."""
     axes.set_title(title, loc="left", fontsize=12, fontweight="bold", color=INK, pad=20)
     axes.annotate(unit, (0, 1), (0, 7), xycoords="axes fraction", textcoords="offset points", fontsize=9, color=GREY)
@@ -328,7 +328,7 @@ def _caption(axes: Axes, title: str, unit: str) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10], integer=True))
 
 
-def _label_ends(axes: Axes, figure_height: float) -> None:
+def label_ends(axes: Axes, figure_height: float) -> None:
     """Names each curve at its right end, moved apart where they would overlap; the height is in inches."""
     labelled = [line for line in axes.get_lines() if not str(line.get_label()).startswith("_")]
     bottom, top = axes.get_ylim()

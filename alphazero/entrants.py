@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from alphazero.checkpoint import load_agent
+from alphazero.game import Game
 from alphazero.players import (
     NAMES,
     Agent,
@@ -19,36 +22,71 @@ from alphazero.players import (
     parse_temperature,
 )
 
+
+@dataclass(frozen=True)
+class Entrant:
+    """Someone who can take part; two of one name are the same.
+
+    name:  its own, in all tables and records.
+    build: the player, anew from a seed, so that no game leaves a trace in the next; the agent of a path
+           stays the one that was found there first.
+    """
+
+    name: str
+    build: Callable[[int], Player] = field(compare=False)
+
+
 ENTRANTS = (
     "agent or agent:STRENGTH, network or network@TEMPERATURE, a run's or checkpoint's folder or an agent.onnx "
     f"(behind it, @ and a strength), {NAMES}"
 )
 
 
-def parse_entrant(text: str, agent: Agent, strength: Strength, *, seed: int) -> Player:
-    """The player of `agent.game` that `text` names, see ENTRANTS; agents think as `strength` says unless it does.
+def find_entrant(text: str, agent: Agent, strength: Strength) -> Entrant:
+    """Whom of `agent.game` the text names, see ENTRANTS; agents think as `strength` says unless the text does.
 
     ValueError for any other name, RunError for a path that holds no agent, or one of another game.
     """
     kind, setting, temperature = _split(text)
     if kind == "agent" and temperature is None:
-        return agent_player(agent, parse_strength(setting) if setting else strength, seed=seed)
+        return agent_entrant(None, agent, parse_strength(setting) if setting else strength)
     if kind == "network" and setting is None:
-        return NetworkPlayer(agent.game, agent.evaluator, seed=seed, temperature=parse_temperature(temperature))
+        return network_entrant(None, agent, temperature=parse_temperature(temperature))
     path, _, own_strength = text.rpartition("@") if re.search(r"@[\d.]+s?$", text) else (text, "", "")
-    if _is_path(path):
+    if "/" in path or path.endswith(".onnx") or Path(path).is_dir():
         other = load_agent(Path(path))
         if other.game.name != agent.game.name:
             raise ValueError(f"{path} plays {other.game.name}, not {agent.game.name}")
-        player = agent_player(other, parse_strength(own_strength) if own_strength else strength, seed=seed)
-        player.name = text
-        return player
+        return agent_entrant(text, other, parse_strength(own_strength) if own_strength else strength)
     try:
-        return parse_player(text, agent.game, seed=seed)
+        # Built once here, so that what cannot be is refused now and not after hours.
+        return Entrant(parse_player(text, agent.game, seed=0).name, partial(_parse_player, text, agent.game))
     except ValueError as error:
         if str(error).endswith(NAMES):
             raise ValueError(f"no player is called {text!r}; expected {ENTRANTS}") from error
         raise
+
+
+def agent_entrant(name: str | None, agent: Agent, strength: Strength) -> Entrant:
+    """The agent under a name of its own, or under the player's."""
+
+    def build(seed: int) -> Player:
+        player = agent_player(agent, strength, seed=seed)
+        player.name = name or player.name
+        return player
+
+    return Entrant(name or f"agent:{strength}", build)
+
+
+def network_entrant(name: str | None, agent: Agent, *, temperature: float = 0.0) -> Entrant:
+    """The agent's network alone, under a name of its own, or under the player's."""
+
+    def build(seed: int) -> Player:
+        player = NetworkPlayer(agent.game, agent.evaluator, seed=seed, temperature=temperature)
+        player.name = name or player.name
+        return player
+
+    return Entrant(name or build(0).name, build)
 
 
 def agent_player(agent: Agent, strength: Strength, *, seed: int) -> AgentPlayer:
@@ -61,5 +99,5 @@ def _split(text: str) -> tuple[str, str | None, str | None]:
     return (match[1], match[2], match[3]) if match else ("", None, None)
 
 
-def _is_path(text: str) -> bool:
-    return "/" in text or text.endswith(".onnx") or Path(text).is_dir()
+def _parse_player(text: str, game: Game, seed: int) -> Player:
+    return parse_player(text, game, seed=seed)

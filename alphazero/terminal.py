@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
-from rich.table import Column
+from rich.table import Column, Table
 from rich.text import Text
 
+from alphazero.arena import MatchResult
 from alphazero.curves import opponents_of
 
 # A report: lines of a label and what is said under it.
@@ -76,6 +78,46 @@ def _against(opponent: str, scalars: Mapping[str, float]) -> str:
         return f"{opponent} {_number(of('points'))}"
     won, drawn, lost = (f"{100 * of(outcome):.0f}" for outcome in ("win", "draw", "loss"))
     return f"{opponent} {_percent(of('points'))} (won {won}, drawn {drawn}, lost {lost} %)"
+
+
+def match_table(rows: Sequence[tuple[str, str, MatchResult]], title: str) -> Table:
+    """A row for each match of a player and an opponent."""
+    figures = ["points", "95 %\ninterval", "won/\ndrawn/\nlost", "moving\nfirst", "moving\nsecond", "dis-\ntinct"]
+    table = make_table(title, ["player", "against"], [*figures, "ms a\nmove"])
+    for player, opponent, result in rows:
+        table.add_row(
+            player,
+            opponent,
+            f"{result.points:.1%}",
+            between(result.interval),
+            *("/".join(map(str, tally)) for tally in (result.total, result.first, result.second)),
+            str(result.distinct_games),
+            "/".join(map(pace, result.seconds_a_move)),
+        )
+    return table
+
+
+def make_table(title: str, words: Sequence[str], figures: Sequence[str]) -> Table:
+    """Columns of words, which may be broken, and of figures, which may not."""
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=0)
+    for name in words:
+        table.add_column(name, overflow="fold", min_width=9 if name else 1, vertical="bottom")
+    for name in figures:
+        table.add_column(name, justify="right", no_wrap=True, vertical="bottom")
+    return table
+
+
+def between(interval: tuple[float, float]) -> str:
+    """In percent; a whole 0 or 100 in short."""
+    return "–".join(f"{100 * bound:.1f}" if 0 < bound < 1 else f"{100 * bound:.0f}" for bound in interval)
+
+
+def pace(seconds: float) -> str:
+    """In milliseconds, in two figures or more; never long."""
+    milliseconds = 1000 * seconds
+    if math.isnan(seconds):
+        return "–"
+    return "<0.1" if milliseconds < 0.1 else f"{milliseconds:.1f}" if milliseconds < 10 else f"{milliseconds:.0f}"
 
 
 def _percent(share: float) -> str:

@@ -1,18 +1,23 @@
-"""Measures an agent: matches against other players, and mistakes on solved positions.
+"""Measures an agent: matches against other players, mistakes on solved positions, a round robin, its run's curve.
 
-    scripts/benchmark.py AGENT [--against minimax:5,random] [--games 200] [--simulations 600]
+    scripts/benchmark.py AGENT [--against minimax:5,mcts:1000,random] [--games 200] [--simulations 600]
                          [--positions FILE.csv] [--seed S] [--json OUT.json]
+                         [--tournament PATH,minimax:5] [--curve 4] [--curve-simulations 64]
 
-AGENT is a run's folder, a checkpoint's folder, or an agent.onnx.
+AGENT is a run's folder, a checkpoint's folder, or an agent.onnx. Opponents may be such paths, too.
+
+What concerns a run's folder is written there as well: benchmark.json, benchmark.png, and figures for TensorBoard.
+Ctrl-C ends the benchmark and keeps what is finished. The same seed gives the same figures, apart from times.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import math
 import os
 import sys
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 # Before torch is loaded: one thread an operation is the fastest for batches of this size.
@@ -21,91 +26,255 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 from rich.console import Console
-from rich.table import Table
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextColumn, TimeRemainingColumn
+from rich.table import Column, Table
+from rich.text import Text
 
-from alphazero.arena import MatchResult, play_match, wilson_interval
-from alphazero.checkpoint import RunError, load_agent
+from alphazero.arena import MatchResult, SoloResult
+from alphazero.benchmark import Benchmark, Match, Standing, Watcher, plan, write_json
+from alphazero.checkpoint import RunError
 from alphazero.config import ConfigError
-from alphazero.players import AgentPlayer, NetworkPlayer, Player, parse_player
-from alphazero.solved import error_rate, load_positions
+from alphazero.entrants import ENTRANTS
+from alphazero.players import parse_strength
+from alphazero.terminal import between, make_table, match_table, pace
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("agent", type=Path, help="a run's folder, a checkpoint's folder, or an agent.onnx")
-    parser.add_argument("--against", default="random,minimax:5", help="opponents, separated by commas")
-    parser.add_argument("--games", type=int, default=200, help="games against each opponent, an even number")
-    parser.add_argument("--simulations", type=int, default=600, help="simulations a move of the agent")
-    parser.add_argument("--positions", type=Path, action="append", default=[], help="a file of solved positions")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--json", type=Path, help="where to write the figures")
-    arguments = parser.parse_args()
+    arguments = parse_arguments()
     torch.set_num_threads(1)
     try:
-        return benchmark(arguments, Console())
+        return measure(arguments, Console(highlight=False, markup=False))
+    except KeyboardInterrupt:  # the second one, or before there was anything to keep
+        print("Stopped.", file=sys.stderr)
+        return 130
     except (RunError, ConfigError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 
 
-def benchmark(arguments: argparse.Namespace, console: Console) -> int:
-    game, evaluator, search, _ = load_agent(arguments.agent)
-    config = replace(search, simulations=arguments.simulations)
-    opponents = [name for name in arguments.against.split(",") if name]
-    for name in opponents:
-        parse_player(name, game, seed=arguments.seed)
-    files = [(path, load_positions(path, game)) for path in arguments.positions]
-    players: list[Player] = [AgentPlayer(game, evaluator, config, seed=arguments.seed), NetworkPlayer(game, evaluator)]
-    matches, positions = [], []
-    if opponents:
-        table = Table("player", "against", "points", "95 % interval", "won", "drawn", "lost", title=game.name)
-        for name in opponents:
-            for player in players:
-                with console.status(f"{player.name} against {name} ..."):
-                    opponent = parse_player(name, game, seed=arguments.seed)
-                    result = play_match(game, player, opponent, games=arguments.games, seed=arguments.seed)
-                low, high = result.interval
-                table.add_row(
-                    player.name, name, f"{result.points:.1%}", f"{low:.1%} to {high:.1%}", *map(str, result.total)
-                )
-                matches.append(match_record(player.name, name, result))
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("agent", type=Path, help="a run's folder, a checkpoint's folder, or an agent.onnx")
+    parser.add_argument(
+        "--against",
+        metavar="NAMES",
+        type=names,
+        help=f"opponents, separated by commas: {ENTRANTS}. Default: random,minimax:1,minimax:3,minimax:5,mcts:1000; "
+        "none beside --tournament",
+    )
+    parser.add_argument("--games", type=int, default=200, help="games of each match, an even number; default: 200")
+    parser.add_argument(
+        "--simulations",
+        metavar="STRENGTH",
+        default="600",
+        help="simulations a move of the agent and of opponents that are paths, or seconds as 2s; default: 600",
+    )
+    parser.add_argument(
+        "--positions",
+        metavar="FILE",
+        type=Path,
+        action="append",
+        default=[],
+        help="a file of solved positions (may be repeated)",
+    )
+    parser.add_argument("--seed", type=int, default=1, help="default: 1")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="where to write the figures")
+    parser.add_argument(
+        "--tournament", metavar="NAMES", type=names, default=(), help="a round robin of AGENT and all of these, rated"
+    )
+    parser.add_argument(
+        "--curve",
+        metavar="N",
+        type=int,
+        default=4,
+        help="of a run: this many earlier checkpoints play, too, a quarter of the games; 0: none; default: 4",
+    )
+    parser.add_argument(
+        "--curve-simulations",
+        metavar="STRENGTH",
+        help="of agents on the curve; default: as --simulations, but at most 64",
+    )
+    return parser.parse_args()
+
+
+def names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def measure(arguments: argparse.Namespace, console: Console) -> int:
+    if arguments.json and not arguments.json.absolute().parent.is_dir():
+        raise OSError(f"{arguments.json} cannot be written: its folder does not exist")
+    with watching(console) as watcher:
+        benchmark = plan(
+            arguments.agent,
+            watcher,
+            against=arguments.against,
+            tournament=arguments.tournament,
+            games=arguments.games,
+            strength=parse_strength(arguments.simulations),
+            seed=arguments.seed,
+            files=arguments.positions,
+            curve=arguments.curve,
+            curve_strength=arguments.curve_simulations and parse_strength(arguments.curve_simulations),
+        )
+        try:
+            benchmark.run_all(watcher)
+            code = 0
+        except KeyboardInterrupt:
+            code = 130
+    for table in tables(benchmark):
         console.print(table)
-    if files:
-        table = Table("player", "positions", "mistakes", "error rate", "95 % interval", title="against perfect play")
-        for path, solved in files:
-            for player in players:
-                with console.status(f"{player.name} on {path.name} ..."):
-                    errors = error_rate(player, solved)
-                low, high = wilson_interval(errors.rate, errors.positions)
-                interval = f"{low:.1%} to {high:.1%}"
-                table.add_row(player.name, str(errors.positions), str(errors.mistakes), f"{errors.rate:.2%}", interval)
-                positions.append(
-                    {
-                        "player": player.name,
-                        "file": str(path),
-                        **errors._asdict(),
-                        "error_rate": errors.rate,
-                        "interval": [low, high],
-                    }
-                )
-        console.print(table)
+    for note in benchmark.notes:
+        console.print(note)
+    if code:
+        console.print("Stopped: the figures above are what was finished.")
     if arguments.json:
-        record = {"agent": str(arguments.agent), "simulations": arguments.simulations, "seed": arguments.seed}
-        arguments.json.write_text(json.dumps(record | {"matches": matches, "positions": positions}, indent=2) + "\n")
-    return 0
+        write_json(arguments.json, benchmark.record())
+    benchmark.write_beside_run()
+    return code
 
 
-def match_record(player: str, opponent: str, result: MatchResult) -> dict[str, object]:
-    return {
-        "player": player,
-        "opponent": opponent,
-        **result.total._asdict(),
-        "first": result.first._asdict(),
-        "second": result.second._asdict(),
-        "points": result.points,
-        "interval": result.interval,
-        "distinct_games": result.distinct_games,
-    }
+# ----------------------------------------------------------------------------------- progress
+
+
+@contextmanager
+def watching(console: Console) -> Iterator[Watcher]:
+    """Bars on a terminal; elsewhere a line for each step that has ended, without control characters."""
+    if not console.is_terminal or console.is_dumb_terminal:
+        yield Lines(console)
+        return
+    right = Column(justify="right", no_wrap=True)
+    with Progress(
+        TextColumn("{task.description}", style="cyan", markup=False),
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(table_column=right),
+        TextColumn("{task.fields[unit]}"),
+        TimeLeft(table_column=right),
+        console=console,
+        expand=True,
+        transient=True,
+        speed_estimate_period=600,
+    ) as progress:
+        yield Bars(progress)
+
+
+class TimeLeft(TimeRemainingColumn):
+    """Says what the time is."""
+
+    def render(self, task: Task) -> Text:
+        shown = super().render(task)
+        return shown + " left" if shown.plain and task.time_remaining is not None else Text("")
+
+
+class Lines:
+    """A line for each step that has ended."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def begin(self, title: str, total: int, unit: str, *, step: int, steps: int) -> None:
+        pass
+
+    def advance(self, done: int) -> None:
+        pass
+
+    def end(self, summary: str) -> None:
+        self._console.print(summary, soft_wrap=True)
+
+
+class Bars:
+    """The step under way, and below it the whole benchmark."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._step = progress.add_task("loading", total=None, unit="")
+        self._whole = progress.add_task("all", total=None, unit="steps", visible=False)
+
+    def begin(self, title: str, total: int, unit: str, *, step: int, steps: int) -> None:
+        self._progress.reset(self._step, description=title, total=total, unit=unit)
+        if step == 1:
+            self._progress.reset(self._whole, total=steps, visible=True)
+
+    def advance(self, done: int) -> None:
+        self._progress.advance(self._step, done)
+
+    def end(self, summary: str) -> None:
+        self._progress.advance(self._whole)
+
+
+# ------------------------------------------------------------------------------------- tables
+
+
+def tables(benchmark: Benchmark) -> Iterator[Table]:
+    """A table for each part of the benchmark of which something is finished."""
+    title = f"{benchmark.game.name}: {benchmark.agent.title}"
+    done = [(match, benchmark.results[match]) for match in benchmark.matches if match in benchmark.results]
+    if alone := [(match, result) for match, result in done if isinstance(result, SoloResult)]:
+        yield solo_table(alone, title)
+    if rows := [(m.player.name, m.opponent.name, r) for m, r in done if m.opponent and isinstance(r, MatchResult)]:
+        yield match_table(rows, title)
+    for file in benchmark.positions:
+        if any(exam.file == file for exam in benchmark.errors):
+            yield positions_table(benchmark, file)
+    if benchmark.standings():
+        yield tournament_table(benchmark.standings())
+    if benchmark.points():
+        yield curve_table(benchmark)
+
+
+def solo_table(done: Sequence[tuple[Match, SoloResult]], title: str) -> Table:
+    table = make_table(title, ["player"], ["games", "mean reward", "95 % interval", "distinct games", "ms a move"])
+    for match, result in done:
+        low, high = result.interval
+        counts = str(len(result.rewards)), f"{result.mean:.4g}", f"{low:.4g} to {high:.4g}"
+        table.add_row(match.player.name, *counts, str(result.distinct_games), pace(result.seconds_a_move))
+    return table
+
+
+def positions_table(benchmark: Benchmark, file: str) -> Table:
+    """Error rates by stage and difficulty; the first row says of how many positions."""
+    rows = {exam.player.name: errors for exam, errors in benchmark.errors.items() if exam.file == file}
+    groups = list(next(iter(rows.values())))
+    table = make_table(f"mistakes in {Path(file).name}", ["player"], [groups[0], "95 %\ninterval", *groups[1:]])
+    counts = [str(rate.positions) for rate in next(iter(rows.values())).values()]
+    table.add_row("positions", counts[0], "", *counts[1:], style="dim")
+    for player, errors in rows.items():
+        rates = ["–" if math.isnan(rate.rate) else f"{rate.rate:.1%}" for rate in errors.values()]
+        table.add_row(player, rates[0], between(errors["all"].interval), *rates[1:])
+    return table
+
+
+def tournament_table(standings: Sequence[Standing]) -> Table:
+    """Everyone's rating, and the share of points against each of the others, who are numbered by their places."""
+    places = [str(number) for number in range(1, len(standings) + 1)]
+    table = make_table("round robin", ["", "player"], ["Elo", "95 %\ninterval", "points", *places])
+    for place, (rating, points) in zip(places, standings, strict=True):
+        against = [points.get(other.rating.player) for other in standings]
+        table.add_row(
+            place,
+            rating.player,
+            f"{rating.rating:+.0f}",
+            f"{rating.low:+.0f} to {rating.high:+.0f}",
+            f"{rating.points:.1%}",
+            *("" if share is None else f"{share:.1%}" for share in against),
+        )
+    return table
+
+
+def curve_table(benchmark: Benchmark) -> Table:
+    """Points of each checkpoint, the agent's and its network's."""
+    points = {(point.iteration, point.opponent, point.role): point.points for point in benchmark.points()}
+    iterations = sorted({iteration for iteration, _, _ in points})
+    table = make_table(
+        "the run's curve: the agent's points and its network's", ["against"], [f"{i}" for i in iterations]
+    )
+    for opponent in dict.fromkeys(opponent for _, opponent, _ in points):
+        pairs = [[points.get((i, opponent, role)) for role in ("agent", "network")] for i in iterations]
+        cells = [
+            "/".join("–" if p is None else f"{100 * p:.0f}" if opponent else f"{p:.3g}" for p in pair) for pair in pairs
+        ]
+        table.add_row(opponent or "nobody", *cells)
+    return table
 
 
 if __name__ == "__main__":

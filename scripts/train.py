@@ -30,6 +30,7 @@ from alphazero.conformance import ConformanceError, check_game
 from alphazero.game import Game, load_game
 from alphazero.learner import LearningError
 from alphazero.monitor import Monitor
+from alphazero.terminal import match_table
 from alphazero.trainer import Stopped, Training
 
 
@@ -116,27 +117,9 @@ def train(
 
 def strength_table(game: Game, results: dict[str, MatchResult], config: Config) -> Table:
     """How the agent and its network alone fare against each opponent, in all and by colour."""
-    table = Table(title=game.name)
     players = {"strength": f"agent:{config.evaluation.simulations}", "network": "network"}
-    for column in (
-        "player",
-        "against",
-        "points",
-        "95 % interval",
-        "won",
-        "drawn",
-        "lost",
-        "moving first",
-        "moving second",
-    ):
-        table.add_column(column, justify="left" if column in ("player", "against") else "right")
-    for tag, result in results.items():
-        player, _, opponent = tag.partition("/")
-        low, high = result.interval
-        seats = ("/".join(map(str, seat)) for seat in (result.first, result.second))
-        total = map(str, result.total)
-        table.add_row(players[player], opponent, f"{result.points:.1%}", f"{low:.1%} to {high:.1%}", *total, *seats)
-    return table
+    rows = [(*tag.split("/", 1), result) for tag, result in results.items()]
+    return match_table([(players[player], opponent, result) for player, opponent, result in rows], game.name)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -248,6 +249,60 @@ def test_stronger_players_win() -> None:
     assert str(result).startswith(f"{result.points:.1%} of the points (95 % interval ")
 
 
+def test_progress_hears_of_every_game_as_it_ends() -> None:
+    """Every game of relays has eight stages; four-in-a-row games end at different times."""
+    heard: list[int] = []
+    play_match(Relay(), always(1), always(0), games=10, seed=1, opening_plies=0, progress=heard.append)
+    assert heard == [10]
+    heard.clear()
+    players = RandomPlayer(CONNECT_FOUR, 1), RandomPlayer(CONNECT_FOUR, 2)
+    play_match(CONNECT_FOUR, *players, games=40, seed=1, progress=heard.append)
+    assert sum(heard) == 40
+    assert len(heard) > 5
+    assert min(heard) > 0
+    heard.clear()
+    play_alone(SoloRelay(), always(1), games=5, seed=1, progress=heard.append)
+    assert heard == [5]
+
+
+def test_progress_may_end_a_match() -> None:
+    class Enough(Exception):
+        pass
+
+    def enough(ended: int) -> None:
+        raise Enough
+
+    player = Scripted(RandomPlayer(CONNECT_FOUR, 1).actions)
+    with pytest.raises(Enough):
+        play_match(CONNECT_FOUR, player, RandomPlayer(CONNECT_FOUR, 2), games=40, seed=1, progress=enough)
+    assert len(player.asked) < 21  # moves of a whole game at the most
+
+
+def test_time_a_move_is_each_players_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that stands still except while they think: 3 s each time, and 0.5 s."""
+    now = 0.0
+
+    def thinking(seconds: float) -> Scripted:
+        def answer(states: State) -> Tensor:
+            nonlocal now
+            now += seconds
+            return torch.zeros(batch_size(states), dtype=torch.int64)
+
+        return Scripted(answer)
+
+    monkeypatch.setattr(time, "perf_counter", lambda: now)
+    player, opponent = thinking(3.0), thinking(0.5)
+    result = play_match(Relay(), player, opponent, games=10, seed=1, opening_plies=0)
+    # Seats alternate by CARRIERS: both players move at each of the eight stages, in five games of the ten.
+    assert len(player.asked) == len(opponent.asked) == 8
+    assert result.seconds_a_move == pytest.approx((8 * 3.0 / 40, 8 * 0.5 / 40))
+    slower = play_match(Relay(), thinking(9.0), thinking(0.5), games=10, seed=1, opening_plies=0)
+    assert slower == result  # what the clock says is no part of the outcome
+    assert slower.seconds_a_move != result.seconds_a_move
+    alone = play_alone(SoloRelay(), thinking(2.0), games=4, seed=1)
+    assert alone.seconds_a_move == pytest.approx(2.0 / 4)
+
+
 # -------------------------------------------------------------------------------------- intervals
 
 
@@ -302,6 +357,69 @@ def test_interval_covers_the_truth(win: float, draw: float, alike: float) -> Non
         assert covered / matches < 0.95 + tolerance + 0.01
 
 
+@pytest.mark.parametrize(
+    ("seat_edge", "opening_edge"),  # by how much an opening helps whoever moves first; helps the player in both games
+    [(0.0, 0.0), (0.35, 0.0), (0.0, 0.35), (0.25, 0.2)],
+)
+@pytest.mark.parametrize("draws", [0.0, 0.2, 0.8])
+def test_interval_covers_the_truth_over_openings_that_differ(
+    seat_edge: float, opening_edge: float, draws: float
+) -> None:
+    """The truth is the mean over all openings, of which a match sees a few; tolerance as above.
+
+    An opening helps the first mover by +-seat_edge, and the player by +-opening_edge, each sign as likely.
+    """
+    matches, pairs = 2000, 100
+    generator = np.random.default_rng(int(1000 * seat_edge + 100 * opening_edge + 10 * draws))
+    favour, help_ = (generator.choice([-1.0, 1.0], size=(matches, pairs)) for _ in range(2))
+    base = 0.5
+    expected = np.stack([base + sign * seat_edge * favour + opening_edge * help_ for sign in (1, -1)], 1)
+    decided = (1 - draws) * expected  # P(win); a draw has `draws` everywhere
+    ticket = generator.random((matches, 2, pairs))
+    halves = np.where(ticket < decided, 2, np.where(ticket < decided + draws, 1, 0))
+    truth = (1 - draws) * base + draws / 2
+    covered = 0
+    for first, second in halves:
+        one, other = (Tally(*(int((games == points).sum()) for points in (2, 1, 0))) for games in (first, second))
+        low, high = result_of(one, other, tuple(np.bincount(first + second, minlength=5).tolist())).interval
+        covered += low <= truth <= high
+    assert covered / matches > 0.95 - 4 * math.sqrt(0.95 * 0.05 / matches) - 0.01
+
+
+class Relayer:
+    """Takes a quarter at every stage with its skill's probability, and more often in the seat that the lane favours."""
+
+    def __init__(self, skill: float, favour: float, seed: int) -> None:
+        self.name, self.skill, self.favour = f"skill {skill}", skill, favour
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def actions(self, states: State) -> Tensor:
+        favoured = Relay.CARRIERS[states.place] == states.lane % 2
+        chance = self.skill + self.favour * torch.where(favoured, 1.0, -1.0)
+        return (torch.rand(len(chance), generator=self.generator) < chance).to(torch.int64)
+
+
+@pytest.mark.parametrize("favour", [0.0, 0.3])
+def test_played_matches_cover_the_truth(favour: float) -> None:
+    """Both carry four stages, so the quarters that they earn are binomial and the points' mean is known."""
+
+    def expected_points(skill: float, other: float, sign: int) -> float:
+        own, others = (
+            stats.binom.pmf(np.arange(5), 4, chance) for chance in (skill + sign * favour, other - sign * favour)
+        )
+        joint = np.outer(own, others)
+        return float(np.tril(joint, -1).sum() + np.trace(joint) / 2)
+
+    truth = sum(expected_points(0.6, 0.45, sign) for sign in (1, -1)) / 2
+    matches, covered = 250, 0
+    for seed in range(matches):
+        players = Relayer(0.6, favour, 2 * seed), Relayer(0.45, favour, 2 * seed + 1)
+        low, high = play_match(Relay(), *players, games=40, seed=seed, opening_plies=0).interval
+        covered += low <= truth <= high
+    # At least: draws, and seats that openings favour, make the interval wider than it need be.
+    assert covered / matches > 0.95 - 4 * math.sqrt(0.95 * 0.05 / matches)
+
+
 # ------------------------------------------------------------------------------------ games for one
 
 
@@ -338,6 +456,7 @@ def test_interval_of_rewards() -> None:
     expected = stats.norm.interval(0.95, loc=4, scale=stats.sem(result.rewards))
     assert result.interval == pytest.approx(expected, abs=1e-5)
     assert all(map(math.isnan, SoloResult(rewards=(1.0,), distinct_games=1).interval))
+    assert str(result) == "4 a game (95 % interval 0.512 to 7.49), 4 distinct games of 4"
 
 
 # ----------------------------------------------------------------------------------------- errors

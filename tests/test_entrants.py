@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from alphazero.checkpoint import RunError, load_agent
-from alphazero.entrants import parse_entrant
+from alphazero.entrants import find_entrant
 from alphazero.players import Agent, AgentPlayer, Strength
 from alphazero.record import Record
 from games.connect_four import ConnectFour
@@ -43,7 +43,7 @@ def agent(trained: Path) -> Agent:
     ],
 )
 def test_names(agent: Agent, text: str, name: str) -> None:
-    player = parse_entrant(text, agent, Strength(32), seed=1)
+    player = find_entrant(text, agent, Strength(32)).build(1)
     assert player.name == name
     start = Record(agent.game)
     if not text.endswith("s"):
@@ -52,13 +52,13 @@ def test_names(agent: Agent, text: str, name: str) -> None:
 
 def test_a_path_is_the_agent_there_at_the_strength_behind_it(agent: Agent, trained: Path) -> None:
     states = [Record(agent.game, moves).state for moves in ("", "b2", "b2 a3", "a1 b2 c3")]
-    mine = parse_entrant("agent:16", agent, Strength(8), seed=1)
+    mine = find_entrant("agent:16", agent, Strength(8)).build(1)
     for path in (trained, trained / "agent.onnx", trained / "checkpoints" / "000004"):
-        other = parse_entrant(f"{path}@16", agent, Strength(8), seed=1)
+        other = find_entrant(f"{path}@16", agent, Strength(8)).build(1)
         assert other.name == f"{path}@16"
         for state in states:
             assert torch.equal(mine.actions(state), other.actions(state))
-    unnamed = parse_entrant(str(trained), agent, Strength(8), seed=1)
+    unnamed = find_entrant(str(trained), agent, Strength(8)).build(1)
     assert isinstance(unnamed, AgentPlayer)
     assert unnamed.think(states[0]).result().visits.sum() == 8
 
@@ -80,13 +80,13 @@ def test_a_path_is_the_agent_there_at_the_strength_behind_it(agent: Agent, train
 )
 def test_other_names_are_refused_with_what_is_expected(agent: Agent, text: str, complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
-        parse_entrant(text, agent, Strength(8), seed=1)
+        find_entrant(text, agent, Strength(8)).build(1)
 
 
 def test_a_path_without_an_agent_and_one_of_another_game_are_refused(agent: Agent, trained: Path) -> None:
     with pytest.raises(RunError, match="is not a run"):
-        parse_entrant(str(trained / "checkpoints"), agent, Strength(8), seed=1)
+        find_entrant(str(trained / "checkpoints"), agent, Strength(8)).build(1)
     game = ConnectFour()
     other = Agent(game, ScrambledEvaluator(game), agent.search, "scrambled")
     with pytest.raises(ValueError, match="plays tic_tac_toe, not connect_four"):
-        parse_entrant(str(trained), other, Strength(8), seed=1)
+        find_entrant(str(trained), other, Strength(8)).build(1)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from alphazero.entrants import agent_player, parse_entrant
+from alphazero.entrants import agent_player, find_entrant
 from alphazero.explorer import Explorer
 from alphazero.players import Agent, AgentPlayer, Player, Strength, parse_strength
 from alphazero.record import Record
@@ -32,7 +32,7 @@ class PlayShell(Shell):
         seed: int,
         explorer: Explorer,
     ) -> None:
-        """`seats`: who sits where, "human" or as `parse_entrant` has it."""
+        """`seats`: who sits where, "human" or as `find_entrant` has it."""
         super().__init__(agent, record, console, strength=strength)
         self.seed, self.explorer = seed, explorer
         self.seats = list(seats)
@@ -46,7 +46,7 @@ class PlayShell(Shell):
         """Puts somebody into a seat. ValueError or RunError if nobody is called so."""
         player = None
         if name != HUMAN:
-            player = parse_entrant(name, self.agent, self.strength, seed=self.seed + seat)
+            player = find_entrant(name, self.agent, self.strength).build(self.seed + seat)
         self.seats[seat], self.players[seat] = name, player
 
     # -------------------------------------------------------------------------------- turns

@@ -41,7 +41,7 @@ def shells(game: Game, moves: str = "") -> tuple[PlayShell, ExploreShell, io.Str
 
 
 def test_a_review_names_the_mistakes() -> None:
-    """x takes a corner, o answers at the edge: the textbook's lost reply. Then x lets the win go, and o gives it back."""
+    """x takes a corner, o answers at the edge: the lost reply. Then x lets the win go, and o gives it back."""
     play, _, printed = shells(SolvedTicTacToe(), "a3 b3 b1 b2")
     play.onecmd("review")
     lines = printed.getvalue().splitlines()

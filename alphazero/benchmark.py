@@ -1,0 +1,441 @@
+"""How strong an agent is: matches, mistakes on solved positions, a round robin, and the course of its run.
+
+A benchmark is planned as a whole, then played step by step. Every step is a function of the seed and of who
+takes part, so its outcome (apart from times) does not depend on which others there are, or in what order; and a
+match that is asked for twice, in the table and in the round robin, is played once.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Protocol
+
+import numpy as np
+from torch.utils.tensorboard import SummaryWriter
+
+from alphazero.arena import MatchResult, SoloResult, play_alone, play_match
+from alphazero.benchmark_pictures import CurvePoint, curve_figure
+from alphazero.checkpoint import RunError, checkpoints, clear_errors, load_agent, write_file
+from alphazero.curves import read_history
+from alphazero.elo import Rating, ratings
+from alphazero.entrants import Entrant, agent_entrant, find_entrant, network_entrant
+from alphazero.game import Discrete, Game
+from alphazero.pictures import pixels, png
+from alphazero.players import Agent, Strength
+from alphazero.solved import ErrorRate, SolvedPositions, error_rates, load_positions
+
+CURVE_SIMULATIONS = 64  # at the most, unless they are asked for: a curve is many matches
+BASELINE = "minimax:5"  # on solved positions, if no minimax is among the opponents
+
+
+class Watcher(Protocol):
+    """Is told how the benchmark goes on, and may raise to end it."""
+
+    def begin(self, title: str, total: int, unit: str, *, step: int, steps: int) -> None:
+        """Step number `step` (from 1) of `steps` begins; it is done after `total` units. Step 0 is preparation."""
+
+    def advance(self, done: int) -> None:
+        """So many more units are done."""
+
+    def end(self, summary: str) -> None:
+        """The step has ended so."""
+
+
+class Match(NamedTuple):
+    """Games to be played; without an opponent in a game for one."""
+
+    player: Entrant
+    opponent: Entrant | None
+    games: int
+
+    @property
+    def title(self) -> str:
+        return f"{self.player.name} against {self.opponent.name}" if self.opponent else f"{self.player.name} alone"
+
+
+class Exam(NamedTuple):
+    """A file of solved positions, put to a player."""
+
+    player: Entrant
+    file: str
+
+    @property
+    def title(self) -> str:
+        return f"{self.player.name} on {Path(self.file).name}"
+
+
+class Checkpoint(NamedTuple):
+    """A match of one of the run's checkpoints, a point on its curve."""
+
+    iteration: int
+    role: Literal["agent", "network"]
+    match: Match
+
+
+class Standing(NamedTuple):
+    """A player's place in the round robin: its rating, and its share of points against each it has met by now."""
+
+    rating: Rating
+    points: dict[str, float]
+
+
+@dataclass(kw_only=True)
+class Benchmark:
+    """What is to be played, and what came of it.
+
+    agent, path: the agent, and where it was found.
+    run:         the path, if it is a run's folder; iteration: of its last checkpoint.
+    entrants:    who takes part in the round robin, the agent first; none: there is no round robin.
+    notes:       what had to be left out, for people.
+    """
+
+    agent: Agent
+    path: Path
+    run: Path | None = None
+    iteration: int | None = None
+    strength: Strength
+    games: int
+    seed: int
+    matches: list[Match] = field(default_factory=list)
+    exams: list[Exam] = field(default_factory=list)
+    curve: list[Checkpoint] = field(default_factory=list)
+    entrants: list[Entrant] = field(default_factory=list)
+    positions: dict[str, SolvedPositions] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    results: dict[Match, MatchResult | SoloResult] = field(default_factory=dict)
+    errors: dict[Exam, dict[str, ErrorRate]] = field(default_factory=dict)
+
+    @property
+    def game(self) -> Game:
+        return self.agent.game
+
+    @property
+    def tournament(self) -> list[Match]:
+        """Every pair once; the agent always as the player, among others the first by name."""
+        agent, others = self.entrants[:1], sorted(self.entrants[1:], key=lambda entrant: entrant.name)
+        order = agent + others
+        return [Match(one, other, self.games) for place, one in enumerate(order) for other in order[place + 1 :]]
+
+    @property
+    def complete(self) -> bool:
+        return all(match in self.results for match in self._all_matches()) and all(e in self.errors for e in self.exams)
+
+    def run_all(self, watcher: Watcher) -> None:
+        """Plays what has not been played. Whatever is raised meanwhile, all steps that had ended are kept."""
+        games = [match for match in self._all_matches() if match not in self.results]
+        exams = [exam for exam in self.exams if exam not in self.errors]
+        steps = len(games) + len(exams)
+        for step, match in enumerate(games, 1):
+            watcher.begin(match.title, match.games, "games", step=step, steps=steps)
+            result = self._play(match, watcher)
+            self.results[match] = result
+            watcher.end(f"{match.title}: {result}")
+        for step, exam in enumerate(exams, len(games) + 1):
+            positions = self.positions[exam.file]
+            watcher.begin(exam.title, len(positions.plies), "positions", step=step, steps=steps)
+            errors = error_rates(exam.player.build(_seeds(self.seed)[0]), positions, progress=_steps(watcher.advance))
+            self.errors[exam] = errors
+            low, high = errors["all"].interval
+            watcher.end(f"{exam.title}: {errors['all'].rate:.2%} mistakes (95 % interval {low:.2%} to {high:.2%})")
+
+    def standings(self) -> list[Standing]:
+        """The round robin so far, the best first; empty if what was played connects not all who played."""
+        played = [
+            (match.player.name, match.opponent.name, result.total)
+            for match in self.tournament
+            if match.opponent and isinstance(result := self.results.get(match), MatchResult)
+        ]
+        points: dict[str, dict[str, float]] = {}
+        for player, opponent, tally in played:
+            points.setdefault(player, {})[opponent] = tally.points
+            points.setdefault(opponent, {})[player] = 1 - tally.points
+        try:
+            return [Standing(rating, points[rating.player]) for rating in ratings(played)]
+        except ValueError:
+            return []
+
+    def points(self) -> list[CurvePoint]:
+        """What of the curve has been played."""
+        found = []
+        for iteration, role, match in self.curve:
+            if (result := self.results.get(match)) is not None:
+                points = result.points if isinstance(result, MatchResult) else result.mean
+                found.append(
+                    CurvePoint(iteration, role, match.opponent.name if match.opponent else "", points, result.interval)
+                )
+        return found
+
+    def record(self) -> dict[str, Any]:
+        """All figures, fit for JSON."""
+        matches = [match_record(m, self.results[m]) for m in self.matches if m in self.results]
+        record: dict[str, Any] = {
+            "agent": str(self.path),
+            "game": self.game.name,
+            "title": self.agent.title,
+            "iteration": self.iteration,
+            "simulations": self.strength.simulations if self.strength.seconds is None else None,
+            "seconds": self.strength.seconds,
+            "games": self.games,
+            "seed": self.seed,
+            "complete": self.complete,
+            "matches": matches,
+            "positions": [_exam_record(exam, self.errors[exam]) for exam in self.exams if exam in self.errors],
+            "curve": [
+                {"iteration": point.iteration, "role": point.role}
+                | match_record(point.match, self.results[point.match])
+                for point in self.curve
+                if point.match in self.results
+            ],
+        }
+        if self.entrants:
+            record["tournament"] = {
+                "players": [rating._asdict() | {"against": points} for rating, points in self.standings()],
+                "matches": [match_record(m, self.results[m]) for m in self.tournament if m in self.results],
+            }
+        without_nan: dict[str, Any] = _without_nan(record)
+        return without_nan
+
+    def scalars(self) -> dict[int, dict[str, float]]:
+        """By iteration and tag, for TensorBoard: benchmark/ as in the table, benchmark_curve/ as on the curve."""
+        assert self.iteration is not None
+        found: dict[int, dict[str, float]] = {self.iteration: {}}
+        for match in self.matches:
+            if (result := self.results.get(match)) is not None:
+                opponent = match.opponent.name if match.opponent else "alone"
+                points = result.points if isinstance(result, MatchResult) else result.mean
+                tag = f"benchmark/{opponent}/{_role(match.player)}_points"
+                low, high = result.interval
+                found[self.iteration] |= {tag: points, f"{tag}_low": low, f"{tag}_high": high}
+        for exam, errors in self.errors.items():
+            tag = f"benchmark/error_rate/{Path(exam.file).stem}/{_role(exam.player)}"
+            found[self.iteration][tag] = errors["all"].rate
+        for point in self.points():
+            tag = f"benchmark_curve/{point.opponent or 'alone'}/{point.role}_points"
+            found.setdefault(point.iteration, {})[tag] = point.points
+        return found
+
+    def write_beside_run(self) -> None:
+        """benchmark.json, benchmark.png and TensorBoard's events in the run's folder. RunError if it cannot be."""
+        if self.run is None or self.iteration is None or not (self.results or self.errors):
+            return
+        points = self.points()
+        with clear_errors(self.run):
+            write_json(self.run / "benchmark.json", self.record())
+            with SummaryWriter(self.run / "tensorboard") as events:
+                for iteration, scalars in sorted(self.scalars().items()):  # TensorBoard expects steps to rise
+                    for tag, scalar in scalars.items():
+                        events.add_scalar(tag, scalar, iteration)
+                if points:
+                    figure = curve_figure(points, read_history(self.run / "metrics.csv"), title=self.run.resolve().name)
+                    write_file(self.run / "benchmark.png", png(figure))
+                    events.add_image("benchmark/curve", pixels(figure), self.iteration, dataformats="HWC")
+
+    def _all_matches(self) -> list[Match]:
+        """Each once, in the order in which they are played."""
+        return list(dict.fromkeys([*self.matches, *self.tournament, *(point.match for point in self.curve)]))
+
+    def _play(self, match: Match, watcher: Watcher) -> MatchResult | SoloResult:
+        first, second = _seeds(self.seed)
+        player, games = match.player.build(first), match.games
+        if match.opponent is None:
+            return play_alone(self.game, player, games=games, seed=self.seed, progress=watcher.advance)
+        opponent = match.opponent.build(second)
+        return play_match(self.game, player, opponent, games=games, seed=self.seed, progress=watcher.advance)
+
+
+def plan(
+    path: Path,
+    watcher: Watcher,
+    *,
+    against: Sequence[str] | None = None,
+    tournament: Sequence[str] = (),
+    games: int,
+    strength: Strength,
+    seed: int,
+    files: Sequence[Path] = (),
+    curve: int = 0,
+    curve_strength: Strength | None = None,
+) -> Benchmark:
+    """What to play, all of it loaded and checked.
+
+    against:        opponents, see `alphazero.entrants`; None: `default_opponents`, or none beside a round robin.
+    tournament:     who meets the agent and one another in a round robin.
+    files:          of solved positions, or positions to be solved.
+    curve:          earlier checkpoints of the run that play a quarter of the games against the same opponents.
+    curve_strength: of the agents on the curve; None: like `strength`, but at most CURVE_SIMULATIONS.
+
+    ValueError or RunError if something of that cannot be.
+    """
+    kept = checkpoints(path)
+    agent = load_agent(kept[-1] if kept else path)
+    game, alone = agent.game, agent.game.num_players == 1
+    if not alone and (games < 2 or games % 2):
+        raise ValueError(f"a match is made of pairs of games: games must be even and at least 2, not {games}")
+    if games < 1 or curve < 0 or seed < 0:
+        raise ValueError(f"games must be at least 1, and curve and seed at least 0, not {games}, {curve} and {seed}")
+    if alone and (against or tournament):
+        raise ValueError(f"{game.name} is a game for one: nobody can oppose the agent")
+    if against is None:
+        against = () if tournament else default_opponents(game)
+    find = partial(find_entrant, agent=agent, strength=strength)
+    # Each name once: a path is loaded once, and means the same checkpoint all along even while its run trains on.
+    found = {name: find(name) for name in dict.fromkeys([*against, *tournament])}
+    me, network = find_entrant("agent", agent, strength), find_entrant("network", agent, strength)
+    opponents = [None, *()] if alone else [found[name] for name in dict.fromkeys(against)]
+    benchmark = Benchmark(
+        agent=agent,
+        path=path,
+        run=path if kept else None,
+        iteration=int(kept[-1].name) if kept else None,
+        strength=strength,
+        games=games,
+        seed=seed,
+        matches=[Match(player, opponent, games) for opponent in opponents for player in (me, network)],
+    )
+    if alone:
+        benchmark.matches.append(Match(find("random"), None, games))
+    if tournament:
+        benchmark.entrants = list(dict.fromkeys([me, *(found[name] for name in tournament)]))
+        if len(benchmark.entrants) < 2:
+            raise ValueError("a round robin needs somebody beside the agent itself")
+    minimaxes = [found[name] for name in dict.fromkeys(against) if name.startswith("minimax:")]
+    for file in files:
+        watcher.begin(f"reading {file.name}", _rows(file), "positions", step=0, steps=0)
+        benchmark.positions[str(file)] = load_positions(file, game, progress=_steps(watcher.advance))
+        benchmark.exams += [Exam(player, str(file)) for player in (me, network, *(minimaxes or [find(BASELINE)]))]
+    if kept and opponents:
+        slow = Strength(min(strength.simulations, CURVE_SIMULATIONS))
+        _plan_curve(benchmark, watcher, opponents, network, kept, curve, curve_strength or slow)
+    return benchmark
+
+
+def default_opponents(game: Game) -> tuple[str, ...]:
+    minimax = ("minimax:1", "minimax:3", "minimax:5") if isinstance(game.actions, Discrete) else ()
+    return () if game.num_players == 1 else ("random", *minimax, "mcts:1000")
+
+
+def _plan_curve(
+    benchmark: Benchmark,
+    watcher: Watcher,
+    opponents: Sequence[Entrant | None],
+    network: Entrant,
+    kept: Sequence[Path],
+    count: int,
+    strength: Strength,
+) -> None:
+    """Adds the matches of earlier checkpoints, and those of the last: the table's own where these are the same."""
+    if count == 0:
+        return
+    games = max(2, benchmark.games // 8 * 2)
+    last = int(kept[-1].name)
+    chosen = spread(kept[:-1], count, last)
+    watcher.begin("loading checkpoints", len(chosen), "checkpoints", step=0, steps=0)
+    for folder in chosen:
+        iteration = int(folder.name)
+        watcher.advance(1)
+        try:
+            agent = load_agent(folder)
+        except RunError as error:
+            benchmark.notes.append(f"left out of the curve: {error}")
+            continue
+        player = agent_entrant(f"agent:{strength} of iteration {iteration}", agent, strength)
+        alone = network_entrant(f"network of iteration {iteration}", agent)
+        for opponent in opponents:
+            benchmark.curve.append(Checkpoint(iteration, "agent", Match(player, opponent, games)))
+            benchmark.curve.append(Checkpoint(iteration, "network", Match(alone, opponent, games)))
+    same = strength == benchmark.strength
+    player = agent_entrant(None, benchmark.agent, strength)
+    for opponent in opponents:
+        match = Match(player, opponent, benchmark.games if same else games)
+        benchmark.curve.append(Checkpoint(last, "agent", match))
+        benchmark.curve.append(Checkpoint(last, "network", Match(network, opponent, benchmark.games)))
+
+
+def spread(folders: Sequence[Path], count: int, last: int) -> list[Path]:
+    """`count` of the checkpoints, or all if there are fewer: those nearest to even steps up to iteration `last`."""
+    left = list(folders)
+    chosen = []
+    for number in range(1, min(count, len(left)) + 1):
+        goal = number * last / (count + 1)
+        chosen.append(min(left, key=lambda folder: abs(int(folder.name) - goal)))
+        left.remove(chosen[-1])
+    return sorted(chosen)
+
+
+def match_record(match: Match, result: MatchResult | SoloResult) -> dict[str, Any]:
+    """The figures of a match, or of games alone."""
+    if isinstance(result, SoloResult):
+        return {
+            "player": match.player.name,
+            "games": len(result.rewards),
+            "mean_reward": result.mean,
+            "interval": list(result.interval),
+            "distinct_games": result.distinct_games,
+            "seconds_a_move": {"player": result.seconds_a_move},
+        }
+    assert match.opponent is not None
+    return {
+        "player": match.player.name,
+        "opponent": match.opponent.name,
+        **result.total._asdict(),
+        "first": result.first._asdict(),
+        "second": result.second._asdict(),
+        "points": result.points,
+        "interval": list(result.interval),
+        "distinct_games": result.distinct_games,
+        "seconds_a_move": dict(zip(("player", "opponent"), result.seconds_a_move, strict=True)),
+    }
+
+
+def write_json(path: Path, record: Mapping[str, Any]) -> None:
+    write_file(path, (json.dumps(record, indent=2, allow_nan=False) + "\n").encode())
+
+
+def _exam_record(exam: Exam, errors: Mapping[str, ErrorRate]) -> dict[str, Any]:
+    def figures(rate: ErrorRate) -> dict[str, Any]:
+        return {**rate._asdict(), "error_rate": rate.rate, "interval": list(rate.interval)}
+
+    groups = {name: figures(rate) for name, rate in errors.items() if name != "all"}
+    return {"player": exam.player.name, "file": exam.file, **figures(errors["all"]), "groups": groups}
+
+
+def _role(player: Entrant) -> str:
+    """The player's name for tags that runs share: without how long it thinks, unless that is all there is to it."""
+    return player.name if player.name.startswith("minimax") else player.name.partition(":")[0]
+
+
+def _without_nan(record: Any) -> Any:
+    """The same with None for every number that JSON cannot write."""
+    if isinstance(record, dict):
+        return {key: _without_nan(value) for key, value in record.items()}
+    if isinstance(record, list):
+        return [_without_nan(value) for value in record]
+    return None if isinstance(record, float) and not math.isfinite(record) else record
+
+
+def _seeds(seed: int) -> tuple[int, int]:
+    """Of the player and the opponent, apart from each other and from that of the openings."""
+    one, other = np.random.SeedSequence(seed).generate_state(2, np.uint64) >> np.uint64(2)
+    return int(one), int(other)
+
+
+def _steps(advance: Callable[[int], None]) -> Callable[[int], None]:
+    """Turns how much is done by now into how much more is."""
+    before = 0
+
+    def progress(done: int) -> None:
+        nonlocal before
+        advance(done - before)
+        before = done
+
+    return progress
+
+
+def _rows(file: Path) -> int:
+    with file.open("rb") as lines:
+        return max(1, sum(1 for _ in lines) - 1)
