@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import json
 import math
+import threading
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
+import torch
+from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from alphazero.arena import MatchResult, SoloResult, play_alone, play_match
@@ -24,9 +28,9 @@ from alphazero.checkpoint import RunError, checkpoints, clear_errors, load_agent
 from alphazero.curves import read_history
 from alphazero.elo import Rating, ratings
 from alphazero.entrants import Entrant, agent_entrant, find_entrant, network_entrant
-from alphazero.game import Discrete, Game
+from alphazero.game import Discrete, Game, State
 from alphazero.pictures import pixels, png
-from alphazero.players import Agent, Strength
+from alphazero.players import Agent, Player, Strength
 from alphazero.solved import ErrorRate, SolvedPositions, error_rates, load_positions
 
 CURVE_SIMULATIONS = 64  # at the most, unless they are asked for: a curve is many matches
@@ -34,16 +38,32 @@ BASELINE = "minimax:5"  # on solved positions, if no minimax is among the oppone
 
 
 class Watcher(Protocol):
-    """Is told how the benchmark goes on, and may raise to end it."""
+    """Is told how the benchmark goes on, by several threads at once, and may raise to end it."""
 
-    def begin(self, title: str, total: int, unit: str, *, step: int, steps: int) -> None:
-        """Step number `step` (from 1) of `steps` begins; it is done after `total` units. Step 0 is preparation."""
+    def begin(self, title: str, total: int, unit: str, *, steps: int) -> Callable[[int], None]:
+        """One of `steps` steps begins (0: that is preparation); it is done after `total` units.
 
-    def advance(self, done: int) -> None:
-        """So many more units are done."""
+        Returns what is to be told how many more units are done.
+        """
 
-    def end(self, summary: str) -> None:
+    def end(self, title: str, summary: str) -> None:
         """The step has ended so."""
+
+
+class Stopped(Exception):
+    """The benchmark was ended; raised in the threads that were still playing."""
+
+
+class Stoppable:
+    """A player that plays no further move once the benchmark has ended."""
+
+    def __init__(self, player: Player, stop: threading.Event) -> None:
+        self.name, self._player, self._stop = player.name, player, stop
+
+    def actions(self, states: State) -> Tensor:
+        if self._stop.is_set():
+            raise Stopped
+        return self._player.actions(states)
 
 
 class Match(NamedTuple):
@@ -125,23 +145,47 @@ class Benchmark:
     def complete(self) -> bool:
         return all(match in self.results for match in self._all_matches()) and all(e in self.errors for e in self.exams)
 
-    def run_all(self, watcher: Watcher) -> None:
-        """Plays what has not been played. Whatever is raised meanwhile, all steps that had ended are kept."""
+    def run_all(self, watcher: Watcher, *, threads: int = 1) -> None:
+        """Plays what has not been played. Whatever is raised meanwhile, all steps that had ended are kept.
+
+        The results do not depend on `threads`: ONNX Runtime, torch and the kernels release the interpreter's lock
+        while they compute, and no step knows of another.
+        """
         games = [match for match in self._all_matches() if match not in self.results]
         exams = [exam for exam in self.exams if exam not in self.errors]
         steps = len(games) + len(exams)
-        for step, match in enumerate(games, 1):
-            watcher.begin(match.title, match.games, "games", step=step, steps=steps)
-            result = self._play(match, watcher)
-            self.results[match] = result
-            watcher.end(f"{match.title}: {result}")
-        for step, exam in enumerate(exams, len(games) + 1):
+        stop, lock = threading.Event(), threading.Lock()
+
+        def keep(store: Callable[[], None]) -> None:
+            with lock:  # once it has ended nothing changes any more
+                if stop.is_set():
+                    raise Stopped
+                store()
+
+        def play(match: Match) -> None:
+            advance = watcher.begin(match.title, match.games, "games", steps=steps)
+            result = self._play(match, advance, stop)
+            keep(lambda: self.results.update({match: result}))
+            watcher.end(match.title, str(result))
+
+        def examine(exam: Exam) -> None:
             positions = self.positions[exam.file]
-            watcher.begin(exam.title, len(positions.plies), "positions", step=step, steps=steps)
-            errors = error_rates(exam.player.build(_seeds(self.seed)[0]), positions, progress=_steps(watcher.advance))
-            self.errors[exam] = errors
+            advance = watcher.begin(exam.title, len(positions.plies), "positions", steps=steps)
+            player = Stoppable(exam.player.build(_seeds(self.seed)[0]), stop)
+            errors = error_rates(player, positions, progress=_steps(advance))
+            keep(lambda: self.errors.update({exam: errors}))
             low, high = errors["all"].interval
-            watcher.end(f"{exam.title}: {errors['all'].rate:.2%} mistakes (95 % interval {low:.2%} to {high:.2%})")
+            watcher.end(exam.title, f"{errors['all'].rate:.2%} mistakes (95 % interval {low:.2%} to {high:.2%})")
+
+        pool = ThreadPoolExecutor(threads, "benchmark", initializer=partial(torch.set_num_threads, 1))
+        try:
+            futures = [pool.submit(play, match) for match in games] + [pool.submit(examine, exam) for exam in exams]
+            for future in as_completed(futures):
+                future.result()
+        finally:
+            with lock:
+                stop.set()
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def standings(self) -> list[Standing]:
         """The round robin so far, the best first; empty if what was played connects not all who played."""
@@ -239,13 +283,13 @@ class Benchmark:
         """Each once, in the order in which they are played."""
         return list(dict.fromkeys([*self.matches, *self.tournament, *(point.match for point in self.curve)]))
 
-    def _play(self, match: Match, watcher: Watcher) -> MatchResult | SoloResult:
+    def _play(self, match: Match, advance: Callable[[int], None], stop: threading.Event) -> MatchResult | SoloResult:
         first, second = _seeds(self.seed)
-        player, games = match.player.build(first), match.games
+        player, games = Stoppable(match.player.build(first), stop), match.games
         if match.opponent is None:
-            return play_alone(self.game, player, games=games, seed=self.seed, progress=watcher.advance)
-        opponent = match.opponent.build(second)
-        return play_match(self.game, player, opponent, games=games, seed=self.seed, progress=watcher.advance)
+            return play_alone(self.game, player, games=games, seed=self.seed, progress=advance)
+        opponent = Stoppable(match.opponent.build(second), stop)
+        return play_match(self.game, player, opponent, games=games, seed=self.seed, progress=advance)
 
 
 def plan(
@@ -305,8 +349,10 @@ def plan(
             raise ValueError("a round robin needs somebody beside the agent itself")
     minimaxes = [found[name] for name in dict.fromkeys(against) if name.startswith("minimax:")]
     for file in files:
-        watcher.begin(f"reading {file.name}", _rows(file), "positions", step=0, steps=0)
-        benchmark.positions[str(file)] = load_positions(file, game, progress=_steps(watcher.advance))
+        title = f"reading {file.name}"
+        advance = watcher.begin(title, _rows(file), "positions", steps=0)
+        benchmark.positions[str(file)] = load_positions(file, game, progress=_steps(advance))
+        watcher.end(title, "")
         benchmark.exams += [Exam(player, str(file)) for player in (me, network, *(minimaxes or [find(BASELINE)]))]
     if kept and opponents:
         slow = Strength(min(strength.simulations, CURVE_SIMULATIONS))
@@ -334,10 +380,10 @@ def _plan_curve(
     games = max(2, benchmark.games // 8 * 2)
     last = int(kept[-1].name)
     chosen = spread(kept[:-1], count, last)
-    watcher.begin("loading checkpoints", len(chosen), "checkpoints", step=0, steps=0)
+    advance = watcher.begin("loading checkpoints", len(chosen), "checkpoints", steps=0)
     for folder in chosen:
         iteration = int(folder.name)
-        watcher.advance(1)
+        advance(1)
         try:
             agent = load_agent(folder)
         except RunError as error:
@@ -348,6 +394,7 @@ def _plan_curve(
         for opponent in opponents:
             benchmark.curve.append(Checkpoint(iteration, "agent", Match(player, opponent, games)))
             benchmark.curve.append(Checkpoint(iteration, "network", Match(alone, opponent, games)))
+    watcher.end("loading checkpoints", "")
     same = strength == benchmark.strength
     player = agent_entrant(None, benchmark.agent, strength)
     for opponent in opponents:

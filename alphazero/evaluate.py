@@ -8,6 +8,7 @@ around any of them.
 from __future__ import annotations
 
 import copy
+import os
 import time
 
 import onnx
@@ -113,6 +114,11 @@ def multiplies_bfloat16(device: str) -> bool:
     if torch.device(device).type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
+
+
+def available_cores() -> int:
+    """Cores that this process may use; where the system does not say, all there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class NetworkEvaluators:

@@ -9,7 +9,6 @@ lock while they compute.)
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 import time
@@ -29,7 +28,7 @@ from alphazero import checkpoint
 from alphazero.arena import MatchResult, play_match
 from alphazero.checkpoint import Progress
 from alphazero.config import Config
-from alphazero.evaluate import NetworkEvaluators
+from alphazero.evaluate import NetworkEvaluators, available_cores
 from alphazero.game import Discrete, Game, State, concatenate, take
 from alphazero.learner import Learner
 from alphazero.mcts.search import Evaluator
@@ -289,11 +288,6 @@ class Training:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-
-
-def available_cores() -> int:
-    """Cores that this process may use; where the system does not say, all there are."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def check_device(device: str) -> None:

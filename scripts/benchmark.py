@@ -16,8 +16,9 @@ import argparse
 import math
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 # Before torch is loaded: one thread an operation is the fastest for batches of this size.
@@ -26,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
 from rich.text import Text
 
@@ -35,6 +36,7 @@ from alphazero.benchmark import Benchmark, Match, Standing, Watcher, plan, write
 from alphazero.checkpoint import RunError
 from alphazero.config import ConfigError
 from alphazero.entrants import ENTRANTS
+from alphazero.evaluate import available_cores
 from alphazero.players import parse_strength
 from alphazero.terminal import between, make_table, match_table, pace
 
@@ -118,7 +120,7 @@ def measure(arguments: argparse.Namespace, console: Console) -> int:
             curve_strength=arguments.curve_simulations and parse_strength(arguments.curve_simulations),
         )
         try:
-            benchmark.run_all(watcher)
+            benchmark.run_all(watcher, threads=available_cores())
             code = 0
         except KeyboardInterrupt:
             code = 130
@@ -172,34 +174,32 @@ class Lines:
     def __init__(self, console: Console) -> None:
         self._console = console
 
-    def begin(self, title: str, total: int, unit: str, *, step: int, steps: int) -> None:
-        pass
+    def begin(self, title: str, total: int, unit: str, *, steps: int) -> Callable[[int], None]:
+        return lambda done: None
 
-    def advance(self, done: int) -> None:
-        pass
-
-    def end(self, summary: str) -> None:
-        self._console.print(summary, soft_wrap=True)
+    def end(self, title: str, summary: str) -> None:
+        if summary:
+            self._console.print(f"{title}: {summary}", soft_wrap=True)
 
 
 class Bars:
-    """The step under way, and below it the whole benchmark."""
+    """The steps under way, and above them the whole benchmark."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
-        self._step = progress.add_task("loading", total=None, unit="")
-        self._whole = progress.add_task("all", total=None, unit="steps", visible=False)
+        self._whole = progress.add_task("loading", total=None, unit="")
+        self._steps: dict[str, TaskID] = {}
 
-    def begin(self, title: str, total: int, unit: str, *, step: int, steps: int) -> None:
-        self._progress.reset(self._step, description=title, total=total, unit=unit)
-        if step == 1:
-            self._progress.reset(self._whole, total=steps, visible=True)
+    def begin(self, title: str, total: int, unit: str, *, steps: int) -> Callable[[int], None]:
+        self._steps[title] = self._progress.add_task(title, total=total, unit=unit)
+        if steps:
+            self._progress.update(self._whole, description="all", total=steps, unit="steps")
+        return partial(self._progress.advance, self._steps[title])
 
-    def advance(self, done: int) -> None:
-        self._progress.advance(self._step, done)
-
-    def end(self, summary: str) -> None:
-        self._progress.advance(self._whole)
+    def end(self, title: str, summary: str) -> None:
+        self._progress.remove_task(self._steps.pop(title))
+        if summary:
+            self._progress.advance(self._whole)
 
 
 # ------------------------------------------------------------------------------------- tables
@@ -278,4 +278,8 @@ def curve_table(benchmark: Benchmark) -> Table:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    if code == 130:  # threads may be deep in a search that nobody waits for any more
+        sys.stdout.flush()
+        os._exit(code)
+    sys.exit(code)

@@ -6,6 +6,7 @@ import functools
 import json
 import math
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,22 +29,26 @@ class Listener:
     """Writes down what it is told, and raises once `patience` steps have ended."""
 
     def __init__(self, patience: int = 10**9) -> None:
-        self.begun: list[tuple[str, int, str, int, int]] = []
+        self.begun: list[tuple[str, int, str, int]] = []
         self.done: list[int] = []
         self.ended: list[str] = []
         self.patience = patience
 
-    def begin(self, title: str, total: int, unit: str, *, step: int, steps: int) -> None:
-        if step and len(self.ended) >= self.patience:
+    def begin(self, title: str, total: int, unit: str, *, steps: int) -> Callable[[int], None]:
+        if steps and len(self.ended) >= self.patience:
             raise KeyboardInterrupt
-        self.begun.append((title, total, unit, step, steps))
+        self.begun.append((title, total, unit, steps))
         self.done.append(0)
+        place = len(self.done) - 1
 
-    def advance(self, done: int) -> None:
-        self.done[-1] += done
+        def advance(done: int) -> None:
+            self.done[place] += done
 
-    def end(self, summary: str) -> None:
-        self.ended.append(summary)
+        return advance
+
+    def end(self, title: str, summary: str) -> None:
+        if summary:
+            self.ended.append(f"{title}: {summary}")
 
 
 @functools.cache
@@ -230,7 +235,7 @@ def test_a_match_that_is_asked_for_twice_is_played_once(trained: Path) -> None:
         "agent:4 against minimax:2",
         "minimax:2 against random",
     ]
-    assert listener.begun[-1] == ("minimax:2 against random", 6, "games", 4, 4)
+    assert listener.begun[-1] == ("minimax:2 against random", 6, "games", 4)
     assert listener.done == [6, 6, 6, 6]
     assert listener.ended[0].startswith("agent:4 against random: ")
     assert benchmark.complete
@@ -252,6 +257,20 @@ def test_the_round_robin_is_rated_by_elo(trained: Path) -> None:
     assert [player["player"] for player in record["players"]] == [standing.rating.player for standing in standings]
     assert len(record["matches"]) == 3
     assert played(trained / "agent.onnx", tournament=["minimax:2", "random"], games=20).results == benchmark.results
+
+
+def test_the_figures_do_not_depend_on_the_number_of_threads(trained: Path, tmp_path: Path) -> None:
+    positions = tmp_path / "positions.csv"
+    columns = [f"score_{column}{row}" for row in "321" for column in "abc"]
+    positions.write_text(f"moves,{','.join(columns)}\n,{','.join('0' * 9)}\n")
+    found = []
+    for threads in (1, 3):
+        benchmark = plan(trained / "agent.onnx", Listener(), against=["random", "minimax:1", "mcts:8"], games=20,
+                         strength=FAST, seed=1, files=[positions])  # fmt: skip
+        benchmark.run_all(Listener(), threads=threads)
+        assert benchmark.complete
+        found.append((benchmark.results, benchmark.errors))
+    assert found[0] == found[1]
 
 
 def test_what_had_ended_is_kept_and_can_be_gone_on_with(trained: Path) -> None:

@@ -279,7 +279,7 @@ def test_ctrl_c_keeps_what_is_finished(trained: Path, tmp_path: Path) -> None:
     command += ["--against", "random,mcts:60000", "--games", "40", "--simulations", "8", "--json", str(tmp_path / "o")]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
     assert process.stdout
-    assert process.stdout.readline().startswith("agent:8 against random: ")
+    assert process.stdout.readline().startswith(("agent:8 against random: ", "network against random: "))
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
@@ -317,12 +317,13 @@ def test_bars_on_terminals_only(terminal: bool) -> None:
     output = io.StringIO()
     console = Console(file=output, force_terminal=terminal, width=100, color_system=None, legacy_windows=False)
     with watching(console) as watcher:
-        watcher.begin("reading", 3, "positions", step=0, steps=0)
-        watcher.begin("one against other", 10, "games", step=1, steps=2)
-        watcher.advance(4)
+        watcher.begin("reading", 3, "positions", steps=0)
+        watcher.end("reading", "")
+        advance = watcher.begin("one against other", 10, "games", steps=2)
+        advance(4)
         if terminal:
             watcher._progress.refresh()  # type: ignore[attr-defined]
-        watcher.end("one against other: so and so")
+        watcher.end("one against other", "so and so")
     shown = output.getvalue()
     if terminal:
         assert "one against other" in shown
