@@ -78,10 +78,10 @@ class ExploreShell(Shell):
     def do_do(self, argument: str) -> None:
         """do [MOVE]: plays a move; without one, the search's choice"""
         if argument:
-            actions = parse_moves(self.agent.game, argument)
-            for action in actions:
-                self.record.play(action)
-            return self.move_to(self.record)
+            after = Record(self.agent.game, self.record.moves)
+            for action in parse_moves(self.agent.game, argument):
+                after.play(action)
+            return self.move_to(after)
         if self.statistics is None:
             raise ValueError("the game is over; `undo` takes back")
         self.play(self.statistics.line[0])

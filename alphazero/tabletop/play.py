@@ -65,16 +65,18 @@ class PlayShell(Shell):
         return stop
 
     def advance(self) -> None:
-        """Lets players move until it is a person's turn, or the game is over."""
+        """Lets players move until it is a person's turn, or the game is over; one who cannot stops the game."""
         while not self.paused and not self.over() and (player := self.players[self.record.seat]):
-            seat = self.record.seat
-            with self.thinking(f"{player.name} thinks"):
-                action, thoughts = self.think(player)
-            self.record.play(action)
-            name = self.agent.game.action_name(action)
-            self.say()
-            self.say(f"{self.seat_name(seat)} ({player.name}) plays {name}{thoughts}")
-            self.show()
+            seat, self.paused = self.record.seat, True
+            with self.complaining():
+                with self.thinking(f"{player.name} thinks"):
+                    action, thoughts = self.think(player)
+                self.record.play(action)
+                name = self.agent.game.action_name(action)
+                self.say()
+                self.say(f"{self.seat_name(seat)} ({player.name}) plays {name}{thoughts}")
+                self.paused = False
+                self.show()
 
     def think(self, player: Player) -> tuple[int, str]:
         """The player's action, and in words what it expects."""
@@ -82,7 +84,7 @@ class PlayShell(Shell):
             return int(player.actions(self.record.state)[0]), ""
         trees = player.think(self.record.state)
         found, line = trees.result(), trees.main_line(0)
-        return int(found.action[0]), f" · expects {expectation(float(found.value[0]))} · line {self.line(line)}"
+        return int(found.action[0]), f" · expects {self.expectation(float(found.value[0]))} · line {self.line(line)}"
 
     def over(self) -> bool:
         return self.record.finished or self.resigned is not None
@@ -132,7 +134,7 @@ class PlayShell(Shell):
             trees = agent_player(self.agent, self.strength, seed=self.seed).think(self.record.state)
         found = trees.result()
         name, value = self.agent.game.action_name(int(found.action[0])), float(found.value[0])
-        self.say(f"{name} · you can expect {expectation(value)} · line {self.line(trees.main_line(0))}")
+        self.say(f"{name} · you can expect {self.expectation(value)} · line {self.line(trees.main_line(0))}")
 
     def do_continue(self, argument: str) -> None:
         """continue: lets the players go on, after you stopped them or took back"""
@@ -200,8 +202,3 @@ class PlayShell(Shell):
     def opponent(self) -> str:
         """Who plays against the person, or would."""
         return next((name for name in self.seats if name != HUMAN), "agent")
-
-
-def expectation(value: float) -> str:
-    """A value in words: the share of the points that it stands for."""
-    return f"{value:+.2f} ({50 * (1 + value):.0f} % of the points)"

@@ -31,7 +31,7 @@ class Shell(cmd.Cmd):
     def __init__(self, agent: Agent, record: Record, console: Console, *, strength: Strength) -> None:
         super().__init__()
         self.agent, self.record, self.console, self.strength = agent, record, console, strength
-        self.thinks = False
+        self.stopped = False  # by Ctrl-C, while something was computed
         self.typed = sys.stdin.isatty()
         if not self.typed:
             self.prompt = ""
@@ -50,9 +50,9 @@ class Shell(cmd.Cmd):
                 return
             except KeyboardInterrupt:
                 self.say()
-                if not self.thinks:
+                if not self.stopped:
                     return
-                self.thinks = False
+                self.stopped = False
                 self.interrupted()
 
     def begin(self) -> None:
@@ -68,17 +68,26 @@ class Shell(cmd.Cmd):
         return line
 
     def onecmd(self, line: str) -> bool:
-        """One command; True ends the shell. A line that names an action plays it, whatever it says besides."""
+        """One command; True ends the shell. What names an action plays it, even if a command has the same name."""
+        line, stop = line.strip(), False
+        word, space, rest = line.partition(" ")
+        named = [name for name in (line, line.lower()) if name in self.action_names()]
+        with self.complaining():
+            if named:
+                self.play(self.agent.game.parse_action(named[0]))
+            else:
+                stop = bool(super().onecmd(word.lower() + space + rest if line != "EOF" else line))
+        return stop
+
+    @contextmanager
+    def complaining(self) -> Iterator[None]:
+        """Says in one line what went wrong, and goes on."""
         try:
-            line = line.strip()
-            word, space, rest = line.partition(" ")
-            if line in self.action_names():
-                self.play(self.agent.game.parse_action(line))
-                return False
-            return bool(super().onecmd(word.lower() + space + rest if line != "EOF" else line))
+            yield
+        except BrokenPipeError:  # nobody is listening any more
+            raise
         except (ValueError, RunError, OSError) as error:
             self.say(Text(f"{error}", style="red"))
-            return False
 
     def default(self, line: str) -> None:
         raise ValueError(f"{printable(line)} is no move and no command; {self.legal()}; `help` lists the commands")
@@ -218,14 +227,21 @@ class Shell(cmd.Cmd):
         names = [self.agent.game.action_name(action) for action in actions]
         return " ".join(names[:most] + ["…"] * (len(names) > most))
 
+    def expectation(self, value: float) -> str:
+        """A value in words: between two the share of the points that it stands for, too."""
+        share = f" ({50 * (1 + value):.0f} % of the points)" if self.agent.game.num_players == 2 else ""
+        return f"{value:+.2f}{share}"
+
     @contextmanager
     def thinking(self, text: str) -> Iterator[None]:
         """While something is computed that Ctrl-C may end; on a terminal it shows that it goes on."""
         draws = self.console.is_terminal and not self.console.is_dumb_terminal
-        self.thinks = True
         with self.console.status(f"{text} …") if draws else nullcontext():
-            yield
-        self.thinks = False
+            try:
+                yield
+            except KeyboardInterrupt:
+                self.stopped = True
+                raise
 
 
 OUTCOMES = {1: "win", 0: "draw", -1: "loss"}

@@ -144,3 +144,41 @@ def test_the_board_is_coloured_and_the_last_move_in_brackets() -> None:
     plain = draw(Record(TicTacToe(), "b2 a3"), colours=False)
     assert not [span for span in plain.spans if span.style]
     assert plain.plain == drawn.plain
+
+
+class Refusing(TicTacToe):
+    """A game whose solver fails once it is asked about a position."""
+
+    def solve(self, state: TicTacToeState) -> Tensor:
+        if len(state.done):
+            raise ValueError("the solver has lost its book")
+        return torch.zeros(0, 9)
+
+
+def test_a_player_that_fails_stops_the_game_and_loses_nothing() -> None:
+    play, _, printed = shells(Refusing())
+    play.onecmd("opponent perfect")
+    play.postcmd(play.onecmd("b2"), "b2")
+    assert printed.getvalue().endswith("the solver has lost its book\n")
+    printed.truncate(0)
+    play.postcmd(play.onecmd("moves"), "moves")
+    assert "b2" in printed.getvalue()
+    play.onecmd("opponent minimax:1")
+    play.postcmd(play.onecmd("continue"), "continue")
+    assert "o (minimax:1) plays" in printed.getvalue()
+
+
+def test_capital_letters_do_as_well() -> None:
+    play, _, printed = shells(TicTacToe())
+    play.onecmd("B2")
+    play.onecmd("MOVES")
+    assert printed.getvalue().endswith("b2\n")
+
+
+def test_several_moves_are_played_all_or_none() -> None:
+    _, explore, printed = shells(TicTacToe(), "b2")
+    explore.onecmd("do a3 b2 c1")
+    assert "b2 is not legal here" in printed.getvalue()
+    assert explore.record.moves == "b2"
+    explore.onecmd("do a3 c1")
+    assert explore.record.moves == "b2 a3 c1"
