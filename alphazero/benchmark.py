@@ -320,8 +320,10 @@ def plan(
     game, alone = agent.game, agent.game.num_players == 1
     if not alone and (games < 2 or games % 2):
         raise ValueError(f"a match is made of pairs of games: games must be even and at least 2, not {games}")
-    if games < 1 or curve < 0 or seed < 0:
-        raise ValueError(f"games must be at least 1, and curve and seed at least 0, not {games}, {curve} and {seed}")
+    if games < 1 or curve < 0:
+        raise ValueError(f"games must be at least 1 and curve at least 0, not {games} and {curve}")
+    if not 0 <= seed < 1 << 62:
+        raise ValueError(f"seed must be from 0 to 2^62, not {seed}")
     if alone and (against or tournament):
         raise ValueError(f"{game.name} is a game for one: nobody can oppose the agent")
     if against is None:

@@ -25,7 +25,7 @@ import os
 import pickle
 import shutil
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -95,7 +95,7 @@ def save_checkpoint(
     """Writes the checkpoint of `progress.iteration`. RunError if there is no room for it."""
     final = folder / "checkpoints" / f"{progress.iteration:06d}"
     unfinished = final.with_name(f".{final.name}.unfinished")
-    games = numbered([stream.arrays() for stream in streams])
+    games = numbered({number: stream.arrays() for number, stream in enumerate(streams)})
     with clear_errors(folder):
         try:
             shutil.rmtree(unfinished, ignore_errors=True)
@@ -126,37 +126,40 @@ def save_checkpoint(
             raise
 
 
-def save_games(folder: Path, iteration: int, games: Sequence[Trajectories]) -> None:
-    """Writes games of self-play that ended in an iteration, to be looked at later. RunError if there is no room."""
+def save_games(folder: Path, iteration: int, games: Mapping[int, Trajectories]) -> None:
+    """Writes a game of some streams that ended in an iteration, to be looked at later. RunError if there is no room."""
+    if not games:
+        return
     with clear_errors(folder):
         (folder / "games").mkdir(exist_ok=True)
-        arrays = numbered([game.arrays() for game in games])
+        arrays = numbered({stream: game.arrays() for stream, game in games.items()})
         write_with(folder / "games" / f"{iteration:06d}.npz", lambda path: save_arrays(path, arrays))
 
 
-def load_games(folder: Path, iteration: int, game: Game) -> list[Trajectories]:
-    """What `save_games` wrote, each game in one slot. RunError if there is nothing or it cannot be read."""
+def load_games(folder: Path, iteration: int, game: Game) -> dict[int, Trajectories]:
+    """What `save_games` wrote, by stream, each game in one slot. RunError if there is nothing or it cannot be read."""
     path = folder / "games" / f"{iteration:06d}.npz"
     if not path.is_file():
         there = sorted(int(other.stem) for other in path.parent.glob("*.npz") if other.stem.isdecimal())
         known = f"it has games of iterations {there[0]} to {there[-1]}" if there else "it has no games at all"
         raise RunError(f"{folder} has no game of iteration {iteration}; {known}")
     with reading(path):
-        return [Trajectories.from_arrays(game, arrays) for arrays in unnumbered(read_arrays(path))]
+        parts = unnumbered(read_arrays(path))
+        return {stream: Trajectories.from_arrays(game, arrays) for stream, arrays in parts.items()}
 
 
-def numbered(parts: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+def numbered(parts: Mapping[int, dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """Several sets of arrays as one, each name behind its set's number."""
-    return {f"{number}/{name}": array for number, part in enumerate(parts) for name, array in part.items()}
+    return {f"{number}/{name}": array for number, part in parts.items() for name, array in part.items()}
 
 
-def unnumbered(arrays: dict[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
+def unnumbered(arrays: dict[str, np.ndarray]) -> dict[int, dict[str, np.ndarray]]:
     """The sets that `numbered` joined."""
     parts: dict[int, dict[str, np.ndarray]] = {}
     for name, array in arrays.items():
         number, _, rest = name.partition("/")
         parts.setdefault(int(number), {})[rest] = array
-    return [parts[number] for number in sorted(parts)]
+    return dict(sorted(parts.items()))
 
 
 def prune_checkpoints(folder: Path, *, every: int) -> None:
@@ -204,7 +207,7 @@ def restore(
                 state["steps"],
             )
             replay.load(read_arrays(path / "replay.npz"))
-            saved = unnumbered(read_arrays(path / "streams.npz"))
+            saved = list(unnumbered(read_arrays(path / "streams.npz")).values())
             try:
                 if len(saved) != len(streams):
                     raise ValueError(f"{len(saved)} streams, not {len(streams)}")
@@ -242,6 +245,9 @@ def load_agent(path: Path) -> Agent:
     """The agent of a run, a checkpoint, or an exported one. RunError if it is none."""
     if path.suffix == ".onnx":
         return load_exported(path)
+    if (path / "agent.onnx").is_file() and not (path / "config.toml").is_file():
+        return load_exported(path / "agent.onnx")
+    path = path.resolve()
     folder = path.parents[1] if path.parent.name == "checkpoints" else path
     config = read_config(folder)
     found = [path] if folder != path else checkpoints(folder)
@@ -249,7 +255,11 @@ def load_agent(path: Path) -> Agent:
         raise RunError(f"{folder} has no checkpoint yet; train a little longer")
     game = load_game(config.game)
     learner = Learner(game, replace(config.learner, device="cpu"), config.network, seed=0)
-    load_weights(found[-1], game, learner)
+    try:
+        load_weights(found[-1], game, learner)
+    except RunError as error:
+        others = [str(other) for other in (*reversed(found[:-1]), folder / "agent.onnx") if other.exists()]
+        raise RunError(f"{error}; name another instead: {' or '.join(others[:2])}" if others else str(error)) from error
     evaluator = NetworkEvaluators(game, engine="onnx")(learner.weights())
     return Agent(game, evaluator, config.search.without_noise(), f"{folder.name}, iteration {int(found[-1].name)}")
 
@@ -262,6 +272,8 @@ def load_exported(path: Path) -> Agent:
         card = json.loads(card_path.read_bytes())
         version, game_path, expected = card["format"], card["game"], card["sha256"]
         search = SearchConfig(**card.get("search", {}))
+        if not isinstance(game_path, str):
+            raise TypeError(f"the game is {game_path!r}")
     except OSError as error:
         raise RunError(
             f"{error.filename} cannot be read ({error.strerror}); an agent is agent.onnx with agent.json"
@@ -276,7 +288,7 @@ def load_exported(path: Path) -> Agent:
     for field, now in agent_form(game).items():
         if card.get(field) != now:
             raise RunError(f"{card_path} is of a game with {field} {card.get(field)}; {game_path} now has {now}")
-    title = f"{path.parent.name}/{path.name}, iteration {card.get('iteration', '?')}"
+    title = f"{path.resolve().parent.name}/{path.name}, iteration {card.get('iteration', '?')}"
     return Agent(game, OnnxEvaluator(game, serialized), search.without_noise(), title)
 
 
@@ -333,6 +345,9 @@ def export_agent(folder: Path, game: Game, config: Config, model: onnx.ModelProt
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """ValueError if the file holds anything else than arrays."""
+    if not zipfile.is_zipfile(path):  # numpy's own message recommends to unpickle what is in it
+        raise ValueError(f"{path.name} is no file of arrays")
     with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         return dict(archive)
 

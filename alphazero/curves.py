@@ -38,6 +38,8 @@ def read_history(path: Path) -> dict[int, dict[str, float]]:
         return {int(row.pop("iteration")): {tag: float(s) for tag, s in row.items() if s} for row in cells}
     except FileNotFoundError:
         return {}
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, IndexError, csv.Error) as error:
         raise RunError(
             f"{path} does not hold a run's metrics ({error}); move it away to go on without the past curves"

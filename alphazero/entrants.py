@@ -54,7 +54,7 @@ def find_entrant(text: str, agent: Agent, strength: Strength) -> Entrant:
         return network_entrant(None, agent, temperature=parse_temperature(temperature))
     path, _, own_strength = text.rpartition("@") if re.search(r"@[\d.]+s?$", text) else (text, "", "")
     if "/" in path or path.endswith(".onnx") or Path(path).is_dir():
-        other = load_agent(Path(path))
+        other = load_agent(Path(path).expanduser())
         if other.game.name != agent.game.name:
             raise ValueError(f"{path} plays {other.game.name}, not {agent.game.name}")
         return agent_entrant(text, other, parse_strength(own_strength) if own_strength else strength)

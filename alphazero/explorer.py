@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -71,12 +73,20 @@ class PositionStatistics(NamedTuple):
 class Explorer:
     """Examines positions with one agent, and remembers what its network said of them."""
 
-    def __init__(self, agent: Agent, samples: Samples | None = None) -> None:
-        self.agent, self.samples = agent, samples
+    def __init__(self, agent: Agent, load_samples: Callable[[], Samples | None] = lambda: None) -> None:
+        """`load_samples` gives the replay buffer once it is needed: it may be large."""
+        self.agent, self._load_samples = agent, load_samples
         game = agent.game
         keyed = game.key(game.initial(1)) is not None
         self.evaluator = CachedEvaluator(game, agent.evaluator, capacity=CACHED_POSITIONS) if keyed else agent.evaluator
-        self._keys = None if samples is None else game.key(samples.state)
+
+    @cached_property
+    def samples(self) -> Samples | None:
+        return self._load_samples()
+
+    @cached_property
+    def _keys(self) -> Tensor | None:
+        return None if self.samples is None else self.agent.game.key(self.samples.state)
 
     def examine(self, record: Record, simulations: int) -> PositionStatistics:
         """What there is to say of the record's position after so many simulations. ValueError if it is finished."""

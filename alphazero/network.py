@@ -184,7 +184,12 @@ def to_onnx(module: InferenceModule, observation_shape: tuple[int, ...]) -> onnx
             verbose=False,
         )
     assert program is not None
-    return with_weights(program.model_proto, module)
+    model = program.model_proto
+    # The exporter notes for every node which lines of which files it came from: paths of this machine.
+    for part in (model, model.graph, *model.graph.node, *model.graph.value_info, *model.functions):
+        del part.metadata_props[:]
+        part.doc_string = ""
+    return with_weights(model, module)
 
 
 def with_weights(model: onnx.ModelProto, module: InferenceModule) -> onnx.ModelProto:

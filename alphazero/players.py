@@ -26,7 +26,7 @@ from alphazero.minimax import minimax
 CACHED_POSITIONS = 1 << 19
 
 # For a time limit: the simulations of a first search, which measures the pace, and the most of any.
-FIRST_SIMULATIONS, MOST_SIMULATIONS = 64, 1 << 16
+FIRST_SIMULATIONS, MOST_SIMULATIONS, MOST_SECONDS = 64, 1 << 16, 3600
 
 
 class Player(Protocol):
@@ -127,7 +127,8 @@ class NetworkPlayer:
 class AgentPlayer:
     """Searches from every state and plays the search's choice; evaluations are cached where the game has keys.
 
-    With `seconds` it takes about so long for each state, whatever `config.simulations` says.
+    With `seconds` it takes about so long for each state, seldom longer, and no more than MOST_SIMULATIONS, whatever
+    `config.simulations` says.
     """
 
     def __init__(
@@ -154,19 +155,24 @@ class AgentPlayer:
         """The trees behind the actions, for whoever wants to look."""
         if self._seconds is None:
             return self._grow(states, self._config.simulations)
-        # Sequential halving has to know beforehand how many simulations there will be.
-        seconds, batch = self._seconds * batch_size(states), batch_size(states)
-        started = time.monotonic()
-        if not self._pace:
-            self._timed(states, FIRST_SIMULATIONS)
-        left = seconds - (time.monotonic() - started)
-        return self._timed(states, round(self._pace * left / batch))
+        # Sequential halving has to know beforehand how many simulations there will be. What the time that is left
+        # allows for is searched anew, as long as that is more than what has been done.
+        deadline = time.monotonic() + self._seconds * batch_size(states)
+        simulations = self._affordable(states, deadline) if self._pace else FIRST_SIMULATIONS
+        while True:
+            started = time.monotonic()
+            trees = self._grow(states, simulations)
+            pace = simulations * batch_size(states) / max(1e-9, time.monotonic() - started)
+            # What was evaluated before costs nothing now and something at the next position.
+            self._pace = min(pace, 1.5 * self._pace) if self._pace else pace
+            done, simulations = simulations, self._affordable(states, deadline)
+            if simulations <= done:
+                return trees
 
-    def _timed(self, states: State, simulations: int) -> Simulator:
-        started, simulations = time.monotonic(), min(max(FIRST_SIMULATIONS, simulations), MOST_SIMULATIONS)
-        trees = self._grow(states, simulations)
-        self._pace = simulations * batch_size(states) / max(1e-9, time.monotonic() - started)
-        return trees
+    def _affordable(self, states: State, deadline: float) -> int:
+        """Simulations of each state until then, at the last search's pace."""
+        affordable = self._pace * (deadline - time.monotonic()) / batch_size(states)
+        return int(min(max(FIRST_SIMULATIONS, affordable), MOST_SIMULATIONS))
 
     def _grow(self, states: State, simulations: int) -> Simulator:
         config = replace(self._config, simulations=simulations)
@@ -240,9 +246,12 @@ def parse_strength(text: str) -> Strength:
     """`600` simulations or `2s`, seconds a move. ValueError otherwise."""
     if re.fullmatch(r"\d+", text) and 1 <= int(text) <= MOST_SIMULATIONS:
         return Strength(int(text))
-    if re.fullmatch(r"(\d+\.?\d*|\.\d+)s", text) and float(text[:-1]) > 0:
+    if re.fullmatch(r"(\d+\.?\d*|\.\d+)s", text) and 0 < float(text[:-1]) <= MOST_SECONDS:
         return Strength(FIRST_SIMULATIONS, float(text[:-1]))
-    raise ValueError(f"{text!r} is no strength; expected simulations a move as 600, or seconds as 2s or 0.5s")
+    raise ValueError(
+        f"{text[:40]!r} is no strength; expected simulations a move as 600, at most {MOST_SIMULATIONS}, "
+        f"or seconds as 2s or 0.5s, at most {MOST_SECONDS}"
+    )
 
 
 def parse_temperature(text: str | None) -> float:

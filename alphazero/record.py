@@ -17,7 +17,10 @@ class Record:
     """One game from its start; every position is a batch of one."""
 
     def __init__(self, game: Game, moves: str = "") -> None:
-        """Plays `moves` from the start. ValueError names the first that cannot be played."""
+        """Plays `moves` from the start. ValueError names the first that cannot be played.
+
+        A game with random starts always has the same one here, so that the moves tell the whole game.
+        """
         self.game = game
         self.states: list[State] = [game.initial(1, generator=torch.Generator().manual_seed(0))]
         self.actions: list[int] = []

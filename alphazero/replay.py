@@ -22,7 +22,7 @@ class Samples(NamedTuple):
     drawn:      [M] float32, 1 where that is 0, else 0; where samples were merged, the share of them.
     root_value: [M] float32, the search's, for the player to move.
     turns_left: [M] int32, moves from here to the end of the game.
-    iteration:  [M] int32, of the network that played.
+    iteration:  [M] int32, in which the game ended.
     weight:     [M] float32, in the loss.
     """
 

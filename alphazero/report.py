@@ -67,12 +67,12 @@ class Section(NamedTuple):
 
 
 def make_report(
-    folder: Path, *, iteration: int | None = None, game_iteration: int | None = None, stream: int = 0
+    folder: Path, *, iteration: int | None = None, game_iteration: int | None = None, stream: int | None = None
 ) -> list[Section]:
     """The sections of a run's report: what it is, strength, learning, memory, a game.
 
     iteration: of the checkpoint whose network is measured; None: the last.
-    game_iteration, stream: of the game; None: the last that there is.
+    game_iteration, stream: of the game; None: the last, and the first that there is.
     RunError if the folder is no run, or what is asked for by number is not there.
     """
     config = read_config(folder)
@@ -83,7 +83,7 @@ def make_report(
         ("Learning and self-play", "learning", lambda: learning_section(folder), False),
         ("Memory analysis", "memory", lambda: memory_section(folder, game, config, iteration), iteration is not None),
         ("A game of self-play", "game", lambda: game_section(folder, game, game_iteration, stream),
-         game_iteration is not None or stream != 0),
+         game_iteration is not None or stream is not None),
     ]  # fmt: skip
     sections = []
     for title, name, make, asked_for in parts:
@@ -248,7 +248,7 @@ def memory_table(parts: Sequence[Part]) -> Table:
     return Table(columns, rows)
 
 
-def game_section(folder: Path, game: Game, iteration: int | None, stream: int) -> Section:
+def game_section(folder: Path, game: Game, iteration: int | None, stream: int | None) -> Section:
     """A game that the run kept of an iteration's self-play."""
     title = "A game of self-play"
     if iteration is None:
@@ -257,10 +257,12 @@ def game_section(folder: Path, game: Game, iteration: int | None, stream: int) -
             return Section(title, "game", missing="the run kept no games")
         iteration = kept[-1]
     games = load_games(folder, iteration, game)
-    if not 0 <= stream < len(games):
-        there = f"its streams are 0 to {len(games) - 1}" if games else "no game ended in it"
-        raise RunError(f"{folder} has no game of stream {stream} in iteration {iteration}; {there}")
-    sheet = ScoreSheet(game, games[stream], f"{game.name}, self-play in iteration {iteration}, stream {stream}")
+    stream = min(games) if stream is None else stream
+    if stream not in games:
+        there = ", ".join(map(str, games))
+        raise RunError(f"{folder} has no game of stream {stream} in iteration {iteration}; there is {there}")
+    heading = f"{game.name}, self-play: a game that ended in iteration {iteration}, stream {stream}"
+    sheet = ScoreSheet(game, games[stream], heading)
     name = f"game_{iteration:06d}_{stream}"
     return Section(title, name, f"{sheet.summary}.", figure=sheet.figure(), text=sheet.text())
 

@@ -74,9 +74,9 @@ class Trajectories(NamedTuple):
 
 
 class Played(NamedTuple):
-    """What a stream brought in an iteration: samples of the games that ended, counts, and the first of the games.
+    """What a stream brought in an iteration: samples of the games that ended, counts, and the last of the games.
 
-    game: of one slot; None if no game ended.
+    game: in one slot; None if no game ended. Its first moves may be an earlier iteration's.
     """
 
     samples: Samples
@@ -169,7 +169,7 @@ class SelfPlay:
             statistics.simulations += self.config.games * search_config.simulations
             statistics.depth += int(result.depth.sum())
             if len(finished):
-                game = game or self._record(int(finished[0]))
+                game = self._record(int(finished[0]))
                 parts.append(self._harvest(finished, iteration, statistics))
                 self._restart(finished, generator)
             progress(self.config.games)

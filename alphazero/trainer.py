@@ -106,7 +106,8 @@ class Training:
                 losses, played = learning.result(), [game.result() for game in games]
                 self.replay.extend(join([part.samples for part in played]))
                 statistics = sum((part.statistics for part in played), SelfPlayStatistics())
-                checkpoint.save_games(self.folder, iteration, [part.game for part in played if part.game])
+                recorded = {stream: part.game for stream, part in enumerate(played) if part.game}
+                checkpoint.save_games(self.folder, iteration, recorded)
                 results = {name: match.result() for name, match in matches.items()}
                 self._finish(losses, statistics, results, seconds=time.monotonic() - started)
             self._export()

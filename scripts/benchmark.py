@@ -233,7 +233,8 @@ def solo_table(done: Sequence[tuple[Match, SoloResult]], title: str) -> Table:
 
 def positions_table(benchmark: Benchmark, file: str) -> Table:
     """Error rates by stage and difficulty; the first row says of how many positions."""
-    rows = {exam.player.name: errors for exam, errors in benchmark.errors.items() if exam.file == file}
+    done = [exam for exam in benchmark.exams if exam.file == file and exam in benchmark.errors]
+    rows = {exam.player.name: benchmark.errors[exam] for exam in done}
     groups = list(next(iter(rows.values())))
     table = make_table(f"mistakes in {Path(file).name}", ["player"], [groups[0], "95 %\ninterval", *groups[1:]])
     counts = [str(rate.positions) for rate in next(iter(rows.values())).values()]
@@ -265,9 +266,7 @@ def curve_table(benchmark: Benchmark) -> Table:
     """Points of each checkpoint, the agent's and its network's."""
     points = {(point.iteration, point.opponent, point.role): point.points for point in benchmark.points()}
     iterations = sorted({iteration for iteration, _, _ in points})
-    table = make_table(
-        "the run's curve: the agent's points and its network's", ["against"], [f"{i}" for i in iterations]
-    )
+    table = make_table("points over the run, agent/network", ["against"], [f"{i}" for i in iterations])
     for opponent in dict.fromkeys(opponent for _, opponent, _ in points):
         pairs = [[points.get((i, opponent, role)) for role in ("agent", "network")] for i in iterations]
         cells = [

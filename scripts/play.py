@@ -13,6 +13,7 @@ import argparse
 import io
 import os
 import sys
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 
@@ -35,8 +36,8 @@ from alphazero.tabletop import HUMAN, ExploreShell, PlayShell
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("agent", type=Path, nargs="?", help="a run's folder, a checkpoint's folder, or an agent.onnx")
-    parser.add_argument("--first", default=HUMAN, metavar="WHO", help="who moves first (default: human)")
-    parser.add_argument("--second", default="agent", metavar="WHO", help="who moves second (default: agent)")
+    parser.add_argument("--first", metavar="WHO", help="who moves first (default: human)")
+    parser.add_argument("--second", metavar="WHO", help="who moves second (default: agent)")
     parser.add_argument("--strength", default="600", help="of agents: simulations a move as 600, or seconds as 2s")
     parser.add_argument("--moves", default="", help="start after these moves, as 4453")
     parser.add_argument("--explore", action="store_true", help="look at positions instead of playing")
@@ -66,13 +67,17 @@ def play(arguments: argparse.Namespace, console: Console) -> None:
     path = arguments.agent or newest_agent()
     agent = load_agent(path)
     strength, record = parse_strength(arguments.strength), Record(agent.game, arguments.moves)
-    explorer = Explorer(agent, samples_beside(path, agent))
+    explorer = Explorer(agent, partial(samples_beside, path, agent, console))
+    if not 0 <= arguments.seed < 1 << 62:
+        raise ValueError(f"--seed must be from 0 to 2^62, not {arguments.seed}")
     console.print(f"{agent.game.name} · the agent is {agent.title}", markup=False)
     console.print("`help` lists the commands")
     if arguments.explore:
+        if arguments.first or arguments.second or strength.seconds:
+            raise ValueError("--explore takes no players, and its --strength is a number of simulations")
         ExploreShell(agent, record, console, strength=strength, explorer=explorer).run()
         return
-    seats = [arguments.first, arguments.second][: agent.game.num_players]
+    seats = [arguments.first or HUMAN, arguments.second or "agent"][: agent.game.num_players]
     PlayShell(agent, record, console, seats=seats, strength=strength, seed=arguments.seed, explorer=explorer).run()
 
 
@@ -82,12 +87,16 @@ def newest_agent() -> Path:
     return there[-1].parent if there else Path(str(files("games") / "data" / "connect_four" / "agent.onnx"))
 
 
-def samples_beside(path: Path, agent: Agent) -> Samples | None:
-    """The replay buffer of the run that the agent is from, if it is there."""
-    folder = path.parents[1] if path.parent.name == "checkpoints" else path
+def samples_beside(path: Path, agent: Agent, console: Console) -> Samples | None:
+    """The replay buffer of the run that the agent is from; None, and why, if there is none."""
+    path = path.resolve()
+    folder = path.parent if path.suffix == ".onnx" else path.parents[1] if path.parent.name == "checkpoints" else path
+    if not (folder / "checkpoints").is_dir():
+        return None
     try:
         return load_samples(folder, agent.game)
-    except RunError:
+    except RunError as error:
+        console.print(f"no replay buffer: {error}", markup=False)
         return None
 
 

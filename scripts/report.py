@@ -30,7 +30,7 @@ def main() -> int:
     parser.add_argument("run", type=Path, help="a run's folder")
     parser.add_argument("--iteration", type=int, help="checkpoint whose network is measured on the buffer; the last")
     parser.add_argument("--game", type=int, help="iteration whose game is shown, in the terminal, too; the last")
-    parser.add_argument("--stream", type=int, default=0, help="stream of self-play that played the game")
+    parser.add_argument("--stream", type=int, help="stream of self-play that played the game; the first")
     parser.add_argument("--out", type=Path, help="where the report goes; RUN/report")
     parser.add_argument("--text", action="store_true", help="no pictures")
     arguments = parser.parse_args()
@@ -41,13 +41,17 @@ def main() -> int:
         )
         out = arguments.out or arguments.run / "report"
         index = write_report(arguments.run, sections, out, pictures=not arguments.text)
+        # Nothing is cut when piped, nor in a narrow window: there lines are broken.
+        console = Console(width=max(80, Console().width) if sys.stdout.isatty() else 1_000)
+        for section in sections:
+            show(section, console, with_text=arguments.game is not None)
+        console.print(f"The report: {index}", soft_wrap=True, highlight=False)
     except (RunError, ConfigError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    console = Console() if sys.stdout.isatty() else Console(width=1_000)  # nothing is cut when piped
-    for section in sections:
-        show(section, console, with_text=arguments.game is not None)
-    console.print(f"The report: {index}", soft_wrap=True, highlight=False)
+    except KeyboardInterrupt:
+        print("Stopped.", file=sys.stderr)
+        return 130
     return int(any(section.damaged for section in sections))
 
 

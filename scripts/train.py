@@ -113,6 +113,7 @@ def train(
         console.print(f"Stopped after {done} of {config.iterations} iterations, everything saved.")
         console.print(f"Continue with: scripts/train.py --resume {folder}")
     console.print(f"The agent: {folder / 'agent.onnx'}")
+    console.print(f"Play against it: scripts/play.py {folder}")
 
 
 def strength_table(game: Game, results: dict[str, MatchResult], config: Config) -> Table:

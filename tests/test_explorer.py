@@ -92,7 +92,7 @@ def samples_of(moves: list[str]) -> Samples:
 
 def test_the_replay_buffer_is_asked_for_the_position_and_its_mirror_images() -> None:
     samples = samples_of(["a3 b2", "c3 b2", "a3 b2", "b2 a3", "a1 b2", "a3 c2"])
-    seen = Explorer(agent(), samples).examine(Record(GAME, "a3 b2"), 4).replay
+    seen = Explorer(agent(), lambda: samples).examine(Record(GAME, "a3 b2"), 4).replay
     assert seen is not None
     assert seen.samples == 4  # all corners with the answer in the centre
     assert (seen.oldest, seen.newest) == (0, 4)
@@ -111,7 +111,7 @@ def test_the_replay_buffer_is_asked_for_the_position_and_its_mirror_images() -> 
 
 
 def test_a_position_that_was_never_seen_is_not_in_the_replay_buffer() -> None:
-    assert Explorer(agent(), samples_of(["b2"])).examine(Record(GAME, "a3"), 4).replay is None
+    assert Explorer(agent(), lambda: samples_of(["b2"])).examine(Record(GAME, "a3"), 4).replay is None
     assert Explorer(agent()).examine(Record(GAME, "a3"), 4).replay is None
 
 
@@ -119,9 +119,22 @@ def test_more_simulations_cost_only_the_evaluations_that_are_new() -> None:
     counted = ScrambledEvaluator(GAME)
     explorer = Explorer(Agent(GAME, counted, QUIET, "scrambled"))
     explorer.examine(Record(GAME), 64)
-    before = counted.evaluations
+    once = counted.evaluations
     explorer.examine(Record(GAME), 64)
-    assert counted.evaluations == before
+    assert counted.evaluations == once
+    explorer.examine(Record(GAME), 128)
+    fresh = ScrambledEvaluator(GAME)
+    Explorer(Agent(GAME, fresh, QUIET, "scrambled")).examine(Record(GAME), 128)
+    assert once < counted.evaluations < once + fresh.evaluations
+
+
+def test_the_replay_buffer_is_loaded_when_it_is_needed_and_once() -> None:
+    loads = []
+    explorer = Explorer(agent(), lambda: loads.append(1) or samples_of(["b2"]))
+    assert loads == []
+    for _ in range(2):
+        explorer.examine(Record(GAME), 4)
+    assert loads == [1]
 
 
 def test_a_finished_game_is_refused() -> None:

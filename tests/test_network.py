@@ -136,6 +136,12 @@ def test_an_exported_model_is_valid_and_takes_any_batch(exported: tuple[str, onn
     assert not model.graph.input[0].type.tensor_type.shape.dim[0].HasField("dim_value")
 
 
+def test_an_exported_model_tells_nothing_of_the_machine_it_was_made_on(exported: tuple[str, onnx.ModelProto]) -> None:
+    serialized = exported[1].SerializeToString()
+    assert b".py" not in serialized
+    assert b"forward" not in serialized
+
+
 def test_every_weight_of_the_module_has_a_place_in_the_export(exported: tuple[str, onnx.ModelProto]) -> None:
     kind, model = exported
     names = set(inference_module(trained(kind, 0)).state_dict())

@@ -30,6 +30,9 @@ class ExploreShell(Shell):
     def begin(self) -> None:
         self.move_to(self.record)
 
+    def interrupted(self) -> None:
+        self.say("stopped; `more` searches on")
+
     def play(self, action: int) -> None:
         self.record.play(action)
         self.move_to(self.record)
@@ -38,11 +41,12 @@ class ExploreShell(Shell):
         self.record, self.simulations, self.statistics = record, self.strength.simulations, None
         self.show()
         if not record.finished:
-            self.examine()
+            self.examine(self.simulations)
 
-    def examine(self) -> None:
+    def examine(self, simulations: int) -> None:
         with self.thinking("searching"):
-            self.statistics = self.explorer.examine(self.record, self.simulations)
+            self.statistics = self.explorer.examine(self.record, simulations)
+        self.simulations = simulations
         self.print_statistics(self.statistics)
 
     def print_statistics(self, found: PositionStatistics) -> None:
@@ -66,11 +70,8 @@ class ExploreShell(Shell):
         for column in columns:
             table.add_column(column.title, justify="right", no_wrap=True)
         for row in found.actions:
-            table.add_row(
-                self.agent.game.action_name(row.action),
-                *(column.text(row) for column in columns),
-                style="bold" if row.action == found.line[0] else "",
-            )
+            cells = [self.agent.game.action_name(row.action), *(column.text(row) for column in columns)]
+            table.add_row(*map(Text, cells), style="bold" if row.action == found.line[0] else "")
         self.console.print(table)
 
     # ------------------------------------------------------------------------------ commands
@@ -82,8 +83,10 @@ class ExploreShell(Shell):
             for action in parse_moves(self.agent.game, argument):
                 after.play(action)
             return self.move_to(after)
-        if self.statistics is None:
+        if self.record.finished:
             raise ValueError("the game is over; `undo` takes back")
+        if self.statistics is None:
+            raise ValueError("the search was stopped; `more` searches on, or name a move")
         self.play(self.statistics.line[0])
 
     def do_go(self, argument: str) -> None:
@@ -95,8 +98,7 @@ class ExploreShell(Shell):
         if argument and not (argument.isdecimal() and int(argument) >= 1):
             raise ValueError(f"{printable(argument)} is no number of simulations; say `more 1000`")
         wanted = self.simulations + int(argument or self.simulations)
-        self.simulations = parse_strength(str(wanted)).simulations
-        self.examine()
+        self.examine(parse_strength(str(wanted)).simulations)
 
     def do_undo(self, argument: str) -> None:
         """undo: takes the last move back"""
@@ -112,7 +114,7 @@ class ExploreShell(Shell):
         table = Table("move", "score", "outcome", box=None, pad_edge=False)
         for action in sorted(self.record.legal(), key=lambda one: -scores[one]):
             outcome = OUTCOMES[(scores[action] > 0) - (scores[action] < 0)]
-            table.add_row(self.agent.game.action_name(action), f"{scores[action]:+g}", outcome)
+            table.add_row(Text(self.agent.game.action_name(action)), f"{scores[action]:+g}", outcome)
         self.console.print(table)
 
     def do_strength(self, argument: str) -> None:

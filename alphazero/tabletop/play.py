@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
+from functools import cached_property
 
 from rich.console import Console
 
@@ -14,6 +16,7 @@ from alphazero.tabletop.explore import ExploreShell
 from alphazero.tabletop.shell import Shell, printable
 
 HUMAN = "human"
+EXPLORED = Strength(600)  # in the explorer, which counts simulations, where the agent has seconds a move
 
 
 class PlayShell(Shell):
@@ -35,7 +38,7 @@ class PlayShell(Shell):
         """`seats`: who sits where, "human" or as `find_entrant` has it."""
         super().__init__(agent, record, console, strength=strength)
         self.seed, self.explorer = seed, explorer
-        self.seats = list(seats)
+        self.seats, self.rivals = list(seats), list(seats)  # rivals: who plays there when no person does
         self.players: list[Player | None] = [None] * len(seats)
         self.resigned: int | None = None
         self.paused = False
@@ -48,20 +51,32 @@ class PlayShell(Shell):
         if name != HUMAN:
             player = find_entrant(name, self.agent, self.strength).build(self.seed + seat)
         self.seats[seat], self.players[seat] = name, player
+        if name != HUMAN:
+            self.rivals[seat] = name
 
     # -------------------------------------------------------------------------------- turns
 
     def begin(self) -> None:
         self.show()
         self.advance()
+        self.ask()
 
     def interrupted(self) -> None:
-        self.paused = True
-        self.say("stopped; `continue` goes on")
+        if not self.over() and self.players[self.record.seat] is not None:
+            self.paused = True
+            self.say("stopped; `continue` goes on")
+        self.ask()
+
+    def ask(self) -> None:
+        """Makes the prompt say whether it is a person's turn."""
+        if self.typed:
+            theirs = not self.over() and self.players[self.record.seat] is None
+            self.prompt = "your move: " if theirs else "> "
 
     def postcmd(self, stop: bool, line: str) -> bool:
         if not stop:
             self.advance()
+            self.ask()
         return stop
 
     def advance(self) -> None:
@@ -99,8 +114,16 @@ class PlayShell(Shell):
 
     def status(self) -> str:
         if self.over():
-            return f"{self.result()} · `restart`, `undo`, `review`, `explore` or `quit`"
-        return f"{super().status()} ({self.seats[self.record.seat]})"
+            return f"{self.result()} · `restart`, `undo`, {'`review`, ' * self.has_solver}`explore` or `quit`"
+        held = " · `continue` lets it move" if self.paused and self.players[self.record.seat] else ""
+        return f"{super().status()} ({self.seats[self.record.seat]}){held}"
+
+    @cached_property
+    def has_solver(self) -> bool:
+        with suppress(ValueError):
+            self.agent.game.solve(self.agent.game.initial(0))
+            return True
+        return False
 
     def result(self) -> str:
         if self.resigned is None:
@@ -151,9 +174,9 @@ class PlayShell(Shell):
         mine = {"first": (0,), "second": (1,), "both": (0, 1), "none": ()}.get(argument)
         if mine is None:
             raise ValueError(f"{printable(argument) or 'side'}: say first, second, both or none")
-        opponent = self.opponent()
         for seat in range(2):
-            self.sit(seat, HUMAN if seat in mine else opponent)
+            rivals = [name for name in (self.rivals[seat], self.rivals[1 - seat]) if name != HUMAN]
+            self.sit(seat, HUMAN if seat in mine else (rivals or ["agent"])[0])
         self.paused = False
         self.show()
 
@@ -161,8 +184,8 @@ class PlayShell(Shell):
         """swap: the two seats change sides"""
         if len(self.seats) == 1:
             raise ValueError(f"{self.agent.game.name} is a game for one")
-        self.seats.reverse()
-        self.players.reverse()
+        for each in (self.seats, self.players, self.rivals):
+            each.reverse()
         self.paused = False
         self.show()
 
@@ -170,11 +193,11 @@ class PlayShell(Shell):
         """opponent NAME: who plays what is not yours: agent, agent:2s, network, minimax:5, mcts:1000, random, perfect,
         a run's folder, human"""
         if not argument:
-            raise ValueError(f"now {self.opponent()}; say who, as `opponent minimax:5`")
+            raise ValueError(f"now {self.seating()}; say who, as `opponent minimax:5`")
         theirs = [seat for seat, name in enumerate(self.seats) if name != HUMAN] or [1 - self.record.seat]
         for seat in theirs if len(self.seats) == 2 else [0]:
             self.sit(seat, argument)
-        self.say(" · ".join(f"{self.seat_name(seat)}: {name}" for seat, name in enumerate(self.seats)))
+        self.say(self.seating())
 
     def do_strength(self, argument: str) -> None:
         """strength N or Ss: how long the agent thinks a move: 600 simulations, or 2s"""
@@ -186,19 +209,19 @@ class PlayShell(Shell):
         self.say(f"the agent thinks {self.strength} a move")
 
     def do_resign(self, argument: str) -> None:
-        """resign: gives the game up for the side to move"""
+        """resign: gives the game up, for you or where two persons play for the side to move"""
         if self.over():
             raise ValueError("the game is over already")
-        self.resigned = self.record.seat
+        mine = [seat for seat, name in enumerate(self.seats) if name == HUMAN]
+        self.resigned = mine[0] if len(mine) == 1 else self.record.seat
         self.say(self.status())
 
     def do_explore(self, argument: str) -> None:
         """explore: opens the explorer at this position; `quit` there comes back"""
         explored = Record(self.agent.game, self.record.moves)
-        shell = ExploreShell(self.agent, explored, self.console, strength=self.strength, explorer=self.explorer)
-        shell.run()
+        strength = self.strength if self.strength.seconds is None else EXPLORED
+        ExploreShell(self.agent, explored, self.console, strength=strength, explorer=self.explorer).run()
         self.show()
 
-    def opponent(self) -> str:
-        """Who plays against the person, or would."""
-        return next((name for name in self.seats if name != HUMAN), "agent")
+    def seating(self) -> str:
+        return " · ".join(f"{self.seat_name(seat)}: {name}" for seat, name in enumerate(self.seats))

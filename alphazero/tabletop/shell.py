@@ -5,7 +5,7 @@ from __future__ import annotations
 import cmd
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from rich.console import Console
@@ -13,7 +13,6 @@ from rich.table import Table
 from rich.text import Text
 
 from alphazero.checkpoint import RunError
-from alphazero.game import num_actions
 from alphazero.grid import read_grid
 from alphazero.players import Agent, Strength
 from alphazero.record import Record
@@ -25,7 +24,7 @@ MARK_STYLES = {"x": "bold bright_blue", "o": "bold yellow"}
 class Shell(cmd.Cmd):
     """What both shells share: a board, moves that are typed as they are named, and commands about the record.
 
-    Everything that can go wrong with a line is a ValueError, RunError or OSError, printed in one line.
+    What goes wrong with a line is said in one line, and the game goes on.
     """
 
     def __init__(self, agent: Agent, record: Record, console: Console, *, strength: Strength) -> None:
@@ -71,13 +70,23 @@ class Shell(cmd.Cmd):
         """One command; True ends the shell. What names an action plays it, even if a command has the same name."""
         line, stop = line.strip(), False
         word, space, rest = line.partition(" ")
-        named = [name for name in (line, line.lower()) if name in self.action_names()]
         with self.complaining():
-            if named:
-                self.play(self.agent.game.parse_action(named[0]))
-            else:
-                stop = bool(super().onecmd(word.lower() + space + rest if line != "EOF" else line))
+            if (action := self.named_action(line)) is not None:
+                self.play(action)
+            elif word.lower() in self.commands():
+                stop = bool(super().onecmd(word.lower() + space + rest))
+            elif line == "EOF":
+                stop = self.do_EOF("")
+            elif line:
+                self.default(line)
         return stop
+
+    def named_action(self, line: str) -> int | None:
+        """The action that the line names, in small letters if need be."""
+        for text in (line, line.lower()):
+            with suppress(ValueError):
+                return self.agent.game.parse_action(text) if text else None
+        return None
 
     @contextmanager
     def complaining(self) -> Iterator[None]:
@@ -88,16 +97,11 @@ class Shell(cmd.Cmd):
             raise
         except (ValueError, RunError, OSError) as error:
             self.say(Text(f"{error}", style="red"))
+        except Exception as error:  # whatever a stranger's game or player raises
+            self.say(Text(f"{self.agent.game.name} failed: {error!r}", style="red"))
 
     def default(self, line: str) -> None:
         raise ValueError(f"{printable(line)} is no move and no command; {self.legal()}; `help` lists the commands")
-
-    def emptyline(self) -> bool:
-        return False
-
-    def action_names(self) -> list[str]:
-        game = self.agent.game
-        return [game.action_name(action) for action in range(num_actions(game))]
 
     def commands(self) -> list[str]:
         return [name.removeprefix("do_") for name in self.get_names() if name.startswith("do_") and name != "do_EOF"]
@@ -114,7 +118,7 @@ class Shell(cmd.Cmd):
             raise ValueError(f"there is no command {printable(unknown[0])}; commands: {', '.join(self.commands())}")
         table = Table.grid(padding=(0, 2))
         if not argument:
-            table.add_row(Text("a move", style="cyan"), f"plays it; {self.legal()}")
+            table.add_row(Text("a move", style="cyan"), Text(f"plays it; {self.legal()}"))
         for name in names:
             usage, _, meaning = getattr(self, f"do_{name}").__doc__.partition(": ")
             table.add_row(Text(usage, style="cyan"), " ".join(meaning.split()))
@@ -132,18 +136,23 @@ class Shell(cmd.Cmd):
         """save [FILE]: writes the moves to a new file; without one, prints them"""
         if not argument:
             return self.do_moves("")
-        with Path(argument).expanduser().open("x", encoding="utf-8") as file:
+        with expanded(argument).open("x", encoding="utf-8") as file:
             file.write(self.record.moves + "\n")
         self.say(f"saved to {argument}")
 
     def do_load(self, argument: str) -> None:
         """load MOVES or FILE: goes to the position after these moves from the start"""
-        path = Path(argument).expanduser()
-        if argument and path.is_file():
-            argument = path.read_text(encoding="utf-8").strip()
-        elif not argument or "/" in argument:
-            raise ValueError(f"{argument} is no file" if argument else "load what? moves as in `moves`, or a file")
-        self.move_to(Record(self.agent.game, argument))
+        if not argument:
+            raise ValueError("load what? moves as in `moves`, or a file")
+        try:
+            record = Record(self.agent.game, argument)
+        except ValueError as no_moves:
+            try:
+                text = expanded(argument).read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError):
+                raise ValueError(f"{printable(argument)} is no file to read, nor moves: {no_moves}") from None
+            record = Record(self.agent.game, text)
+        self.move_to(record)
 
     def do_restart(self, argument: str) -> None:
         """restart: a new game"""
@@ -164,12 +173,10 @@ class Shell(cmd.Cmd):
             verdicts = review(self.record)
         table = Table("move", "by", "played", "score", "was", "became", "best", box=None, pad_edge=False)
         for number, verdict in enumerate(verdicts, start=1):
-            row = (str(number), self.seat_name(verdict.seat), self.agent.game.action_name(verdict.action))
-            best = " ".join(map(self.agent.game.action_name, verdict.best))
-            table.add_row(
-                *row, f"{verdict.score:+g}", OUTCOMES[verdict.before], OUTCOMES[verdict.after], best,
-                style="red" if verdict.mistake else "",
-            )  # fmt: skip
+            cells = [str(number), self.seat_name(verdict.seat), self.agent.game.action_name(verdict.action)]
+            cells += [f"{verdict.score:+g}", OUTCOMES[verdict.before], OUTCOMES[verdict.after]]
+            cells += [" ".join(map(self.agent.game.action_name, verdict.best))]
+            table.add_row(*map(Text, cells), style="red" if verdict.mistake else "")
         self.console.print(table)
         mistakes = [str(number) for number, verdict in enumerate(verdicts, start=1) if verdict.mistake]
         self.say(f"mistakes at moves {', '.join(mistakes)}" if mistakes else "no mistakes")
@@ -272,6 +279,14 @@ def draw(record: Record, *, colours: bool) -> Text:
 def line_without_end(line: Text) -> Text:
     line.rstrip()
     return line
+
+
+def expanded(path: str) -> Path:
+    """The path with ~ replaced. ValueError if nobody is called so."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"{printable(path)}: {error}") from error
 
 
 def printable(text: str) -> str:

@@ -19,7 +19,7 @@ from tests.test_trainer import SMALL, run
 ROOT = Path(__file__).resolve().parents[2]
 PLAY = ["scripts/play.py"]
 CONNECT_FOUR = "games/data/connect_four/agent.onnx"
-WAIT = 120  # seconds; a busy machine needs some to start
+WAIT = 60  # seconds; a busy machine needs some to start
 
 
 class Terminal:
@@ -84,9 +84,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-EMPTY = [" .  .  .  .  .  .  ."] * 6
-
-
 def board(shown: str) -> list[str]:
     """The last board in what was shown, the top row first."""
     lines = [line for line in shown.splitlines() if re.fullmatch(r"(?:[123] )?(?:[ \[][xo.][ \]]?)+", line)]
@@ -116,9 +113,12 @@ def test_every_command_of_play(tmp_path: Path) -> None:
         assert board(t.says("restart")) == ["......."] * 6
         assert "there is no move to take back" in t.says("undo")
         assert board(t.says(f"load {tmp_path}/game"))[-1] == "...xo.."
-        assert "is no file" in t.says(f"load {tmp_path}/other")
+        assert "is no file to read, nor moves" in t.says(f"load {tmp_path}/other")
+        assert "'~nosuchuser/game': Could not determine home" in t.says("load ~nosuchuser/game")
+        assert "'~nosuchuser/game'" in t.says("save ~nosuchuser/game")
+        assert "is no file to read, nor moves" in t.says("load " + 300 * "12")
         assert board(t.says("load 112233"))[-1] == "xxx...."
-        assert "move 7 of '11111111': 1 is not legal here" in plain(t.says("load 11111111")).replace("\n", " ")
+        assert "move 7 of '11111111': 1 is not legal here" in " ".join(t.says("load 11111111").split())
         assert "load what?" in t.says("load")
         assert "4 · you can expect +1.00 (100 % of the points) · line 4\n" in t.says("hint")
         assert "x to move (human)" in t.says("board")
@@ -135,7 +135,7 @@ def test_every_command_about_the_players_and_the_games_end() -> None:
     with terminal(CONNECT_FOUR, "--second", "human", "--strength", 8, "--moves", 112233) as t:
         t.expect()
         assert t.says("opponent minimax:1") == "x: human · o: minimax:1\n"
-        assert "now minimax:1" in t.says("opponent")
+        assert "now x: human · o: minimax:1" in t.says("opponent")
         shown = t.says("5")
         assert "o (minimax:1) plays 4" in shown  # it has to stop 1 2 3
         assert "x to move (human)" in shown
@@ -143,7 +143,7 @@ def test_every_command_about_the_players_and_the_games_end() -> None:
         assert "no player is called 'stockfish'" in t.says("opponent stockfish")
         assert "x to move (human)" in t.says("side first")
         assert "say first, second, both or none" in t.says("side third")
-        assert "x (minimax:1) plays 4" in t.says("swap")
+        assert "x (minimax:1) plays 4" in t.says("swap", "> ")
         t.says("restart")
         assert "o to move (human)" in t.says("side second")
         assert "o to move (human)" in t.says("side both")
@@ -152,23 +152,25 @@ def test_every_command_about_the_players_and_the_games_end() -> None:
         assert "is no strength" in t.says("strength lots")
         assert "now 16" in t.says("strength")
 
+        t.prompt = "> "
         assert "x resigns: o wins" in t.says("resign")
         assert "the game is over" in t.says("4")
         assert "the game is over" in t.says("hint")
         assert "the game is over already" in t.says("resign")
         assert "the game is over" in t.says("continue")
-        assert "x to move" in t.says("undo")
-        assert "it is your turn" in t.says("continue")
         assert "x wins after 7 moves" in t.says("load 1212121")
         assert "the game is over" in t.says("1")
         assert "a draw after 42 moves" in t.says("load 121212212121343434434343565656656565777777")
-
+        t.says("resign")
+        t.prompt = "your move: "
+        assert "o to move" in t.says("undo")
+        assert "it is your turn" in t.says("continue")
         assert t.ends("quit") == ("", 0)
 
 
 def test_garbled_input_says_what_is_legal() -> None:
-    garbled = ["8", "0", "44", "1e3", "żółw ☃", "\x1b[A\x1b[B!", "x" * 3000, "!ls", ". .", "\x00", "EOF?"]
-    lines = ["load 444444", *garbled, "? ?", "4", "moves"]
+    garbled = ["8", "0", "44", "1e3", "żółw ☃", "\x1b[A\x1b[B!", "x" * 3000, "!ls", ". .", "\x00", "EOF?", "undo!"]
+    lines = ["load 444444", *garbled, "help ?", "", "4", "moves"]
     finished = piped("\n".join(lines), CONNECT_FOUR, "--second", "human")
     assert (finished.returncode, finished.stderr) == (0, "")
     complaint = "is no move and no command; legal moves: 1, 2, 3, 5, 6, 7; `help` lists the commands"
@@ -216,6 +218,7 @@ def test_every_command_of_the_explorer(trained: Path, tmp_path: Path) -> None:
         assert "o to move" in t.says("board")
         assert "tic_tac_toe has no perfect player" in t.says("review")
         assert "x wins after 5 moves" in t.says("go a3 b3 a2 b2 a1")
+        assert "the game is over; `undo` takes back" in t.says("do").replace("\n", " ")
         assert "the game is over" in t.says("do")
         assert "the game is over" in t.says("more")
         assert "searches with N simulations more" in t.says("help")
@@ -237,12 +240,46 @@ def test_two_players_can_be_watched_and_stopped() -> None:
         t.process.expect_exact("move 1 ")
         time.sleep(1)
         t.process.sendintr()
+        t.prompt = "> "
         assert "stopped; `continue` goes on" in t.expect()
         assert "it is mcts:60000's turn" in t.says("4")
+        assert "x resigns: o wins" in t.says("resign")
+        assert "x to move (mcts:60000) · `continue` lets it move" in t.says("undo")
         assert "mcts" not in t.says("opponent random")
         shown = t.says("continue")
         assert "(random) plays" in shown
         assert re.search(r"wins after \d+ moves|a draw after 42 moves", shown)
+        t.process.sendintr()
+        assert t.ends()[1] == 0
+
+
+def test_ctrl_c_ends_what_is_computed_and_the_game_goes_on() -> None:
+    with terminal(CONNECT_FOUR, "--strength", 60000, "--moves", 44) as t:
+        t.expect()
+        t.process.sendline("hint")
+        t.process.expect_exact("thinks")
+        t.process.sendintr()
+        t.expect()
+        assert "is no file to read" in t.says("load x")  # an error leaves no trace either
+        t.says("strength 8")
+        assert "o (agent:8) plays" in t.says("4")
+
+        t.process.sendline("explore")
+        t.expect("explore: ")
+        t.process.sendline("more 60000")
+        t.process.expect_exact("searching")
+        t.process.sendintr()
+        assert "stopped; `more` searches on" in t.expect("explore: ")
+        assert "after 16 simulations" in t.says("more", "explore: ")
+        t.process.sendintr()  # at the prompt it leaves
+        assert "x to move (human)" in t.expect()
+
+        t.says("strength 60000")
+        t.process.sendline("3")
+        t.process.expect_exact("thinks")
+        t.process.sendintr()
+        t.expect("> ")
+        assert "x resigns: o wins" in t.says("resign", "> ")  # the person, though it is the agent's turn
         t.process.sendintr()
         assert t.ends()[1] == 0
 
@@ -295,6 +332,9 @@ def test_wrong_arguments_get_one_clear_error(trained: Path) -> None:
         ((CONNECT_FOUR, "--strength", "much"), "'much' is no strength"),
         ((CONNECT_FOUR, "--moves", "48"), "no action is called '8'"),
         ((CONNECT_FOUR, "--second", trained), "plays tic_tac_toe, not connect_four"),
+        ((CONNECT_FOUR, "--explore", "--first", "agent"), "--explore takes no players"),
+        ((CONNECT_FOUR, "--explore", "--strength", "2s"), "its --strength is a number of simulations"),
+        ((CONNECT_FOUR, "--seed", 10**30), "--seed must be from 0 to 2^62"),
     ):
         finished = piped("", *arguments)
         assert finished.returncode == 1, arguments

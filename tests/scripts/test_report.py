@@ -64,7 +64,7 @@ def test_text_alone_of_a_chosen_game_goes_elsewhere(trained: Path, report: Repor
     finished = report(trained, "--text", "--game", 1, "--stream", 2, "--iteration", 2, "--out", tmp_path / "out")
     assert finished.returncode == 0, finished.stderr
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["report.md"]
-    assert "self-play in iteration 1, stream 2" in finished.stdout
+    assert "a game that ended in iteration 1, stream 2" in finished.stdout
     assert "1. x plays" in finished.stdout or "1. o plays" in finished.stdout
     assert "The averaged network after 2 iterations" in finished.stdout
 
