@@ -32,7 +32,8 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from alphazero.arena import MatchResult, SoloResult
-from alphazero.benchmark import Benchmark, Match, Standing, Watcher, plan, write_json
+from alphazero.benchmark import Benchmark, Match, Standing, Watcher, write_json
+from alphazero.benchmark.plan import plan
 from alphazero.checkpoint import RunError
 from alphazero.config import ConfigError
 from alphazero.entrants import ENTRANTS

@@ -14,10 +14,12 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from alphazero.arena import MatchResult, play_match
-from alphazero.benchmark import Benchmark, Entrant, Match, find_entrant, plan, spread, write_json
-from alphazero.benchmark_pictures import CurvePoint, curve_figure
+from alphazero.benchmark import Benchmark, Match, write_json
+from alphazero.benchmark.pictures import CurvePoint, curve_figure
+from alphazero.benchmark.plan import plan, spread
 from alphazero.checkpoint import RunError, load_agent
 from alphazero.elo import ratings
+from alphazero.entrants import Entrant, find_entrant
 from alphazero.players import Agent, AgentPlayer, MinimaxPlayer, NetworkPlayer, RandomPlayer, Strength
 from games.tic_tac_toe import TicTacToe
 from tests.test_trainer import SMALL, run
@@ -79,7 +81,7 @@ def load_quickly(path: Path) -> Agent:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("alphazero.benchmark.load_agent", load_quickly)
+    monkeypatch.setattr("alphazero.benchmark.plan.load_agent", load_quickly)
 
 
 def played(path: Path, **options: object) -> Benchmark:

@@ -42,7 +42,7 @@ BenchmarkScript = Callable[..., Finished]
 @pytest.fixture
 def benchmark(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> BenchmarkScript:
     """Runs scripts/benchmark.py within this process."""
-    monkeypatch.setattr("alphazero.benchmark.load_agent", load_quickly)
+    monkeypatch.setattr("alphazero.benchmark.plan.load_agent", load_quickly)
 
     def call(*arguments: object) -> Finished:
         monkeypatch.setattr(sys, "argv", ["benchmark.py", *map(str, arguments)])

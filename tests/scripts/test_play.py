@@ -128,6 +128,9 @@ def test_every_command_of_play(tmp_path: Path) -> None:
             assert re.search(rf"^{command}\b", shown, re.MULTILINE), command
         assert "takes back to your last turn" in t.says("help undo")
         assert "there is no command 'castle'" in t.says("help castle")
+        assert "'żółw' is no move and no command; legal moves: 1, 2, 3, 4, 5, 6, 7" in " ".join(t.says("żółw").split())
+        reviewed = t.says("review")  # with the package that is not required, or without
+        assert "became" in reviewed or "needs the package bitbully" in " ".join(reviewed.split())
         assert t.ends("quit") == ("", 0)
 
 
@@ -217,6 +220,7 @@ def test_every_command_of_the_explorer(trained: Path, tmp_path: Path) -> None:
         assert "the network's policy" in t.says("legend")
         assert "o to move" in t.says("board")
         assert "tic_tac_toe has no perfect player" in t.says("review")
+        assert "tic_tac_toe has no perfect player" in t.says("solve")
         assert "x wins after 5 moves" in t.says("go a3 b3 a2 b2 a1")
         assert "the game is over; `undo` takes back" in t.says("do").replace("\n", " ")
         assert "the game is over" in t.says("do")
