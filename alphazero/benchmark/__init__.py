@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,14 +24,14 @@ from torch.utils.tensorboard import SummaryWriter
 
 from alphazero.arena import MatchResult, SoloResult, play_alone, play_match
 from alphazero.benchmark.pictures import CurvePoint, curve_figure
-from alphazero.checkpoint import RunError, checkpoints, clear_errors, load_agent, write_file
+from alphazero.checkpoint import clear_errors, write_file
 from alphazero.curves import read_history
 from alphazero.elo import Rating, ratings
-from alphazero.entrants import Entrant, agent_entrant, find_entrant, network_entrant
-from alphazero.game import Discrete, Game, State
+from alphazero.entrants import Entrant
+from alphazero.game import Game, State
 from alphazero.pictures import pixels, png
 from alphazero.players import Agent, Player, Strength
-from alphazero.solved import ErrorRate, SolvedPositions, error_rates, load_positions
+from alphazero.solved import ErrorRate, SolvedPositions, error_rates
 
 
 class Watcher(Protocol):
