@@ -176,6 +176,31 @@ def test_games_go_on_from_one_call_to_the_next() -> None:
     assert sizes == [7 * count for count in games]
 
 
+@pytest.mark.parametrize("game", [ConnectFour(), TicTacToe()])
+def test_a_recorded_game_is_the_last_that_ended_move_by_move(game: Game) -> None:
+    config = SelfPlayConfig(games=1, moves=80, cache=0, opening_share=0.5, opening_moves=3)
+    played = SelfPlay(game, SearchConfig(simulations=4), config, seed=1, stream=0).play(ScrambledEvaluator(game), 0)
+    record = played.game
+    assert record is not None
+    length = int(record.length)
+    assert record.action.shape == (1, length)
+    for move in range(length):
+        before = take(type(record.states)(*(field[0] for field in record.states)), slice(move, move + 1))
+        after = game.step(before, record.action[0, move : move + 1])
+        assert float(after.reward) == float(record.reward[0, move])
+        assert bool(after.done) == (move == length - 1)
+        if move < length - 1:
+            assert [f[0].item() for f in after.state] == [f[0, move + 1].item() for f in record.states]
+    assert played.statistics.games > 1
+    assert torch.equal(record.policy[0], played.samples.policy[-length:])
+
+
+def test_without_a_finished_game_there_is_none_to_record() -> None:
+    stream = walk_stream({7: 1.0}, games=3, moves=5)
+    assert stream.play(UniformEvaluator(stream.game), 0).game is None
+    assert stream.play(UniformEvaluator(stream.game), 1).game is not None
+
+
 def test_games_longer_than_the_first_room_are_kept_whole() -> None:
     """Room is for 64 moves at first, then 128, then 256."""
     stream = walk_stream({150: 0.5, 3: 0.5}, games=4, moves=300)

@@ -11,17 +11,20 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import pytest
 import torch
 from rich.console import Console
 
-from alphazero.arena import MatchResult
-from alphazero.checkpoint import checkpoints, create_run, load_weights, restore
+from alphazero.arena import MatchResult, play_match
+from alphazero.checkpoint import checkpoints, create_run, load_agent, load_games, load_weights, restore
 from alphazero.config import Config, load_config, make_config, to_toml
 from alphazero.learner import Learner
+from alphazero.mcts.search import Evaluator
 from alphazero.monitor import Monitor
+from alphazero.players import AgentPlayer, NetworkPlayer, RandomPlayer
+from alphazero.selfplay import Played, SelfPlay
 from alphazero.trainer import Training
 from games.tic_tac_toe import TicTacToe, TicTacToeState
 from scripts.train import main
@@ -292,3 +295,36 @@ def test_a_full_disk_gives_one_clear_error_and_keeps_what_was_saved(tmp_path: Pa
         assert not list((disk / "run" / "checkpoints").glob(".*"))
     finally:
         subprocess.run(["umount", disk], check=True)
+
+
+def test_games_are_kept_under_the_streams_that_played_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    few = replace(SMALL, iterations=16, self_play=replace(SMALL.self_play, streams=3, games=1, moves=1))
+    ended: dict[int, set[int]] = {}
+    play = SelfPlay.play
+
+    def watched(stream: SelfPlay, evaluator: Evaluator, iteration: int, **settings: Any) -> Played:
+        played = play(stream, evaluator, iteration, **settings)
+        if played.statistics.games:
+            ended.setdefault(iteration, set()).add(stream.seed[1])
+        return played
+
+    monkeypatch.setattr(SelfPlay, "play", watched)
+    run(few, tmp_path / "run")
+    kept = {int(path.stem): set(load_games(tmp_path / "run", int(path.stem), TicTacToe()))
+            for path in (tmp_path / "run" / "games").iterdir()}  # fmt: skip
+    assert kept == ended
+    assert any(0 < len(streams) < 3 and 0 not in streams for streams in kept.values())
+
+
+def test_the_network_alone_is_measured_beside_the_agent(tmp_path: Path) -> None:
+    _, results = run(SMALL, tmp_path / "run")
+    agent = load_agent(tmp_path / "run" / "agent.onnx")
+    game, evaluation = agent.game, SMALL.evaluation
+    for tag, player in (
+        ("network/random", NetworkPlayer(game, agent.evaluator)),
+        ("strength/random", AgentPlayer(game, agent.evaluator, replace(agent.search, simulations=8), SMALL.seed)),
+    ):
+        assert results[tag] == play_match(
+            game, player, RandomPlayer(game, SMALL.seed), games=2 * evaluation.games, seed=SMALL.seed,
+            opening_plies=evaluation.opening_moves,
+        )  # fmt: skip

@@ -7,7 +7,10 @@ import pytest
 import torch
 
 from alphazero.config import SearchConfig
-from alphazero.mcts.search import search
+from alphazero.evaluate import UniformEvaluator
+from alphazero.mcts.search import grow_trees, search
+from alphazero.record import Record
+from games.connect_four import ConnectFour
 from tests.mcts.golden import GoldenGroup, TableEvaluator, golden_groups, table_game
 
 GROUPS = [group for group in golden_groups() if group.parameters.unvisited == "mean"]
@@ -59,3 +62,20 @@ def test_search_agrees_with_mctx(group: GoldenGroup, compiled: bool) -> None:
     # mctx and we round sums of up to 64 float32 in different orders.
     np.testing.assert_allclose(result.q, group.q, atol=2e-6)
     np.testing.assert_allclose(result.policy, group.policy, atol=2e-5)
+
+
+@pytest.mark.parametrize("algorithm", ["gumbel", "puct"])
+def test_the_main_line_of_a_forced_win_is_that_win(algorithm: str) -> None:
+    """x makes three in the bottom row, open at both ends: whatever o answers, x completes the four."""
+    game = ConnectFour()
+    config = SearchConfig(algorithm=algorithm, simulations=800).without_noise()
+    position = Record(game, "4455")
+    states = type(position.state)(*(field.expand(2).clone() for field in position.state))
+    trees = grow_trees(UniformEvaluator(game), game, states, config, torch.Generator())
+    for row in range(2):
+        line = trees.main_line(row)
+        assert line[0] in (2, 5)
+        for action in line:
+            position.play(action)
+        assert (position.finished, position.score, len(line)) == (True, 1.0, 3)
+        position = Record(game, "4455")
