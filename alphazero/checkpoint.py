@@ -248,7 +248,7 @@ def load_agent(path: Path) -> Agent:
     if (path / "agent.onnx").is_file() and not (path / "config.toml").is_file():
         return load_exported(path / "agent.onnx")
     path = path.resolve()
-    folder = path.parents[1] if path.parent.name == "checkpoints" else path
+    folder = run_folder(path)
     config = read_config(folder)
     found = [path] if folder != path else checkpoints(folder)
     if not found:
@@ -262,6 +262,14 @@ def load_agent(path: Path) -> Agent:
         raise RunError(f"{error}; name another instead: {' or '.join(others[:2])}" if others else str(error)) from error
     evaluator = NetworkEvaluators(game, engine="onnx")(learner.weights())
     return Agent(game, evaluator, config.search.without_noise(), f"{folder.name}, iteration {int(found[-1].name)}")
+
+
+def run_folder(path: Path) -> Path:
+    """The folder of the run that a checkpoint or an exported agent lies in; any other path is one itself."""
+    path = path.resolve()
+    if path.suffix == ".onnx":
+        return path.parent
+    return path.parents[1] if path.parent.name == "checkpoints" else path
 
 
 def load_exported(path: Path) -> Agent:

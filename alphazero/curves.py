@@ -170,9 +170,8 @@ def curves_figure(history: Mapping[int, Mapping[str, float]]) -> Figure:
         _draw_curves(axes["buffer"], history, x, buffer, scale=scale)
         caption(axes["buffer"], "Replay buffer", f"{unit} samples")
         axes["buffer"].set_ylim(bottom=0)
-    end = max(1.0, *x.values(), 0.0)
     for panel in axes.values():
-        panel.set_xlim(-0.01 * end, 1.01 * end)
+        _span_run(panel, x)
         panel.set_xlabel(x_label, fontsize=9, color=INK)
         label_ends(panel, figure.get_figheight())
     return figure
@@ -189,7 +188,6 @@ def learning_figure(history: Mapping[int, Mapping[str, float]]) -> Figure | None
     figure = Figure(figsize=(4.4 * columns, 2.6 * rows), layout=layout, facecolor="white")
     every_axes = figure.subplots(rows, columns, squeeze=False).flatten()
     x_label, x = _time_axis(history)
-    end = max(1.0, *x.values(), 0.0)
     for axes in every_axes[len(panels) :]:
         axes.set_axis_off()
     for number, (panel, axes) in enumerate(zip(panels, every_axes, strict=False)):
@@ -197,7 +195,7 @@ def learning_figure(history: Mapping[int, Mapping[str, float]]) -> Figure | None
         caption(axes, panel.title, panel.unit)
         if min(np.min(np.asarray(line.get_ydata())) for line in axes.get_lines()) >= 0:
             axes.set_ylim(bottom=0)
-        axes.set_xlim(-0.01 * end, 1.01 * end)
+        _span_run(axes, x)
         if number + columns >= len(panels):
             axes.set_xlabel(x_label, fontsize=9, color=INK)
         label_ends(axes, figure.get_figheight())
@@ -218,8 +216,7 @@ def strength_figure(history: Mapping[int, Mapping[str, float]]) -> Figure | None
     x_label, x = _time_axis(history)
     points = figure.add_subplot(grid[0, :])
     _draw_strength(points, history, x, curves)
-    end = max(1.0, *x.values(), 0.0)
-    points.set_xlim(-0.01 * end, 1.01 * end)
+    _span_run(points, x)
     points.set_xlabel(x_label, fontsize=9, color=INK)
     label_ends(points, figure.get_figheight())
     for number, curve in enumerate(results):
@@ -283,6 +280,12 @@ def _time_axis(history: Mapping[int, Mapping[str, float]]) -> tuple[str, dict[in
     longest = max(seconds.values())
     unit, scale = ("core-hours", 3600) if longest >= 5 * 3600 else ("core-minutes", 60)
     return f"{unit} of training", {i: float(seconds[i]) / scale for i in history}
+
+
+def _span_run(axes: Axes, x: Mapping[int, float]) -> None:
+    """From the run's start to its last iteration, the same for all panels."""
+    end = max([1.0, *x.values()])
+    axes.set_xlim(-0.01 * end, 1.01 * end)
 
 
 def _draw_curves(

@@ -10,11 +10,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from alphazero.cache import CachedEvaluator
 from alphazero.game import State, take
 from alphazero.mcts import gumbel, puct, tree
 from alphazero.mcts.search import Simulator, grow_trees
-from alphazero.players import CACHED_POSITIONS, Agent
+from alphazero.players import Agent, with_cache
 from alphazero.record import Record
 from alphazero.replay import Samples
 
@@ -76,9 +75,7 @@ class Explorer:
     def __init__(self, agent: Agent, load_samples: Callable[[], Samples | None] = lambda: None) -> None:
         """`load_samples` gives the replay buffer once it is needed: it may be large."""
         self.agent, self._load_samples = agent, load_samples
-        game = agent.game
-        keyed = game.key(game.initial(1)) is not None
-        self.evaluator = CachedEvaluator(game, agent.evaluator, capacity=CACHED_POSITIONS) if keyed else agent.evaluator
+        self.evaluator = with_cache(agent.game, agent.evaluator)
 
     @cached_property
     def samples(self) -> Samples | None:

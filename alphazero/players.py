@@ -143,8 +143,7 @@ class AgentPlayer:
     ) -> None:
         self.name = f"agent:{Strength(config.simulations, seconds)}"
         self._game, self._config, self._seconds = game, config, seconds
-        keyed = cached and game.key(game.initial(1)) is not None
-        self._evaluator = CachedEvaluator(game, evaluator, capacity=CACHED_POSITIONS) if keyed else evaluator
+        self._evaluator = with_cache(game, evaluator) if cached else evaluator
         self._generator = torch.Generator().manual_seed(seed)
         self._pace = 0.0  # simulations a second
 
@@ -177,6 +176,13 @@ class AgentPlayer:
     def _grow(self, states: State, simulations: int) -> Simulator:
         config = replace(self._config, simulations=simulations)
         return grow_trees(self._evaluator, self._game, states, config, self._generator)
+
+
+def with_cache(game: Game, evaluator: Evaluator) -> Evaluator:
+    """The evaluator behind a cache, if the game has keys."""
+    if game.key(game.initial(1)) is None:
+        return evaluator
+    return CachedEvaluator(game, evaluator, capacity=CACHED_POSITIONS)
 
 
 # Of PUCT over uniform priors. In connect-four, 200 simulations took 44 % of the points from minimax

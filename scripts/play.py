@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
 from rich.console import Console
 
-from alphazero.checkpoint import RunError, load_agent, load_samples
+from alphazero.checkpoint import RunError, load_agent, load_samples, run_folder
 from alphazero.config import ConfigError
 from alphazero.explorer import Explorer
 from alphazero.players import Agent, parse_strength
@@ -89,8 +89,7 @@ def newest_agent() -> Path:
 
 def samples_beside(path: Path, agent: Agent, console: Console) -> Samples | None:
     """The replay buffer of the run that the agent is from; None, and why, if there is none."""
-    path = path.resolve()
-    folder = path.parent if path.suffix == ".onnx" else path.parents[1] if path.parent.name == "checkpoints" else path
+    folder = run_folder(path)
     if not (folder / "checkpoints").is_dir():
         return None
     try:

@@ -86,7 +86,7 @@ class Exam(NamedTuple):
         return f"{self.player.name} on {Path(self.file).name}"
 
 
-class Checkpoint(NamedTuple):
+class CurveMatch(NamedTuple):
     """A match of one of the run's checkpoints, a point on its curve."""
 
     iteration: int
@@ -120,7 +120,7 @@ class Benchmark:
     seed: int
     matches: list[Match] = field(default_factory=list)
     exams: list[Exam] = field(default_factory=list)
-    curve: list[Checkpoint] = field(default_factory=list)
+    curve: list[CurveMatch] = field(default_factory=list)
     entrants: list[Entrant] = field(default_factory=list)
     positions: dict[str, SolvedPositions] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)

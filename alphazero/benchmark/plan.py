@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from alphazero.benchmark import Benchmark, Checkpoint, Exam, Match, Watcher, steps_of
+from alphazero.benchmark import Benchmark, CurveMatch, Exam, Match, Watcher, steps_of
 from alphazero.checkpoint import RunError, checkpoints, load_agent
 from alphazero.entrants import Entrant, agent_entrant, find_entrant, network_entrant
 from alphazero.game import Discrete, Game
@@ -57,7 +57,7 @@ def plan(
     # Each name once: a path is loaded once, and means the same checkpoint all along even while its run trains on.
     found = {name: find(name) for name in dict.fromkeys([*against, *tournament])}
     me, network = find_entrant("agent", agent, strength), find_entrant("network", agent, strength)
-    opponents = [None, *()] if alone else [found[name] for name in dict.fromkeys(against)]
+    opponents: list[Entrant | None] = [None] if alone else [found[name] for name in dict.fromkeys(against)]
     benchmark = Benchmark(
         agent=agent,
         path=path,
@@ -119,15 +119,15 @@ def _plan_curve(
         player = agent_entrant(f"agent:{strength} of iteration {iteration}", agent, strength)
         alone = network_entrant(f"network of iteration {iteration}", agent)
         for opponent in opponents:
-            benchmark.curve.append(Checkpoint(iteration, "agent", Match(player, opponent, games)))
-            benchmark.curve.append(Checkpoint(iteration, "network", Match(alone, opponent, games)))
+            benchmark.curve.append(CurveMatch(iteration, "agent", Match(player, opponent, games)))
+            benchmark.curve.append(CurveMatch(iteration, "network", Match(alone, opponent, games)))
     watcher.end("loading checkpoints", "")
     same = strength == benchmark.strength
     player = agent_entrant(None, benchmark.agent, strength)
     for opponent in opponents:
         match = Match(player, opponent, benchmark.games if same else games)
-        benchmark.curve.append(Checkpoint(last, "agent", match))
-        benchmark.curve.append(Checkpoint(last, "network", Match(network, opponent, benchmark.games)))
+        benchmark.curve.append(CurveMatch(last, "agent", match))
+        benchmark.curve.append(CurveMatch(last, "network", Match(network, opponent, benchmark.games)))
 
 
 def spread(folders: Sequence[Path], count: int, last: int) -> list[Path]:
