@@ -1,6 +1,6 @@
 """Measures how fast the engine is, here and now, and how it compares with mctx.
 
-    scripts/measure.py [tree] [inference] [self-play] [peers] [options]      all four by default
+    scripts/measure.py [tree] [inference] [self-play] [minimax] [peers] [options]      all by default
 
 Everything is connect-four. What is compared runs in turns within one process (A B A B ...), and
 medians of the rounds are shown: on a busy machine absolute figures suffer, ratios much less.
@@ -39,11 +39,12 @@ from alphazero.config import NetworkConfig, SearchConfig, SelfPlayConfig
 from alphazero.evaluate import NetworkEvaluators, UniformEvaluator, multiplies_bfloat16
 from alphazero.game import State, batch_size
 from alphazero.mcts.search import Evaluator, search
+from alphazero.minimax import minimax
 from alphazero.network import InferenceModule, inference_module, make_network
 from alphazero.selfplay import SelfPlay, SelfPlayStatistics, fresh_starts, stream_generator
 from games.connect_four import ConnectFour
 
-SECTIONS = ("tree", "inference", "self-play", "peers")
+SECTIONS = ("tree", "inference", "self-play", "minimax", "peers")
 GAME = ConnectFour()
 
 Work = Callable[[], int]  # does a piece of work and says how many units it was
@@ -80,7 +81,7 @@ def main() -> int:
     console = Console(width=None if sys.stdout.isatty() else 120, markup=False)  # piped, no line is broken
     report = Report(machine())
     console.print(f"{report.machine['processor']}, {report.machine['load']:.1f} processes busy before we start")
-    measure = {"tree": tree, "inference": inference, "self-play": self_play, "peers": peers}
+    measure = {"tree": tree, "inference": inference, "self-play": self_play, "minimax": baseline, "peers": peers}
     for section in SECTIONS:
         if section in options.sections:
             measure[section](options, report)
@@ -131,7 +132,7 @@ def seconds(text: str) -> float:
     return number
 
 
-# The four sections
+# The sections
 
 
 def tree(options: argparse.Namespace, report: Report) -> None:
@@ -200,6 +201,19 @@ def self_play(options: argparse.Namespace, report: Report) -> None:
         speeds["cached"].rate / speeds["batch"].rate,
         promised=1.0,
     )
+
+
+def baseline(options: argparse.Namespace, report: Report) -> None:
+    """Minimax, the opponent of most benchmarks, on a batch of positions."""
+    states = positions(options.batch)
+
+    def work(depth: int) -> int:
+        minimax(GAME, states, depth=depth)
+        return options.batch
+
+    contenders: dict[str, Work] = {f"depth {depth}, batch {options.batch}": partial(work, depth) for depth in (3, 5)}
+    for what, speed in in_turns(contenders, options).items():
+        report.speed("minimax", what, speed, "positions/s")
 
 
 def peers(options: argparse.Namespace, report: Report) -> None:

@@ -24,6 +24,7 @@ def test_every_section_reports_its_speeds_and_promises(tmp_path: Path) -> None:
         "tree",
         "inference",
         "self-play",
+        "minimax",
         *(f"--{name}={value}" for name, value in TINY.items()),
         "--json",
         "speeds.json",
@@ -31,7 +32,7 @@ def test_every_section_reports_its_speeds_and_promises(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     report = json.loads((tmp_path / "speeds.json").read_text())
-    assert {speed["section"] for speed in report["speeds"]} == {"tree", "inference", "self-play"}
+    assert {speed["section"] for speed in report["speeds"]} == {"tree", "inference", "self-play", "minimax"}
     assert all(speed["rate"] > 0 for speed in report["speeds"])
     assert [ratio["promised"] for ratio in report["ratios"] if ratio["promised"]] == [0.9, 1.0]
     for speed in report["speeds"]:
@@ -42,7 +43,7 @@ def test_every_section_reports_its_speeds_and_promises(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["treee"], "there is no section 'treee'; choose from tree, inference, self-play, peers"),
+        (["treee"], "there is no section 'treee'; choose from tree, inference, self-play, minimax, peers"),
         (["--batch", "0"], "'0' is no whole number from 1"),
         (["--seconds", "-1"], "no number of seconds"),
         (["--engine", "gpu"], "invalid choice: 'gpu'"),

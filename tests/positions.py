@@ -1,0 +1,116 @@
+"""Connect-four positions as pictures and moves, random positions, and a random graph to play on."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from alphazero.game import Box, Discrete, Game, State, Transition, where
+from alphazero.players import RandomPlayer
+from games.connect_four import COLUMNS, HEIGHT, ROWS, ConnectFour, ConnectFourState
+
+CONNECT_FOUR = ConnectFour()
+
+
+def board(picture: str) -> ConnectFourState:
+    """The position of a picture in which x moves first."""
+    rows = [line.split() for line in picture.strip().splitlines()]
+    cells = [(rows[ROWS - 1 - r][c], 1 << HEIGHT * c + r) for c in range(COLUMNS) for r in range(ROWS)]
+    x, o = (sum(bit for mark, bit in cells if mark == player) for player in "xo")
+    o_moves = x.bit_count() > o.bit_count()
+    mine, theirs = (o, x) if o_moves else (x, o)
+    return ConnectFourState(
+        torch.tensor([mine]), torch.tensor([theirs]), torch.tensor([o_moves], dtype=torch.int8), torch.tensor([False])
+    )
+
+
+def after(moves: str) -> ConnectFourState:
+    """Connect-four after moves such as "4435", columns 1 to 7."""
+    state = CONNECT_FOUR.initial(1)
+    for move in moves:
+        state, _, done = CONNECT_FOUR.step(state, torch.tensor([int(move) - 1]))
+        assert not done
+    return state
+
+
+def random_positions(game: Game, count: int, *, plies: int, seed: int) -> State:
+    """Unfinished positions after 0 to `plies` random plies."""
+    length = torch.randint(plies + 1, (count,), generator=torch.Generator().manual_seed(seed))
+    player = RandomPlayer(game, seed)
+    states = game.initial(count)
+    for ply in range(plies):
+        successor, _, done = game.step(states, player.actions(states))
+        states = where((ply < length) & ~done, successor, states)
+    return states
+
+
+NODES, CHOICES, LAST = 400, 3, 300
+
+
+class WebState(NamedTuple):
+    """node: [B] int64; those from LAST on are finished."""
+
+    node: Tensor
+
+
+class Web(Game):
+    """A random graph: from each node up to three moves to later nodes, with rewards on the moves.
+
+    Rewards, discount and heuristic are sums of a few powers of two, so that no order of adding
+    them up rounds.
+    """
+
+    name = "web"
+    num_players = 2
+    actions: Discrete | Box = Discrete(CHOICES)
+    observation_shape = (1,)
+    discount = 0.5
+
+    def __init__(self, *, seed: int, players: int, keys: bool) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        self.keys = keys
+        self.turn = torch.randint(players, (NODES,), generator=generator).to(torch.int8)
+        self.gain = torch.randint(-2, 3, (NODES, CHOICES), generator=generator) / 4
+        self.allowed = torch.rand(NODES, CHOICES, generator=generator) < 0.7
+        self.allowed[:, 0] |= ~self.allowed.any(1)
+        step = torch.randint(1, 30, (NODES, CHOICES), generator=generator)
+        self.next = (torch.arange(NODES)[:, None] + step).clamp(max=NODES - 1)
+        self.guess = torch.randint(-8, 9, (NODES,), generator=generator) / 16
+
+    def initial(self, batch: int, *, generator: torch.Generator | None = None) -> WebState:
+        return WebState(torch.zeros(batch, dtype=torch.int64))
+
+    def to_play(self, state: WebState) -> Tensor:
+        return self.turn[state.node]
+
+    def legal(self, state: WebState) -> Tensor:
+        return self.allowed[state.node]
+
+    def step(self, state: WebState, action: Tensor) -> Transition:
+        finished = state.node >= LAST
+        node = torch.where(finished, state.node, self.next[state.node, action])
+        reward = torch.where(finished, 0.0, self.gain[state.node, action])
+        return Transition(WebState(node), reward, node >= LAST)
+
+    def observe(self, state: WebState) -> Tensor:
+        return state.node[:, None].float()
+
+    def key(self, state: WebState) -> Tensor | None:
+        return state.node if self.keys else None
+
+    def heuristic(self, state: WebState) -> Tensor:
+        return self.guess[state.node]
+
+    def plain_score(self, node: int, action: int, depth: int) -> float:
+        """Minimax as it is written on paper."""
+        child = int(self.next[node, action])
+        if child >= LAST:
+            value = 0.0
+        elif depth == 1:
+            value = float(self.guess[child])
+        else:
+            value = max(self.plain_score(child, a, depth - 1) for a in range(CHOICES) if self.allowed[child, a])
+        sign = 1 if self.turn[child] == self.turn[node] else -1
+        return float(self.gain[node, action]) + self.discount * sign * value
