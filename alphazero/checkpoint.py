@@ -27,21 +27,17 @@ import shutil
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import onnx
 import safetensors
 import safetensors.torch
 import torch
 
-from alphazero.config import Config, ReplayConfig, SearchConfig, load_config, to_toml
-from alphazero.evaluate import NetworkEvaluators, OnnxEvaluator
-from alphazero.game import Game, load_game, num_actions
+from alphazero.config import Config, ReplayConfig, load_config, to_toml
+from alphazero.game import Game
 from alphazero.learner import Learner
-from alphazero.players import Agent
 from alphazero.replay import Replay, Samples
 from alphazero.selfplay import SelfPlay, Trajectories
 
@@ -241,72 +237,12 @@ def load_weights(path: Path, game: Game, learner: Learner) -> None:
         learner.load_networks(safetensors.torch.load_file(path / "model.safetensors"))
 
 
-def load_agent(path: Path) -> Agent:
-    """The agent of a run, a checkpoint, or an exported one. RunError if it is none."""
-    if path.suffix == ".onnx":
-        return load_exported(path)
-    if (path / "agent.onnx").is_file() and not (path / "config.toml").is_file():
-        return load_exported(path / "agent.onnx")
-    path = path.resolve()
-    folder = run_folder(path)
-    config = read_config(folder)
-    found = [path] if folder != path else checkpoints(folder)
-    if not found:
-        raise RunError(f"{folder} has no checkpoint yet; train a little longer")
-    game = load_game(config.game)
-    learner = Learner(game, replace(config.learner, device="cpu"), config.network, seed=0)
-    try:
-        load_weights(found[-1], game, learner)
-    except RunError as error:
-        others = [str(other) for other in (*reversed(found[:-1]), folder / "agent.onnx") if other.exists()]
-        raise RunError(f"{error}; name another instead: {' or '.join(others[:2])}" if others else str(error)) from error
-    evaluator = NetworkEvaluators(game, engine="onnx")(learner.weights())
-    return Agent(game, evaluator, config.search.without_noise(), f"{folder.name}, iteration {int(found[-1].name)}")
-
-
 def run_folder(path: Path) -> Path:
     """The folder of the run that a checkpoint or an exported agent lies in; any other path is one itself."""
     path = path.resolve()
     if path.suffix == ".onnx":
         return path.parent
     return path.parents[1] if path.parent.name == "checkpoints" else path
-
-
-def load_exported(path: Path) -> Agent:
-    """The agent of an agent.onnx with its card, agent.json, beside it. RunError if they do not fit."""
-    card_path = path.with_suffix(".json")
-    try:
-        serialized = path.read_bytes()
-        card = json.loads(card_path.read_bytes())
-        version, game_path, expected = card["format"], card["game"], card["sha256"]
-        search = SearchConfig(**card.get("search", {}))
-        if not isinstance(game_path, str):
-            raise TypeError(f"the game is {game_path!r}")
-    except OSError as error:
-        raise RunError(
-            f"{error.filename} cannot be read ({error.strerror}); an agent is agent.onnx with agent.json"
-        ) from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{card_path} is not an agent's card ({error!r})") from error
-    if version != FORMAT:
-        raise RunError(f"{card_path} has format {version}; this version of alphazero reads format {FORMAT}")
-    if hashlib.sha256(serialized).hexdigest() != expected:
-        raise RunError(f"{path} was truncated or altered: its digest is not the one in {card_path.name}")
-    game = load_game(game_path)
-    for field, now in agent_form(game).items():
-        if card.get(field) != now:
-            raise RunError(f"{card_path} is of a game with {field} {card.get(field)}; {game_path} now has {now}")
-    title = f"{path.resolve().parent.name}/{path.name}, iteration {card.get('iteration', '?')}"
-    return Agent(game, OnnxEvaluator(game, serialized), search.without_noise(), title)
-
-
-def agent_form(game: Game) -> dict[str, Any]:
-    """What an agent and its game have to agree in."""
-    return {
-        "name": game.name,
-        "observation_shape": list(game.observation_shape),
-        "actions": [game.action_name(action) for action in range(num_actions(game))],
-    }
 
 
 def verify(path: Path, names: Sequence[str]) -> dict[str, Any]:
@@ -329,27 +265,6 @@ def verify(path: Path, names: Sequence[str]) -> dict[str, Any]:
         if name != "state.json" and digests.get(name) != digest(path / name):
             raise RunError(f"{path / name} was truncated or altered: its digest is not the one in state.json")
     return dict(state)
-
-
-def export_agent(folder: Path, game: Game, config: Config, model: onnx.ModelProto, *, iteration: int) -> None:
-    """Writes agent.onnx and agent.json, for players outside this run."""
-    serialized = model.SerializeToString()
-    card = {
-        "format": FORMAT,
-        "game": config.game,
-        "iteration": iteration,
-        "search": asdict(config.search),
-        **agent_form(game),
-        "inputs": {"observation": "[batch, *observation_shape] float32, seen by the player to move"},
-        "outputs": {
-            "logits": "[batch, actions], before masking",
-            "value": "[batch] in [-1, 1], for the player to move",
-        },
-        "sha256": hashlib.sha256(serialized).hexdigest(),
-    }
-    with clear_errors(folder):
-        write_file(folder / "agent.onnx", serialized)
-        write_file(folder / "agent.json", json.dumps(card, indent=2).encode())
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from alphazero.checkpoint import load_agent
+from alphazero.agents import load_agent
 from alphazero.game import Game
 from alphazero.players import (
     NAMES,

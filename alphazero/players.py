@@ -42,7 +42,7 @@ class Player(Protocol):
 
 
 class Agent(NamedTuple):
-    """A trained agent, as `alphazero.checkpoint.load_agent` reads it.
+    """A trained agent, as `alphazero.agents.load_agent` reads it.
 
     search: the settings that it learned with, without their noise.
     title:  where it comes from, for people.

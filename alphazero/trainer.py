@@ -25,6 +25,7 @@ import psutil
 import torch
 
 from alphazero import checkpoint
+from alphazero.agents import export_agent
 from alphazero.arena import MatchResult, play_match
 from alphazero.checkpoint import Progress
 from alphazero.config import Config
@@ -229,7 +230,7 @@ class Training:
         """Writes agent.onnx and agent.json."""
         assert self.judges.exported is not None
         model = with_weights(self.judges.exported, self.learner.weights())
-        checkpoint.export_agent(self.folder, self.game, self.config, model, iteration=self.progress.iteration)
+        export_agent(self.folder, self.game, self.config, model, iteration=self.progress.iteration)
 
     def _buffer_scalars(self) -> dict[str, float]:
         samples, distinct = self.replay.samples, self.replay.distinct()

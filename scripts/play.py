@@ -24,7 +24,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
 from rich.console import Console
 
-from alphazero.checkpoint import RunError, load_agent, load_samples, run_folder
+from alphazero.agents import load_agent
+from alphazero.checkpoint import RunError, load_samples, run_folder
 from alphazero.config import ConfigError
 from alphazero.explorer import Explorer
 from alphazero.players import Agent, parse_strength

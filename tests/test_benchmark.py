@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from alphazero.agents import load_agent
 from alphazero.arena import MatchResult, play_match
 from alphazero.benchmark import Benchmark, Match, write_json
 from alphazero.benchmark.pictures import CurvePoint, curve_figure
 from alphazero.benchmark.plan import plan, spread
-from alphazero.checkpoint import RunError, load_agent
+from alphazero.checkpoint import RunError
 from alphazero.elo import ratings
 from alphazero.entrants import Entrant, find_entrant
 from alphazero.players import Agent, AgentPlayer, MinimaxPlayer, NetworkPlayer, RandomPlayer, Strength

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 
+from alphazero.agents import export_agent, load_agent
 from alphazero.checkpoint import (
     LIGHT,
     WHOLE,
@@ -25,8 +26,6 @@ from alphazero.checkpoint import (
     RunError,
     checkpoints,
     create_run,
-    export_agent,
-    load_agent,
     load_weights,
     prune_checkpoints,
     read_arrays,

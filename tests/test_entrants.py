@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from alphazero.checkpoint import RunError, load_agent
+from alphazero.agents import load_agent
+from alphazero.checkpoint import RunError
 from alphazero.entrants import find_entrant
 from alphazero.players import Agent, AgentPlayer, Strength
 from alphazero.record import Record

@@ -17,8 +17,9 @@ import pytest
 import torch
 from rich.console import Console
 
+from alphazero.agents import load_agent
 from alphazero.arena import MatchResult, play_match
-from alphazero.checkpoint import checkpoints, create_run, load_agent, load_games, load_weights, restore
+from alphazero.checkpoint import checkpoints, create_run, load_games, load_weights, restore
 from alphazero.config import Config, load_config, make_config, to_toml
 from alphazero.learner import Learner
 from alphazero.mcts.search import Evaluator
