@@ -54,7 +54,7 @@ class Progress(NamedTuple):
     """How far a run has come.
 
     iteration:    of them are done.
-    new_samples:  of the last iteration, which the next one's learning is measured by.
+    new_samples:  that have not been learned from yet, which the next learning is measured by.
     core_seconds: CPU time of self-play and learning so far.
     """
 
@@ -204,6 +204,8 @@ def restore(
             )
             replay.load(read_arrays(path / "replay.npz"))
             saved = list(unnumbered(read_arrays(path / "streams.npz")).values())
+            for stream in streams:
+                stream.turns = state["iteration"]
             try:
                 if len(saved) != len(streams):
                     raise ValueError(f"{len(saved)} streams, not {len(streams)}")

@@ -173,6 +173,29 @@ class EvaluationConfig:
 
 
 @dataclass(frozen=True, config=_strict)
+class ClusterConfig:
+    """How the work spreads over processes and machines, if `workers` says so."""
+
+    mode: Literal["synchronous", "asynchronous"] = "synchronous"
+    """synchronous: iterations as in one process, with the same samples and weights whatever the number of
+    workers. asynchronous: nobody waits for anybody, so all cores are busy; runs differ in timing."""
+    worker_cpus: PositiveFloat = 1.0
+    """Cores of a worker; from 2 on they are threads of the network's operations. Less than 1: several share one."""
+    worker_gpus: NonNegativeFloat = 0.0
+    """GPUs of a worker, parts too: 0.25 puts four on each. They need self_play.device = "cuda"."""
+    learner_ranks: Positive = 1
+    """Data-parallel copies of the learner on CPUs, a core each; 1: the learner in this process. See learner_gpus."""
+    most_behind: PositiveFloat = 2.0
+    """asynchronous: samples that come in while learning is this many iterations behind are left out (and
+    counted), so that learner.replay_ratio holds for all that are kept."""
+    most_stale: PositiveFloat = 4.0
+    """asynchronous: samples of a network that is older than this many iterations are left out (and counted)."""
+    mirror: str = ""
+    """Where every checkpoint is copied to, for machines that share no disk: a URL that fsspec knows, such as
+    s3://bucket/runs/NAME. Continue on another machine with --resume URL."""
+
+
+@dataclass(frozen=True, config=_strict)
 class Config:
     """A training run."""
 
@@ -184,12 +207,25 @@ class Config:
     """Rounds of self-play and learning."""
     threads: Count = 0
     """Threads that share self-play and learning; 0: as many as cores. The result does not depend on it."""
+    workers: Count | Literal["auto"] = 0
+    """Processes that play and measure, on one machine or many, through Ray. 0: this process alone, without Ray.
+    auto: as many as the machines' cores allow."""
+    ray_address: str = ""
+    """The Ray cluster to join: auto (the one on this machine), or HOST:PORT. Empty: one of our own, on this machine."""
+    learner_gpus: Count = 0
+    """GPUs of the learner, anywhere in the cluster: so many data-parallel ranks. 0: it runs on learner.device."""
     search: SearchConfig = Field(default_factory=SearchConfig)
     network: NetworkConfig = Field(default_factory=NetworkConfig)
     self_play: SelfPlayConfig = Field(default_factory=SelfPlayConfig)
     replay: ReplayConfig = Field(default_factory=ReplayConfig)
     learner: LearnerConfig = Field(default_factory=LearnerConfig)
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
+    cluster: ClusterConfig = Field(default_factory=ClusterConfig)
+
+    @property
+    def distributed(self) -> bool:
+        """Whether Ray takes part."""
+        return bool(self.workers or self.ray_address or self.learner_gpus or self.cluster.learner_ranks > 1)
 
 
 class ConfigError(Exception):
@@ -265,4 +301,5 @@ SECTIONS = {
     "replay": ReplayConfig,
     "learner": LearnerConfig,
     "evaluation": EvaluationConfig,
+    "cluster": ClusterConfig,
 }

@@ -10,6 +10,8 @@ from __future__ import annotations
 import copy
 import os
 import time
+from functools import partial
+from typing import Any
 
 import onnx
 import onnxruntime
@@ -91,14 +93,20 @@ class TorchEvaluator:
 
 
 class OnnxEvaluator:
-    """The network in ONNX Runtime on the CPU, on one thread: streams run side by side instead."""
+    """The network in ONNX Runtime on the CPU, by default on one thread: streams run side by side instead.
 
-    def __init__(self, game: Game, model: onnx.ModelProto | bytes) -> None:
-        self.game = game
+    Can be pickled, to go to another process.
+    """
+
+    def __init__(self, game: Game, model: onnx.ModelProto | bytes, *, threads: int = 1) -> None:
+        self.game, self.threads = game, threads
+        self.serialized = model if isinstance(model, bytes) else model.SerializeToString()
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        serialized = model if isinstance(model, bytes) else model.SerializeToString()
-        self.session = onnxruntime.InferenceSession(serialized, options, providers=["CPUExecutionProvider"])
+        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+        self.session = onnxruntime.InferenceSession(self.serialized, options, providers=["CPUExecutionProvider"])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(OnnxEvaluator, threads=self.threads), (self.game, self.serialized)
 
     def __call__(self, states: State, generator: torch.Generator) -> Evaluation:
         observation = self.game.observe(states).numpy()
@@ -125,15 +133,15 @@ class NetworkEvaluators:
     """Evaluators for one network's successive weights, with the engine that suits the device.
 
     `engine` as in `SelfPlayConfig`. The network is exported to ONNX once; later weights are
-    filled into that.
+    filled into that. `threads` of ONNX Runtime for each operation.
     """
 
-    def __init__(self, game: Game, *, engine: str = "auto", device: str = "cpu") -> None:
+    def __init__(self, game: Game, *, engine: str = "auto", device: str = "cpu", threads: int = 1) -> None:
         if engine == "auto":
             engine = "bfloat16" if multiplies_bfloat16(device) else "onnx" if device == "cpu" else "torch"
         if engine == "onnx" and device != "cpu":
             raise ValueError(f'the ONNX engine runs on the CPU, not on {device}; use engine = "torch" or "bfloat16"')
-        self.game, self.engine, self.device = game, engine, device
+        self.game, self.engine, self.device, self.threads = game, engine, device, threads
         self.exported: onnx.ModelProto | None = None
 
     def __call__(self, module: InferenceModule) -> Evaluator:
@@ -143,7 +151,7 @@ class NetworkEvaluators:
             return TorchEvaluator(self.game, copy.deepcopy(module), device=self.device, dtype=dtype)
         if self.exported is None:
             self.exported = to_onnx(module, self.game.observation_shape)
-        return OnnxEvaluator(self.game, with_weights(self.exported, module))
+        return OnnxEvaluator(self.game, with_weights(self.exported, module), threads=self.threads)
 
 
 class TimedEvaluator:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -26,15 +26,46 @@ class LearningError(Exception):
     """Learning cannot go on: the loss is not a number any more."""
 
 
+class Batch(NamedTuple):
+    """B samples that a step learns from.
+
+    samples:  B of them.
+    symmetry: [B] int64, each is learned from under the game's symmetry of this number, counted from 1; 0: as it is.
+    """
+
+    samples: Samples
+    symmetry: Tensor
+
+
+class Inputs(NamedTuple):
+    """A batch as the network and the losses take it, on the learner's device; fields as in `Samples`.
+
+    observation: [B, *observation_shape] float32, under the batch's symmetries as all that follows.
+    legal:       [B, A] bool.
+    """
+
+    observation: Tensor
+    legal: Tensor
+    policy: Tensor
+    value: Tensor
+    drawn: Tensor
+    weight: Tensor
+    turns_left: Tensor
+
+
 class Learner:
-    """The network, its optimizer, and the exponential average of its weights."""
+    """The network, its optimizer, and the exponential average of its weights.
+
+    model: what makes the predictions: the network, or what shares its gradients with others (`cluster.gang`).
+    """
 
     def __init__(self, game: Game, config: LearnerConfig, network_config: NetworkConfig, *, seed: int) -> None:
-        self.game, self.config = game, config
+        self.game, self.config, self.network_config = game, config, network_config
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             self.network = make_network(game, network_config)
         self.network.to(config.device)
+        self.model: nn.Module = self.network
         lay_out(self.network, game.observation_shape)
         self.layout = layout(game.observation_shape)
         self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(config.average), use_buffers=True)
@@ -67,6 +98,11 @@ class Learner:
         fall = (progress - config.warmup) / max(1e-9, 1 - config.warmup)
         return config.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * fall)))
 
+    def learning_rates(self, steps: int, progress_from: float, progress_to: float) -> list[float]:
+        """Those of `steps` steps that are spread over this part of the run."""
+        length = progress_to - progress_from
+        return [self.learning_rate(progress_from + length * step / steps) for step in range(steps)]
+
     def learn(
         self,
         samples: Samples,
@@ -83,20 +119,74 @@ class Learner:
         """
         started = time.thread_time()
         self.network.train()
-        tercile = samples.turns_left.float().quantile(torch.tensor([1 / 3, 2 / 3])) if samples.size < 2**24 else None
+        tercile = terciles(samples)
         totals: dict[str, Tensor] = {}
-        rate = 0.0
-        for step in range(steps):
-            rate = self.learning_rate(progress_from + (progress_to - progress_from) * step / steps)
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate
-            index = torch.randint(samples.size, (self.config.batch,), generator=generator)
-            measures = self._step(samples.at(index), tercile, generator)
-            for tag, measure in measures.items():
+        rates = self.learning_rates(steps, progress_from, progress_to)
+        for rate in rates:
+            inputs = self.inputs(draw(self.game, samples, self.config.batch, generator))
+            measures = self.gradients(inputs, tercile)
+            measures["loss/gradient_norm"] = self.update(rate)
+            for tag, measure in measures.items():  # summed where they are: no waiting
                 totals[tag] = totals[tag] + measure if tag in totals else measure
             progress(1)
-        self.steps += steps
-        means = {tag: float(total) / steps for tag, total in totals.items()}
+        means = self.means({tag: float(total) for tag, total in totals.items()}, rates)
+        return means | {"learner/seconds": time.thread_time() - started}
+
+    def inputs(self, batch: Batch) -> Inputs:
+        """The batch, each sample under its symmetry. On its way to a GPU nothing waits for it."""
+        samples = batch.samples
+        here = [*augmented(self.game, batch), samples.value, samples.drawn, samples.weight, samples.turns_left]
+        if torch.device(self.config.device).type == "cuda":
+            here = [tensor.pin_memory() for tensor in here]
+        there = Inputs(*(tensor.to(self.config.device, non_blocking=True) for tensor in here))
+        return there._replace(observation=there.observation.contiguous(memory_format=self.layout))
+
+    def gradients(self, inputs: Inputs, tercile: Tensor | None) -> dict[str, Tensor]:
+        """Leaves the gradients of the batch's loss with the weights; returns losses and other measures by tag.
+
+        tercile: [2], what `terciles` returns.
+        """
+        config, weight = self.config, inputs.weight
+        with torch.autocast(torch.device(config.device).type, torch.bfloat16, enabled=self.bfloat16):
+            prediction = self.model(inputs.observation)
+        log_policy = masked(prediction.logits.float(), inputs.legal).log_softmax(-1)
+        # Where the target is 0 the logarithm may be that of an illegal action; 0 times it is 0.
+        policy_losses = -(inputs.policy * log_policy.clamp(min=-1e4)).sum(-1)
+        value_losses = value_loss(prediction.value.float(), inputs.value, inputs.drawn)
+        policy_loss, value_loss_ = (weight * policy_losses).mean(), (weight * value_losses).mean()
+        loss = policy_loss + config.value_weight * value_loss_
+        self.optimizer.zero_grad()
+        loss.backward()
+        with torch.no_grad():
+            measures = {
+                "loss/total": loss,
+                "loss/policy": policy_loss,
+                "loss/value": value_loss_,
+                "loss/policy_entropy": -(log_policy.exp() * log_policy.clamp(min=-1e4)).sum(-1).mean(),
+                "loss/target_entropy": torch.special.entr(inputs.policy).sum(-1).mean(),
+            }
+            if tercile is not None:
+                losses = policy_losses + config.value_weight * value_losses
+                measures |= by_stage(losses, inputs.turns_left, tercile.to(losses.device))
+        return {tag: measure.detach() for tag, measure in measures.items()}
+
+    def update(self, rate: float) -> Tensor:
+        """A step down the gradients that are with the weights, and of the average; returns the gradients' norm."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip)
+        self.optimizer.step()
+        self.average.update_parameters(self.network)
+        self.steps += 1
+        return norm
+
+    def means(self, totals: Mapping[str, float], rates: Sequence[float]) -> dict[str, float]:
+        """Mean measures by tag, of totals over the steps that were taken last, at these learning rates.
+
+        LearningError if a loss or the gradient's norm is no number.
+        """
+        steps, rate = len(rates), rates[-1] if rates else 0.0
+        means = {tag: total / steps for tag, total in totals.items()}
         for stage in STAGES:
             share = means.pop(f"share/{stage}", 0.0)
             if share > 0:
@@ -109,59 +199,7 @@ class Learner:
                 f"the {name} is {means[tag]} after {self.steps} steps; lower learner.learning_rate "
                 f"(now {rate:.2g}) or learner.clip (now {self.config.clip}) and resume from the last checkpoint"
             )
-        return means | {
-            "loss/learning_rate": rate,
-            "learner/steps": steps,
-            "learner/seconds": time.thread_time() - started,
-        }
-
-    def _step(self, batch: Samples, tercile: Tensor | None, generator: torch.Generator) -> dict[str, Tensor]:
-        config = self.config
-        observation, legal, policy = self._augmented(batch, generator)
-        device = config.device
-        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=self.bfloat16):
-            prediction = self.network(observation.to(device, memory_format=self.layout))
-        logits = masked(prediction.logits.float(), legal.to(device))
-        log_policy = logits.log_softmax(-1)
-        policy, weight = policy.to(device), batch.weight.to(device)
-        # Where the target is 0 the logarithm may be that of an illegal action; 0 times it is 0.
-        policy_losses = -(policy * log_policy.clamp(min=-1e4)).sum(-1)
-        value_losses = value_loss(prediction.value.float(), batch.value.to(device), batch.drawn.to(device))
-        policy_loss, value_loss_ = (weight * policy_losses).mean(), (weight * value_losses).mean()
-        loss = policy_loss + config.value_weight * value_loss_
-        self.optimizer.zero_grad()
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), config.clip)
-        self.optimizer.step()
-        self.average.update_parameters(self.network)
-        with torch.no_grad():
-            measures = {
-                "loss/total": loss,
-                "loss/policy": policy_loss,
-                "loss/value": value_loss_,
-                "loss/gradient_norm": norm,
-                "loss/policy_entropy": -(log_policy.exp() * log_policy.clamp(min=-1e4)).sum(-1).mean(),
-                "loss/target_entropy": torch.special.entr(policy).sum(-1).mean(),
-            }
-            if tercile is not None:
-                losses = policy_losses + config.value_weight * value_losses
-                measures |= by_stage(losses, batch.turns_left.to(device), tercile.to(device))
-        return {tag: measure.detach() for tag, measure in measures.items()}  # summed where they are: no waiting
-
-    def _augmented(self, batch: Samples, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Observation, legal mask and policy, each sample under a random symmetry of the game."""
-        observation, legal = self.game.observe(batch.state), self.game.legal(batch.state)
-        policy = batch.policy
-        symmetries = self.game.symmetries()
-        if not symmetries:
-            return observation, legal, policy
-        drawn = torch.randint(len(symmetries) + 1, (batch.size,), generator=generator)
-        for number, symmetry in enumerate(symmetries, start=1):
-            chosen = (drawn == number).nonzero()[:, 0]
-            observation = observation.index_copy(0, chosen, symmetry.observation(observation[chosen]))
-            legal = legal.index_copy(0, chosen, legal[chosen][:, symmetry.actions])
-            policy = policy.index_copy(0, chosen, policy[chosen][:, symmetry.actions])
-        return observation, legal, policy
+        return means | {"loss/learning_rate": rate, "learner/steps": steps}
 
     def tensors(self) -> dict[str, Tensor]:
         """The network and its average, by name, for `checkpoint`."""
@@ -187,6 +225,32 @@ class Learner:
         for group, own in zip(self.optimizer.param_groups, settings, strict=True):
             group.update(own)
         self.steps = steps
+
+
+def draw(game: Game, samples: Samples, size: int, generator: torch.Generator) -> Batch:
+    """`size` of the samples, each under a random symmetry of the game."""
+    index = torch.randint(samples.size, (size,), generator=generator)
+    symmetries = len(game.symmetries())
+    if not symmetries:  # then nothing is drawn for them
+        return Batch(samples.at(index), torch.zeros(size, dtype=torch.int64))
+    return Batch(samples.at(index), torch.randint(symmetries + 1, (size,), generator=generator))
+
+
+def augmented(game: Game, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    """Observation, legal mask and policy, each sample under its symmetry."""
+    observation, legal = game.observe(batch.samples.state), game.legal(batch.samples.state)
+    policy = batch.samples.policy
+    for number, symmetry in enumerate(game.symmetries(), start=1):
+        chosen = (batch.symmetry == number).nonzero()[:, 0]
+        observation = observation.index_copy(0, chosen, symmetry.observation(observation[chosen]))
+        legal = legal.index_copy(0, chosen, legal[chosen][:, symmetry.actions])
+        policy = policy.index_copy(0, chosen, policy[chosen][:, symmetry.actions])
+    return observation, legal, policy
+
+
+def terciles(samples: Samples) -> Tensor | None:
+    """[2], the moves left that part the samples into STAGES; None of more samples than torch takes quantiles of."""
+    return samples.turns_left.float().quantile(torch.tensor([1 / 3, 2 / 3])) if samples.size < 2**24 else None
 
 
 def value_loss(predicted: Tensor, target: Tensor, drawn: Tensor) -> Tensor:

@@ -123,6 +123,7 @@ class SelfPlay:
         self.state = fresh_starts(game, config.games, config, generator)
         self.moves_played = torch.zeros(config.games, dtype=torch.int64, device=config.device)
         self.games_under_way = self._room(64)
+        self.turns = 0  # number of the next call of `play`, where each follows the one before it
         self.cache: CachedEvaluator | None = None
 
     def _room(self, moves: int) -> Trajectories:
@@ -179,6 +180,7 @@ class SelfPlay:
         samples = join(parts) if parts else self._no_samples()
         statistics.samples = samples.size
         statistics.seconds = time.thread_time() - started
+        self.turns = iteration + 1
         return Played(samples, statistics, game)
 
     def _with_cache(self, evaluator: Evaluator) -> Evaluator:
@@ -275,10 +277,16 @@ class SelfPlay:
     def arrays(self) -> dict[str, np.ndarray]:
         """The games under way as plain arrays, for `checkpoint`."""
         now = {f"now.{name}": f.cpu().numpy() for name, f in self.state._asdict().items()}
-        return now | self.games_under_way.map(Tensor.cpu).arrays() | {"moves_played": self.moves_played.cpu().numpy()}
+        counts = {"moves_played": self.moves_played.cpu().numpy(), "turns": np.array(self.turns)}
+        return now | self.games_under_way.map(Tensor.cpu).arrays() | counts
 
     def load(self, arrays: dict[str, np.ndarray]) -> None:
-        """Takes up the games that `arrays` gave. KeyError or ValueError if they are not of this game and size."""
+        """Takes up a copy of the games that `arrays` gave.
+
+        KeyError or ValueError if they are not of this game and size.
+        """
+        # Copies: they may lie in memory that is shared, or that cannot be written.
+        arrays = {name: array.copy() for name, array in arrays.items()}
         device, form = self.config.device, type(self.state)
         state = form(*(torch.from_numpy(arrays[f"now.{name}"]).to(device) for name in form._fields))
         if len(state[0]) != self.config.games:
@@ -286,6 +294,7 @@ class SelfPlay:
         games = Trajectories.from_arrays(self.game, arrays)
         moves_played = torch.from_numpy(arrays["moves_played"]).to(device)
         self.state, self.moves_played = state, moves_played
+        self.turns = int(arrays.get("turns", self.turns))  # of a run that is older than this count: as it is
         self.games_under_way = games.map(lambda field: field.to(device))
 
 

@@ -2,9 +2,9 @@
 
 Self-play of an iteration overlaps learning on the iterations before it. All tasks of an iteration
 - the learning, the streams of self-play, now and then a match - read what the iteration before
-left and share nothing while they run. So a pool of threads may take them in any order, and the
-result does not depend on timing. (ONNX Runtime, torch and the kernels release the interpreter's
-lock while they compute.)
+left and share nothing while they run. So whoever does them, threads of this process or workers
+on many machines (`alphazero.crew`), may take them in any order, and the result does not depend on
+timing. (ONNX Runtime, torch and the kernels release the interpreter's lock while they compute.)
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -26,20 +26,21 @@ import torch
 
 from alphazero import checkpoint
 from alphazero.agents import export_agent
-from alphazero.arena import MatchResult, play_match
+from alphazero.arena import MatchResult
 from alphazero.checkpoint import Progress
 from alphazero.config import Config
+from alphazero.crew import Crew, Threads
 from alphazero.evaluate import NetworkEvaluators, available_cores
 from alphazero.game import Discrete, Game, State, concatenate, take
 from alphazero.learner import Learner
-from alphazero.mcts.search import Evaluator
-from alphazero.mcts.tree import Evaluation, masked
+from alphazero.mcts.tree import masked
 from alphazero.monitor import Monitor
-from alphazero.network import InferenceModule, with_weights
+from alphazero.network import with_weights
 from alphazero.pictures import board_figure, policy_heatmap
-from alphazero.players import AgentPlayer, NetworkPlayer, Player, parse_player
+from alphazero.players import parse_player
 from alphazero.replay import Replay, join
-from alphazero.selfplay import Played, SelfPlay, SelfPlayStatistics, fresh_starts, stream_generator
+from alphazero.selfplay import SelfPlay, SelfPlayStatistics, fresh_starts, stream_generator
+from alphazero.worker import PlayedTurn, PlayMatch, PlayTurn, Worker
 
 # Numbers that set the seeds of these apart from those of the streams, which count from 0.
 LEARNING, POSITIONS = 1_000_001, 1_000_002
@@ -55,8 +56,7 @@ class Training:
     def __init__(self, game: Game, config: Config, folder: Path) -> None:
         """ValueError if the game and the configuration do not fit, or a device is not there."""
         self.game, self.config, self.folder = game, config, folder
-        for device in (config.self_play.device, config.learner.device):
-            check_device(device)
+        check_devices(config)
         if not isinstance(game.actions, Discrete):
             raise ValueError(f"{game.name} has continuous actions, which search handles and training does not yet")
         if config.self_play.cache and torch.device(config.self_play.device).type != "cpu":
@@ -70,17 +70,18 @@ class Training:
         for opponent in config.evaluation.opponents:
             parse_player(opponent, game, seed=config.seed)
         self.learner = Learner(game, config.learner, config.network, seed=config.seed)
+        self.learn = self.learner.learn  # or that of a gang, which brings the learner on with other machines' help
         self.replay = Replay(game, config.replay)
+        # Here streams only wait for their next turn, so with workers that have GPUs they need none.
+        waiting = replace(config.self_play, device="cpu") if config.distributed else config.self_play
         self.streams = [
-            SelfPlay(game, config.search, config.self_play, seed=config.seed, stream=number)
+            SelfPlay(game, config.search, waiting, seed=config.seed, stream=number)
             for number in range(config.self_play.streams)
         ]
-        self.evaluators = NetworkEvaluators(game, engine=config.self_play.engine, device=config.self_play.device)
         self.judges = NetworkEvaluators(game, engine="onnx")
         # Exporting to ONNX switches oneDNN off for the whole process while it lasts, which would
         # change the last bits of what another thread computes: so before there are any.
-        for evaluators in (self.evaluators, self.judges):
-            evaluators(self.learner.weights())
+        self.judges(self.learner.weights())
         self.progress = Progress()
         self.stop, self.stop_now = threading.Event(), threading.Event()
         self.positions = fixed_positions(game, config)
@@ -89,36 +90,48 @@ class Training:
             with checkpoint.reading(folder / "policies.npz"):
                 self.policies = checkpoint.read_arrays(folder / "policies.npz")
 
-    def run(self, monitor: Monitor) -> dict[str, MatchResult]:
+    def run(self, monitor: Monitor, crew: Crew | None = None) -> dict[str, MatchResult]:
         """Trains until the configuration's end; returns how the agent then fares, see `_start_matches`.
 
         Empty without opponents, or if it was asked to stop before the end: then the iteration under
-        way is finished and saved first.
+        way is finished and saved first. crew: who does the work; None: threads of this process.
         """
-        self.monitor, iterations = monitor, self.config.iterations
-        with self._pool() as pool, self._signals():
-            while self.progress.iteration < iterations and not self.stop.is_set():
-                started, iteration = time.monotonic(), self.progress.iteration
-                self._announce()
-                weights = self.learner.weights()
-                learning = pool.submit(self._learn)
-                matches = self._start_matches(pool, weights) if self._due(iteration) else {}
-                games = [pool.submit(self._play, stream, self.evaluators(weights)) for stream in self.streams]
-                losses, played = learning.result(), [game.result() for game in games]
-                self.replay.extend(join([part.samples for part in played]))
-                statistics = sum((part.statistics for part in played), SelfPlayStatistics())
-                recorded = {stream: part.game for stream, part in enumerate(played) if part.game}
-                checkpoint.save_games(self.folder, iteration, recorded)
-                results = {name: match.result() for name, match in matches.items()}
-                self._finish(losses, statistics, results, seconds=time.monotonic() - started)
+        self.monitor = monitor
+        self.crew = crew or self._threads()
+        with self.crew, self._signals(), self._ending():
+            self.iterate()
             self._export()
             if self.stop.is_set() or not self.config.evaluation.opponents:
                 return {}
             monitor.say("Measuring the trained agent ...")
-            matches = self._start_matches(pool, self.learner.weights(), games=2 * self.config.evaluation.games)
-            results = {name: match.result() for name, match in matches.items()}
-            monitor.record(iterations - 1, strength_scalars(results))
+            weights = self.crew.share(self.learner.weights())
+            matches = self._start_matches(weights, games=2 * self.config.evaluation.games)
+            results = {tag: match.result() for tag, match in matches.items()}
+            monitor.record(self.config.iterations - 1, strength_scalars(results))
             return results
+
+    def _threads(self) -> Crew:
+        worker = Worker(self.game, self.config, self.judges.exported)
+        return Threads(worker, self.config.threads or available_cores())
+
+    def iterate(self) -> None:
+        """The loop."""
+        while self.progress.iteration < self.config.iterations and not self.stop.is_set():
+            started, iteration = time.monotonic(), self.progress.iteration
+            self._announce()
+            weights = self.crew.share(self.learner.weights())
+            learning = self.crew.local.submit(self._learn)
+            matches = self._start_matches(weights) if self._due(iteration) else {}
+            turns = [self._start_turn(stream, weights) for stream in self.streams]
+            losses, played = learning.result(), [turn.result() for turn in turns]
+            for stream, turn in zip(self.streams, played, strict=True):
+                stream.load(turn.games)
+            self.replay.extend(join([turn.samples for turn in played]))
+            statistics = sum((turn.statistics for turn in played), SelfPlayStatistics())
+            recorded = {stream: turn.game for stream, turn in enumerate(played) if turn.game}
+            checkpoint.save_games(self.folder, iteration, recorded)
+            results = {name: match.result() for name, match in matches.items()}
+            self._finish(losses, statistics, results, statistics.samples, seconds=time.monotonic() - started)
 
     def _learn(self) -> dict[str, float]:
         """Learns for as many steps as the last iteration's new samples ask for."""
@@ -126,7 +139,7 @@ class Training:
         steps = self._steps()
         if steps == 0:
             return {}
-        return self.learner.learn(
+        return self.learn(
             self.replay.training_set(),
             steps,
             stream_generator(config.seed, LEARNING, iteration),
@@ -138,13 +151,9 @@ class Training:
     def _steps(self) -> int:
         return round(self.config.learner.replay_ratio * self.progress.new_samples / self.config.learner.batch)
 
-    def _play(self, stream: SelfPlay, evaluator: Evaluator) -> Played:
-        return stream.play(
-            evaluator,
-            self.progress.iteration,
-            simulations=self._simulations(),
-            progress=partial(self._count, "self-play"),
-        )
+    def _start_turn(self, stream: SelfPlay, weights: object) -> Future[PlayedTurn]:
+        turn = PlayTurn(stream.seed[1], stream.turns, self._simulations(), stream.arrays(), self.config.seed)
+        return self.crew.submit(turn, weights, count=partial(self._count, "self-play"))
 
     def _simulations(self) -> int:
         """A move's, in this iteration: early games teach little whatever the search, late ones more with more of it."""
@@ -152,34 +161,18 @@ class Training:
         first = self.config.self_play.first_simulations or last
         return round(first + (last - first) * self.progress.iteration / self.config.iterations)
 
-    def _start_matches(
-        self, pool: ThreadPoolExecutor, weights: InferenceModule, *, games: int | None = None
-    ) -> dict[str, Future[MatchResult]]:
+    def _start_matches(self, weights: object, *, games: int | None = None) -> dict[str, Future[MatchResult]]:
         """Matches against each opponent, all from the same openings.
 
         By tag: strength/OPPONENT for the agent, network/OPPONENT for its network alone.
         """
-        config, matches = self.config.evaluation, {}
-        search_config = replace(self.config.search.without_noise(), simulations=config.simulations)
-        for number, name in enumerate(config.opponents):
-            judge = self._stoppable(self.judges(weights))
-            players: dict[str, Player] = {
-                "strength": AgentPlayer(self.game, judge, search_config, seed=self.config.seed),
-                "network": NetworkPlayer(self.game, judge),
-            }
-            for tag, player in players.items():
-                opponent = parse_player(name, self.game, seed=self.config.seed + number)
-                match = partial(play_match, self.game, player, opponent, games=games or config.games)
-                matches[f"{tag}/{name}"] = pool.submit(match, seed=self.config.seed, opening_plies=config.opening_moves)
-        return matches
-
-    def _stoppable(self, evaluator: Evaluator) -> Evaluator:
-        def evaluate(states: State, generator: torch.Generator) -> Evaluation:
-            if self.stop_now.is_set():
-                raise Stopped
-            return evaluator(states, generator)
-
-        return evaluate
+        config = self.config.evaluation
+        matches = [
+            PlayMatch(role, opponent, number, games or config.games)
+            for number, opponent in enumerate(config.opponents)
+            for role in ("strength", "network")
+        ]
+        return {match.tag: self.crew.submit(match, weights, count=self._check) for match in matches}
 
     def _due(self, iteration: int) -> bool:
         every = self.config.evaluation.every
@@ -190,20 +183,21 @@ class Training:
         losses: dict[str, float],
         statistics: SelfPlayStatistics,
         results: dict[str, MatchResult],
+        new_samples: int,
         *,
         seconds: float,
     ) -> None:
-        """Writes down what the iteration brought, and saves."""
+        """Writes down what the iteration brought, and saves. new_samples: that the next learning is measured by."""
         iteration, learning_seconds = self.progress.iteration, losses.pop("learner/seconds", 0.0)
         core_seconds = self.progress.core_seconds + statistics.seconds + learning_seconds
         scalars = losses | self_play_scalars(statistics, learning_seconds, seconds) | self._buffer_scalars()
         scalars |= strength_scalars(results)
         scalars |= {"self_play/simulations": float(self._simulations())}
         scalars |= {"time/iteration": seconds, "time/core_seconds": core_seconds}
-        scalars["memory/resident_mb"] = psutil.Process().memory_info().rss / 2**20
+        scalars |= self.crew.scalars() | {"memory/resident_mb": psutil.Process().memory_info().rss / 2**20}
         self.monitor.record(iteration, scalars)
         self.monitor.report(iteration, scalars)
-        self.progress = Progress(iteration + 1, statistics.samples, core_seconds)
+        self.progress = Progress(iteration + 1, new_samples, core_seconds)
         checkpoint.save_checkpoint(self.folder, self.game, self.progress, self.learner, self.replay, self.streams)
         checkpoint.prune_checkpoints(self.folder, every=self.config.evaluation.every)
         if self._due(iteration + 1) or iteration + 1 == self.config.iterations:
@@ -249,24 +243,23 @@ class Training:
         self.monitor.start(self.progress.iteration, {name: total for name, total in parts.items() if total})
 
     def _count(self, part: str, done: int) -> None:
-        """Moves the progress on; called from the pool's threads, which it ends if asked to."""
-        if self.stop_now.is_set():
-            raise Stopped
+        """Moves the progress on; called from the crew's threads."""
+        self._check(done)
         self.monitor.advance(part, done)
 
+    def _check(self, done: int) -> None:
+        """Ends the task that calls it, if asked to."""
+        if self.stop_now.is_set():
+            raise Stopped
+
     @contextmanager
-    def _pool(self) -> Iterator[ThreadPoolExecutor]:
-        # One thread each inside torch: two in one operation are slower than two operations at once.
-        torch.set_num_threads(1)
-        threads = self.config.threads or available_cores()
-        pool = ThreadPoolExecutor(threads, "training", initializer=partial(torch.set_num_threads, 1))
+    def _ending(self) -> Iterator[None]:
+        """An exception here ends what the crew is doing, or leaving would wait for that."""
         try:
-            yield pool
+            yield
         except BaseException:
             self.stop_now.set()
             raise
-        finally:
-            pool.shutdown(cancel_futures=True)
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
@@ -292,13 +285,14 @@ class Training:
                 signal.signal(number, handler)
 
 
-def check_device(device: str) -> None:
-    """ValueError if torch cannot compute there."""
-    try:
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        there = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
-        raise ValueError(f"device {device!r} is not to be had here; there is {', '.join(there)}") from error
+def check_devices(config: Config) -> None:
+    """ValueError if torch cannot compute where the configuration says that this process does."""
+    for device in {config.learner.device} | (set() if config.distributed else {config.self_play.device}):
+        try:
+            torch.zeros(1, device=device)
+        except (RuntimeError, AssertionError) as error:
+            there = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
+            raise ValueError(f"device {device!r} is not to be had here; there is {', '.join(there)}") from error
 
 
 def fixed_positions(game: Game, config: Config) -> State:

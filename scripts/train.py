@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from pathlib import Path
 
@@ -24,9 +25,11 @@ from rich.console import Console
 from rich.table import Table
 
 from alphazero.arena import MatchResult
+from alphazero.asynchronous import AsynchronousTraining
 from alphazero.checkpoint import RunError, create_run, read_config, restore, write_config
 from alphazero.config import Config, ConfigError, differences, load_config
 from alphazero.conformance import ConformanceError, check_game
+from alphazero.crew import Crew, CrewError
 from alphazero.game import Game, load_game
 from alphazero.learner import LearningError
 from alphazero.monitor import Monitor
@@ -52,7 +55,7 @@ def main() -> int:
         saved = read_config(known.resume) if known.resume else load_config(config_file) if config_file else Config()
         config = overridden(saved, overrides)
         train(config, saved, resume=known.resume, run=known.run, name=config_file, console=console)
-    except (ConfigError, RunError, ConformanceError, LearningError) as error:
+    except (ConfigError, RunError, ConformanceError, LearningError, CrewError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except OSError as error:
@@ -82,7 +85,8 @@ def train(
     check_game(game, games=16)
     folder = resume or run or Path("runs") / f"{name.stem if name else 'run'}-{datetime.now():%Y%m%d-%H%M%S}"
     try:
-        training = Training(game, config, folder)
+        kind = AsynchronousTraining if config.cluster.mode == "asynchronous" else Training
+        training = kind(game, config, folder)
     except ValueError as error:
         raise ConfigError(str(error)) from error
     warnings: list[str] = []
@@ -105,7 +109,8 @@ def train(
             monitor.say(warning)
         monitor.say(f"{'Continuing' if resume else 'Training'} {game.name} in {folder}")
         monitor.say(f"Watch it with: tensorboard --logdir {folder.parent}")
-        results = training.run(monitor)
+        with crew_of(training, monitor) as crew:
+            results = training.run(monitor, crew)
     if results:
         console.print(strength_table(game, results, config))
     if training.progress.iteration < config.iterations:
@@ -114,6 +119,15 @@ def train(
         console.print(f"Continue with: scripts/train.py --resume {folder}")
     console.print(f"The agent: {folder / 'agent.onnx'}")
     console.print(f"Play against it: scripts/play.py {folder}")
+
+
+def crew_of(training: Training, monitor: Monitor) -> AbstractContextManager[Crew | None]:
+    """Ray's workers, or nobody: then the run makes do with this process. Ray is loaded only if it is used."""
+    if not training.config.distributed:
+        return nullcontext()
+    from alphazero.cluster.assemble import training_crew
+
+    return training_crew(training, say=monitor.say, log=training.folder / "ray.log")
 
 
 def strength_table(game: Game, results: dict[str, MatchResult], config: Config) -> Table:

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from alphazero.config import LearnerConfig, NetworkConfig
 from alphazero.evaluate import UniformEvaluator
 from alphazero.game import take
-from alphazero.learner import Learner, LearningError, by_stage, value_loss
+from alphazero.learner import Batch, Learner, LearningError, augmented, by_stage, draw, value_loss
 from alphazero.mcts.tree import masked
 from alphazero.network import Prediction, inference_module
 from alphazero.replay import Samples
@@ -167,9 +167,10 @@ class Equivariant(nn.Module):
 
 
 def test_an_augmented_samples_loss_is_the_originals_under_a_network_that_turns_with_the_board() -> None:
-    made, one = learner(symmetric=True), samples(1)
-    many = one.at(torch.zeros(400, dtype=torch.int64))
-    observation, legal, policy = made._augmented(many, torch.Generator().manual_seed(0))
+    one = samples(1)
+    many, symmetry = draw(GAME, one, 400, torch.Generator().manual_seed(0))
+    assert set(symmetry.tolist()) == set(range(8))
+    observation, legal, policy = augmented(GAME, Batch(many, symmetry))
     prediction = Equivariant()(observation)
     losses = -(policy * masked(prediction.logits, legal).log_softmax(1).clamp(min=-1e4)).sum(1)
     losses = losses + value_loss(prediction.value, many.value, many.drawn)
@@ -181,12 +182,10 @@ def test_an_augmented_samples_loss_is_the_originals_under_a_network_that_turns_w
 
 
 def test_all_eight_views_of_a_board_come_up_equally_often_and_keep_policy_and_mask_with_the_cells() -> None:
-    made = learner(symmetric=True)
     corner = tic_tac_toe("x . . / . . o / . . .")
     draws = 8000
     many = samples(1)._replace(state=corner, policy=torch.tensor([[0, 0.1, 0.2, 0.3, 0.4, 0, 0, 0, 0]]))
-    many = many.at(torch.zeros(draws, dtype=torch.int64))
-    observation, legal, policy = made._augmented(many, torch.Generator().manual_seed(0))
+    observation, legal, policy = augmented(GAME, draw(GAME, many, draws, torch.Generator().manual_seed(0)))
     assert torch.equal(legal, observation.sum(1).flatten(1) == 0)
     views, counts = torch.cat([observation.flatten(1), policy], 1).unique(dim=0, return_counts=True)
     assert len(views) == 8
@@ -205,11 +204,10 @@ def test_all_eight_views_of_a_board_come_up_equally_often_and_keep_policy_and_ma
 
 def test_connect_four_is_mirrored_half_of_the_time() -> None:
     game = ConnectFour()
-    made = Learner(game, PLAIN, NetworkConfig(kind="dense", blocks=1, width=8), seed=0)
     state = game.step(game.initial(2000), torch.zeros(2000, dtype=torch.int64)).state
     many = samples(1).at(torch.zeros(2000, dtype=torch.int64))
     many = many._replace(state=state, policy=torch.arange(7.0).expand(2000, 7))
-    observation, _, policy = made._augmented(many, torch.Generator().manual_seed(0))
+    observation, _, policy = augmented(game, draw(game, many, 2000, torch.Generator().manual_seed(0)))
     mirrored = observation[:, 1, 5, 6] == 1
     assert abs(float(mirrored.float().mean()) - 0.5) < 5 * math.sqrt(0.25 / 2000)
     assert torch.equal(policy[mirrored], torch.arange(6.0, -1, -1).expand(int(mirrored.sum()), 7))

@@ -1,0 +1,64 @@
+"""What a training run or a benchmark needs of a cluster, put together from its configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+
+import onnx
+
+from alphazero.cluster.cluster import Needs, cluster, room
+from alphazero.cluster.crew import RayCrew
+from alphazero.config import Config
+from alphazero.evaluate import available_cores
+from alphazero.game import load_game
+from alphazero.trainer import Training
+from alphazero.worker import Worker
+
+
+@contextmanager
+def training_crew(training: Training, *, say: Callable[[str], None], log: Path) -> Iterator[RayCrew]:
+    """The workers of a run, and its learner's ranks if it has several or they have GPUs.
+
+    log: where Ray's own words go. ClusterError if the cluster cannot be had or is too small.
+    """
+    config = training.config
+    gpus = config.learner_gpus
+    ranks = gpus or (config.cluster.learner_ranks if config.cluster.learner_ranks > 1 else 0)
+    needs = Needs(config.cluster.worker_cpus, config.cluster.worker_gpus)
+    module = config.game.partition(":")[0]
+    with ExitStack() as stack:
+        stack.enter_context(cluster(config.ray_address, cores=available_cores(), modules=(module,), log=log))
+        if ranks:
+            from alphazero.cluster.gang import Gang
+
+            gang = Gang(
+                training.game, config.learner, config.network, training.learner, ranks=ranks, gpus=gpus > 0, say=say
+            )
+            training.learn = stack.enter_context(gang).learn
+        size = config.workers
+        if size in (0, "auto"):  # each rank has a core of its own
+            size = max(1, room(needs) - int(-(-ranks // needs.cpus)))
+        make = partial(make_worker, config, training.judges.exported)
+        crew = RayCrew(make, int(size), needs, say=say, learning_threads=config.threads or 1)
+        advise(config, crew, say)
+        yield crew
+
+
+def make_worker(config: Config, exported: onnx.ModelProto | None, threads: int) -> Worker:
+    """In a worker's process."""
+    return Worker(load_game(config.game), config, exported, threads=threads)
+
+
+def advise(config: Config, crew: RayCrew, say: Callable[[str], None]) -> None:
+    """Says who works, and if some of them have nothing to do."""
+    streams = config.self_play.streams
+    machines = "on this machine" if not config.ray_address else f"in the cluster at {config.ray_address}"
+    say(f"{crew.size} worker{'s' * (crew.size != 1)} of {crew.needs} {machines}, {config.cluster.mode}")
+    if streams < crew.size:
+        say(
+            f"Only {streams} of them can play at once, a stream each: set self_play.streams to {crew.size} or more "
+            "(and self_play.games lower, if an iteration shall stay as long)"
+        )
