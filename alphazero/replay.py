@@ -54,6 +54,20 @@ def join(parts: list[Samples]) -> Samples:
     )
 
 
+def fields_of(samples: Samples) -> tuple[Tensor, ...]:
+    """Those of the state, and the others."""
+    return (*samples.state, *samples[1:])
+
+
+def empty_like(samples: Samples, size: int) -> Samples:
+    """Room for `size` samples."""
+
+    def room(field: Tensor) -> Tensor:
+        return field.new_empty(size, *field.shape[1:])
+
+    return Samples(map_states(room, samples.state), *(room(field) for field in samples[1:]))
+
+
 class Replay:
     """The newest samples, at most as many as `window` allows.
 
@@ -65,6 +79,9 @@ class Replay:
         self.game, self.config = game, config
         self.seen = 0  # samples ever added
         self.samples: Samples | None = None
+        # What `samples` is a part of, and where it ends there: behind it is space for more.
+        self._room: Samples | None = None
+        self._end = 0
 
     def __len__(self) -> int:
         return 0 if self.samples is None else self.samples.size
@@ -74,14 +91,29 @@ class Replay:
         return min(self.config.window, int(self.config.start + self.config.growth * self.seen))
 
     def extend(self, new: Samples) -> None:
-        """Adds samples, and drops the oldest beyond the window."""
+        """Adds samples, and drops the oldest beyond the window.
+
+        What was read from `samples` before stays as it was, so learning may go on from it meanwhile.
+        """
         self.seen += new.size
-        merged = new if self.samples is None else join([self.samples, new])
-        excess = max(0, merged.size - self.window)
-        # A copy, so that what was dropped does not stay in memory behind a view.
-        self.samples = Samples(
-            map_states(lambda f: f[excess:].clone(), merged.state), *(f[excess:].clone() for f in merged[1:])
-        )
+        size = min(len(self) + new.size, self.window)
+        new = new.at(slice(max(0, new.size - size), None))
+        old = None if self.samples is None else self.samples.at(slice(len(self) + new.size - size, None))
+        if self._room is None or self._end + new.size > self._room.size:
+            # A new room, half as large again: so a sample is moved twice or so in its time here, not at each call.
+            self._room, self._end = empty_like(new, size + size // 2), 0
+            if old is not None:
+                self._write(old)
+        self._write(new)
+        self.samples = self._room.at(slice(self._end - size, self._end))
+
+    def _write(self, samples: Samples) -> None:
+        """Behind what is in the room."""
+        assert self._room is not None
+        place = slice(self._end, self._end + samples.size)
+        for room, field in zip(fields_of(self._room), fields_of(samples), strict=True):
+            room[place] = field
+        self._end += samples.size
 
     def training_set(self) -> Samples:
         """What the learner draws from: the samples, or with `merge` one for each position.
@@ -129,6 +161,7 @@ class Replay:
         self.seen = int(arrays["seen"])
         if "policy" not in arrays:
             return
+        self._room = None
         form = self.game.initial(1)
         state = type(form)(*(torch.from_numpy(arrays[f"state.{name}"]) for name in form._fields))
         self.samples = Samples(state, *(torch.from_numpy(arrays[name]) for name in Samples._fields[1:]))

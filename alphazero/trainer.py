@@ -12,7 +12,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
@@ -71,6 +71,7 @@ class Training:
             parse_player(opponent, game, seed=config.seed)
         self.learner = Learner(game, config.learner, config.network, seed=config.seed)
         self.learn = self.learner.learn  # or that of a gang, which brings the learner on with other machines' help
+        self.after_saving: Callable[[], None] = lambda: None  # is told of every checkpoint
         self.replay = Replay(game, config.replay)
         # Here streams only wait for their next turn, so with workers that have GPUs they need none.
         waiting = replace(config.self_play, device="cpu") if config.distributed else config.self_play
@@ -200,6 +201,7 @@ class Training:
         self.progress = Progress(iteration + 1, new_samples, core_seconds)
         checkpoint.save_checkpoint(self.folder, self.game, self.progress, self.learner, self.replay, self.streams)
         checkpoint.prune_checkpoints(self.folder, every=self.config.evaluation.every)
+        self.after_saving()
         if self._due(iteration + 1) or iteration + 1 == self.config.iterations:
             self._show(iteration)
 

@@ -2,6 +2,7 @@
 
     scripts/train.py CONFIG.toml [--run DIR] [--section.field value ...]
     scripts/train.py --resume DIR [--section.field value ...]
+    scripts/train.py --resume URL [--run DIR]   a run that cluster.mirror copied there, into a folder here
     scripts/train.py [CONFIG.toml] --help     every field, with its unit and the papers' values
 
 A run's folder is runs/NAME-DATE unless --run says otherwise.
@@ -12,7 +13,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime
 from pathlib import Path
 
@@ -32,6 +34,7 @@ from alphazero.conformance import ConformanceError, check_game
 from alphazero.crew import Crew, CrewError
 from alphazero.game import Game, load_game
 from alphazero.learner import LearningError
+from alphazero.mirror import Mirror, fetch, is_url
 from alphazero.monitor import Monitor
 from alphazero.terminal import match_table
 from alphazero.trainer import Stopped, Training
@@ -42,7 +45,7 @@ def main() -> int:
     config_file = Path(given.pop(0)) if given and not given[0].startswith("-") else None
     arguments = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     arguments.add_argument("--run", type=Path)
-    arguments.add_argument("--resume", type=Path)
+    arguments.add_argument("--resume")
     known, overrides = arguments.parse_known_args(given)
     console = Console()
     try:
@@ -50,11 +53,16 @@ def main() -> int:
             print(__doc__)
         elif (config_file is None) == (known.resume is None):
             raise ConfigError("name either a configuration, as configs/connect_four.toml, or a run with --resume DIR")
-        elif known.resume and known.run:
+        elif known.resume and known.run and not is_url(known.resume):
             raise ConfigError("--resume DIR continues in that folder; leave --run away")
-        saved = read_config(known.resume) if known.resume else load_config(config_file) if config_file else Config()
+        resume = Path(known.resume) if known.resume else None
+        if resume and is_url(known.resume):
+            resume = known.run or Path("runs") / resume.name
+            console.print(f"Copying {known.resume} to {resume} ...")
+            fetch(known.resume, resume)
+        saved = read_config(resume) if resume else load_config(config_file) if config_file else Config()
         config = overridden(saved, overrides)
-        train(config, saved, resume=known.resume, run=known.run, name=config_file, console=console)
+        train(config, saved, resume=resume, run=known.run, name=config_file, console=console)
     except (ConfigError, RunError, ConformanceError, LearningError, CrewError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -109,7 +117,7 @@ def train(
             monitor.say(warning)
         monitor.say(f"{'Continuing' if resume else 'Training'} {game.name} in {folder}")
         monitor.say(f"Watch it with: tensorboard --logdir {folder.parent}")
-        with crew_of(training, monitor) as crew:
+        with mirrored(training, monitor), crew_of(training, monitor) as crew:
             results = training.run(monitor, crew)
     if results:
         console.print(strength_table(game, results, config))
@@ -119,6 +127,22 @@ def train(
         console.print(f"Continue with: scripts/train.py --resume {folder}")
     console.print(f"The agent: {folder / 'agent.onnx'}")
     console.print(f"Play against it: scripts/play.py {folder}")
+
+
+@contextmanager
+def mirrored(training: Training, monitor: Monitor) -> Iterator[None]:
+    """Copies every checkpoint to where the configuration says, if it does."""
+    url = training.config.cluster.mirror
+    if not url:
+        yield
+        return
+    mirror = Mirror(training.folder, url, say=monitor.say)
+    training.after_saving = mirror.update
+    try:
+        yield
+    finally:
+        mirror.update()  # the agent and the last figures too
+        mirror.close()
 
 
 def crew_of(training: Training, monitor: Monitor) -> AbstractContextManager[Crew | None]:

@@ -164,4 +164,21 @@ def test_what_was_dropped_does_not_stay_in_memory() -> None:
     replay = Replay(GAME, ReplayConfig(window=10, start=10))
     replay.extend(samples([5] * 10_000))
     assert replay.samples is not None
-    assert replay.samples.policy.untyped_storage().nbytes() == 10 * 3 * 4
+    assert replay.samples.policy.untyped_storage().nbytes() == 15 * 3 * 4  # half as much again is room for more
+
+
+def test_what_was_read_stays_as_it_was() -> None:
+    """Whoever learns from the samples need not wait with new ones; slow and fast growth, to the window and beyond."""
+    replay = Replay(GAME, ReplayConfig(window=40, start=40))
+    generator = torch.Generator().manual_seed(1)
+    read: list[tuple[Samples, list[int]]] = []
+    expected: list[int] = []
+    for first in range(0, 3000, 100):
+        count = int(torch.randint(1, 50, (), generator=generator))
+        replay.extend(samples([first + number for number in range(count)]))
+        expected = (expected + [first + number for number in range(count)])[-40:]
+        assert replay.samples is not None
+        assert replay.samples.state.pile.tolist() == expected
+        read.append((replay.samples, expected))
+    for kept, values in read:
+        assert kept.state.pile.tolist() == values

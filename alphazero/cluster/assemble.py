@@ -11,6 +11,7 @@ import onnx
 
 from alphazero.cluster.cluster import Needs, cluster, room
 from alphazero.cluster.crew import RayCrew
+from alphazero.cluster.gang import Gang
 from alphazero.config import Config
 from alphazero.evaluate import available_cores
 from alphazero.game import load_game
@@ -32,11 +33,7 @@ def training_crew(training: Training, *, say: Callable[[str], None], log: Path) 
     with ExitStack() as stack:
         stack.enter_context(cluster(config.ray_address, cores=available_cores(), modules=(module,), log=log))
         if ranks:
-            from alphazero.cluster.gang import Gang
-
-            gang = Gang(
-                training.game, config.learner, config.network, training.learner, ranks=ranks, gpus=gpus > 0, say=say
-            )
+            gang = Gang(training.learner, ranks=ranks, gpus=gpus > 0, say=say)
             training.learn = stack.enter_context(gang).learn
         size = config.workers
         if size in (0, "auto"):  # each rank has a core of its own

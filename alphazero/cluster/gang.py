@@ -151,7 +151,7 @@ class Gang:
 
     def _finish(self, course: Course, progress: Callable[[int], None]) -> None:
         """Learns to the end of the course, with a new gang whenever a rank is lost."""
-        in_vain = 0
+        in_vain = 0  # losses in a row without a step in between
         while True:
             before = course.furthest
             try:
@@ -164,7 +164,7 @@ class Gang:
                     course.state, course.saved = salvaged[1], len(course.measures)
                 del course.measures[course.saved :]
                 self._disband()
-                in_vain = 0 if course.furthest > before else in_vain + 1
+                in_vain = 1 if course.furthest > before else in_vain + 1
                 if in_vain > REBUILDS:
                     raise GangError(
                         f"{lost} of {self.ranks} of the learner is lost, and {REBUILDS} new gangs before lost ranks "

@@ -1,0 +1,39 @@
+"""A game whose ranks die or fail when they are told to."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import torch.distributed as dist
+from torch import Tensor
+
+from games.tic_tac_toe import TicTacToe, TicTacToeState
+
+
+class Misfortune(TicTacToe):
+    """Tic-tac-toe; a rank for which `folder` has a file meets with it at one of its next observations.
+
+    A file is named by the rank and says how many observations are still to come, and then what happens:
+    `die` (once), `die always` or `raise`.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def tell(self, rank: int, observations: int, what: str) -> None:
+        (self.folder / str(rank)).write_text(f"{observations} {what}")
+
+    def observe(self, state: TicTacToeState) -> Tensor:
+        if dist.is_initialized() and (file := self.folder / str(dist.get_rank())).exists():
+            left, what = file.read_text().split(maxsplit=1)
+            if int(left) > 0:
+                file.write_text(f"{int(left) - 1} {what}")
+            else:
+                if what != "die always":
+                    file.unlink()
+                if what == "raise":
+                    raise RuntimeError("the board is spoilt")
+                os.kill(os.getpid(), signal.SIGKILL)
+        return super().observe(state)
