@@ -249,7 +249,6 @@ class Place:
         """With all that is in it, if it is there."""
         with suppress(FileNotFoundError):
             self.files.rm(f"{self.root}/{name}", recursive=True)
-        self.folders.discard(f"{self.root}/{name}")
         self.sizes = {other: size for other, size in self.sizes.items() if not other.startswith(f"{name}/")}
 
 

@@ -190,10 +190,20 @@ def chart_layout(opponents: Sequence[str]) -> dict[str, dict[str, list[Any]]]:
             "samples": chart("buffer/samples", "buffer/distinct", "buffer/window"),
             "mean age in iterations": chart("buffer/staleness"),
         },
+        "cluster": {
+            "moves a second, by worker": chart("cluster/worker/[0-9]+_per_second"),
+            "workers, and tasks that run and wait": chart("cluster/workers", "cluster/in_flight", "cluster/queued"),
+            "losses so far": chart("cluster/restarts", "cluster/lost_tasks"),
+            "age of the networks that played, in iterations": chart("cluster/staleness"),
+            "samples left out": chart("cluster/left_out_stale", "cluster/left_out_behind"),
+            "replay ratio": chart("cluster/replay_ratio"),
+            "steps that learning owes": chart("cluster/steps_owed"),
+            "object store, MB": chart("cluster/object_store_mb"),
+        },
         "time": {
             "shares of CPU time": chart("time/inference", "time/tree", "time/learning"),
             "seconds an iteration": chart("time/iteration"),
-            "resident memory, MB": chart("memory/resident_mb"),
+            "resident memory, MB": chart("memory/resident_mb", "memory/workers_mb"),
         },
     }
 

@@ -20,6 +20,10 @@ from alphazero.curves import opponents_of
 Report = list[tuple[str, list[str]]]
 LABEL_WIDTH = 15
 ALARM = "not finite"
+LEFT_OUT = {
+    "cluster/left_out_behind": "learning cannot follow (more ranks, or a lower learner.replay_ratio)",
+    "cluster/left_out_stale": "their network was too old (cluster.most_stale)",
+}
 
 
 def make_report(iteration: int, iterations: int, scalars: Mapping[str, float]) -> Report:
@@ -52,6 +56,17 @@ def make_report(iteration: int, iterations: int, scalars: Mapping[str, float]) -
             ("buffer/samples", "{} samples", _number),
             ("buffer/distinct", "{} distinct", _number),
         ),
+        "cluster": items(
+            ("cluster/workers", "{} workers", _number),
+            ("cluster/slowest_per_second", "the slowest {} moves/s", _number),
+            ("cluster/fastest_per_second", "the fastest {}", _number),
+            ("cluster/restarts", "{} restarts", _number),
+            ("cluster/queued", "{} tasks wait", _number),
+            ("cluster/staleness", "networks {} iterations old", _number),
+            ("cluster/replay_ratio", "replay ratio {}", _number),
+            ("cluster/object_store_mb", "object store {} MB", _number),
+        )
+        + [f"left out {_number(scalars[tag])} samples: {why}" for tag, why in LEFT_OUT.items() if scalars.get(tag)],
         "strength": [_against(opponent, scalars) for opponent in opponents_of({iteration: scalars})],
         ALARM: [f"{tag} {scalar}" for tag, scalar in scalars.items() if not math.isfinite(scalar)],
     }

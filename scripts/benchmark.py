@@ -3,6 +3,7 @@
     scripts/benchmark.py AGENT [--against minimax:5,mcts:1000,random] [--games 200] [--simulations 600]
                          [--positions FILE.csv] [--seed S] [--json OUT.json]
                          [--tournament PATH,minimax:5] [--curve 4] [--curve-simulations 64]
+                         [--workers N|auto] [--ray-address HOST:PORT]
 
 AGENT is a run's folder, a checkpoint's folder, or an agent.onnx. Opponents may be such paths, too.
 
@@ -17,7 +18,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -36,8 +37,10 @@ from alphazero.benchmark import Benchmark, Match, Standing, Watcher, write_json
 from alphazero.benchmark.plan import plan
 from alphazero.checkpoint import RunError
 from alphazero.config import ConfigError
+from alphazero.crew import Crew, CrewError, Threads
 from alphazero.entrants import ENTRANTS
 from alphazero.evaluate import available_cores
+from alphazero.game import Game
 from alphazero.players import parse_strength
 from alphazero.terminal import between, make_table, match_table, pace
 
@@ -50,7 +53,7 @@ def main() -> int:
     except KeyboardInterrupt:  # the second one, or before there was anything to keep
         print("Stopped.", file=sys.stderr)
         return 130
-    except (RunError, ConfigError, ValueError, OSError) as error:
+    except (RunError, ConfigError, CrewError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 
@@ -97,6 +100,21 @@ def parse_arguments() -> argparse.Namespace:
         metavar="STRENGTH",
         help="of agents on the curve; default: as --simulations, but at most 64",
     )
+    parser.add_argument(
+        "--workers",
+        metavar="N",
+        type=worker_count,
+        default=0,
+        help="processes that play and measure, on one machine or many, through Ray; 0: threads of this process, without"
+        " Ray; auto: as many as the machines' cores allow. The figures do not depend on it. Default: 0",
+    )
+    parser.add_argument(
+        "--ray-address",
+        metavar="ADDRESS",
+        default="",
+        help="the Ray cluster to join: auto (the one on this machine), or HOST:PORT, with as many workers as it allows "
+        "unless --workers is given; default: one of our own, on this machine, if there are --workers",
+    )
     return parser.parse_args()
 
 
@@ -104,37 +122,62 @@ def names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
+def worker_count(text: str) -> int | str:
+    if text == "auto" or text.isdecimal():
+        return text if text == "auto" else int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is neither a number from 0 nor auto")
+
+
 def measure(arguments: argparse.Namespace, console: Console) -> int:
     if arguments.json and not arguments.json.absolute().parent.is_dir():
         raise OSError(f"{arguments.json} cannot be written: its folder does not exist")
-    with watching(console) as watcher:
-        benchmark = plan(
-            arguments.agent,
-            watcher,
-            against=arguments.against,
-            tournament=arguments.tournament,
-            games=arguments.games,
-            strength=parse_strength(arguments.simulations),
-            seed=arguments.seed,
-            files=arguments.positions,
-            curve=arguments.curve,
-            curve_strength=arguments.curve_simulations and parse_strength(arguments.curve_simulations),
-        )
-        try:
-            benchmark.run_all(watcher, threads=available_cores())
-            code = 0
-        except KeyboardInterrupt:
-            code = 130
-    for table in tables(benchmark):
-        console.print(table)
-    for note in benchmark.notes:
-        console.print(note)
-    if code:
-        console.print("Stopped: the figures above are what was finished.")
-    if arguments.json:
-        write_json(arguments.json, benchmark.record())
-    benchmark.write_beside_run()
+    with ExitStack() as stack:  # the crew is left last: a cluster's end takes seconds, the figures should not wait
+        with watching(console) as watcher:
+            benchmark = plan(
+                arguments.agent,
+                watcher,
+                against=arguments.against,
+                tournament=arguments.tournament,
+                games=arguments.games,
+                strength=parse_strength(arguments.simulations),
+                seed=arguments.seed,
+                files=arguments.positions,
+                curve=arguments.curve,
+                curve_strength=arguments.curve_simulations and parse_strength(arguments.curve_simulations),
+            )
+            try:
+                crew = stack.enter_context(crew_of(arguments, benchmark.game, console))
+                benchmark.run_all(watcher, crew)
+                code = 0
+            except KeyboardInterrupt:
+                code = 130
+        for table in tables(benchmark):
+            console.print(table)
+        for note in benchmark.notes:
+            console.print(note)
+        if code:
+            console.print("Stopped: the figures above are what was finished.")
+        if arguments.json:
+            write_json(arguments.json, benchmark.record())
+        benchmark.write_beside_run()
     return code
+
+
+@contextmanager
+def crew_of(arguments: argparse.Namespace, game: Game, console: Console) -> Iterator[Crew]:
+    """Threads of this process, or Ray's workers, a core each. Ray is loaded only if it is used."""
+    if not (arguments.workers or arguments.ray_address):
+        yield Threads(None, available_cores())  # never left: that would wait for whatever search is under way
+        return
+    from alphazero.cluster.cluster import Needs, cluster, room
+    from alphazero.cluster.crew import RayCrew
+
+    core = Needs(1, 0)
+    modules = (type(game).__module__,)
+    with cluster(arguments.ray_address, cores=available_cores(), modules=modules):
+        size = max(1, room(core)) if arguments.workers in (0, "auto") else arguments.workers
+        with RayCrew(lambda threads: None, size, core, say=partial(console.print, soft_wrap=True)) as crew:
+            yield crew
 
 
 # ----------------------------------------------------------------------------------- progress

@@ -142,7 +142,7 @@ def tree(options: argparse.Namespace, report: Report) -> None:
         for algorithm in ("gumbel", "puct")
         for batch in (options.batch, 1)
     }
-    for what, speed in in_turns(contenders, options).items():
+    for what, speed in in_turns(contenders, options.rounds, options.seconds).items():
         report.speed("tree", what, speed, "simulations/s")
 
 
@@ -156,7 +156,7 @@ def inference(options: argparse.Namespace, report: Report) -> None:
         for batch in sorted({1, 64, options.batch})
         for engine in engines
     }
-    for what, speed in in_turns(contenders, options).items():
+    for what, speed in in_turns(contenders, options.rounds, options.seconds).items():
         report.speed("inference", what, speed, "evaluations/s")
 
 
@@ -174,7 +174,8 @@ def self_play(options: argparse.Namespace, report: Report) -> None:
             "batch": inference_work(evaluator, positions(options.batch)),
             "mean": inference_work(evaluator, positions(mean_batch)),
         },
-        options,
+        options.rounds,
+        options.seconds,
     )
     share, shrunk = plain.statistics, cached.statistics
     evaluations = scaled(speeds["plain"], share.evaluations / share.simulations)
@@ -212,7 +213,7 @@ def baseline(options: argparse.Namespace, report: Report) -> None:
         return options.batch
 
     contenders: dict[str, Work] = {f"depth {depth}, batch {options.batch}": partial(work, depth) for depth in (3, 5)}
-    for what, speed in in_turns(contenders, options).items():
+    for what, speed in in_turns(contenders, options.rounds, options.seconds).items():
         report.speed("minimax", what, speed, "positions/s")
 
 
@@ -230,10 +231,11 @@ def peers(options: argparse.Namespace, report: Report) -> None:
         speeds = in_turns(
             {
                 "ours": tree_work(options, batch),
-                "ours, two processes": side_by_side(partial(tree_work, options, batch), 2),
+                "ours, two processes": side_by_side([partial(tree_work, options, batch)] * 2),
                 "mctx": mctx_work(batch, options.simulations),
             },
-            options,
+            options.rounds,
+            options.seconds,
         )
         for what, speed in speeds.items():
             report.speed("peers", f"tree alone, batch {batch}: {what}", speed, "simulations/s")
@@ -241,10 +243,10 @@ def peers(options: argparse.Namespace, report: Report) -> None:
     contenders: dict[str, Work] = {}
     for cache, name in ((False, "ours, no cache"), (True, "ours, cache")):
         contenders[name] = stream_work(options, cache=cache)
-        contenders[f"{name}, two processes"] = side_by_side(partial(stream_work, options, cache=cache), 2)
+        contenders[f"{name}, two processes"] = side_by_side([partial(stream_work, options, cache=cache)] * 2)
     for dtype in ("float32", "bfloat16"):
         contenders[f"mctx {dtype}"] = mctx_work(options.batch, options.simulations, network(options), dtype)
-    speeds = in_turns(contenders, options)
+    speeds = in_turns(contenders, options.rounds, options.seconds)
     for what, speed in speeds.items():
         report.speed("peers", f"self-play, batch {options.batch}: {what}", speed, "simulations/s")
     compare(report, "self-play", speeds, ["mctx float32", "mctx bfloat16"], 4.0)
@@ -317,31 +319,33 @@ class Stream:
         return self.statistics.evaluations / calls
 
 
-def side_by_side(make_work: Callable[[], Work], count: int) -> Work:
-    """The same work in `count` processes at once, as many workers on one machine would do it."""
+def side_by_side(makers: Sequence[Callable[[], Callable[..., int]]]) -> Callable[..., int]:
+    """Works that a process each makes and does, all at once, as many workers on one machine would do them.
+
+    What is returned passes its arguments on to each work.
+    """
     context = multiprocessing.get_context("spawn")
     ends = []
-    for _ in range(count):
+    for make_work in makers:
         here, there = context.Pipe()
         context.Process(target=serve, args=(there, make_work), daemon=True).start()
         ends.append(here)
 
-    def work() -> int:
+    def work(*arguments: Any) -> int:
         for end in ends:
-            end.send(None)
+            end.send(arguments)
         return sum(end.recv() for end in ends)
 
     return work
 
 
-def serve(connection: Connection, make_work: Callable[[], Work]) -> None:
+def serve(connection: Connection, make_work: Callable[[], Callable[..., int]]) -> None:
     """A process that does its work whenever it is asked to, until nobody can ask any more."""
     torch.set_num_threads(1)
     work = make_work()
     with contextlib.suppress(EOFError):
         while True:
-            connection.recv()
-            connection.send(work())
+            connection.send(work(*connection.recv()))
 
 
 def stream_work(options: argparse.Namespace, *, cache: bool) -> Work:
@@ -349,24 +353,27 @@ def stream_work(options: argparse.Namespace, *, cache: bool) -> Work:
 
 
 def cpu_seconds() -> float:
-    """Of this process and of those that work for it."""
-    children = psutil.Process().children()
-    return time.process_time() + sum(child.cpu_times().user + child.cpu_times().system for child in children)
+    """Of this process and of all that work for it."""
+    total = time.process_time()
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            total += sum(child.cpu_times()[:2])  # user and system
+    return total
 
 
-def in_turns(contenders: dict[str, Work], options: argparse.Namespace) -> dict[str, Speed]:
-    """Each contender's speed: all take turns, `rounds` times, and the median round counts."""
+def in_turns(contenders: dict[str, Work], rounds: int, seconds: float) -> dict[str, Speed]:
+    """Each contender's speed: all take turns, `rounds` times, `seconds` long, and the median round counts."""
     speeds: dict[str, list[Speed]] = {name: [] for name in contenders}
     for work in contenders.values():
         work()  # compiles
-    for _ in range(options.rounds):
+    for _ in range(rounds):
         for name, work in contenders.items():
             units, started, used = 0, time.perf_counter(), cpu_seconds()
-            while units == 0 or time.perf_counter() - started < options.seconds:
+            while units == 0 or time.perf_counter() - started < seconds:
                 units += work()
             elapsed = time.perf_counter() - started
             speeds[name].append(Speed(units / elapsed, (cpu_seconds() - used) / elapsed))
-    return {name: Speed(*map(statistics.median, zip(*rounds, strict=True))) for name, rounds in speeds.items()}
+    return {name: Speed(*map(statistics.median, zip(*found, strict=True))) for name, found in speeds.items()}
 
 
 def scaled(speed: Speed, factor: float) -> Speed:

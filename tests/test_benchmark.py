@@ -19,6 +19,7 @@ from alphazero.benchmark import Benchmark, Match, write_json
 from alphazero.benchmark.pictures import CurvePoint, curve_figure
 from alphazero.benchmark.plan import plan, spread
 from alphazero.checkpoint import RunError
+from alphazero.crew import Threads
 from alphazero.elo import ratings
 from alphazero.entrants import Entrant, find_entrant
 from alphazero.players import Agent, AgentPlayer, MinimaxPlayer, NetworkPlayer, RandomPlayer, Strength
@@ -89,7 +90,7 @@ def played(path: Path, **options: object) -> Benchmark:
     listener = Listener()
     settings = {"games": 8, "strength": FAST, "seed": 1, "curve": 0} | options
     benchmark = plan(path, listener, **settings)  # type: ignore[arg-type]
-    benchmark.run_all(listener)
+    benchmark.run_all(listener, Threads(None, 1))
     return benchmark
 
 
@@ -215,7 +216,7 @@ def test_player_and_opponent_draw_apart(trained: Path) -> None:
 
     benchmark = plan(trained / "agent.onnx", Listener(), against=[], games=2, strength=FAST, seed=1)
     benchmark.matches = [Match(Entrant("one", build), Entrant("other", build), 2)]
-    benchmark.run_all(Listener())
+    benchmark.run_all(Listener(), Threads(None, 1))
     assert len({*seeds, benchmark.seed}) == 3
 
 
@@ -230,7 +231,7 @@ def test_a_match_that_is_asked_for_twice_is_played_once(trained: Path) -> None:
         strength=FAST,
         seed=1,
     )
-    benchmark.run_all(listener)
+    benchmark.run_all(listener, Threads(None, 1))
     titles = [title for title, *_ in listener.begun]
     assert titles == [
         "agent:4 against random",
@@ -270,7 +271,7 @@ def test_the_figures_do_not_depend_on_the_number_of_threads(trained: Path, tmp_p
     for threads in (1, 3):
         benchmark = plan(trained / "agent.onnx", Listener(), against=["random", "minimax:1", "mcts:8"], games=20,
                          strength=FAST, seed=1, files=[positions])  # fmt: skip
-        benchmark.run_all(Listener(), threads=threads)
+        benchmark.run_all(Listener(), Threads(None, threads))
         assert benchmark.complete
         found.append((benchmark.results, benchmark.errors))
     assert found[0] == found[1]
@@ -289,14 +290,14 @@ def test_what_had_ended_is_kept_and_can_be_gone_on_with(trained: Path) -> None:
         seed=1,
     )
     with pytest.raises(KeyboardInterrupt):
-        benchmark.run_all(listener)
+        benchmark.run_all(listener, Threads(None, 1))
     assert not benchmark.complete
     record = benchmark.record()
     assert record["complete"] is False
     assert [match["opponent"] for match in record["matches"]] == ["random", "random"]
     assert record["tournament"] == {"players": [], "matches": []}
     rest = Listener()
-    benchmark.run_all(rest)
+    benchmark.run_all(rest, Threads(None, 1))
     assert len(rest.ended) == len(whole.results) - 2
     assert benchmark.complete
     assert benchmark.results == whole.results

@@ -234,6 +234,21 @@ def test_an_iteration_that_is_saved_anew_is_copied_anew(folder: Path, url: str, 
     assert states(tmp_path / "other") == states(folder)
 
 
+def test_what_makes_a_checkpoint_whole_is_removed_first(folder: Path, done: list[str]) -> None:
+    made = parts()
+    for iteration in range(1, 3):
+        train(folder, made, iteration)
+    copied(copy := Mirror(folder, FLAKY, say=pytest.fail))
+    train(folder, made, 3)
+    save(folder, made, 2)
+    done.clear()
+    copied(copy)
+    of_first, of_second = ([each for each in done if f"/{number}/" in each] for number in ("000001", "000002"))
+    assert of_first[0] == "rm checkpoints/000001/state.json"
+    assert of_second == ["rm checkpoints/000002/state.json", *(f"put checkpoints/000002/{name}" for name in WHOLE)]
+    assert there(FLAKY) == files(folder)
+
+
 def test_foreign_files_are_left_alone_on_both_sides(folder: Path, tmp_path: Path) -> None:
     foreign = ("notes.md", "checkpoints/notes.md", "checkpoints/000001/notes.md", "games/.hidden", "data/replay.npz")
     for name in foreign:
@@ -520,14 +535,13 @@ def test_altered_checkpoints_are_passed_over(folder: Path, tmp_path: Path) -> No
     for iteration in range(1, 4):
         train(folder, made, iteration, every=1)
     copy_of(folder, f"file://{place}")
-    alter(place / "checkpoints" / "000003" / "optimizer.pt")
-    fetch(f"file://{place}", tmp_path / "new")
     expected = states(folder)
-    assert states(tmp_path / "new") == {number: expected[number] for number in ("000001", "000002")}
+    for number, damage in enumerate([alter, Path.unlink]):
+        damage(place / "checkpoints" / "000003" / "optimizer.pt")
+        fetch(f"file://{place}", tmp_path / f"new{number}")
+        assert states(tmp_path / f"new{number}") == {number: expected[number] for number in ("000001", "000002")}
     alter(place / "checkpoints" / "000002" / "replay.npz")
-    with pytest.raises(
-        RunError, match=rf"^file://{place} has no whole checkpoint .*--run: file://{place}/.*3/optimizer"
-    ):
+    with pytest.raises(RunError, match=rf"^file://{place} has no whole checkpoint .*--run: file://{place}/.*2/replay"):
         fetch(f"file://{place}", tmp_path / "other")
     assert not (tmp_path / "other").exists()
 

@@ -164,7 +164,8 @@ def test_the_last_layout_knows_every_opponent_and_its_expressions_fit(tmp_path: 
     last = events(tmp_path).Tensors("custom_scalars__config__")[-1]
     layout = layout_pb2.Layout.FromString(tensor_util.make_ndarray(last.tensor_proto).item())
     charts = {chart.title: list(chart.multiline.tag) for category in layout.category for chart in category.chart}
-    assert [category.title for category in layout.category] == ["strength", "losses", "self-play", "buffer", "time"]
+    categories = [category.title for category in layout.category]
+    assert categories == ["strength", "losses", "self-play", "buffer", "cluster", "time"]
     shown_tags = [tag for tag in STRENGTH if any(re.match(e, tag) for e in charts["games against minimax:5"])]
     assert shown_tags == [f"strength/minimax:5/{outcome}" for outcome in ("win", "draw", "loss")]
     assert {tag for tag in SCALARS if any(re.match(e, tag) for tags in charts.values() for e in tags)} == set(SCALARS)

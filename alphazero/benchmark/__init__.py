@@ -10,28 +10,27 @@ from __future__ import annotations
 import json
 import math
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
-import numpy as np
-import torch
-from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from alphazero.arena import MatchResult, SoloResult, play_alone, play_match
+from alphazero.arena import MatchResult, SoloResult
 from alphazero.benchmark.pictures import CurvePoint, curve_figure
+from alphazero.benchmark.tasks import PlayMatch, SitExam
 from alphazero.checkpoint import clear_errors, write_file
+from alphazero.crew import Counter, Crew, Task
 from alphazero.curves import read_history
 from alphazero.elo import Rating, ratings
 from alphazero.entrants import Entrant
-from alphazero.game import Game, State
+from alphazero.game import Game
 from alphazero.pictures import pixels, png
-from alphazero.players import Agent, Player, Strength
-from alphazero.solved import ErrorRate, SolvedPositions, error_rates
+from alphazero.players import Agent, Strength
+from alphazero.solved import ErrorRate, SolvedPositions
 
 
 class Watcher(Protocol):
@@ -40,7 +39,7 @@ class Watcher(Protocol):
     def begin(self, title: str, total: int, unit: str, *, steps: int) -> Callable[[int], None]:
         """One of `steps` steps begins (0: that is preparation); it is done after `total` units.
 
-        Returns what is to be told how many more units are done.
+        Returns what is to be told how many more units are done, fewer than 0 if some were lost.
         """
 
     def end(self, title: str, summary: str) -> None:
@@ -48,19 +47,7 @@ class Watcher(Protocol):
 
 
 class Stopped(Exception):
-    """The benchmark was ended; raised in the threads that were still playing."""
-
-
-class Stoppable:
-    """A player that plays no further move once the benchmark has ended."""
-
-    def __init__(self, player: Player, stop: threading.Event) -> None:
-        self.name, self._player, self._stop = player.name, player, stop
-
-    def actions(self, states: State) -> Tensor:
-        if self._stop.is_set():
-            raise Stopped
-        return self._player.actions(states)
+    """The benchmark has ended; raised in what was still being played."""
 
 
 class Match(NamedTuple):
@@ -74,6 +61,10 @@ class Match(NamedTuple):
     def title(self) -> str:
         return f"{self.player.name} against {self.opponent.name}" if self.opponent else f"{self.player.name} alone"
 
+    @property
+    def entrants(self) -> tuple[Entrant, ...]:
+        return (self.player, self.opponent) if self.opponent else (self.player,)
+
 
 class Exam(NamedTuple):
     """A file of solved positions, put to a player."""
@@ -84,6 +75,20 @@ class Exam(NamedTuple):
     @property
     def title(self) -> str:
         return f"{self.player.name} on {Path(self.file).name}"
+
+
+class Step(NamedTuple):
+    """A match or an exam on its way to the crew.
+
+    total, unit: how much there is to do, for the watcher.
+    shared:      what the task is run with, as the crew has it.
+    """
+
+    subject: Match | Exam
+    total: int
+    unit: str
+    task: Task[Any]
+    shared: tuple[Any, ...]
 
 
 class CurveMatch(NamedTuple):
@@ -142,47 +147,45 @@ class Benchmark:
     def complete(self) -> bool:
         return all(match in self.results for match in self._all_matches()) and all(e in self.errors for e in self.exams)
 
-    def run_all(self, watcher: Watcher, *, threads: int = 1) -> None:
+    def run_all(self, watcher: Watcher, crew: Crew) -> None:
         """Plays what has not been played. Whatever is raised meanwhile, all steps that had ended are kept.
 
-        The results do not depend on `threads`: ONNX Runtime, torch and the kernels release the interpreter's lock
-        while they compute, and no step knows of another.
+        The results do not depend on the crew, since no step knows of another. (ONNX Runtime, torch and the kernels
+        release the interpreter's lock while they compute.) `crew` stays the caller's to leave, who need not wait for
+        what is still being played.
         """
-        games = [match for match in self._all_matches() if match not in self.results]
-        exams = [exam for exam in self.exams if exam not in self.errors]
-        steps = len(games) + len(exams)
-        stop, lock = threading.Event(), threading.Lock()
+        waiting = deque(self._steps(crew))
+        steps, stop = len(waiting), threading.Event()
 
-        def keep(store: Callable[[], None]) -> None:
-            with lock:  # once it has ended nothing changes any more
+        def counter(step: Step) -> Counter:
+            advance: Counter | None = None
+
+            def count(done: int) -> None:
+                nonlocal advance
                 if stop.is_set():
                     raise Stopped
-                store()
+                advance = advance or watcher.begin(step.subject.title, step.total, step.unit, steps=steps)
+                advance(done)
 
-        def play(match: Match) -> None:
-            advance = watcher.begin(match.title, match.games, "games", steps=steps)
-            result = self._play(match, advance, stop)
-            keep(lambda: self.results.update({match: result}))
-            watcher.end(match.title, str(result))
+            return count
 
-        def examine(exam: Exam) -> None:
-            positions = self.positions[exam.file]
-            advance = watcher.begin(exam.title, len(positions.plies), "positions", steps=steps)
-            player = Stoppable(exam.player.build(_seeds(self.seed)[0]), stop)
-            errors = error_rates(player, positions, progress=steps_of(advance))
-            keep(lambda: self.errors.update({exam: errors}))
-            low, high = errors["all"].interval
-            watcher.end(exam.title, f"{errors['all'].rate:.2%} mistakes (95 % interval {low:.2%} to {high:.2%})")
-
-        pool = ThreadPoolExecutor(threads, "benchmark", initializer=partial(torch.set_num_threads, 1))
+        under_way: dict[Future[Any], Step] = {}
         try:
-            futures = [pool.submit(play, match) for match in games] + [pool.submit(examine, exam) for exam in exams]
-            for future in as_completed(futures):
-                future.result()
+            while waiting or under_way:
+                # A crew may ask a task that waits whether it still does; here none waits, so a call says that it began.
+                while waiting and len(under_way) < crew.size:
+                    step = waiting.popleft()
+                    under_way[crew.submit(step.task, *step.shared, count=counter(step))] = step
+                for future in wait(under_way, return_when=FIRST_COMPLETED).done:
+                    subject, outcome = under_way[future].subject, future.result()
+                    self._keep(subject, outcome)
+                    del under_way[future]
+                    watcher.end(subject.title, _summary(outcome))
         finally:
-            with lock:
-                stop.set()
-            pool.shutdown(wait=False, cancel_futures=True)
+            stop.set()
+            for future, step in under_way.items():  # some may have ended just before
+                if future.done() and future.exception() is None:
+                    self._keep(step.subject, future.result())
 
     def standings(self) -> list[Standing]:
         """The round robin so far, the best first; empty if what was played connects not all who played."""
@@ -280,13 +283,27 @@ class Benchmark:
         """Each once, in the order in which they are played."""
         return list(dict.fromkeys([*self.matches, *self.tournament, *(point.match for point in self.curve)]))
 
-    def _play(self, match: Match, advance: Callable[[int], None], stop: threading.Event) -> MatchResult | SoloResult:
-        first, second = _seeds(self.seed)
-        player, games = Stoppable(match.player.build(first), stop), match.games
-        if match.opponent is None:
-            return play_alone(self.game, player, games=games, seed=self.seed, progress=advance)
-        opponent = Stoppable(match.opponent.build(second), stop)
-        return play_match(self.game, player, opponent, games=games, seed=self.seed, progress=advance)
+    def _steps(self, crew: Crew) -> list[Step]:
+        """What has not been played; who takes part, and the positions, are shared with the crew once."""
+        matches = [match for match in self._all_matches() if match not in self.results]
+        exams = [exam for exam in self.exams if exam not in self.errors]
+        everyone = [entrant for match in matches for entrant in match.entrants] + [exam.player for exam in exams]
+        entrants = {entrant: crew.share(entrant) for entrant in dict.fromkeys(everyone)}
+        positions = {file: crew.share(self.positions[file]) for file in dict.fromkeys(exam.file for exam in exams)}
+        steps = []
+        for match in matches:
+            play = PlayMatch(f"{match.title} (seed {self.seed})", self.game, match.games, self.seed)
+            steps.append(Step(match, match.games, "games", play, tuple(entrants[one] for one in match.entrants)))
+        for exam in exams:
+            sit, total = SitExam(f"{exam.title} (seed {self.seed})", self.seed), len(self.positions[exam.file].plies)
+            steps.append(Step(exam, total, "positions", sit, (entrants[exam.player], positions[exam.file])))
+        return steps
+
+    def _keep(self, subject: Match | Exam, outcome: Any) -> None:
+        if isinstance(subject, Match):
+            self.results[subject] = outcome
+        else:
+            self.errors[subject] = outcome
 
 
 def match_record(match: Match, result: MatchResult | SoloResult) -> dict[str, Any]:
@@ -326,6 +343,13 @@ def _exam_record(exam: Exam, errors: Mapping[str, ErrorRate]) -> dict[str, Any]:
     return {"player": exam.player.name, "file": exam.file, **figures(errors["all"]), "groups": groups}
 
 
+def _summary(outcome: MatchResult | SoloResult | dict[str, ErrorRate]) -> str:
+    if not isinstance(outcome, dict):
+        return str(outcome)
+    low, high = outcome["all"].interval
+    return f"{outcome['all'].rate:.2%} mistakes (95 % interval {low:.2%} to {high:.2%})"
+
+
 def _role(player: Entrant) -> str:
     """The player's name for tags that runs share: without how long it thinks, unless that is all there is to it."""
     return player.name if player.name.startswith("minimax") else player.name.partition(":")[0]
@@ -338,21 +362,3 @@ def _without_nan(record: Any) -> Any:
     if isinstance(record, list):
         return [_without_nan(value) for value in record]
     return None if isinstance(record, float) and not math.isfinite(record) else record
-
-
-def _seeds(seed: int) -> tuple[int, int]:
-    """Of the player and the opponent, apart from each other and from that of the openings."""
-    one, other = np.random.SeedSequence(seed).generate_state(2, np.uint64) >> np.uint64(2)
-    return int(one), int(other)
-
-
-def steps_of(advance: Callable[[int], None]) -> Callable[[int], None]:
-    """Turns how much is done by now into how much more is."""
-    before = 0
-
-    def progress(done: int) -> None:
-        nonlocal before
-        advance(done - before)
-        before = done
-
-    return progress

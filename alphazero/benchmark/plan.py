@@ -7,7 +7,8 @@ from functools import partial
 from pathlib import Path
 
 from alphazero.agents import load_agent
-from alphazero.benchmark import Benchmark, CurveMatch, Exam, Match, Watcher, steps_of
+from alphazero.benchmark import Benchmark, CurveMatch, Exam, Match, Watcher
+from alphazero.benchmark.tasks import steps_of
 from alphazero.checkpoint import RunError, checkpoints
 from alphazero.entrants import Entrant, agent_entrant, find_entrant, network_entrant
 from alphazero.game import Discrete, Game

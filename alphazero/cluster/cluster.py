@@ -44,7 +44,7 @@ def cluster(address: str, *, cores: int, modules: tuple[str, ...] = (), log: Pat
     if address:
         settings |= {"address": address, "runtime_env": {"py_modules": code(modules)}}
     else:
-        settings |= {"num_cpus": cores, "include_dashboard": False}
+        settings |= {"address": "local", "num_cpus": cores, "include_dashboard": False}
     with _rays_words(handler):
         try:
             ray.init(**settings)

@@ -192,9 +192,12 @@ class RayCrew:
                 "cluster/object_store_mb": max(0.0, store) / 2**20,
                 "memory/workers_mb": sum(seat.pulse.resident for seat in self._seats) / 2**20,
             }
+            rates = []
             for seat in self._seats:
-                scalars[f"cluster/worker/{seat.number}_per_second"] = (seat.pulse.done - seat.reported) / seconds
+                rates.append((seat.pulse.done - seat.reported) / seconds)
+                scalars[f"cluster/worker/{seat.number}_per_second"] = rates[-1]
                 seat.reported = seat.pulse.done
+            scalars |= {"cluster/slowest_per_second": min(rates), "cluster/fastest_per_second": max(rates)}
             return scalars
 
     def pids(self) -> list[int]:

@@ -167,8 +167,8 @@ class Gang:
                 in_vain = 1 if course.furthest > before else in_vain + 1
                 if in_vain > REBUILDS:
                     raise GangError(
-                        f"{lost} of {self.ranks} of the learner is lost, and {REBUILDS} new gangs before lost ranks "
-                        f"without a step in between: {lost.__cause__}"
+                        f"{lost} of {self.ranks} of the learner is lost, after {REBUILDS} new "
+                        f"gang{'s' * (REBUILDS != 1)} without a step in between: {lost.__cause__}"
                     ) from lost
                 at = course.first + course.saved
                 self.say(f"{lost} of {self.ranks} of the learner is lost; a new gang goes on from step {at}.")

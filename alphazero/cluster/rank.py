@@ -92,7 +92,7 @@ class Rank:
         learner = self.learner
         self.measures: list[tuple[list[str], Tensor]] = []
         self.started = time.thread_time()
-        thirds = None if tercile is None else torch.from_numpy(tercile.copy())
+        thirds = None if tercile is None else torch.from_numpy(tercile.copy()).to(learner.config.device)
         inputs = learner.inputs(batch_of(learner.game, batches, 0))
         for step, rate in enumerate(rates):
             measures = learner.gradients(inputs, thirds)

@@ -16,7 +16,7 @@ class Misfortune(TicTacToe):
     """Tic-tac-toe; a rank for which `folder` has a file meets with it at one of its next observations.
 
     A file is named by the rank and says how many observations are still to come, and then what happens:
-    `die` (once), `die always` or `raise`.
+    `die` (once), `die always` until `spare`, or `raise`.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -24,6 +24,9 @@ class Misfortune(TicTacToe):
 
     def tell(self, rank: int, observations: int, what: str) -> None:
         (self.folder / str(rank)).write_text(f"{observations} {what}")
+
+    def spare(self, rank: int) -> None:
+        (self.folder / str(rank)).unlink()
 
     def observe(self, state: TicTacToeState) -> Tensor:
         if dist.is_initialized() and (file := self.folder / str(dist.get_rank())).exists():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 import pytest
@@ -28,7 +28,7 @@ RESIDUAL = NetworkConfig(blocks=1, width=8)
 DENSE = NetworkConfig(kind="dense", blocks=1, width=16)
 # SGD and not AdamW, which divides a weight's gradient by its own size, whatever is left of it but rounding.
 SGD = LearnerConfig(
-    batch=32, optimizer="sgd", learning_rate=0.05, weight_decay=0.0, clip=0.5, precision="float32", warmup=0.0
+    batch=32, optimizer="sgd", learning_rate=0.05, weight_decay=0.0, clip=0.2, precision="float32", warmup=0.0
 )
 ADAM = LearnerConfig(batch=16, precision="float32", warmup=0.0)
 
@@ -56,11 +56,18 @@ def training_set() -> Samples:
 class Call:
     """The arguments of a call of `learn`, and what became of it."""
 
-    def __init__(self, one: Learner | Gang, steps: int, *, seed: int = 7) -> None:
+    def __init__(self, one: Learner | Gang, steps: int, *, stop: int | None = None) -> None:
+        """InterruptedError, from its own progress, once `stop` steps are done."""
         self.told: list[int] = []
-        generator = torch.Generator().manual_seed(seed)
+
+        def progress(steps: int) -> None:
+            self.told.append(steps)
+            if stop is not None and sum(self.told) >= stop:
+                raise InterruptedError
+
+        generator = torch.Generator().manual_seed(7)
         self.measures = one.learn(
-            training_set(), steps, generator, progress_from=0.2, progress_to=0.6, progress=self.told.append
+            training_set(), steps, generator, progress_from=0.2, progress_to=0.6, progress=progress
         )
         del self.measures["learner/seconds"]
         self.drawn = generator.get_state()
@@ -98,9 +105,12 @@ def test_two_ranks_learn_what_one_learner_learns_from_the_whole_batch(network: N
         for name, tensor in one.tensors().items():  # running statistics and averages among them
             torch.testing.assert_close(two.tensors()[name], tensor, atol=1e-5, rtol=1e-4)
         check_addresses(gang)
-        poisoned = training_set()._replace(weight=torch.full((200,), torch.nan))
-        with pytest.raises(LearningError, match=r"the loss is nan after 23 steps; lower learner\.learning_rate"):
-            gang.learn(poisoned, 2, torch.Generator(), progress_from=0, progress_to=1)
+        before = learner(TicTacToe(), SGD, network)
+        before.load(two.tensors(), two.optimizer.state_dict(), two.steps)
+        with pytest.raises(InterruptedError):
+            Call(gang, 20, stop=8)
+        assert gang.members == []
+        assert_same(two, before)
 
 
 def check_addresses(gang: Gang) -> None:
@@ -115,64 +125,76 @@ def check_addresses(gang: Gang) -> None:
 # --- Losses
 
 
-def test_a_gang_that_loses_ranks_ends_where_it_would_have_ended_without(tmp_path: Path) -> None:
-    """Bit for bit: weights, running statistics, averages, moments, measures and what was drawn."""
-    game = Misfortune(tmp_path)
-    said: list[str] = []
+class Unlucky(NamedTuple):
+    """A gang whose ranks the game can kill, what it said, and what it learns if they are left alone."""
+
+    gang: Gang
+    game: Misfortune
+    said: list[str]
+    undisturbed: Learner
+    expected: Call
+
+    def learner(self) -> Learner:
+        self.gang.learner = learner(self.game, ADAM, RESIDUAL)
+        return self.gang.learner
+
+
+@pytest.fixture(scope="module")
+def unlucky(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Unlucky]:
+    game, said = Misfortune(tmp_path_factory.mktemp("misfortune")), []
     undisturbed = learner(game, ADAM, RESIDUAL)
     with Gang(undisturbed, ranks=2, gpus=False, say=said.append) as gang:
         expected = Call(gang, 30)
         assert said == []
-
-        def check(steps_before: int) -> None:
-            gang.learner = disturbed = learner(game, ADAM, RESIDUAL)
-            found = Call(gang, 30)
-            assert found.measures == expected.measures
-            assert torch.equal(found.drawn, expected.drawn)
-            assert sum(found.told) == 30
-            assert_same(disturbed, undisturbed)
-            assert said.pop().endswith(f"of 2 of the learner is lost; a new gang goes on from step {steps_before}.")
-            assert said == []
-
-        # The 22nd batch is made ready within the 21st step, after its gradients and before the step is whole.
-        game.tell(1, 21, "die")
-        check(20)
-        for rank in range(2):
-            game.tell(rank, 21, "die")
-        check(0)
-        psutil.Process(ray.get(gang.members[0].__ray_call__.remote(lambda _: os.getpid()))).kill()
-        check(0)
+        yield Unlucky(gang, game, said, undisturbed, expected)
 
 
-def test_ranks_that_are_lost_again_and_again_are_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("lost", "goes_on_from"), [([1], 20), ([0, 1], 0)], ids=["one", "all"])
+def test_a_gang_that_loses_ranks_ends_where_it_ends_without(
+    unlucky: Unlucky, lost: list[int], goes_on_from: int
+) -> None:
+    """Bit for bit: weights, running statistics, averages, moments, measures and what was drawn."""
+    disturbed = unlucky.learner()
+    for rank in lost:  # makes the 22nd batch ready within the 21st step, when that has its gradients and is not whole
+        unlucky.game.tell(rank, 21, "die")
+    found = Call(unlucky.gang, 30)
+    (said,) = unlucky.said
+    unlucky.said.clear()
+    assert said.endswith(f" of 2 of the learner is lost; a new gang goes on from step {goes_on_from}.")
+    assert said.startswith(("rank 0", "rank 1") if len(lost) > 1 else "rank 1 of")
+    assert found.measures == unlucky.expected.measures
+    assert torch.equal(found.drawn, unlucky.expected.drawn)
+    assert sum(found.told) == 30
+    assert_same(disturbed, unlucky.undisturbed)
+
+
+def test_a_loss_that_is_no_number_ends_learning_as_it_does_without_ranks(unlucky: Unlucky) -> None:
+    unlucky.learner()
+    poisoned = training_set()._replace(weight=torch.full((200,), torch.nan))
+    with pytest.raises(LearningError, match=r"the loss is nan after 2 steps; lower learner\.learning_rate"):
+        unlucky.gang.learn(poisoned, 2, torch.Generator(), progress_from=0, progress_to=1)
+
+
+def test_ranks_that_are_lost_again_and_again_are_given_up(unlucky: Unlucky, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gang_module, "REBUILDS", 1)
-    game = Misfortune(tmp_path)
-    game.tell(1, 0, "die always")
-    one, said = learner(game, ADAM), []
-    with Gang(one, ranks=2, gpus=False, say=said.append) as gang:
-        with pytest.raises(GangError, match="rank 1 of 2 of the learner is lost, and 1 new gangs before"):
-            Call(gang, 5)
-        assert len(said) == 1
-    assert_same(one, learner(game, ADAM))
+    one = unlucky.learner()
+    unlucky.game.tell(1, 0, "die always")
+    with pytest.raises(GangError, match="rank 1 of 2 of the learner is lost, after 1 new gang without a step"):
+        Call(unlucky.gang, 5)
+    unlucky.game.spare(1)
+    assert len(unlucky.said) == 1
+    unlucky.said.clear()
+    assert_same(one, unlucky.learner())
 
 
-def test_what_a_rank_raises_reaches_the_caller_and_the_gang_can_go_on(tmp_path: Path) -> None:
-    game = Misfortune(tmp_path)
-    one, other = learner(game, ADAM), learner(game, ADAM)
-    with Gang(one, ranks=2, gpus=False, say=pytest.fail) as gang:
-        game.tell(1, 10, "raise")
-        with pytest.raises(RuntimeError, match=r"(?s)Traceback.*in observe.*the board is spoilt"):
-            Call(gang, 30)
-        assert_same(one, other)
-
-        def stop(steps: int) -> None:
-            if steps:
-                raise InterruptedError
-
-        with pytest.raises(InterruptedError):
-            gang.learn(training_set(), 30, torch.Generator(), progress_from=0, progress_to=1, progress=stop)
-        assert gang.members == []
-        assert_same(one, other)
+def test_what_a_rank_raises_reaches_the_caller(unlucky: Unlucky, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gang_module, "NOTICE", 0.5)  # nobody dies here
+    one = unlucky.learner()
+    unlucky.game.tell(1, 10, "raise")
+    with pytest.raises(RuntimeError, match=r"(?s)Rank\.learn.*in observe.*the board is spoilt"):
+        Call(unlucky.gang, 30)
+    assert unlucky.said == []
+    assert_same(one, unlucky.learner())
 
 
 # --- What cannot be
@@ -194,6 +216,3 @@ def test_a_cluster_without_room_is_told_soon(ranks: int, gpus: bool, monkeypatch
     ):
         pass
     assert time.monotonic() - started < 5
-    assert ray.util.placement_group_table() == {} or all(
-        place["state"] == "REMOVED" for place in ray.util.placement_group_table().values()
-    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import os
 import shutil
 import signal
 import subprocess
@@ -14,10 +15,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import psutil
 import pytest
 from rich.console import Console
 
-from alphazero.benchmark import Benchmark
+from alphazero.benchmark.tasks import PlayMatch
 from alphazero.checkpoint import checkpoints, create_run
 from alphazero.monitor import Monitor
 from alphazero.trainer import Training
@@ -254,7 +256,14 @@ def test_bad_input_gets_one_clear_error(trained: Path, tmp_path: Path, benchmark
         assert finished.stdout == ""
         assert "Traceback" not in finished.stderr
     assert benchmark(exported, "--games", "ten").returncode == 2
+    assert "'many' is neither a number" in benchmark(exported, "--workers", "many").stderr
     assert benchmark("--help").returncode == 0
+
+
+def test_more_workers_than_there_are_cores_are_refused_at_once(trained: Path, benchmark: BenchmarkScript) -> None:
+    finished = benchmark(trained / "agent.onnx", "--workers", 1000)
+    assert finished.returncode == 1
+    assert finished.stderr.startswith("error: 1000 workers of 1 CPU each were asked for, and the cluster has ")
 
 
 def test_a_folder_that_cannot_be_written_is_said_after_the_table(
@@ -274,13 +283,19 @@ def test_a_folder_that_cannot_be_written_is_said_after_the_table(
 # ----------------------------------------------------------------------------------------- Ctrl-C
 
 
-def test_ctrl_c_keeps_what_is_finished(trained: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [0, 2])
+def test_ctrl_c_keeps_what_is_finished(trained: Path, tmp_path: Path, workers: int) -> None:
     command = [sys.executable, str(ROOT / "scripts" / "benchmark.py"), str(trained / "agent.onnx")]
     command += ["--against", "random,mcts:60000", "--games", "40", "--simulations", "8", "--json", str(tmp_path / "o")]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    command += ["--workers", str(workers)]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, start_new_session=True
+    )
     assert process.stdout
     assert process.stdout.readline().startswith(("agent:8 against random: ", "network against random: "))
-    process.send_signal(signal.SIGINT)
+    helpers = psutil.Process(process.pid).children(recursive=True)
+    assert sum("ray::" in helper.name() for helper in helpers) >= workers
+    os.killpg(process.pid, signal.SIGINT)  # a terminal tells all of a group
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert "Stopped: " in out
@@ -290,6 +305,8 @@ def test_ctrl_c_keeps_what_is_finished(trained: Path, tmp_path: Path) -> None:
     assert record["complete"] is False
     assert 1 <= len(record["matches"]) <= 2
     assert record["matches"][0]["opponent"] == "random"
+    _, alive = psutil.wait_procs(helpers, timeout=10)
+    assert alive == []
 
 
 def test_a_second_ctrl_c_ends_at_once(
@@ -298,7 +315,7 @@ def test_a_second_ctrl_c_ends_at_once(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Benchmark, "_play", interrupted)
+    monkeypatch.setattr(PlayMatch, "run", interrupted)
     once = benchmark(trained / "agent.onnx", "--against", "random", "--json", tmp_path / "o")
     assert once.returncode == 130
     assert json.loads((tmp_path / "o").read_text())["matches"] == []

@@ -1,0 +1,187 @@
+"""A benchmark over Ray workers comes to the figures that one in this process comes to, whatever happens to them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+from torch import Tensor
+
+from alphazero.benchmark import Benchmark, Exam, Match
+from alphazero.cluster.cluster import Needs, cluster
+from alphazero.cluster.crew import RayCrew
+from alphazero.config import LearnerConfig, NetworkConfig, SearchConfig
+from alphazero.crew import Threads
+from alphazero.entrants import Entrant, find_entrant
+from alphazero.evaluate import NetworkEvaluators
+from alphazero.game import State
+from alphazero.learner import Learner
+from alphazero.minimax import minimax
+from alphazero.players import Agent, Player, Strength
+from alphazero.solved import SolvedPositions
+from games.tic_tac_toe import TicTacToe
+from tests.cluster.test_crew import wait_until
+from tests.test_benchmark import Listener
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _cluster() -> Iterator[None]:
+    with cluster("", cores=2):
+        yield
+
+
+@pytest.fixture(scope="module")
+def agent() -> Agent:
+    game = TicTacToe()
+    learner = Learner(game, LearnerConfig(), NetworkConfig(kind="dense", blocks=1, width=16), seed=1)
+    return Agent(game, NetworkEvaluators(game, engine="onnx")(learner.weights()), SearchConfig(), "untrained")
+
+
+@pytest.fixture(scope="module")
+def positions() -> SolvedPositions:
+    """All after three moves: enough for several chunks."""
+    game = TicTacToe()
+    ways = torch.cartesian_prod(*[torch.arange(9)] * 3)
+    ways = ways[[len(set(way)) == 3 for way in ways.tolist()]]
+    states = game.initial(len(ways))
+    for action in ways.T:
+        states = game.step(states, action).state
+    return SolvedPositions(
+        states, minimax(game, states, depth=6), ("",) * len(ways), torch.full((len(ways),), 3, dtype=torch.int64)
+    )
+
+
+def slow(entrant: Entrant) -> Entrant:
+    """The same, but long enough at it to be seen in the middle."""
+
+    class Slow:
+        def __init__(self, player: Player) -> None:
+            self.name, self.player = player.name, player
+
+        def actions(self, states: State) -> Tensor:
+            time.sleep(0.25)
+            return self.player.actions(states)
+
+    return Entrant(entrant.name, lambda seed: Slow(entrant.build(seed)))
+
+
+def benchmark(
+    agent: Agent, positions: SolvedPositions, change: Callable[[Entrant], Entrant] = lambda e: e
+) -> Benchmark:
+    """A match of the network, an exam of the agent, and a round robin of three; 20 games each."""
+    me, network, mcts, minimax2 = (
+        change(find_entrant(text, agent, Strength(8))) for text in ("agent", "network@1", "mcts:16", "minimax:2")
+    )
+    return Benchmark(
+        agent=agent,
+        path=Path("nowhere"),
+        strength=Strength(8),
+        games=20,
+        seed=3,
+        matches=[Match(network, mcts, 20)],
+        exams=[Exam(me, "solved.csv")],
+        entrants=[me, mcts, minimax2],
+        positions={"solved.csv": positions},
+    )
+
+
+@pytest.fixture(scope="module")
+def expected(agent: Agent, positions: SolvedPositions) -> Benchmark:
+    """What threads come to."""
+    one = benchmark(agent, positions)
+    one.run_all(Listener(), Threads(None, 2))
+    assert one.complete
+    return one
+
+
+@pytest.fixture(scope="module")
+def crew() -> Iterator[RayCrew]:
+    with RayCrew(lambda threads: None, 2, Needs(1, 0)) as crew:
+        yield crew
+
+
+def assert_same(one: Benchmark, expected: Benchmark, listener: Listener) -> None:
+    """All figures apart from times, and progress that adds up."""
+    assert one.complete
+    assert one.results == expected.results
+    assert one.errors == expected.errors
+    assert one.standings() == expected.standings() != []
+    assert sorted(listener.begun) == sorted(
+        [
+            *((match.title, 20, "games", 5) for match in expected.results),
+            ("agent:8 on solved.csv", 504, "positions", 5),
+        ]
+    )
+    assert listener.done == [total for _, total, *_ in listener.begun]
+    assert len(listener.ended) == 5
+
+
+def test_workers_come_to_the_figures_of_threads(
+    agent: Agent, positions: SolvedPositions, expected: Benchmark, crew: RayCrew
+) -> None:
+    one, listener = benchmark(agent, positions), Listener()
+    one.run_all(listener, crew)
+    assert_same(one, expected, listener)
+    assert sum(result.distinct_games for result in one.results.values()) > 40  # there is something to be the same
+
+
+class Killer(Listener):
+    """Kills all workers at the first sight of a match in its middle."""
+
+    def __init__(self, crew: RayCrew) -> None:
+        super().__init__()
+        self.crew, self.killed = crew, list[int]()
+
+    def begin(self, title: str, total: int, unit: str, *, steps: int) -> Callable[[int], None]:
+        advance, place = super().begin(title, total, unit, steps=steps), len(self.done) - 1
+
+        def advance_and_kill(done: int) -> None:
+            advance(done)
+            if not self.killed and 0 < self.done[place] < total:
+                self.killed = self.crew.pids()
+                for pid in self.killed:
+                    os.kill(pid, signal.SIGKILL)
+
+        return advance_and_kill
+
+
+def test_workers_that_are_killed_change_nothing(
+    agent: Agent, positions: SolvedPositions, expected: Benchmark, crew: RayCrew
+) -> None:
+    one, listener = benchmark(agent, positions, slow), Killer(crew)
+    one.exams = []  # slow, in its many chunks
+    one.errors = expected.errors
+    one.run_all(listener, crew)
+    assert listener.killed
+    assert crew.lost_tasks >= 1
+    assert one.results == expected.results
+    assert listener.done == [20] * 4
+
+
+class Interrupter(Listener):
+    """Ctrl-C, as soon as something has ended."""
+
+    def end(self, title: str, summary: str) -> None:
+        super().end(title, summary)
+        raise KeyboardInterrupt
+
+
+def test_ctrl_c_keeps_what_had_ended_and_leaves_no_worker(
+    agent: Agent, positions: SolvedPositions, expected: Benchmark
+) -> None:
+    one = benchmark(agent, positions, slow)
+    with RayCrew(lambda threads: None, 1, Needs(1, 0)) as crew:
+        with pytest.raises(KeyboardInterrupt):
+            one.run_all(Interrupter(), crew)
+        pids = crew.pids()
+    assert pids
+    wait_until(lambda: not any(psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie" for pid in pids))
+    assert one.results.items() < expected.results.items()
+    assert one.errors == {}
+    assert len(one.results) == 1
