@@ -211,7 +211,6 @@ class Place:
             self.files.ls(path, detail=False)  # `find` takes what cannot be listed for empty
         except FileNotFoundError:
             return
-        self.files.invalidate_cache()
         for full, details in self.files.find(path, detail=True).items():
             name = full.removeprefix(f"{self.root}/")
             if is_file(name) or is_checkpoint(name):

@@ -109,7 +109,9 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--moves", type=whole, default=10, help="workers, shared: moves of a turn (10)")
     parser.add_argument("--turns", type=whole, default=4, help="workers: turns of each worker in a round (4)")
     parser.add_argument("--simulated", type=whole, default=64, metavar="WORKERS", help="driver: workers (64)")
-    parser.add_argument("--offered", type=whole, default=60_000, help="driver: samples/s of all workers (60000)")
+    parser.add_argument(
+        "--offered", type=whole, default=60_000, help="driver: samples/s of all workers, at first (60000)"
+    )
     parser.add_argument("--window", type=seconds, default=20.0, help="driver: seconds of a measurement (20)")
     parser.add_argument("--rate", type=whole, help="driver: samples/s of a real worker (as `workers` has measured)")
     parser.add_argument("--seconds", type=seconds, default=3.0, help="shared: of a measurement, in each round (3)")
@@ -150,7 +152,7 @@ def workers(options: argparse.Namespace, report: Report) -> None:
         speeds = in_turns(contenders, options.rounds, 0)
     for what, speed in speeds.items():
         report.speed("workers", what, speed, "samples/s")
-    report.speed("workers", "learning meanwhile, with cores of all", study.speed(speeds), "steps/s")
+    report.speed("workers", "the same, and what is learned from meanwhile", study.speed(speeds), "samples/s")
     first, *others = speeds
     for what, promised in zip(others, (0.95, 1.8, None), strict=True):
         report.ratio("workers", f"{what} / {first}", speeds[what].rate / speeds[first].rate, promised=promised)
@@ -192,7 +194,7 @@ class Study:
 
     def __init__(self, learner: Learner, samples: Samples) -> None:
         self.learner, self.samples = learner, samples
-        self.rates: list[float] = []  # steps a second, of each time
+        self.rates: list[float] = []  # samples a second, of each time
 
     def beside(self, crew: Crew, work: Work) -> int:
         """Does the work, and learns all the while."""
@@ -209,7 +211,7 @@ class Study:
         while not over.is_set():
             self.learner.learn(self.samples, 5, generator, progress_from=0.0, progress_to=0.0)
             steps += 5
-        return steps / (time.perf_counter() - started)
+        return steps * self.learner.config.batch / (time.perf_counter() - started)
 
     def speed(self, speeds: dict[str, Speed]) -> Speed:
         return Speed(float(np.median(self.rates[1:])), [*speeds.values()][-1].cores)  # the first time warms up
@@ -226,14 +228,16 @@ def driver(options: argparse.Namespace, report: Report) -> None:
         while len(crew.pids()) < actors:
             time.sleep(0.1)
         memory = psutil.Process(crew.pids()[0]).memory_full_info()
-        nap = actors * turn.samples.size / options.offered
-        spans = {
-            f"{options.offered:,} samples/s offered": drive(crew, turn, nap, options.window),
-            "more offered than it can take": drive(crew, turn, 0.0, options.window),
-        }
-    for what, span in spans.items():
-        report.speed("driver", f"{what}: taken in, by the driver's cores", span.own, "samples/s")
-        report.speed("driver", f"{what}: taken in, by all processes' cores", span.all, "samples/s")
+        offered, spans = float(options.offered), {}
+        while True:  # more and more, until it cannot follow
+            spans[offered] = drive(crew, turn, actors * turn.samples.size / offered, options.window)
+            if spans[offered].own.rate < 0.95 * offered:
+                break
+            offered *= 1.5
+    for offered, span in spans.items():
+        what = f"of {offered:,.0f} samples/s that are offered"
+        report.speed("driver", f"{what}, by the driver's cores", span.own, "samples/s")
+        report.speed("driver", f"{what}, by all processes' cores", span.all, "samples/s")
     most = max(spans.values(), key=lambda span: span.own.rate)
     report.ratio("driver", "samples/s taken in / 50,000", most.own.rate / 50_000, promised=1.0)
     for part, share in most.parts.items():

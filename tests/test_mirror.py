@@ -25,7 +25,7 @@ from alphazero.checkpoint import (
     restore,
     verify,
 )
-from alphazero.mirror import Mirror, fetch, is_url
+from alphazero.mirror import Mirror, Place, fetch, is_url
 from tests.test_checkpoint import CONFIG, Parts, alter, assert_the_same, contents, files, go_on, parts, save
 
 PICTURES = "tensorboard/events.out.tfevents.1"
@@ -385,6 +385,35 @@ def test_what_vanishes_before_it_is_copied_is_no_failure(
     assert said == []
 
 
+def test_what_is_saved_anew_while_it_is_held_is_copied_anew(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, link = parts(iterations=1), os.link
+    save(folder, made, 1)
+    go_on(made, 2)
+
+    def save_after(path: Path, held: Path) -> None:
+        monkeypatch.setattr(os, "link", link)
+        link(path, held)
+        save(folder, made, 1)
+
+    monkeypatch.setattr(os, "link", save_after)
+    copied(copy := Mirror(folder, FLAKY, say=pytest.fail))
+    copied(copy)
+    fetch(FLAKY, tmp_path / "new")
+    assert states(tmp_path / "new") == states(folder)
+
+
+def test_what_a_killed_process_held_is_dropped(folder: Path) -> None:
+    train(folder, parts(), 1)
+    left = folder / "checkpoints" / ".copying" / "000001"
+    left.mkdir(parents=True)
+    (left / "optimizer.pt").touch()
+    assert copy_of(folder, FLAKY) == []
+    assert there(FLAKY) == files(folder)
+    assert not left.parent.exists()
+
+
 def test_a_vanished_file_beside_the_checkpoints_is_no_failure(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     train(folder, parts(), 1)
     put_file = Flaky.put_file
@@ -438,6 +467,7 @@ def test_the_end_waits_though_not_for_ever(folder: Path, monkeypatch: pytest.Mon
     copy.update()
     copy.close(wait=False)
     assert said == []
+    assert [thread.daemon for thread in threading.enumerate() if thread.name == "mirror"] == [True]
     copy.close()
     assert len(said) == 1
     assert said[0].startswith(f"the last copy to {FLAKY} is not finished after 0 s and is given up; ")
@@ -591,7 +621,23 @@ def test_an_address_that_fails_leaves_nothing(folder: Path, tmp_path: Path, monk
     assert {path.name for path in tmp_path.iterdir()} == {"run"}
 
 
+def test_what_may_not_be_listed_is_not_taken_for_empty(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As fsspec's own `find` does."""
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise PermissionError("not yours")
+
+    monkeypatch.setattr(Flaky, "ls", refuse)
+    with pytest.raises(RunError, match="PermissionError: not yours"):
+        fetch(FLAKY, folder.with_name("new"))
+
+
 # --- Addresses
+
+
+def test_every_connection_is_new() -> None:
+    """Broken ones and their listings would stay in fsspec's cache."""
+    assert Place(FLAKY).files is not Place(FLAKY).files
 
 
 def test_an_unknown_protocol_is_named(folder: Path, tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ from tests.test_benchmark import Listener
 
 @pytest.fixture(scope="module", autouse=True)
 def _cluster() -> Iterator[None]:
-    with cluster("", cores=2):
+    with cluster("", cores=3):  # a worker of its own for the test that stops
         yield
 
 

@@ -22,7 +22,7 @@ from alphazero.checkpoint import create_run
 from alphazero.cluster.assemble import make_worker
 from alphazero.cluster.cluster import Needs, cluster
 from alphazero.cluster.crew import RayCrew
-from alphazero.config import Config
+from alphazero.config import ClusterConfig, Config
 from alphazero.crew import Crew
 from alphazero.monitor import Monitor
 from alphazero.trainer import Training
@@ -70,7 +70,7 @@ def kill_at_random(crew: RayCrew | None, kills: int) -> None:
     chance, killed = random.Random(1), set[int]()
     stop = threading.Event()
     while len(killed) < kills:
-        stop.wait(chance.uniform(0, 0.5))
+        stop.wait(chance.uniform(0.2, 1.2))
         assert crew is not None
         if alive := sorted(set(crew.pids()) - killed):
             victim = chance.choice(alive)
@@ -102,7 +102,8 @@ def test_samples_and_weights_do_not_depend_on_the_workers_nor_on_twenty_deaths(t
 
 
 def test_an_asynchronous_run_plays_every_turn_once_whoever_dies(tmp_path: Path) -> None:
-    config = replace(SMALL, iterations=10, cluster=replace(SMALL.cluster, mode="asynchronous", most_stale=1e9))
+    unbounded = ClusterConfig(mode="asynchronous", most_stale=1e9, most_behind=1e9)
+    config = replace(SMALL, iterations=10, cluster=unbounded)
     training, played = train(AsynchronousTraining, config, tmp_path / "run", 2, kills=3)
     places = [place for place, _ in played]
     assert len(places) == len(set(places)) == 30
