@@ -30,6 +30,7 @@ FILES = (
     "config.toml",
     "metrics.csv",
     "log.txt",
+    "ray.log",
     "policies.npz",
     "agent.onnx",
     "agent.json",

@@ -26,10 +26,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
 from contextlib import ExitStack
 from dataclasses import asdict, replace
-from functools import cache, partial
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
-from multiprocessing.connection import wait as wait_for
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,7 +35,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
-import onnxruntime
 import psutil
 import torch
 from rich.console import Console
@@ -48,14 +44,12 @@ from alphazero.asynchronous import AsynchronousTraining
 from alphazero.cluster.assemble import make_worker
 from alphazero.cluster.cluster import Needs, cluster
 from alphazero.cluster.crew import RayCrew
-from alphazero.config import Config, NetworkConfig, load_config
+from alphazero.config import Config, load_config
 from alphazero.crew import Counter, Crew, Threads
-from alphazero.evaluate import NetworkEvaluators, OnnxEvaluator, UniformEvaluator
-from alphazero.game import State
+from alphazero.evaluate import NetworkEvaluators, UniformEvaluator
 from alphazero.learner import Learner, draw, terciles
-from alphazero.mcts.tree import Evaluation
 from alphazero.monitor import Monitor
-from alphazero.network import InferenceModule, inference_module, make_network, to_onnx
+from alphazero.network import InferenceModule
 from alphazero.replay import Samples, join
 from alphazero.selfplay import SelfPlay, SelfPlayStatistics, stream_generator
 from alphazero.worker import PlayedTurn, PlayTurn
@@ -69,16 +63,13 @@ from scripts.measure import (
     machine,
     seconds,
     show,
-    side_by_side,
     whole,
 )
+from scripts.shared_inference import shared
 
 SECTIONS = ("workers", "driver", "shared")
 RECIPE = load_config(Path(__file__).resolve().parents[1] / "configs" / "connect_four.toml")
 ACTOR = 250 * 2**20  # bytes of memory that a simulated worker has for itself: torch and its like
-NETWORKS = {"4x32": NetworkConfig(blocks=4, width=32), "5x64": NetworkConfig(blocks=5, width=64)}
-BATCHES = (8, 32, 128)
-WAIT = 0.001  # seconds that an evaluation waits for a second process to ask
 
 
 def main() -> int:
@@ -86,7 +77,7 @@ def main() -> int:
     console = Console(width=None if sys.stdout.isatty() else 120, markup=False)  # piped, no line is broken
     report = Report(machine())
     console.print(f"{report.machine['processor']}, {report.machine['load']:.1f} processes busy before we start")
-    measure = {"workers": workers, "driver": driver, "shared": shared}
+    measure = {"workers": workers, "driver": driver, "shared": partial(shared, RECIPE)}
     with ExitStack() as stack:
         if set(options.sections) - {"shared"}:
             # More cores than there may be: of Ray's processes only a few are busy at a time.
@@ -107,11 +98,10 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--rounds", type=whole, default=3, help="of `workers` and `shared`; the median is shown (3)")
     parser.add_argument("--games", type=whole, default=128, help="workers: games at once of each worker (128)")
     parser.add_argument("--moves", type=whole, default=10, help="workers, shared: moves of a turn (10)")
+    parser.add_argument("--simulations", type=whole, default=32, help="workers, shared: simulations a move (32)")
     parser.add_argument("--turns", type=whole, default=4, help="workers: turns of each worker in a round (4)")
     parser.add_argument("--simulated", type=whole, default=64, metavar="WORKERS", help="driver: workers (64)")
-    parser.add_argument(
-        "--offered", type=whole, default=60_000, help="driver: samples/s of all workers, at first (60000)"
-    )
+    parser.add_argument("--offered", type=whole, default=60_000, help="driver: samples/s, at first (60000)")
     parser.add_argument("--window", type=seconds, default=20.0, help="driver: seconds of a measurement (20)")
     parser.add_argument("--rate", type=whole, help="driver: samples/s of a real worker (as `workers` has measured)")
     parser.add_argument("--seconds", type=seconds, default=3.0, help="shared: of a measurement, in each round (3)")
@@ -131,8 +121,11 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
 
 def workers(options: argparse.Namespace, report: Report) -> None:
     """Samples a second of real self-play, with the crews and tasks of a training run."""
-    self_play = replace(RECIPE.self_play, games=options.games, moves=options.moves)
-    config = replace(RECIPE, self_play=self_play)
+    config = replace(
+        RECIPE,
+        search=replace(RECIPE.search, simulations=options.simulations),
+        self_play=replace(RECIPE.self_play, games=options.games, moves=options.moves),
+    )
     learner = Learner(GAME, config.learner, config.network, seed=0)
     weights = learner.weights()
     exporting = NetworkEvaluators(GAME, engine="onnx")
@@ -335,7 +328,7 @@ class DrawingTraining(AsynchronousTraining):
     def __init__(self, folder: Path, crew: RayCrew, nap: float, window: float) -> None:
         config = replace(
             RECIPE,
-            iterations=1_000_000,  # `mark` ends it
+            iterations=1_000_000,  # the window ends it
             workers=crew.size,
             search=replace(RECIPE.search, simulations=max(1, round(1000 * nap))),  # see `simulate`
             self_play=replace(RECIPE.self_play, streams=crew.size + 1, first_simulations=0),
@@ -346,7 +339,6 @@ class DrawingTraining(AsynchronousTraining):
         checkpoint.create_run(folder, config)
         self.crew, self.window = crew, window
         self.learn = self.draw
-        self.after_saving = self.mark
         self.marks: list[Mark] = []
         self.steps = 0
         self.spent: Counts[str] = Counts()
@@ -358,7 +350,6 @@ class DrawingTraining(AsynchronousTraining):
             (self, "_take_in_the_next", "turns taken in"),
             (self.replay, "extend", "the buffer extended"),
             (self, "_hand_out", "weights handed out"),
-            (self, "_close_iteration", "an iteration closed: checkpoint, figures"),
         ):
             bare = partial(getattr(type(owner), method), owner)  # the crew may have been timed for another run
             setattr(owner, method, self.timed(bare, part))
@@ -390,85 +381,13 @@ class DrawingTraining(AsynchronousTraining):
 
         return call
 
-    def mark(self) -> None:
-        """After each iteration."""
+    def _close_iteration(self) -> None:
+        self.timed(super()._close_iteration, "iterations closed: checkpoints, figures")()
         learned = self.steps * self.config.learner.batch / self.config.learner.replay_ratio
         spent = time.process_time(), cpu_seconds(), self.spent.copy()
         self.marks.append(Mark(time.perf_counter(), self.replay.seen, learned, *spent))
         if len(self.marks) > 1 and self.marks[-1].time - self.marks[0].time >= self.window:
             self.stop.set()
-
-
-# --- shared inference
-
-
-def shared(options: argparse.Namespace, report: Report) -> None:
-    """Two processes of self-play that ask a third for evaluations, against two that evaluate for themselves."""
-    models = {name: exported(network) for name, network in NETWORKS.items()}
-    context = get_context("spawn")
-    pipes = [context.Pipe() for _ in range(2)]
-    context.Process(target=evaluate_for, args=([there for _, there in pipes], models), daemon=True).start()
-    play = side_by_side(
-        [partial(Streams, number, models, options.moves, here) for number, (here, _) in enumerate(pipes)]
-    )
-    for network in NETWORKS:
-        for batch in BATCHES:
-            what = f"{network}, {batch} games a worker"
-            kinds = {"own": 0, "shared, one thread": 1, "shared, two threads": 2}
-            works = {kind: partial(play, network, batch, threads) for kind, threads in kinds.items()}
-            speeds = in_turns(works, options.rounds, options.seconds)
-            for kind, speed in speeds.items():
-                report.speed("shared", f"{what}: {kind}", speed, "samples/s")
-            own, *others = (speed.rate for speed in speeds.values())
-            report.ratio("shared", f"{what}: the better of shared / own", max(others) / own)
-
-
-def exported(config: NetworkConfig) -> bytes:
-    torch.manual_seed(0)
-    return to_onnx(inference_module(make_network(GAME, config)), GAME.observation_shape).SerializeToString()
-
-
-class Streams:
-    """The streams of self-play of one process, for each network, batch and way to evaluate."""
-
-    def __init__(self, number: int, models: dict[str, bytes], moves: int, shared: Connection) -> None:
-        self.number, self.moves, self.shared = number, moves, shared
-        self.own = {network: OnnxEvaluator(GAME, model) for network, model in models.items()}
-        self.streams: dict[tuple[str, int, int], SelfPlay] = {}
-
-    def __call__(self, network: str, batch: int, threads: int) -> int:
-        """Plays a turn; returns the moves made. threads: of the process that evaluates for all; 0: none does."""
-        key = network, batch, threads
-        if key not in self.streams:
-            config = replace(RECIPE.self_play, games=batch, moves=self.moves)
-            self.streams[key] = SelfPlay(GAME, RECIPE.search, config, seed=0, stream=self.number)
-        stream = self.streams[key]
-        evaluator = partial(self.ask, network, threads) if threads else self.own[network]
-        return stream.play(evaluator, stream.turns).statistics.moves
-
-    def ask(self, network: str, threads: int, states: State, generator: torch.Generator) -> Evaluation:
-        self.shared.send((network, threads, GAME.observe(states).numpy()))
-        return Evaluation(*map(torch.from_numpy, self.shared.recv()))
-
-
-def evaluate_for(askers: list[Connection], models: dict[str, bytes]) -> None:
-    """Evaluates what the processes ask, in one batch if several ask within WAIT of one another."""
-
-    @cache
-    def session(network: str, threads: int) -> onnxruntime.InferenceSession:
-        return OnnxEvaluator(GAME, models[network], threads=threads).session
-
-    while True:
-        asking = wait_for(askers)
-        if others := [asker for asker in askers if asker not in asking]:
-            asking += wait_for(others, WAIT)
-        asked = [asker.recv() for asker in asking]
-        network, threads, _ = asked[0]  # the same of all: what is compared takes turns
-        observations = [observation for *_, observation in asked]
-        found = session(network, threads).run(["logits", "value"], {"observation": np.concatenate(observations)})
-        places = np.cumsum([len(observation) for observation in observations])[:-1]
-        for asker, *answer in zip(asking, *(np.split(part, places) for part in found), strict=True):
-            asker.send(answer)
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ from alphazero.conformance import ConformanceError, check_game
 from alphazero.crew import Crew, CrewError
 from alphazero.game import Game, load_game
 from alphazero.learner import LearningError
-from alphazero.mirror import Mirror, fetch, is_url
+from alphazero.mirror import Mirror, check_protocol, fetch, is_url
 from alphazero.monitor import Monitor
 from alphazero.terminal import match_table
 from alphazero.trainer import Stopped, Training
@@ -91,6 +91,8 @@ def train(
     except ValueError as error:
         raise ConfigError(f"`game`: {error}") from error
     check_game(game, games=16)
+    if config.cluster.mirror:
+        check_protocol(config.cluster.mirror)
     folder = resume or run or Path("runs") / f"{name.stem if name else 'run'}-{datetime.now():%Y%m%d-%H%M%S}"
     try:
         kind = AsynchronousTraining if config.cluster.mode == "asynchronous" else Training
@@ -138,11 +140,12 @@ def mirrored(training: Training, monitor: Monitor) -> Iterator[None]:
         return
     mirror = Mirror(training.folder, url, say=monitor.say)
     training.after_saving = mirror.update
+    mirror.update()  # tells at once if it cannot
     try:
         yield
     finally:
         mirror.update()  # the agent and the last figures too
-        mirror.close()
+        mirror.close(wait=not training.stop_now.is_set())
 
 
 def crew_of(training: Training, monitor: Monitor) -> AbstractContextManager[Crew | None]:

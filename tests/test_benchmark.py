@@ -6,12 +6,17 @@ import functools
 import json
 import math
 import shutil
+import threading
 from collections.abc import Callable
+from concurrent.futures import Future, wait
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import Tensor
 
 from alphazero.agents import load_agent
 from alphazero.arena import MatchResult, play_match
@@ -19,11 +24,11 @@ from alphazero.benchmark import Benchmark, Match, write_json
 from alphazero.benchmark.pictures import CurvePoint, curve_figure
 from alphazero.benchmark.plan import plan, spread
 from alphazero.checkpoint import RunError
-from alphazero.crew import Threads
+from alphazero.crew import Counter, Task, Threads
 from alphazero.elo import ratings
 from alphazero.entrants import Entrant, find_entrant
 from alphazero.players import Agent, AgentPlayer, MinimaxPlayer, NetworkPlayer, RandomPlayer, Strength
-from games.tic_tac_toe import TicTacToe
+from games.tic_tac_toe import TicTacToe, TicTacToeState
 from tests.test_trainer import SMALL, run
 
 FAST = Strength(4)
@@ -301,6 +306,55 @@ def test_what_had_ended_is_kept_and_can_be_gone_on_with(trained: Path) -> None:
     assert len(rest.ended) == len(whole.results) - 2
     assert benchmark.complete
     assert benchmark.results == whole.results
+
+
+class Prompt(Threads):
+    """Has always ended by the time that it is asked."""
+
+    def submit(self, task: Task[Any], *shared: Any, count: Counter = lambda done: None) -> Future[Any]:
+        future = super().submit(task, *shared, count=count)
+        wait([future])
+        return future
+
+
+def test_what_had_ended_before_it_was_looked_at_is_kept_too(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And no more is begun than the crew does at once: here three matches, of which the first is told of."""
+
+    def interrupt(title: str, summary: str) -> None:
+        raise KeyboardInterrupt
+
+    listener = Listener()
+    benchmark = plan(trained / "agent.onnx", listener, against=["random", "minimax:1"], games=2, strength=FAST, seed=1)
+    assert len(benchmark.matches) == 4
+    monkeypatch.setattr(listener, "end", interrupt)
+    with Prompt(None, 3) as crew, pytest.raises(KeyboardInterrupt):
+        benchmark.run_all(listener, crew)
+    assert list(benchmark.results) == benchmark.matches[:3]
+
+
+def test_what_is_under_way_at_an_error_ends_before_its_next_move(trained: Path) -> None:
+    moving, go_on, moves = threading.Event(), threading.Event(), []
+
+    class Waiting(RandomPlayer):
+        def actions(self, states: TicTacToeState) -> Tensor:
+            moves.append(self)
+            moving.set()
+            go_on.wait(30)
+            return super().actions(states)
+
+    class Failing(RandomPlayer):
+        def actions(self, states: TicTacToeState) -> Tensor:
+            moving.wait(30)
+            raise ValueError("no idea")
+
+    benchmark = plan(trained / "agent.onnx", Listener(), against=[], games=2, strength=FAST, seed=1)
+    waiting, failing = (Entrant(of.__name__, partial(of, TicTacToe())) for of in (Waiting, Failing))
+    benchmark.matches = [Match(waiting, waiting, 2), Match(failing, failing, 2)]
+    with Threads(None, 2) as crew:
+        with pytest.raises(ValueError, match="no idea"):
+            benchmark.run_all(Listener(), crew)
+        go_on.set()
+    assert len(moves) == 1
 
 
 # ----------------------------------------------------------------------------------------- writing

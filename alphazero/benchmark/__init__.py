@@ -172,11 +172,12 @@ class Benchmark:
         under_way: dict[Future[Any], Step] = {}
         try:
             while waiting or under_way:
-                # A crew may ask a task that waits whether it still does; here none waits, so a call says that it began.
+                # Crews ask about tasks that wait, too; since none waits here, the first call means that a step begins.
                 while waiting and len(under_way) < crew.size:
                     step = waiting.popleft()
                     under_way[crew.submit(step.task, *step.shared, count=counter(step))] = step
-                for future in wait(under_way, return_when=FIRST_COMPLETED).done:
+                wait(under_way, return_when=FIRST_COMPLETED)
+                for future in [future for future in under_way if future.done()]:
                     subject, outcome = under_way[future].subject, future.result()
                     self._keep(subject, outcome)
                     del under_way[future]

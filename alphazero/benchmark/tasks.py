@@ -29,7 +29,6 @@ class PlayMatch:
     seed: int
 
     def run(self, worker: None, count: Counter, *entrants: Entrant) -> MatchResult | SoloResult:
-        count(0)  # it begins
         seeds = _seeds(self.seed)
         players = [Stoppable(one.build(seed), count) for one, seed in zip(entrants, seeds, strict=False)]
         if len(players) == 1:
@@ -45,7 +44,6 @@ class SitExam:
     seed: int
 
     def run(self, worker: None, count: Counter, examinee: Entrant, positions: SolvedPositions) -> dict[str, ErrorRate]:
-        count(0)  # it begins
         player = Stoppable(examinee.build(_seeds(self.seed)[0]), count)
         return error_rates(player, positions, progress=steps_of(count))
 

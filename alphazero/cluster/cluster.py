@@ -38,7 +38,7 @@ def cluster(address: str, *, cores: int, modules: tuple[str, ...] = (), log: Pat
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody is told of our runs
     # Off, Ray takes 127.0.0.1 for this machine's address and listens there only; on Linux it is on by default.
     constants: Any = importlib.import_module("ray._private.ray_constants")
-    constants.ENABLE_RAY_CLUSTER = bool(address)
+    constants.ENABLE_RAY_CLUSTER = bool(address) and not address.startswith(("127.", "localhost", "[::1]"))
     handler = logging.FileHandler(log, delay=True) if log else logging.NullHandler()
     settings: dict[str, Any] = {"log_to_driver": False, "logging_format": "%(asctime)s  %(message)s"}
     if address:

@@ -294,11 +294,11 @@ class RayCrew:
         if errand:
             self.lost_tasks += 1
             errand.losses += 1
+            self._tell(errand, -errand.counted)
+            self._queue.appendleft(errand)
             if errand.losses >= MOST_LOSSES:
                 self._fail(CrewError(f"{errand.task.title} was lost {errand.losses} times, at last so: {error}"))
                 return
-            self._tell(errand, -errand.counted)
-            self._queue.appendleft(errand)
         if not isinstance(error, RayActorError):  # the worker is there; its outcome was lost on the way
             return
         if not seat.ready:

