@@ -8,11 +8,13 @@ from functools import partial
 from pathlib import Path
 
 import onnx
+import ray
 
-from alphazero.cluster.cluster import Needs, cluster, room
+from alphazero.cluster.cluster import Needs, cluster, have, room
 from alphazero.cluster.crew import RayCrew
 from alphazero.cluster.gang import Gang
 from alphazero.config import Config
+from alphazero.crew import CrewError
 from alphazero.evaluate import available_cores
 from alphazero.game import load_game
 from alphazero.trainer import Training
@@ -35,11 +37,15 @@ def training_crew(training: Training, *, say: Callable[[str], None], log: Path) 
         if ranks:
             gang = Gang(training.learner, ranks=ranks, gpus=gpus > 0, say=say)
             training.learn = stack.enter_context(gang).learn
-        size = config.workers
-        if size in (0, "auto"):  # each rank has a core of its own
+        size = 0 if config.workers == "auto" else config.workers
+        if size == 0:  # each rank has a core of its own
             size = max(1, room(needs) - int(-(-ranks // needs.cpus)))
+        if ranks and size * needs.cpus + ranks > ray.cluster_resources().get("CPU", 0):
+            workers = f"{size} worker{'s' * (size != 1)} of {needs}"
+            ranks_too = f"{ranks} ranks of the learner of {Needs(1, gpus > 0)}"
+            raise CrewError(f"{workers} and {ranks_too} were asked for, and {have()}")
         make = partial(make_worker, config, training.judges.exported)
-        crew = RayCrew(make, int(size), needs, say=say, learning_threads=config.threads or 1)
+        crew = RayCrew(make, size, needs, say=say, learning_threads=config.threads or 1)
         advise(config, crew, say)
         yield crew
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,6 +48,8 @@ def cluster(address: str, *, cores: int, modules: tuple[str, ...] = (), log: Pat
         settings |= {"address": "local", "num_cpus": cores, "include_dashboard": False}
     with _rays_words(handler):
         try:
+            if address:
+                _knock(address)
             ray.init(**settings)
         except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
             what = f"the Ray cluster at {address!r} cannot be joined" if address else "Ray cannot be started here"
@@ -56,6 +59,13 @@ def cluster(address: str, *, cores: int, modules: tuple[str, ...] = (), log: Pat
             yield
         finally:
             ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """OSError, within seconds, if nobody is there: Ray itself would try for minutes."""
+    services: Any = importlib.import_module("ray._private.services")
+    host, _, port = str(services.canonicalize_bootstrap_address(address)).rpartition(":")
+    socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
 
 
 def code(modules: tuple[str, ...]) -> list[str]:

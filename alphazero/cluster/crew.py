@@ -7,6 +7,7 @@ worker is replaced. A task that fails by itself would do so again: its first err
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 from collections import deque
@@ -211,7 +212,11 @@ class RayCrew:
         while not self._closing.is_set():
             with self._lock:
                 waiting = list(self._expected)
-            ready, _ = ray.wait(waiting, timeout=POLL) if waiting else ([], [])
+            if waiting:
+                ready, _ = ray.wait(waiting, timeout=POLL)
+            else:
+                ready = []
+                self._closing.wait(POLL)
             try:
                 for reference in ready:
                     self._settle(reference)
@@ -348,5 +353,6 @@ class RayCrew:
 
 
 def _traceback(error: RayTaskError) -> str:
-    """As the worker saw it, without Ray's colours."""
-    return str(error).replace("\x1b[36m", "").replace("\x1b[39m", "").strip()
+    """As the worker saw it, without Ray's colours and the marks under lines that it leaves out."""
+    lines = re.sub("\x1b\\[[0-9;]*m", "", str(error)).strip().splitlines()
+    return "\n".join(line for line in lines if line.strip(" ^~"))

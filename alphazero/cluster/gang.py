@@ -100,9 +100,9 @@ class Gang:
     """
 
     def __init__(self, learner: Learner, *, ranks: int, gpus: bool, say: Callable[[str], None]) -> None:
-        """ValueError if the ranks cannot have equal shares of a batch."""
+        """CrewError if the ranks cannot have equal shares of a batch."""
         if learner.config.batch % ranks:
-            raise ValueError(
+            raise CrewError(
                 f"learner.batch = {learner.config.batch} does not divide into {ranks} ranks of as many samples each; "
                 f"set it to {-(-learner.config.batch // ranks) * ranks}, or change the number of ranks"
             )

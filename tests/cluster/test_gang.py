@@ -201,7 +201,7 @@ def test_what_a_rank_raises_reaches_the_caller(unlucky: Unlucky, monkeypatch: py
 
 
 def test_a_batch_has_to_divide_into_equal_shares() -> None:
-    with pytest.raises(ValueError, match=r"learner\.batch = 32 does not divide into 3 ranks .*; set it to 33"):
+    with pytest.raises(CrewError, match=r"learner\.batch = 32 does not divide into 3 ranks .*; set it to 33"):
         Gang(learner(TicTacToe(), SGD), ranks=3, gpus=False, say=pytest.fail)
 
 

@@ -15,6 +15,7 @@ import pytest
 import safetensors.torch
 
 from alphazero.checkpoint import checkpoints
+from alphazero.cluster import assemble
 from tests.test_trainer import ROOT, SMALL, Train, assert_same, run, start, train, wait_for_checkpoints, write
 
 __all__ = ["train"]  # a fixture
@@ -83,7 +84,7 @@ def test_a_broken_game_is_told_of_once_with_its_seed(
     config = replace(SMALL, game="tests.cluster.errands:Sick")
     finished = train("--run", tmp_path / "run", "--workers", 2, config=write(tmp_path, config))
     assert finished.returncode == 1
-    assert finished.stderr.count("the board has caught a cold") == 1
+    assert finished.stderr.count("ArithmeticError: the board has caught a cold") == 1
     assert "error: turn 0 of self-play stream " in finished.stderr
     assert "(seed 1, " in finished.stderr
     assert "errands.py" in finished.stderr
@@ -108,14 +109,18 @@ def test_what_the_machine_has_not_is_told_within_seconds(tmp_path: Path, train: 
     assert time.monotonic() - started < PATIENCE
 
 
-def test_ranks_learn_and_a_mirror_on_another_disk_is_resumed_from(tmp_path: Path, train: Train) -> None:
+def test_ranks_learn_and_a_mirror_on_another_disk_is_resumed_from(
+    tmp_path: Path, train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(assemble, "available_cores", lambda: 3)
     url = f"file://{tmp_path / 'elsewhere' / 'run'}"
     config = write(tmp_path, replace(SMALL, iterations=2))
     first = train(
-        "--run", tmp_path / "run", "--cluster.learner_ranks", 2, "--cluster.worker_cpus", 0.1, "--workers", 1,
+        "--run", tmp_path / "run", "--cluster.learner_ranks", 2,
         "--cluster.mirror", url, config=config,
     )  # fmt: skip
     assert first.returncode == 0, first.stderr
+    assert "1 worker of 1 CPU on this machine" in first.stdout  # what the ranks leave
     moved = train("--resume", url, "--run", tmp_path / "moved", "--iterations", 3)
     assert moved.returncode == 0, moved.stderr
     assert [path.name for path in checkpoints(tmp_path / "moved")] == ["000002", "000003"]
