@@ -98,7 +98,7 @@ def test_what_the_machine_has_not_is_told_within_seconds(tmp_path: Path, train: 
             (
                 "--learner-gpus",
                 64,
-            ): "64 ranks of the learner of 1 CPU and 1 GPU each were asked for, and the cluster has",
+            ): "2 ranks of the learner of 1 CPU and 1 GPU each were asked for, and the cluster has",
             ("--ray-address", "127.0.0.1:1"): "the Ray cluster at '127.0.0.1:1' cannot be joined",
         }.items()
     ):
