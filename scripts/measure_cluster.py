@@ -96,10 +96,10 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/measure_cluster.py", description=__doc__.splitlines()[0])
     parser.add_argument("sections", nargs="*", metavar="section", help=f"any of {', '.join(SECTIONS)}; default: all")
     parser.add_argument("--rounds", type=whole, default=3, help="of `workers` and `shared`; the median is shown (3)")
-    parser.add_argument("--games", type=whole, default=128, help="workers: games at once of each worker (128)")
-    parser.add_argument("--moves", type=whole, default=10, help="workers, shared: moves of a turn (10)")
+    parser.add_argument("--games", type=whole, default=64, help="workers: games at once of each worker (64)")
+    parser.add_argument("--moves", type=whole, default=6, help="workers, shared: moves of a turn (6)")
     parser.add_argument("--simulations", type=whole, default=32, help="workers, shared: simulations a move (32)")
-    parser.add_argument("--turns", type=whole, default=4, help="workers: turns of each worker in a round (4)")
+    parser.add_argument("--turns", type=whole, default=3, help="workers: turns of each worker in a round (3)")
     parser.add_argument("--simulated", type=whole, default=64, metavar="WORKERS", help="driver: workers (64)")
     parser.add_argument("--offered", type=whole, default=60_000, help="driver: samples/s, at first (60000)")
     parser.add_argument("--window", type=seconds, default=20.0, help="driver: seconds of a measurement (20)")
@@ -244,7 +244,8 @@ def driver(options: argparse.Namespace, report: Report) -> None:
         f"driver: a second of its CPU time takes in {most.own.rate / most.own.cores:,.0f} samples, also where it gets "
         f"less than a core; what takes most of that is: {next(iter(most.parts))}",
         *(
-            f"driver: saturates at about {most.own.rate / rate:,.0f} workers of {rate:,.0f} samples/s each"
+            f"driver: saturates at about {most.own.rate / rate:,.0f} workers of {rate:,.0f} samples/s each on this "
+            f"machine, which they share; with a core to itself at about {most.own.rate / most.own.cores / rate:,.0f}"
             for rate in [options.rate or sum(measured)]
             if rate
         ),

@@ -192,15 +192,25 @@ def test_a_machine_goes_and_another_comes(tmp_path: Path) -> None:
         said: list[str] = []
         with cluster(machines.address, cores=1):
             with crew(2, said=said) as workers:
-                futures = [workers.submit(Errand(n, tmp_path / "book", seconds=0.5)) for n in range(30)]
-                futures[3].result(PATIENCE)
+
+                def submit(numbers: range) -> list[Future[tuple[int, int]]]:
+                    return [workers.submit(Errand(n, tmp_path / "book", seconds=0.5)) for n in numbers]
+
+                wait_until(lambda: len(workers.pids()) == 2)
+                first = workers.pids()
+                futures = submit(range(10))
+                futures[2].result(PATIENCE)
                 machines.remove_node(lost, allow_graceful=False)
-                futures[8].result(PATIENCE)
+                futures[-1].result(PATIENCE)  # the one that is left does them all
                 machines.add_node(num_cpus=1)
                 wait_until(lambda: len(workers.pids()) == 2)
-                assert [future.result(PATIENCE)[0] for future in futures] == [n**2 for n in range(30)]
+                futures += submit(range(10, 16))
+                outcomes = [future.result(PATIENCE) for future in futures]
             assert any("Lost worker" in words for words in said)
-            assert len({future.result()[1] for future in futures}) == 3  # the processes that did it
+            assert [outcome for outcome, _ in outcomes] == [n**2 for n in range(16)]
+            assert {pid for _, pid in outcomes[:10]} == set(first)
+            (newcomer,) = {pid for _, pid in outcomes[10:]} - set(first)
+            assert newcomer
     finally:
         machines.shutdown()
 
