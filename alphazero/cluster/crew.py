@@ -212,12 +212,8 @@ class RayCrew:
         while not self._closing.is_set():
             with self._lock:
                 waiting = list(self._expected)
-            if waiting:
-                ready, _ = ray.wait(waiting, timeout=POLL)
-            else:
-                ready = []
-                self._closing.wait(POLL)
             try:
+                ready, _ = ray.wait(waiting, timeout=POLL) if waiting else ([], self._closing.wait(POLL))
                 for reference in ready:
                     self._settle(reference)
                 with self._lock:
@@ -259,7 +255,10 @@ class RayCrew:
             self._fail(CrewError(f"a machine of the cluster cannot run this code: {error}"))
         except RayError as error:
             with self._lock:
-                self._lose(seat, error)
+                if what == "watch" and not isinstance(error, RayActorError):
+                    seat.watching = False  # the answer went astray, no more than that
+                else:
+                    self._lose(seat, error)
         else:
             self._take(what, seat, errand, brought)
 
