@@ -218,6 +218,7 @@ def driver(options: argparse.Namespace, report: Report) -> None:
     turn = canned_turn()
     actors = max(1, min(options.simulated, int(0.8 * psutil.virtual_memory().available / ACTOR)))
     with RayCrew(partial(simulate, turn), actors, Needs(0.01, 0)) as crew:
+        crew.submit(PlayTurn(0, 0, 1, turn.games, 0), None).result()  # raises if they cannot start
         while len(crew.pids()) < actors:
             time.sleep(0.1)
         memory = psutil.Process(crew.pids()[0]).memory_full_info()

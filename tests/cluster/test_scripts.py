@@ -16,10 +16,12 @@ import safetensors.torch
 
 from alphazero.checkpoint import checkpoints
 from alphazero.cluster import assemble
-from tests.test_trainer import ROOT, SMALL, Train, assert_same, run, start, train, wait_for_checkpoints, write
+from tests.test_trainer import ROOT, Train, assert_same, run, start, train, wait_for_checkpoints, write
+from tests.test_trainer import SMALL as of_trainer
 
 __all__ = ["train"]  # a fixture
 PATIENCE = 120.0
+SMALL = replace(of_trainer, evaluation=replace(of_trainer.evaluation, every=0))
 
 
 def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
@@ -90,22 +92,26 @@ def test_a_broken_game_is_told_of_once_with_its_seed(
     assert "errands.py" in finished.stderr
 
 
-def test_what_the_machine_has_not_is_told_within_seconds(tmp_path: Path, train: Train) -> None:
-    config, started = write(tmp_path, SMALL), time.monotonic()
-    for number, (asked, complaint) in enumerate(
-        {
-            ("--workers", 1000): "1000 workers of 1 CPU each were asked for, and the cluster has",
-            (
-                "--learner-gpus",
-                64,
-            ): "2 ranks of the learner of 1 CPU and 1 GPU each were asked for, and the cluster has",
-            ("--ray-address", "127.0.0.1:1"): "the Ray cluster at '127.0.0.1:1' cannot be joined",
-        }.items()
-    ):
-        finished = train("--run", tmp_path / str(number), *asked, config=config)
-        assert finished.returncode == 1
-        assert complaint in finished.stderr
-        assert "Traceback" not in finished.stderr
+@pytest.mark.parametrize(
+    ("asked", "complaint"),
+    [
+        (["--workers", 1000], "1000 workers of 1 CPU each were asked for, and the cluster has"),
+        (
+            ["--learner-gpus", 64, "--learner.batch", 64],
+            "64 ranks of the learner of 1 CPU and 1 GPU each were asked for, and the cluster has",
+        ),
+        (["--cluster.learner_ranks", 3], "learner.batch = 32 does not divide into 3 ranks"),
+        (["--ray-address", "127.0.0.1:1"], "the Ray cluster at '127.0.0.1:1' cannot be joined"),
+    ],
+)
+def test_what_cannot_be_had_is_told_within_seconds(
+    asked: list[object], complaint: str, tmp_path: Path, train: Train
+) -> None:
+    started = time.monotonic()
+    finished = train("--run", tmp_path / "run", *asked, config=write(tmp_path, SMALL))
+    assert finished.returncode == 1
+    assert complaint in finished.stderr
+    assert "Traceback" not in finished.stderr
     assert time.monotonic() - started < PATIENCE
 
 

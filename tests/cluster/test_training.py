@@ -72,7 +72,8 @@ def kill_at_random(crew: RayCrew | None, kills: int) -> None:
     while len(killed) < kills:
         stop.wait(chance.uniform(0.2, 1.2))
         assert crew is not None
-        if alive := sorted(set(crew.pids()) - killed):
+        alive = sorted(set(crew.pids()) - killed)
+        if len(alive) > 1:  # somebody has to be left to get on
             victim = chance.choice(alive)
             os.kill(victim, signal.SIGKILL)
             killed.add(victim)
@@ -86,16 +87,13 @@ def assert_same_samples(one: Training, other: Training) -> None:
 
 
 def test_samples_and_weights_do_not_depend_on_the_workers_nor_on_twenty_deaths(tmp_path: Path) -> None:
-    config = replace(SMALL, iterations=12, evaluation=replace(SMALL.evaluation, every=6))
+    config = replace(SMALL, iterations=12, evaluation=replace(SMALL.evaluation, every=0))
     here, in_process = train(Training, config, tmp_path / "here", 0)
-    one, one_played = train(Training, config, tmp_path / "one", 1)
-    assert_same(here.learner.tensors(), one.learner.tensors())
-    assert_same_samples(here, one)
     three, played = train(Training, config, tmp_path / "three", 3, kills=20)
     assert_same(here.learner.tensors(), three.learner.tensors())
     assert_same_samples(here, three)
     # As many samples of every seed, none twice and none missing.
-    assert sorted(in_process) == sorted(one_played) == sorted(played)
+    assert sorted(in_process) == sorted(played)
     assert [place for place, _ in sorted(played)] == [(stream, turn) for stream in range(3) for turn in range(12)]
     log = (tmp_path / "three" / "log.txt").read_text()
     assert log.count("Lost worker") == 20
@@ -103,7 +101,7 @@ def test_samples_and_weights_do_not_depend_on_the_workers_nor_on_twenty_deaths(t
 
 def test_an_asynchronous_run_plays_every_turn_once_whoever_dies(tmp_path: Path) -> None:
     unbounded = ClusterConfig(mode="asynchronous", most_stale=1e9, most_behind=1e9)
-    config = replace(SMALL, iterations=10, cluster=unbounded)
+    config = replace(SMALL, iterations=10, cluster=unbounded, evaluation=replace(SMALL.evaluation, every=0))
     training, played = train(AsynchronousTraining, config, tmp_path / "run", 2, kills=3)
     places = [place for place, _ in played]
     assert len(places) == len(set(places)) == 30
