@@ -7,7 +7,8 @@ import os
 import random
 import signal
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -37,20 +38,51 @@ def _cluster() -> Iterator[None]:
         yield
 
 
+class Killer(threading.Thread):
+    """Kills workers at random moments, `kills` of them over a run, as long as another one is left to get on."""
+
+    def __init__(self, crew: RayCrew, kills: int) -> None:
+        super().__init__(daemon=True)
+        self.crew, self.kills, self.killed = crew, kills, set[int]()
+
+    def run(self) -> None:
+        chance, stop = random.Random(1), threading.Event()
+        while len(self.killed) < self.kills:
+            stop.wait(chance.uniform(0.1, 0.8))
+            alive = sorted(set(self.crew.pids()) - self.killed)
+            if len(alive) > 1:
+                victim = chance.choice(alive)
+                os.kill(victim, signal.SIGKILL)
+                self.killed.add(victim)
+
+
+class PacingMonitor(Monitor):
+    """Lets an iteration end only when so many kills have been that they spread over the run."""
+
+    killer: Killer | None = None
+
+    def report(self, iteration: int, scalars: Mapping[str, float]) -> None:
+        super().report(iteration, scalars)
+        deadline = time.monotonic() + 60
+        while self.killer and len(self.killer.killed) < (iteration + 1) * self.killer.kills / self.iterations:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+
 def train(kind: type[Training], config: Config, folder: Path, workers: int, *, kills: int = 0) -> tuple[Training, Any]:
     """A whole run, with so many Ray workers or none; returns it, and how many samples each (stream, turn) brought."""
     create_run(folder, config)
     training = kind(TicTacToe(), config, folder)
     played: list[tuple[tuple[int, int], int]] = []
     console = Console(file=io.StringIO())
-    with Monitor(folder, iterations=config.iterations, first_iteration=0, console=console) as monitor:
-        crew: Crew | None = None
+    with PacingMonitor(folder, iterations=config.iterations, first_iteration=0, console=console) as monitor:
+        crew: Crew = training._threads()
         if workers:
-            make = partial(make_worker, config, training.judges.exported)
-            crew = RayCrew(make, workers, Needs(1, 0), say=monitor.say)
-        killer = threading.Thread(target=kill_at_random, args=(crew, kills))
-        killer.start()
-        crew = crew or training._threads()
+            crew = RayCrew(
+                partial(make_worker, config, training.judges.exported), workers, Needs(1, 0), say=monitor.say
+            )
+            monitor.killer = Killer(crew, kills)
+            monitor.killer.start()
         submit = crew.submit
 
         def watched(task: Any, *shared: Any, **settings: Any) -> Any:
@@ -62,21 +94,7 @@ def train(kind: type[Training], config: Config, folder: Path, workers: int, *, k
 
         crew.submit = watched  # type: ignore[method-assign]
         training.run(monitor, crew)
-        killer.join()
     return training, played
-
-
-def kill_at_random(crew: RayCrew | None, kills: int) -> None:
-    chance, killed = random.Random(1), set[int]()
-    stop = threading.Event()
-    while len(killed) < kills:
-        stop.wait(chance.uniform(0.2, 1.2))
-        assert crew is not None
-        alive = sorted(set(crew.pids()) - killed)
-        if len(alive) > 1:  # somebody has to be left to get on
-            victim = chance.choice(alive)
-            os.kill(victim, signal.SIGKILL)
-            killed.add(victim)
 
 
 def assert_same_samples(one: Training, other: Training) -> None:
@@ -87,16 +105,17 @@ def assert_same_samples(one: Training, other: Training) -> None:
 
 
 def test_samples_and_weights_do_not_depend_on_the_workers_nor_on_twenty_deaths(tmp_path: Path) -> None:
-    config = replace(SMALL, iterations=12, evaluation=replace(SMALL.evaluation, every=0))
+    config = replace(SMALL, iterations=20, evaluation=replace(SMALL.evaluation, every=0))
     here, in_process = train(Training, config, tmp_path / "here", 0)
     three, played = train(Training, config, tmp_path / "three", 3, kills=20)
     assert_same(here.learner.tensors(), three.learner.tensors())
     assert_same_samples(here, three)
     # As many samples of every seed, none twice and none missing.
     assert sorted(in_process) == sorted(played)
-    assert [place for place, _ in sorted(played)] == [(stream, turn) for stream in range(3) for turn in range(12)]
+    assert [place for place, _ in sorted(played)] == [(stream, turn) for stream in range(3) for turn in range(20)]
     log = (tmp_path / "three" / "log.txt").read_text()
     assert log.count("Lost worker") == 20
+    assert log.count("again: turn") > 3  # while they had something to lose
 
 
 def test_an_asynchronous_run_plays_every_turn_once_whoever_dies(tmp_path: Path) -> None:
