@@ -6,6 +6,7 @@ import io
 import math
 import re
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -403,9 +404,10 @@ def test_bars_are_replaced_while_another_thread_redraws_them() -> None:
     def redraw() -> None:
         while not done.is_set():
             bars.refresh()
+            time.sleep(0.0005)  # locks are not fair: without a pause the other side may wait for ever
 
     def replace() -> None:
-        for iteration in range(200):
+        for iteration in range(400):
             bars.start_iteration(iteration, {"self-play": 10, "learning": 10})
             bars.advance_part("learning", 5)
 
