@@ -14,7 +14,7 @@ from alphazero.arena import MatchResult, play_match
 from alphazero.config import Config
 from alphazero.crew import Counter
 from alphazero.evaluate import NetworkEvaluators
-from alphazero.game import Game, State
+from alphazero.game import Game, State, load_game
 from alphazero.mcts.search import Evaluator
 from alphazero.mcts.tree import Evaluation
 from alphazero.network import InferenceModule
@@ -37,6 +37,11 @@ class Worker:
         self.judges = NetworkEvaluators(game, engine="onnx", threads=threads)
         self.evaluators.exported = self.judges.exported = exported
         self.of_thread = threading.local()  # a cache of positions for each thread, for one at a time can use it
+
+
+def make_worker(config: Config, exported: onnx.ModelProto | None, threads: int) -> Worker:
+    """The worker of a run, in a process of its own."""
+    return Worker(load_game(config.game), config, exported, threads=threads)
 
 
 class PlayedTurn(NamedTuple):

@@ -41,7 +41,6 @@ from rich.console import Console
 
 from alphazero import checkpoint
 from alphazero.asynchronous import AsynchronousTraining
-from alphazero.cluster.assemble import make_worker
 from alphazero.cluster.cluster import Needs, cluster
 from alphazero.cluster.crew import RayCrew
 from alphazero.config import Config, load_config
@@ -52,7 +51,7 @@ from alphazero.monitor import Monitor
 from alphazero.network import InferenceModule
 from alphazero.replay import Samples, join
 from alphazero.selfplay import SelfPlay, SelfPlayStatistics, stream_generator
-from alphazero.worker import PlayedTurn, PlayTurn
+from alphazero.worker import PlayedTurn, PlayTurn, make_worker
 from scripts.measure import (
     GAME,
     Report,

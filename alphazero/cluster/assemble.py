@@ -7,7 +7,6 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
-import onnx
 import ray
 
 from alphazero.cluster.cluster import Needs, cluster, have, room
@@ -16,9 +15,8 @@ from alphazero.cluster.gang import Gang
 from alphazero.config import Config
 from alphazero.crew import CrewError
 from alphazero.evaluate import available_cores
-from alphazero.game import load_game
 from alphazero.trainer import Training
-from alphazero.worker import Worker
+from alphazero.worker import make_worker
 
 
 @contextmanager
@@ -48,11 +46,6 @@ def training_crew(training: Training, *, say: Callable[[str], None], log: Path) 
         crew = RayCrew(make, size, needs, say=say, learning_threads=config.threads or 1)
         advise(config, crew, say)
         yield crew
-
-
-def make_worker(config: Config, exported: onnx.ModelProto | None, threads: int) -> Worker:
-    """In a worker's process."""
-    return Worker(load_game(config.game), config, exported, threads=threads)
 
 
 def advise(config: Config, crew: RayCrew, say: Callable[[str], None]) -> None:

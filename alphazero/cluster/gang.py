@@ -21,7 +21,7 @@ from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from alphazero.cluster.cluster import Needs, have
+from alphazero.cluster.cluster import Needs, check_room, have
 from alphazero.cluster.rank import ASIDE, Progress, Rank, arrays, load_state, state_of
 from alphazero.crew import CrewError
 from alphazero.learner import Learner, draw, terciles
@@ -189,11 +189,12 @@ class Gang:
 
     def _reserve(self) -> PlacementGroup:
         if self.place is None:
-            needs = Needs(1, int(self.gpus))
+            needs, what = Needs(1, int(self.gpus)), "ranks of the learner"
+            check_room(self.ranks, needs, what)
             self.place = placement_group([{"CPU": 1, "GPU": 1} if self.gpus else {"CPU": 1}] * self.ranks, "PACK")
             if not self.place.wait(ROOM):
                 self._disband()
-                raise CrewError(f"{self.ranks} ranks of the learner of {needs} each were asked for, and {have()}")
+                raise CrewError(f"{self.ranks} {what} of {needs} each were asked for, and {have()}")
         return self.place
 
     def _gather(self, state: bytes, progress: Callable[[int], None]) -> None:

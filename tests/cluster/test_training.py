@@ -20,14 +20,13 @@ from rich.console import Console
 
 from alphazero.asynchronous import AsynchronousTraining
 from alphazero.checkpoint import create_run
-from alphazero.cluster.assemble import make_worker
 from alphazero.cluster.cluster import Needs, cluster
 from alphazero.cluster.crew import RayCrew
 from alphazero.config import ClusterConfig, Config
 from alphazero.crew import Crew
 from alphazero.monitor import Monitor
 from alphazero.trainer import Training
-from alphazero.worker import PlayTurn
+from alphazero.worker import PlayTurn, make_worker
 from games.tic_tac_toe import TicTacToe
 from tests.test_trainer import SMALL, assert_same
 
