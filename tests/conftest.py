@@ -1,7 +1,13 @@
-"""For all tests: one thread in torch, so that rounding does not hang on the machine; no deadlines in Hypothesis."""
+"""For all tests: one thread in torch, so that rounding does not hang on the machine; no deadlines in Hypothesis.
+
+`make test` runs them in several processes, a file in one of them, and all over Ray in the same.
+"""
 
 from __future__ import annotations
 
+import os
+
+import pytest
 import torch
 from hypothesis import settings
 
@@ -9,3 +15,11 @@ torch.set_num_threads(1)
 # Kernels compile and networks are exported within the first example of a test.
 settings.register_profile("alphazero", deadline=None)
 settings.load_profile("alphazero")
+# Else Ray's workers would wait for the tests that run beside theirs.
+os.environ.update(RAY_worker_niceness="0")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        over_ray = "cluster" in item.path.parent.name or "cluster" in item.path.stem
+        item.add_marker(pytest.mark.xdist_group("ray" if over_ray else item.path.stem))

@@ -23,7 +23,7 @@ from alphazero.worker import make_worker
 def training_crew(training: Training, *, say: Callable[[str], None], log: Path) -> Iterator[RayCrew]:
     """The workers of a run, and its learner's ranks if it has several or they have GPUs.
 
-    log: where Ray's own words go. ClusterError if the cluster cannot be had or is too small.
+    log: where Ray's own words go. CrewError if the cluster cannot be had or is too small.
     """
     config = training.config
     gpus = config.learner_gpus
