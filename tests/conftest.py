@@ -1,6 +1,6 @@
 """For all tests: one thread in torch, so that rounding does not hang on the machine; no deadlines in Hypothesis.
 
-`make test` runs them in several processes, a file in one of them, and all over Ray in the same.
+`make test` runs them in several processes: each file in one of them, and all files over Ray in the same one.
 """
 
 from __future__ import annotations
@@ -21,5 +21,5 @@ os.environ.update(RAY_worker_niceness="0")
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        over_ray = "cluster" in item.path.parent.name or "cluster" in item.path.stem
-        item.add_marker(pytest.mark.xdist_group("ray" if over_ray else item.path.stem))
+        file = item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group("cluster" if "cluster" in file else file))
