@@ -74,16 +74,34 @@ def steps_for(training: Watched, samples: float) -> float:
 
 
 def test_every_turn_is_played_once_and_learned_from_at_the_replay_ratio(tmp_path: Path) -> None:
-    training, history = train(CONFIG, tmp_path / "run")
-    assert len(training.taken) == len(set(training.taken)) == 3 * CONFIG.iterations
-    for stream in range(3):
+    five = replace(CONFIG, self_play=replace(CONFIG.self_play, streams=5))
+    training, history = train(five, tmp_path / "run")
+    assert len(training.taken) == len(set(training.taken)) == 5 * CONFIG.iterations
+    for stream in range(5):
         turns = [turn for of, turn in training.taken if of == stream]
         assert turns == list(range(len(turns)))  # one after the other
-    assert training.most_under_way <= training.crew.size + 1
+    assert training.most_under_way == training.crew.size + 1 == 3
     assert abs(training.learner.steps - steps_for(training, training.replay.seen)) <= 1
     assert all(scalars["cluster/left_out_behind"] == 0 for scalars in history.values())
     assert sum(scalars["self_play/games"] for scalars in history.values()) > 0
     assert [path.name for path in checkpoints(tmp_path / "run")][-1] == f"{CONFIG.iterations:06d}"
+
+
+def test_self_play_pauses_if_what_comes_in_is_not_taken_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    take_in, most = Watched._take_in_the_next, 0
+
+    def slowly(training: Watched) -> None:
+        nonlocal most
+        time.sleep(0.2)
+        most = max(most, training._under_way + training._arrivals.qsize())
+        take_in(training)
+
+    monkeypatch.setattr(Watched, "_take_in_the_next", slowly)
+    many = replace(CONFIG, iterations=2, threads=1, self_play=replace(CONFIG.self_play, streams=8))
+    training, _ = train(many, tmp_path / "run")
+    assert training.crew.size == 1
+    assert most == 3  # turns under way or waiting, twice as many as there are workers and one: then the next waits
+    assert len(training.taken) == 16
 
 
 def test_if_learning_cannot_follow_samples_are_left_out_and_the_ratio_holds_for_the_others(tmp_path: Path) -> None:
