@@ -83,6 +83,8 @@ def test_every_turn_is_played_once_and_learned_from_at_the_replay_ratio(tmp_path
     assert training.most_under_way == training.crew.size + 1 == 3
     assert abs(training.learner.steps - steps_for(training, training.replay.seen)) <= 1
     assert all(scalars["cluster/left_out_behind"] == 0 for scalars in history.values())
+    # Learning takes its turn after each of self-play's, so no network is old when a turn begins.
+    assert all(0 < scalars["cluster/staleness"] < 2 for scalars in history.values())
     assert sum(scalars["self_play/games"] for scalars in history.values()) > 0
     assert [path.name for path in checkpoints(tmp_path / "run")][-1] == f"{CONFIG.iterations:06d}"
 
