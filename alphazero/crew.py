@@ -18,7 +18,7 @@ import torch
 Outcome = TypeVar("Outcome")
 Outcome_co = TypeVar("Outcome_co", covariant=True)
 
-# Is told how many more units of a task are done, fewer than 0 if some were lost; may raise to end the task.
+# Is told how many more units of a task are done than ever before; may raise to end the task.
 Counter = Callable[[int], None]
 
 

@@ -40,7 +40,7 @@ def training_crew(training: Training, *, say: Callable[[str], None], log: Path) 
             size = max(1, room(needs) - int(-(-ranks // needs.cpus)))
         if ranks and size * needs.cpus + ranks > ray.cluster_resources().get("CPU", 0):
             workers = f"{size} worker{'s' * (size != 1)} of {needs}"
-            ranks_too = f"{ranks} ranks of the learner of {Needs(1, gpus > 0)}"
+            ranks_too = f"{ranks} rank{'s' * (ranks != 1)} of the learner of {Needs(1, gpus > 0)}"
             raise CrewError(f"{workers} and {ranks_too} were asked for, and {have()}")
         make = partial(make_worker, config, training.judges.exported)
         crew = RayCrew(make, size, needs, say=say, learning_threads=config.threads or 1)

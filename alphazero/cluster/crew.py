@@ -85,7 +85,7 @@ class Errand:
     shared: tuple[Any, ...]
     count: Counter
     future: Future[Any] = field(default_factory=Future)
-    counted: int = 0  # units that `count` was told of
+    counted: int = 0  # units that `count` was told of; it is told of more when it has come further than ever
     losses: int = 0
 
 
@@ -298,7 +298,6 @@ class RayCrew:
         if errand:
             self.lost_tasks += 1
             errand.losses += 1
-            self._tell(errand, -errand.counted)
             self._queue.appendleft(errand)
             if errand.losses >= MOST_LOSSES:
                 self._fail(CrewError(f"{errand.task.title} was lost {errand.losses} times, at last so: {error}"))

@@ -189,7 +189,7 @@ class Gang:
 
     def _reserve(self) -> PlacementGroup:
         if self.place is None:
-            needs, what = Needs(1, int(self.gpus)), "ranks of the learner"
+            needs, what = Needs(1, int(self.gpus)), f"rank{'s' * (self.ranks != 1)} of the learner"
             check_room(self.ranks, needs, what)
             self.place = placement_group([{"CPU": 1, "GPU": 1} if self.gpus else {"CPU": 1}] * self.ranks, "PACK")
             if not self.place.wait(ROOM):
