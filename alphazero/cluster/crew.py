@@ -59,13 +59,12 @@ class Member:
 
     def prepare(self, make_worker: Callable[[int], Any], threads: int) -> int:
         """`make_worker` is told how many threads an operation may use. Returns the process's number."""
-        torch.set_num_threads(threads)
+        torch.set_num_threads(threads)  # holds for a thread, and `run` is called in the same
         self.worker = make_worker(threads)
         return os.getpid()
 
-    def run(self, task: Task[Outcome], threads: int, *shared: Any) -> tuple[Outcome, int]:
+    def run(self, task: Task[Outcome], *shared: Any) -> tuple[Outcome, int]:
         """The task's outcome, and the units done since the start."""
-        torch.set_num_threads(threads)  # holds for a thread, and Ray has several
         return task.run(self.worker, self.count, *shared), self.done
 
     def count(self, done: int) -> None:
@@ -238,7 +237,7 @@ class RayCrew:
             if seat.ready and seat.errand is None:
                 errand = seat.errand = self._queue.popleft()
                 seat.base = seat.pulse.done
-                reference = seat.actor.run.remote(errand.task, self.threads, *errand.shared)
+                reference = seat.actor.run.remote(errand.task, *errand.shared)
                 self._expected[reference] = ("run", seat)
 
     def _settle(self, reference: Any) -> None:
@@ -334,7 +333,10 @@ class RayCrew:
             self._alone_since, self._complained = now, False
         elif now - self._alone_since > PATIENCE and not self._complained:
             self._complained = True
-            self.say(f"Waiting for a worker of {self.needs}: {have()}. Ctrl-C twice gives up.")
+            self.say(
+                f"No worker is ready yet. Each takes {self.needs}, also while it starts, and {have()}. "
+                "Ctrl-C twice gives up."
+            )
 
     def _fail(self, error: BaseException) -> None:
         """Everybody who waits is told of the first error."""

@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
@@ -96,18 +97,20 @@ def test_workers_that_are_killed_lose_and_double_nothing(tmp_path: Path) -> None
 
 
 def test_the_first_error_of_a_task_ends_all_once_and_is_told_with_its_seed(tmp_path: Path) -> None:
-    with crew(2) as workers:
+    with crew(3) as workers:
+        wait_until(lambda: len(workers.pids()) == 3)
         long = [workers.submit(Errand(7, tmp_path / "good", seconds=60))]
-        bad = [workers.submit(BadErrand(n, tmp_path / "book")) for n in range(41, 44)]
+        bad = [workers.submit(BadErrand(n, tmp_path / "book", seconds=n - 41)) for n in range(41, 44)]
         with pytest.raises(TaskError, match=r"errand of seed 41 failed") as failure:
             bad[0].result(PATIENCE)
         words = str(failure.value)
         assert "ZeroDivisionError: no such luck with 41" in words
         assert "errands.py" in words  # the traceback
         assert "\x1b" not in words
+        time.sleep(2)  # meanwhile another fails as well
         for other in (*long, *bad[1:], workers.submit(Errand(1, tmp_path / "book"))):
             assert other.exception(5) is failure.value
-    assert (tmp_path / "book").read_text().split() == ["41"]
+    assert sorted((tmp_path / "book").read_text().split()) == ["41", "42"]
 
 
 def test_a_task_that_kills_its_workers_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,6 +140,30 @@ def test_too_few_resources_are_told_of_within_seconds() -> None:
         RayCrew(make_nothing, 1, Needs(1, 0.5))
     assert time.monotonic() - started < 3
     assert [room(Needs(cpus, 0)) for cpus in (0.25, 0.1, 1, 3, 5)] == [16, 40, 4, 1, 0]
+
+
+def test_a_crew_waits_for_cores_that_others_hold_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crew_module, "PATIENCE", 1.0)
+    said: list[str] = []
+
+    def no_more(done: int) -> None:
+        raise InterruptedError("enough")
+
+    with ExitStack() as stack:
+        others = stack.enter_context(crew(4))
+        wait_until(lambda: len(others.pids()) == 4)
+        with crew(1) as stopped:
+            waiting = stopped.submit(Errand(2, tmp_path / "book"), count=no_more)
+            assert isinstance(waiting.exception(5), InterruptedError)
+        with crew(2, said=said) as workers:
+            outcome = workers.submit(Errand(3, tmp_path / "book"))
+            wait_until(lambda: bool(said))
+            assert said == [
+                "No worker is ready yet. Each takes 1 CPU, also while it starts, and the cluster has 4 CPUs on "
+                "1 machine, of which 0 CPUs free. Ctrl-C twice gives up."
+            ]
+            stack.close()
+            assert outcome.result(PATIENCE)[0] == 9
 
 
 def test_a_worker_computes_on_the_cores_that_it_was_given(tmp_path: Path) -> None:
