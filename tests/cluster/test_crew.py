@@ -229,6 +229,7 @@ def test_a_machine_goes_and_another_comes(tmp_path: Path) -> None:
                 futures[2].result(PATIENCE)
                 machines.remove_node(lost, allow_graceful=False)
                 futures[-1].result(PATIENCE)  # the one that is left does them all
+                wait_until(lambda: room(CORE) == 1)
                 machines.add_node(num_cpus=1)
                 wait_until(lambda: len(workers.pids()) == 2)
                 futures += submit(range(10, 16))
