@@ -165,6 +165,7 @@ def test_a_gang_that_loses_ranks_ends_where_it_ends_without(
     assert found.measures == unlucky.expected.measures
     assert torch.equal(found.drawn, unlucky.expected.drawn)
     assert sum(found.told) == 30
+    assert min(found.told) == 0  # never back, though both ranks' steps are taken again
     assert_same(disturbed, unlucky.undisturbed)
 
 
