@@ -2,8 +2,8 @@
 
 Every stream plays turn after turn, each with the newest network that there is when the turn begins. Learning takes
 the samples as they come in, for as many steps as `learner.replay_ratio` asks for, and hands out its weights after
-every turn's worth of steps. So all cores are busy all the time, and a run hangs on timing: two runs with one seed
-play the same turns of the same streams, but not with the same networks.
+every turn's worth of steps (with many workers not quite as often). So all cores are busy all the time, and a run hangs
+on timing: two runs with one seed play the same turns of the same streams, but not with the same networks.
 
 Nothing grows: no more turns are under way than there are workers, and one. What comes in while learning is too far
 behind is left out, as is what an old network has played; both are counted. An iteration is over when as many turns
@@ -27,6 +27,8 @@ from alphazero.arena import MatchResult
 from alphazero.selfplay import SelfPlayStatistics, Trajectories, stream_generator
 from alphazero.trainer import LEARNING, Training, strength_scalars
 from alphazero.worker import PlayedTurn, PlayTurn
+
+HANDING_OUT = 0.05  # of the time, at most, goes into handing out weights
 
 
 class Arrival(NamedTuple):
@@ -158,18 +160,22 @@ class AsynchronousTraining(Training):
         self.owed -= steps
 
     def _end_learning(self) -> None:
-        """Takes what learning brought, and hands the weights out."""
+        """Takes what learning brought, and hands the weights out, unless that would be too often."""
         if self._learning is None:
             return
         losses = self._learning.result()
         self._learning = None
         self._losses.append(losses)
-        self._hand_out()
+        if time.monotonic() >= self._next_hand_out:
+            self._hand_out()
 
     def _hand_out(self) -> None:
+        started = time.monotonic()
         weights = self.crew.share(self.learner.weights())
         with self._lock:
             self._newest, self._born = weights, self.turns
+        self._handed_out, now = self.learner.steps, time.monotonic()
+        self._next_hand_out = now + (now - started) / HANDING_OUT
 
     # ------------------------------------------------------------------------------ iterations
 
@@ -189,6 +195,8 @@ class AsynchronousTraining(Training):
         if self.turns == self.turns_in_all and self.owed >= 1:
             self._begin_learning(int(self.owed))
             self._end_learning()
+        if self._handed_out < self.learner.steps:
+            self._hand_out()
         checkpoint.save_games(self.folder, iteration, self._games)
         scalars = mean_losses(self._losses)
         scalars |= {

@@ -6,6 +6,7 @@ import copy
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from scipy.special import rel_entr, softmax
@@ -15,7 +16,7 @@ from torch.nn import functional as F
 from alphazero.config import LearnerConfig, NetworkConfig
 from alphazero.evaluate import UniformEvaluator
 from alphazero.game import take
-from alphazero.learner import Batch, Learner, LearningError, augmented, by_stage, draw, value_loss
+from alphazero.learner import Batch, Learner, LearningError, augmented, by_stage, draw, terciles, value_loss
 from alphazero.mcts.tree import masked
 from alphazero.network import Prediction, inference_module
 from alphazero.replay import Samples
@@ -134,6 +135,13 @@ def test_illegal_actions_have_no_part_in_the_gradient() -> None:
     assert gradient is not None
     assert gradient[~legal[0]].eq(0).all()
     torch.testing.assert_close(gradient, (share - one.policy)[0])
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 100, 3_001])
+def test_terciles_part_the_samples_in_thirds(size: int) -> None:
+    many = samples(size)._replace(turns_left=torch.randint(1, 43, (size,), dtype=torch.int32))
+    expected = np.quantile(many.turns_left.numpy(), [1 / 3, 2 / 3], method="lower")
+    assert terciles(many).tolist() == expected.tolist()
 
 
 def test_losses_by_stage_are_means_of_their_stages() -> None:

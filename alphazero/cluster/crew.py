@@ -29,7 +29,8 @@ from alphazero.crew import Counter, CrewError, Outcome, Task
 MOST_LOSSES = 10  # of one task, or of workers in a row that die before they are ready: it is they that kill
 PATIENCE = 20.0  # seconds without any worker until it is said what is missing
 POLL = 0.05  # seconds that a new task may have to wait until its end is noticed
-PULSE = 0.5  # seconds between two looks at what the workers are doing
+PULSE = 0.5  # seconds between two looks at what the workers are doing, or more:
+PULSES = 32  # so many answers a second are enough for anyone who watches
 
 
 class TaskError(CrewError):
@@ -320,7 +321,7 @@ class RayCrew:
     def _look(self) -> None:
         """Now and then asks the workers for their pulse, and those who wait whether they still do."""
         now = time.monotonic()
-        if now - self._looked < PULSE:
+        if now - self._looked < max(PULSE, self.size / PULSES):
             return
         self._looked = now
         for seat in self._seats:

@@ -176,7 +176,7 @@ class Gang:
     def _follow(self, course: Course, progress: Callable[[int], None]) -> None:
         """Learns to the end of the course with ranks that stand where it does."""
         share = course.batch // self.ranks
-        thirds = None if course.tercile is None else course.tercile.numpy()
+        thirds = course.tercile.numpy()
         while len(course.measures) < len(course.rates):
             batches, rates = course.next()
             parts = [[field[:, n * share : (n + 1) * share] for field in batches] for n in range(self.ranks)]

@@ -87,12 +87,12 @@ class Rank:
     def load(self, state: bytes) -> None:
         load_state(self.learner, state)
 
-    def learn(self, batches: list[np.ndarray], rates: list[float], tercile: np.ndarray | None) -> Progress:
+    def learn(self, batches: list[np.ndarray], rates: list[float], tercile: np.ndarray) -> Progress:
         """Takes a step on this rank's rows of each batch; see `arrays`."""
         learner = self.learner
         self.measures: list[tuple[list[str], Tensor]] = []
         self.started = time.thread_time()
-        thirds = None if tercile is None else torch.from_numpy(tercile.copy()).to(learner.config.device)
+        thirds = torch.from_numpy(tercile.copy()).to(learner.config.device)
         inputs = learner.inputs(batch_of(learner.game, batches, 0))
         for step, rate in enumerate(rates):
             measures = learner.gradients(inputs, thirds)
