@@ -64,7 +64,7 @@ def test_with_the_inertias_exchanged_too() -> None:
 def test_single_shots(wind: float, angle: float, pounds: float, distance: float) -> None:
     shot, _ = shoot_with_gradient(wind, angle, pounds * POUND)
     assert shot.distance == pytest.approx(distance, abs=1e-6)
-    assert shoot(wind, angle, pounds * POUND).distance == shot.distance
+    assert shoot(wind, angle, pounds * POUND).distance == pytest.approx(shot.distance, rel=1e-12)
 
 
 @pytest.mark.parametrize(("wind", "angle", "counterweight"), [(3, 40, 60), (-7, 65, 90), (0, 0, 70), (2, -25, 60)])
@@ -242,5 +242,6 @@ def test_a_batch_is_its_shots_whatever_its_shape_and_the_threads() -> None:
     assert shot.release.shape == (300, 2, 6)
     for row, column in ((0, 0), (299, 1), (150, 1)):
         one = shoot(3.0, angles[row, column].item(), 50.0)
-        assert shot.distance[row, column].item() == one.distance
-        assert shot.release[row, column].tolist() == one.release.tolist()
+        # To rounding: the compiler may order sums otherwise where shots are inlined.
+        assert shot.distance[row, column].item() == pytest.approx(one.distance, rel=1e-12)
+        assert shot.release[row, column].tolist() == pytest.approx(one.release.tolist(), rel=1e-11)
