@@ -120,6 +120,17 @@ def acceleration(a: Turn, c: Turn, a_dot: Real, c_dot: Real, of: Constants) -> t
     )
 
 
+def forces_sliding(c: Turn, x: Real, of: Constants) -> tuple[Real, Real]:
+    """On the projectile's mass while it slides, the ground's and the sling's. x: its acceleration."""
+    tension = x / c.sin
+    return of.g + tension * c.cos, tension
+
+
+def force_swinging(c: Turn, x: Real, up: Real, of: Constants) -> Real:
+    """On the projectile's mass while it hangs in the sling, the sling's. x, up: its acceleration."""
+    return x * c.sin - (up + of.g) * c.cos
+
+
 # --- Compiled: a shot, and its gradient
 
 # The eighth-order method of Dormand and Prince (Hairer, Norsett and Wanner, Solving Ordinary Differential Equations I,
@@ -136,6 +147,7 @@ MOST_STEPS = 2000  # of a stage
 compiled = njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "reassoc", "arcp", "nsz"})
 _sliding, _swinging, _flying = compiled(sliding), compiled(swinging), compiled(flying)
 _place, _velocity, _acceleration = compiled(place), compiled(velocity), compiled(acceleration)
+_forces_sliding, _force_swinging = compiled(forces_sliding), compiled(force_swinging)
 
 
 class Aim(NamedTuple):
@@ -273,10 +285,9 @@ def watch(stage, y, dy, aim, of):
     a, c = Turn(sin(y[0]), cos(y[0]), y[3]), Turn(sin(y[2]), cos(y[2]), y[5])
     x, up = _acceleration(a, c, dy[3], dy[5], of)
     if stage == SLIDING:
-        tension = x / c.sin
-        return of.g + tension * c.cos, tension
+        return _forces_sliding(c, x, of)
     u, v = _velocity(a, c, of)
-    return aim.sin * u - aim.cos * v, x * c.sin - (up + of.g) * c.cos
+    return aim.sin * u - aim.cos * v, _force_swinging(c, x, up, of)
 
 
 # fmt: off

@@ -78,14 +78,14 @@ def sliding(aim: mechanics.Aim, of: Constants) -> Stage:
     def rates(y: Tensor) -> Tensor:
         return torch.stack([*y[3:], *mechanics.sliding(*turns(y), aim.weight, of)])
 
-    def tension(y: Tensor, dy: Tensor) -> Real:
+    def forces(y: Tensor, dy: Tensor) -> tuple[Real, Real]:
         a, _, c = turns(y)
-        return mechanics.acceleration(a, c, dy[3], dy[5], of)[0] / c.sin
+        return mechanics.forces_sliding(c, mechanics.acceleration(a, c, dy[3], dy[5], of)[0], of)
 
     def ground(y: Tensor, dy: Tensor) -> Real:
-        return of.g + tension(y, dy) * y[2].cos()
+        return forces(y, dy)[0]
 
-    return Stage(rates, ground, tension, PATIENCE * unit(of), lambda y: ground(y, rates(y)))
+    return Stage(rates, ground, lambda y, dy: forces(y, dy)[1], PATIENCE * unit(of), lambda y: ground(y, rates(y)))
 
 
 def swinging(aim: mechanics.Aim, of: Constants, terms: Terms) -> Stage:
@@ -106,8 +106,7 @@ def swinging(aim: mechanics.Aim, of: Constants, terms: Terms) -> Stage:
 
     def tension(y: Tensor, dy: Tensor) -> Real:
         a, _, c = turns(y)
-        x, up = mechanics.acceleration(a, c, dy[3], dy[5], of)
-        return x * c.sin - (up + of.g) * c.cos
+        return mechanics.force_swinging(c, *mechanics.acceleration(a, c, dy[3], dy[5], of), of)
 
     def at_start(y: Tensor) -> Tensor:
         a, _, c = turns(y)

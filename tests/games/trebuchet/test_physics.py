@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -38,9 +39,9 @@ def solved(wind: Tensor, angle: Tensor, counterweight: Tensor) -> Shot:
 
 
 @pytest.mark.parametrize("fire", [shoot, solved], ids=["compiled", "torch"])
-def test_times_distances_and_gradients_are_exact(fire: object) -> None:
+def test_times_distances_and_gradients_are_exact(fire: Callable[..., Shot]) -> None:
     wind, angle, pounds = (column.requires_grad_() for column in exact("wind", "angle", "weight"))
-    shot: Shot = fire(wind, angle, pounds * POUND)  # type: ignore[operator]
+    shot = fire(wind, angle, pounds * POUND)
     lift_off, release, landing, distance = exact("lift_off_time", "release_time", "landing_time", "distance")
     for ours, theirs in ((shot.lift_off_time, lift_off), (shot.release_time, release), (shot.landing_time, landing)):
         torch.testing.assert_close(ours.detach(), theirs, atol=1e-7, rtol=0)
@@ -112,12 +113,12 @@ def test_the_sling_goes_slack_under_heavy_weights(exchange: bool, tight: float, 
 
 
 @pytest.mark.parametrize("fire", [shoot, solved], ids=["compiled", "torch"])
-def test_failed_shots_are_flagged_and_spoil_nothing(fire: object) -> None:
+def test_failed_shots_are_flagged_and_spoil_nothing(fire: Callable[..., Shot]) -> None:
     inputs = [
         torch.tensor(values, dtype=torch.float64, requires_grad=True)
         for values in ([0.0, 0.0, 5.0], [45.0, -30.0, 45.0], [10 * POUND, 45.0, 45.0])
     ]
-    shot: Shot = fire(*inputs)  # type: ignore[operator]
+    shot = fire(*inputs)
     assert shot.lifted.tolist() == [False, True, True]
     assert shot.landed.tolist() == [False, True, True]
     assert shot.backwards.tolist() == [False, True, False]
