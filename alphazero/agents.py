@@ -24,10 +24,11 @@ from alphazero.checkpoint import (
     run_folder,
     write_file,
 )
-from alphazero.config import Config, SearchConfig
+from alphazero.config import Config, NetworkConfig, SearchConfig
 from alphazero.evaluate import NetworkEvaluators, OnnxEvaluator
-from alphazero.game import Game, load_game, num_actions
+from alphazero.game import Discrete, Game, load_game
 from alphazero.learner import Learner
+from alphazero.network import in_torch
 from alphazero.players import Agent
 
 
@@ -62,6 +63,7 @@ def load_exported(path: Path) -> Agent:
         card = json.loads(card_path.read_bytes())
         version, game_path, expected = card["format"], card["game"], card["sha256"]
         search = SearchConfig(**card.get("search", {}))
+        network = NetworkConfig(**card["network"]) if "network" in card else None  # older cards have none
         if not isinstance(game_path, str):
             raise TypeError(f"the game is {game_path!r}")
     except OSError as error:
@@ -78,8 +80,12 @@ def load_exported(path: Path) -> Agent:
     for field, now in agent_form(game).items():
         if card.get(field) != now:
             raise RunError(f"{card_path} is of a game with {field} {card.get(field)}; {game_path} now has {now}")
+    try:
+        module = None if network is None else in_torch(onnx.load_from_string(serialized), game, network)
+    except ValueError as error:
+        raise RunError(f"{card_path} does not tell the network that is in {path.name}: {error}") from error
     title = f"{path.resolve().parent.name}/{path.name}, iteration {card.get('iteration', '?')}"
-    return Agent(game, OnnxEvaluator(game, serialized), search.without_noise(), title)
+    return Agent(game, OnnxEvaluator(game, serialized, module=module), search.without_noise(), title)
 
 
 def agent_form(game: Game) -> dict[str, Any]:
@@ -87,7 +93,9 @@ def agent_form(game: Game) -> dict[str, Any]:
     return {
         "name": game.name,
         "observation_shape": list(game.observation_shape),
-        "actions": [game.action_name(action) for action in range(num_actions(game))],
+        "actions": [game.action_name(action) for action in range(game.actions.n)]
+        if isinstance(game.actions, Discrete)
+        else {"low": list(game.actions.low), "high": list(game.actions.high)},
     }
 
 
@@ -99,10 +107,13 @@ def export_agent(folder: Path, game: Game, config: Config, model: onnx.ModelProt
         "game": config.game,
         "iteration": iteration,
         "search": asdict(config.search),
+        "network": asdict(config.network),
         **agent_form(game),
         "inputs": {"observation": "[batch, *observation_shape] float32, seen by the player to move"},
         "outputs": {
-            "logits": "[batch, actions], before masking",
+            "logits": "[batch, actions], before masking"
+            if isinstance(game.actions, Discrete)
+            else "[batch, 2 * dimensions], means and spreads of a normal distribution (alphazero.box)",
             "value": "[batch] in [-1, 1], for the player to move",
         },
         "sha256": hashlib.sha256(serialized).hexdigest(),

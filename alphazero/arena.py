@@ -110,11 +110,13 @@ class SoloResult:
     rewards: the rewards of each game added up, without discount. The same seed gives every
         player the same starts, in the same order.
     distinct_games: starts with the moves that followed, each counted once.
+    measures: what the game says besides of each game at its end (`Game.measures`), by name.
     seconds_a_move: wall-clock time of the player's moves by their number.
     """
 
     rewards: tuple[float, ...]
     distinct_games: int
+    measures: dict[str, tuple[float, ...]] = field(default_factory=dict)
     seconds_a_move: float = field(default=math.nan, compare=False)
 
     @property
@@ -203,6 +205,7 @@ def play_alone(
     return SoloResult(
         rewards=tuple(played.score.tolist()),
         distinct_games=played.distinct_games,
+        measures={name: tuple(of_games.tolist()) for name, of_games in played.measures.items()},
         seconds_a_move=played.seconds_a_move[0],
     )
 
@@ -249,11 +252,13 @@ class _Played(NamedTuple):
     """What G games brought.
 
     score:          [G] float64, the rewards of seat 0 less those of seat 1.
+    measures:       [G] float64 each, what the game says of their ends.
     seconds_a_move: of each player, NaN without moves.
     """
 
     score: Tensor
     distinct_games: int
+    measures: dict[str, Tensor]
     seconds_a_move: tuple[float, ...]
 
 
@@ -263,6 +268,7 @@ def _play_out(
     """Plays G unfinished states to their ends, `players[0]` in seat `seat` [G], the other opposite."""
     records: list[list[int | float | bytes]] = [[position] for position in _identities(game, states)]
     score = torch.zeros(len(records), dtype=torch.float64)
+    measures: dict[str, Tensor] = {}
     running = torch.arange(len(records))  # which game each row of `states` belongs to
     seconds, moves = [0.0] * len(players), [0] * len(players)
     while len(running):
@@ -282,11 +288,14 @@ def _play_out(
             records[number].extend(action)
         states, reward, done = game.step(states, actions)
         score[running] += torch.where(seat_to_move == 0, reward, -reward)
+        if done.any():
+            for name, measure in game.measures(take(states, done)).items():
+                measures.setdefault(name, torch.full_like(score, math.nan))[running[done]] = measure.double()
         states, running = take(states, ~done), running[~done]
         if progress is not None and done.any():
             progress(int(done.sum()))
     paces = tuple(total / count if count else math.nan for total, count in zip(seconds, moves, strict=True))
-    return _Played(score, len({tuple(record) for record in records}), paces)
+    return _Played(score, len({tuple(record) for record in records}), measures, paces)
 
 
 def _check(game: Game, player: Player, states: State, actions: Tensor) -> None:

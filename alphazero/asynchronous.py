@@ -23,7 +23,7 @@ from typing import NamedTuple
 import torch
 
 from alphazero import checkpoint
-from alphazero.arena import MatchResult
+from alphazero.arena import MatchResult, SoloResult
 from alphazero.selfplay import SelfPlayStatistics, Trajectories, stream_generator
 from alphazero.trainer import LEARNING, Training, strength_scalars
 from alphazero.worker import PlayedTurn, PlayTurn
@@ -71,7 +71,7 @@ class AsynchronousTraining(Training):
         self._under_way = 0
         self._arrivals: queue.SimpleQueue[Arrival] = queue.SimpleQueue()
         self._learning: Future[dict[str, float]] | None = None
-        self._matches: dict[int, dict[str, Future[MatchResult]]] = {}  # by the iteration they began in
+        self._matches: dict[int, dict[str, Future[MatchResult | SoloResult]]] = {}  # by the iteration they began in
         self._hand_out()
 
     # ------------------------------------------------------------------------------- self-play

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from numba import njit
 
-from alphazero.game import Game, State, num_actions, take
+from alphazero.box import policy_outputs
+from alphazero.game import Game, State, take
 from alphazero.mcts.search import Evaluator
 from alphazero.mcts.tree import Evaluation
 
@@ -26,7 +27,7 @@ class CachedEvaluator:
             raise ValueError(f"{game.name} has no `key`, so its evaluations cannot be cached; set self_play.cache = 0")
         self.game, self.evaluator = game, evaluator
         buckets = max(1, capacity // self.WAYS)
-        width = num_actions(game)
+        width = policy_outputs(game)
         self.version = 1
         self.keys = np.zeros((buckets, self.WAYS), np.int64)
         self.versions = np.zeros((buckets, self.WAYS), np.int32)

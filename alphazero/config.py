@@ -56,10 +56,27 @@ class SearchConfig:
     """PUCT: share of noise in the root's prior; 0 to play the strongest action. AlphaZero: 0.25."""
     prior_temperature: PositiveFloat = 1.0
     """PUCT: the root's logits are divided by this. KataGo: 1.03 to 1.25."""
+    sampled_actions: Annotated[int, Field(ge=2, strict=True)] = 16
+    """Continuous actions: how many are drawn at every node, from the network's policy (K). Sampled MuZero: 20."""
+    uniform_share: Fraction = 0.25
+    """Continuous actions: the share of these that is drawn from the whole Box instead; 0 to play the strongest one."""
+    sharpening: PositiveFloat = 1.0
+    """Continuous actions: their prior is the policy's density to this power. The higher, the sooner the policy settles
+    on one of several actions that are equally good."""
+    rollout_moves: Count = 0
+    """A new node's value comes in part from playing the policy on by so many moves in the simulator; 0: from the
+    network alone."""
+    rollout_share: Fraction = 0.5
+    """Weight of that part. AlphaGo: 0.5."""
+    refine_steps: Count = 0
+    """Continuous actions: steps up the gradient, through the game's own step, that the root's actions take before they
+    are searched. The game's step must be differentiable by the action."""
+    refine_gain: PositiveFloat = 0.1
+    """How much reward and value the first of these steps is to gain; its length follows from that and the gradient."""
 
     def without_noise(self) -> SearchConfig:
         """The same, to play the strongest action instead of exploring."""
-        return replace(self, gumbel_scale=0.0, dirichlet_fraction=0.0)
+        return replace(self, gumbel_scale=0.0, dirichlet_fraction=0.0, uniform_share=0.0)
 
 
 @dataclass(frozen=True, config=_strict)
@@ -161,7 +178,8 @@ class EvaluationConfig:
     """Games against fixed opponents during the run and at its end."""
 
     opponents: tuple[str, ...] = ("random", "minimax:5")
-    """Opponents: random, minimax:DEPTH, mcts:SIMULATIONS (with random rollouts), or perfect (connect-four's solver)."""
+    """Opponents: random, minimax:DEPTH, mcts:SIMULATIONS (with random rollouts), or perfect (connect-four's solver).
+    In a game for one, none: it is played alone."""
     every: Count = 20
     """Iterations between evaluations; 0: only at the end."""
     games: Annotated[int, Field(ge=2, multiple_of=2)] = 100

@@ -71,7 +71,7 @@ class RolloutEvaluator:
 
 
 class TorchEvaluator:
-    """The network in torch, on any device; `dtype` bfloat16 or float32."""
+    """The network in torch, on any device; `dtype` bfloat16 or float32. Can be differentiated by the states."""
 
     def __init__(self, game: Game, module: InferenceModule, *, device: str = "cpu", dtype: torch.dtype) -> None:
         self.game, self.dtype = game, dtype
@@ -87,30 +87,39 @@ class TorchEvaluator:
             room = observation.new_zeros(-(-batch // PADDING) * PADDING, *observation.shape[1:])
             room[:batch] = observation
             observation = room
-        with torch.inference_mode():
-            logits, value = self.module(observation.to(self.dtype, memory_format=self.layout))
+        logits, value = self.module(observation.to(self.dtype, memory_format=self.layout))
         return Evaluation(logits[:batch].float(), value[:batch].float())
 
 
 class OnnxEvaluator:
     """The network in ONNX Runtime on the CPU, by default on one thread: streams run side by side instead.
 
-    Can be pickled, to go to another process.
+    `module` is the same in torch: where it is given, values can be differentiated by the states; elsewhere they are
+    constants. Can be pickled, to go to another process.
     """
 
-    def __init__(self, game: Game, model: onnx.ModelProto | bytes, *, threads: int = 1) -> None:
-        self.game, self.threads = game, threads
+    def __init__(
+        self,
+        game: Game,
+        model: onnx.ModelProto | bytes,
+        *,
+        module: InferenceModule | None = None,
+        threads: int = 1,
+    ) -> None:
+        self.game, self.module, self.threads = game, module, threads
         self.serialized = model if isinstance(model, bytes) else model.SerializeToString()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         self.session = onnxruntime.InferenceSession(self.serialized, options, providers=["CPUExecutionProvider"])
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return partial(OnnxEvaluator, threads=self.threads), (self.game, self.serialized)
+        return partial(OnnxEvaluator, module=self.module, threads=self.threads), (self.game, self.serialized)
 
     def __call__(self, states: State, generator: torch.Generator) -> Evaluation:
-        observation = self.game.observe(states).numpy()
-        logits, value = self.session.run(["logits", "value"], {"observation": observation})
+        observation = self.game.observe(states)
+        if observation.requires_grad and self.module is not None:
+            return Evaluation(*self.module(observation))
+        logits, value = self.session.run(["logits", "value"], {"observation": observation.detach().numpy()})
         return Evaluation(torch.from_numpy(logits), torch.from_numpy(value))
 
 
@@ -138,7 +147,9 @@ class NetworkEvaluators:
 
     def __init__(self, game: Game, *, engine: str = "auto", device: str = "cpu", threads: int = 1) -> None:
         if engine == "auto":
-            engine = "bfloat16" if multiplies_bfloat16(device) else "onnx" if device == "cpu" else "torch"
+            # Three digits do for the likelihood of an action; one that is a number itself needs more.
+            fast = multiplies_bfloat16(device) and isinstance(game.actions, Discrete)
+            engine = "bfloat16" if fast else "onnx" if device == "cpu" else "torch"
         if engine == "onnx" and device != "cpu":
             raise ValueError(f'the ONNX engine runs on the CPU, not on {device}; use engine = "torch" or "bfloat16"')
         self.game, self.engine, self.device, self.threads = game, engine, device, threads
@@ -151,7 +162,7 @@ class NetworkEvaluators:
             return TorchEvaluator(self.game, copy.deepcopy(module), device=self.device, dtype=dtype)
         if self.exported is None:
             self.exported = to_onnx(module, self.game.observation_shape)
-        return OnnxEvaluator(self.game, with_weights(self.exported, module), threads=self.threads)
+        return OnnxEvaluator(self.game, with_weights(self.exported, module), module=module, threads=self.threads)
 
 
 class TimedEvaluator:

@@ -12,10 +12,13 @@ from __future__ import annotations
 import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # A NamedTuple of tensors, each [B, ...]. Every game defines its own.
 State = Any
@@ -118,6 +121,20 @@ class Game(ABC):
         Default: 0, so that minimax sees nothing but finished games within its depth.
         """
         return torch.zeros(self.to_play(state).shape, device=self.to_play(state).device)
+
+    def measures(self, state: State) -> dict[str, Tensor]:
+        """What else is worth knowing of finished games, by name, [B] each: a miss in metres, say. Default: nothing.
+
+        A training run reports their median and 95th percentile where a game for one is played to measure an agent.
+        """
+        return {}
+
+    def picture(self, state: State, action: Tensor) -> Figure | None:
+        """What `action` [1, D] does at the position of a batch of one, for TensorBoard. Default: None, no picture.
+
+        Discrete games need none: their boards are drawn from `render`.
+        """
+        return None
 
     def solve(self, state: State) -> Tensor:
         """The exact score of every action, [B, A] float32: 0 a draw, above a win, below a loss, -inf illegal.

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from alphazero.box import NormalPolicy, from_box
 from alphazero.config import LearnerConfig, NetworkConfig
 from alphazero.evaluate import multiplies_bfloat16
-from alphazero.game import Game
+from alphazero.game import Box, Discrete, Game
 from alphazero.mcts.tree import masked
 from alphazero.network import InferenceModule, Network, inference_module, lay_out, layout, make_network
 from alphazero.replay import Samples
@@ -42,6 +43,7 @@ class Inputs(NamedTuple):
 
     observation: [B, *observation_shape] float32, under the batch's symmetries as all that follows.
     legal:       [B, A] bool.
+    sampled:     [B, K, D] float32, coordinates in the Box (see `box`).
     """
 
     observation: Tensor
@@ -51,6 +53,7 @@ class Inputs(NamedTuple):
     drawn: Tensor
     weight: Tensor
     turns_left: Tensor
+    sampled: Tensor
 
 
 class Learner:
@@ -69,7 +72,8 @@ class Learner:
         lay_out(self.network, game.observation_shape)
         self.layout = layout(game.observation_shape)
         self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(config.average), use_buffers=True)
-        fast = config.precision == "auto" and multiplies_bfloat16(config.device)
+        # As for inference: three digits are too few for actions that are numbers themselves.
+        fast = config.precision == "auto" and isinstance(game.actions, Discrete) and multiplies_bfloat16(config.device)
         self.bfloat16 = fast or config.precision == "bfloat16"
         self.optimizer = self._make_optimizer()
         self.steps = 0
@@ -135,7 +139,11 @@ class Learner:
     def inputs(self, batch: Batch) -> Inputs:
         """The batch, each sample under its symmetry. On its way to a GPU nothing waits for it."""
         samples = batch.samples
-        here = [*augmented(self.game, batch), samples.value, samples.drawn, samples.weight, samples.turns_left]
+        sampled = samples.sampled
+        if isinstance(self.game.actions, Box):
+            sampled = from_box(sampled, self.game.actions)
+        here = [*augmented(self.game, batch)]
+        here += [samples.value, samples.drawn, samples.weight, samples.turns_left, sampled]
         if torch.device(self.config.device).type == "cuda":
             here = [tensor.pin_memory() for tensor in here]
         there = Inputs(*(tensor.to(self.config.device, non_blocking=True) for tensor in here))
@@ -149,9 +157,8 @@ class Learner:
         config, weight = self.config, inputs.weight
         with torch.autocast(torch.device(config.device).type, torch.bfloat16, enabled=self.bfloat16):
             prediction = self.model(inputs.observation)
-        log_policy = masked(prediction.logits.float(), inputs.legal).log_softmax(-1)
-        # Where the target is 0 the logarithm may be that of an illegal action; 0 times it is 0.
-        policy_losses = -(inputs.policy * log_policy.clamp(min=-1e4)).sum(-1)
+        log_policy, entropy = self.policy(prediction.logits, inputs)
+        policy_losses = -(inputs.policy * log_policy).sum(-1)
         value_losses = value_loss(prediction.value.float(), inputs.value, inputs.drawn)
         policy_loss, value_loss_ = (weight * policy_losses).mean(), (weight * value_losses).mean()
         loss = policy_loss + config.value_weight * value_loss_
@@ -162,12 +169,22 @@ class Learner:
                 "loss/total": loss,
                 "loss/policy": policy_loss,
                 "loss/value": value_loss_,
-                "loss/policy_entropy": -(log_policy.exp() * log_policy.clamp(min=-1e4)).sum(-1).mean(),
+                "loss/policy_entropy": entropy.mean(),
                 "loss/target_entropy": torch.special.entr(inputs.policy).sum(-1).mean(),
             }
             losses = policy_losses + config.value_weight * value_losses
             measures |= by_stage(losses, inputs.turns_left, tercile.to(losses.device))
         return {tag: measure.detach() for tag, measure in measures.items()}
+
+    def policy(self, logits: Tensor, inputs: Inputs) -> tuple[Tensor, Tensor]:
+        """The logarithms of the policy [B, A], of a Box game's density at the samples [B, K], and its entropy [B]."""
+        if isinstance(self.game.actions, Box):
+            policy = NormalPolicy.of(logits)
+            return policy.log_density(inputs.sampled), policy.entropy()
+        log_policy = masked(logits.float(), inputs.legal).log_softmax(-1)
+        # The logarithm may be that of an illegal action, where the target is 0: 0 times it is to be 0.
+        probability, log_policy = log_policy.exp(), log_policy.clamp(min=-1e4)
+        return log_policy, -(probability * log_policy).sum(-1)
 
     def update(self, rate: float) -> Tensor:
         """A step down the gradients that are with the weights, and of the average; returns the gradients' norm."""

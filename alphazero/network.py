@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from alphazero.box import policy_outputs
 from alphazero.config import NetworkConfig
-from alphazero.game import Game, num_actions
+from alphazero.game import Game
 
 ONNX_OPSET = 20
 
@@ -27,7 +28,7 @@ ONNX_OPSET = 20
 class Prediction(NamedTuple):
     """What the network says of B observations.
 
-    logits: [B, A], before masking.
+    logits: [B, A], before masking; in a Box game [B, 2 D], see `box.NormalPolicy`.
     value:  [B, 3] logits of win, draw and loss for the player to move, or [B, 1] before tanh.
     """
 
@@ -104,13 +105,13 @@ def make_network(game: Game, config: NetworkConfig) -> Network:
         raise ValueError(f'network.value_head = "wdl" needs a game for two, and {game.name} is for one; use "scalar"')
     outcomes = 3 if config.value_head == "wdl" else 1
     if config.kind == "dense":
-        return DenseNetwork(game.observation_shape, num_actions(game), outcomes, config)
+        return DenseNetwork(game.observation_shape, policy_outputs(game), outcomes, config)
     if len(game.observation_shape) != 3:
         raise ValueError(
             f'network.kind = "residual" needs observations [planes, height, width], and those of {game.name} are '
             f'{list(game.observation_shape)}; use "dense"'
         )
-    return ResidualNetwork(game.observation_shape, num_actions(game), outcomes, config)
+    return ResidualNetwork(game.observation_shape, policy_outputs(game), outcomes, config)
 
 
 def scalar_value(value: Tensor) -> Tensor:
@@ -190,6 +191,18 @@ def to_onnx(module: InferenceModule, observation_shape: tuple[int, ...]) -> onnx
         del part.metadata_props[:]
         part.doc_string = ""
     return with_weights(model, module)
+
+
+def in_torch(model: onnx.ModelProto, game: Game, config: NetworkConfig) -> InferenceModule:
+    """An exported network back in torch, where it can be differentiated. ValueError if they do not fit."""
+    with torch.random.fork_rng():
+        module = inference_module(make_network(game, config))
+    weights = {i.name: torch.from_numpy(onnx.numpy_helper.to_array(i).copy()) for i in model.graph.initializer}
+    try:
+        module.load_state_dict({name: weights[name] for name in module.state_dict()})
+    except (KeyError, RuntimeError) as error:
+        raise ValueError(f"the ONNX model has other weights than its network's configuration says: {error}") from error
+    return module
 
 
 def with_weights(model: onnx.ModelProto, module: InferenceModule) -> onnx.ModelProto:

@@ -18,10 +18,11 @@ from torch import Tensor
 from alphazero.cache import CachedEvaluator
 from alphazero.config import SearchConfig
 from alphazero.evaluate import RolloutEvaluator
-from alphazero.game import Game, State, batch_size, num_actions, random_actions
+from alphazero.game import Discrete, Game, State, batch_size, num_actions, random_actions
 from alphazero.mcts.search import Evaluator, Simulator, grow_trees
 from alphazero.mcts.tree import ILLEGAL, masked
 from alphazero.minimax import minimax
+from alphazero.planning import Planners, likeliest, planners, played
 
 CACHED_POSITIONS = 1 << 19
 
@@ -110,17 +111,20 @@ class PerfectPlayer:
 
 class NetworkPlayer:
     """The network's policy without search: its likeliest legal action, or with a temperature T > 0 drawn
-    from softmax(logits / T)."""
+    from softmax(logits / T). ValueError for a temperature in a game with continuous actions."""
 
     def __init__(self, game: Game, evaluator: Evaluator, *, seed: int = 0, temperature: float = 0.0) -> None:
+        if temperature and not isinstance(game.actions, Discrete):
+            raise ValueError(f"{game.name} has continuous actions, among which the network plays without temperature")
         self.name = "network" + _suffix(temperature)
         self._game, self._evaluator, self._temperature = game, evaluator, temperature
         self._generator = torch.Generator().manual_seed(seed)
 
     def actions(self, states: State) -> Tensor:
-        logits = masked(self._evaluator(states, self._generator).logits, self._game.legal(states))
+        evaluation = self._evaluator(states, self._generator)
         if self._temperature == 0:
-            return logits.argmax(1)
+            return likeliest(self._game, states, evaluation)
+        logits = masked(evaluation.logits, self._game.legal(states))
         return _choose(torch.where(logits == ILLEGAL, -torch.inf, logits), self._temperature, self._generator)
 
 
@@ -143,12 +147,13 @@ class AgentPlayer:
     ) -> None:
         self.name = f"agent:{Strength(config.simulations, seconds)}"
         self._game, self._config, self._seconds = game, config, seconds
-        self._evaluator = with_cache(game, evaluator) if cached else evaluator
+        self._planners = planners(game, evaluator, config, cached=with_cache(game, evaluator) if cached else None)
         self._generator = torch.Generator().manual_seed(seed)
         self._pace = 0.0  # simulations a second
 
     def actions(self, states: State) -> Tensor:
-        return self.think(states).result().action
+        found = self.think(states).result()
+        return played(self._game, found.actions, found.action)
 
     def think(self, states: State) -> Simulator:
         """The trees behind the actions, for whoever wants to look."""
@@ -175,7 +180,9 @@ class AgentPlayer:
 
     def _grow(self, states: State, simulations: int) -> Simulator:
         config = replace(self._config, simulations=simulations)
-        return grow_trees(self._evaluator, self._game, states, config, self._generator)
+        return grow_trees(
+            self._planners.inner, self._game, states, config, self._generator, root_evaluator=self._planners.root
+        )
 
 
 def with_cache(game: Game, evaluator: Evaluator) -> Evaluator:
@@ -200,8 +207,10 @@ class RolloutPlayer(AgentPlayer):
         config = SearchConfig(
             algorithm="puct", simulations=strength.simulations, c_init=ROLLOUT_EXPLORATION, dirichlet_fraction=0.0
         )
+        rollouts = RolloutEvaluator(game)
         # No cache: it would freeze the first rollout of every position.
-        super().__init__(game, RolloutEvaluator(game), config, seed, seconds=strength.seconds, cached=False)
+        super().__init__(game, rollouts, config, seed, seconds=strength.seconds, cached=False)
+        self._planners = Planners(rollouts, rollouts)
         self.name = f"mcts:{strength}"
 
 

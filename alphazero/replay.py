@@ -16,7 +16,7 @@ class Samples(NamedTuple):
     """M samples to learn from.
 
     state:      fields [M, ...].
-    policy:     [M, A] float32, improved by the search.
+    policy:     [M, A] float32, improved by the search; in a Box game [M, K], of the sampled actions.
     value:      [M] float32 in [-1, 1], the target, for the player to move: outcome and root values mixed.
     outcome:    [M] float32, the discounted return of the game, for the player to move.
     drawn:      [M] float32, 1 where that is 0, else 0; where samples were merged, the share of them.
@@ -24,6 +24,7 @@ class Samples(NamedTuple):
     turns_left: [M] int32, moves from here to the end of the game.
     iteration:  [M] int32, in which the game ended.
     weight:     [M] float32, in the loss.
+    sampled:    [M, K, D] float32, the actions that the policy is about in a Box game; [M, 0, 0] in a discrete one.
     """
 
     state: State
@@ -35,6 +36,7 @@ class Samples(NamedTuple):
     turns_left: Tensor
     iteration: Tensor
     weight: Tensor
+    sampled: Tensor
 
     @property
     def size(self) -> int:
@@ -45,6 +47,11 @@ class Samples(NamedTuple):
 
     def cpu(self) -> Samples:
         return Samples(map_states(Tensor.cpu, self.state), *(field.cpu() for field in self[1:]))
+
+
+def no_actions(*shape: int) -> Tensor:
+    """The sampled actions of a discrete game, [..., 0, 0]."""
+    return torch.zeros(*shape, 0, 0)
 
 
 def join(parts: list[Samples]) -> Samples:
@@ -164,4 +171,6 @@ class Replay:
         self._room = None
         form = self.game.initial(1)
         state = type(form)(*(torch.from_numpy(arrays[f"state.{name}"]) for name in form._fields))
+        # Runs from before there were games with continuous actions have none.
+        arrays = {"sampled": no_actions(len(arrays["policy"])).numpy()} | arrays
         self.samples = Samples(state, *(torch.from_numpy(arrays[name]) for name in Samples._fields[1:]))

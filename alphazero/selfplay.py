@@ -14,9 +14,10 @@ from torch import Tensor
 from alphazero.cache import CachedEvaluator
 from alphazero.config import SearchConfig, SelfPlayConfig
 from alphazero.evaluate import TimedEvaluator
-from alphazero.game import Game, State, map_states, num_actions, random_actions, take, where
+from alphazero.game import Discrete, Game, State, map_states, random_actions, take, where
 from alphazero.mcts.search import Evaluator, SearchResult, search
-from alphazero.replay import Samples, join
+from alphazero.planning import planners, played
+from alphazero.replay import Samples, join, no_actions
 
 
 @dataclass
@@ -45,7 +46,8 @@ class Trajectories(NamedTuple):
     """The games under way in G slots, up to T moves each; a slot's first `length` moves count.
 
     states: fields [G, T, ...], before each move; action [G, T] int64, the move; policy [G, T, A];
-    root_value, reward [G, T]; mover [G, T] int8; length [G] int64.
+    root_value, reward [G, T]; mover [G, T] int8; sampled [G, T, K, D], in a Box game the actions that action
+    and policy are about, in a discrete one [G, T, 0, 0]; length [G] int64.
     """
 
     states: State
@@ -54,6 +56,7 @@ class Trajectories(NamedTuple):
     root_value: Tensor
     reward: Tensor
     mover: Tensor
+    sampled: Tensor
     length: Tensor
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Trajectories:
@@ -70,6 +73,8 @@ class Trajectories(NamedTuple):
         """What `arrays` gave. KeyError if another game made it."""
         form = type(game.initial(1))
         states = form(*(torch.from_numpy(arrays[f"states.{name}"]) for name in form._fields))
+        # Runs from before there were games with continuous actions have none.
+        arrays = {"sampled": no_actions(*arrays["action"].shape).numpy()} | arrays
         return cls(states, *(torch.from_numpy(arrays[name]) for name in cls._fields[1:]))
 
 
@@ -128,6 +133,7 @@ class SelfPlay:
 
     def _room(self, moves: int) -> Trajectories:
         slots, device = self.config.games, self.config.device
+        choices, sampled = self._choices()
 
         def zeros(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
             return torch.zeros(slots, moves, *shape, dtype=dtype, device=device)
@@ -135,12 +141,20 @@ class SelfPlay:
         return Trajectories(
             states=map_states(lambda f: zeros(*f.shape[1:], dtype=f.dtype), self.state),
             action=zeros(dtype=torch.int64),
-            policy=zeros(num_actions(self.game)),
+            policy=zeros(choices),
             root_value=zeros(),
             reward=zeros(),
             mover=zeros(dtype=torch.int8),
+            sampled=zeros(*sampled),
             length=torch.zeros(slots, dtype=torch.int64, device=device),
         )
+
+    def _choices(self) -> tuple[int, tuple[int, int]]:
+        """Among how many actions search chooses, and the shape of those that it samples."""
+        if isinstance(self.game.actions, Discrete):
+            return self.game.actions.n, (0, 0)
+        count = self.search_config.sampled_actions
+        return count, (count, len(self.game.actions.low))
 
     def play(
         self,
@@ -158,13 +172,14 @@ class SelfPlay:
         generator = stream_generator(*self.seed, iteration + 1, device=self.config.device)
         timed = TimedEvaluator(evaluator)
         cached = self._with_cache(timed)
+        ask = planners(self.game, timed, self.search_config, cached=cached)
         asked, found = (cached.asked, cached.found) if isinstance(cached, CachedEvaluator) else (0, 0)
         search_config = replace(self.search_config, simulations=simulations or self.search_config.simulations)
         statistics = SelfPlayStatistics()
         parts: list[Samples] = []
         game = None
         for _ in range(self.config.moves):
-            result = search(cached, self.game, self.state, search_config, generator)
+            result = search(ask.inner, self.game, self.state, search_config, generator, root_evaluator=ask.root)
             finished = self._move(result, generator)
             statistics.moves += self.config.games
             statistics.simulations += self.config.games * search_config.simulations
@@ -200,7 +215,7 @@ class SelfPlay:
             shares = (result.policy / result.policy.amax(-1, keepdim=True)) ** (1 / self.config.temperature)
             drawn = torch.multinomial(shares, 1, generator=generator)[:, 0]
             action = torch.where(self.moves_played < self.config.temperature_moves, drawn, action)
-        transition = self.game.step(self.state, action)
+        transition = self.game.step(self.state, played(self.game, result.actions, action))
         games = self.games_under_way
         if int(games.length.max()) == games.reward.shape[1]:
             games = self.games_under_way = self._doubled(games)
@@ -212,6 +227,8 @@ class SelfPlay:
         games.root_value[row] = result.value
         games.reward[row] = transition.reward
         games.mover[row] = self.game.to_play(self.state)
+        if result.actions is not None:
+            games.sampled[row] = result.actions
         games.length.add_(1)
         self.moves_played = self.moves_played + 1
         self.state = transition.state
@@ -238,18 +255,19 @@ class SelfPlay:
         statistics.first_player_wins += int((result > 0).sum())
         statistics.draws += int((result == 0).sum())
 
-        played = torch.arange(moves, device=length.device) < length[:, None]
+        counts = torch.arange(moves, device=length.device) < length[:, None]
         left = length[:, None] - torch.arange(moves, device=length.device)
         return Samples(
-            state=map_states(lambda f: f[slots, :moves][played], games.states),
-            policy=games.policy[slots, :moves][played],
-            value=value[played],
-            outcome=outcome[played],
-            drawn=(outcome[played] == 0).float(),
-            root_value=root_value[played],
-            turns_left=left[played].int(),
-            iteration=torch.full_like(left[played], iteration, dtype=torch.int32),
-            weight=torch.ones_like(value[played]),
+            state=map_states(lambda f: f[slots, :moves][counts], games.states),
+            policy=games.policy[slots, :moves][counts],
+            value=value[counts],
+            outcome=outcome[counts],
+            drawn=(outcome[counts] == 0).float(),
+            root_value=root_value[counts],
+            turns_left=left[counts].int(),
+            iteration=torch.full_like(left[counts], iteration, dtype=torch.int32),
+            weight=torch.ones_like(value[counts]),
+            sampled=games.sampled[slots, :moves][counts],
         ).cpu()
 
     def _record(self, slot: int) -> Trajectories:
@@ -271,8 +289,10 @@ class SelfPlay:
     def _no_samples(self) -> Samples:
         none = torch.zeros(0)
         whole = none.int()
-        policy = torch.zeros(0, num_actions(self.game))
-        return Samples(take(self.game.initial(1), slice(0, 0)), policy, none, none, none, none, whole, whole, none)
+        choices, sampled = self._choices()
+        policy, actions = torch.zeros(0, choices), torch.zeros(0, *sampled)
+        start = take(self.game.initial(1), slice(0, 0))
+        return Samples(start, policy, none, none, none, none, whole, whole, none, actions)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The games under way as plain arrays, for `checkpoint`."""
@@ -292,6 +312,8 @@ class SelfPlay:
         if len(state[0]) != self.config.games:
             raise ValueError(f"{len(state[0])} games under way, not {self.config.games}")
         games = Trajectories.from_arrays(self.game, arrays)
+        if games.policy.shape[2:] != self.games_under_way.policy.shape[2:]:
+            raise ValueError(f"{games.policy.shape[2]} sampled actions, not {self.games_under_way.policy.shape[2]}")
         moves_played = torch.from_numpy(arrays["moves_played"]).to(device)
         self.state, self.moves_played = state, moves_played
         self.turns = int(arrays.get("turns", self.turns))  # of a run that is older than this count: as it is

@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
+import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
 from rich.table import Column, Table
 from rich.text import Text
 
-from alphazero.arena import MatchResult
+from alphazero.arena import MatchResult, SoloResult
 from alphazero.curves import opponents_of
 
 # A report: lines of a label and what is said under it.
@@ -109,6 +110,20 @@ def match_table(rows: Sequence[tuple[str, str, MatchResult]], title: str) -> Tab
             str(result.distinct_games),
             "/".join(map(pace, result.seconds_a_move)),
         )
+    return table
+
+
+def solo_table(rows: Sequence[tuple[str, SoloResult]], title: str) -> Table:
+    """A row for each player of a game for one."""
+    measures = list(dict.fromkeys(name for _, result in rows for name in result.measures))
+    columns = [f"{name}:\n{figure}" for name in measures for figure in ("median", "95th\npercentile")]
+    figures = ["games", "mean\nreward", "95 %\ninterval", *columns, "distinct\ngames", "ms a\nmove"]
+    table = make_table(title, ["player"], figures)
+    for player, result in rows:
+        low, high = result.interval
+        counts = str(len(result.rewards)), f"{result.mean:.4g}", f"{low:.4g} to {high:.4g}"
+        quantiles = [f"{q:.3g}" for name in measures for q in np.quantile(result.measures[name], (0.5, 0.95))]
+        table.add_row(player, *counts, *quantiles, str(result.distinct_games), pace(result.seconds_a_move))
     return table
 
 

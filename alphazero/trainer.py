@@ -23,10 +23,11 @@ from types import FrameType
 import numpy as np
 import psutil
 import torch
+from torch import Tensor
 
 from alphazero import checkpoint
 from alphazero.agents import export_agent
-from alphazero.arena import MatchResult
+from alphazero.arena import MatchResult, SoloResult
 from alphazero.checkpoint import Progress
 from alphazero.config import Config
 from alphazero.crew import Crew, Threads
@@ -37,6 +38,7 @@ from alphazero.mcts.tree import masked
 from alphazero.monitor import Monitor
 from alphazero.network import with_weights
 from alphazero.pictures import board_figure, policy_heatmap
+from alphazero.planning import likeliest
 from alphazero.players import parse_player
 from alphazero.replay import Replay, join
 from alphazero.selfplay import SelfPlay, SelfPlayStatistics, fresh_starts, stream_generator
@@ -57,14 +59,17 @@ class Training:
         """ValueError if the game and the configuration do not fit, or a device is not there."""
         self.game, self.config, self.folder = game, config, folder
         check_devices(config)
-        if not isinstance(game.actions, Discrete):
-            raise ValueError(f"{game.name} has continuous actions, which search handles and training does not yet")
         if config.self_play.cache and torch.device(config.self_play.device).type != "cpu":
             raise ValueError(
                 "the cache of evaluations lives on the CPU; set self_play.cache = 0 for self-play elsewhere"
             )
         if game.num_players != 2 and config.evaluation.opponents:
             raise ValueError(f"{game.name} is a game for one: nobody can oppose it; set evaluation.opponents = []")
+        if config.replay.merge != "none" and not isinstance(game.actions, Discrete):
+            raise ValueError(
+                f"{game.name} has continuous actions, which are sampled anew in each position, so that positions "
+                'cannot be merged; set replay.merge = "none"'
+            )
         if config.replay.merge != "none" and game.key(game.initial(1)) is None:
             raise ValueError(f'{game.name} has no `key` to tell equal positions by; set replay.merge = "none"')
         for opponent in config.evaluation.opponents:
@@ -91,10 +96,10 @@ class Training:
             with checkpoint.reading(folder / "policies.npz"):
                 self.policies = checkpoint.read_arrays(folder / "policies.npz")
 
-    def run(self, monitor: Monitor, crew: Crew | None = None) -> dict[str, MatchResult]:
+    def run(self, monitor: Monitor, crew: Crew | None = None) -> dict[str, MatchResult | SoloResult]:
         """Trains until the configuration's end; returns how the agent then fares, see `_start_matches`.
 
-        Empty without opponents, or if it was asked to stop before the end: then the iteration under
+        Empty without opponents in a game for two, or if it was asked to stop before the end: then the iteration under
         way is finished and saved first. crew: who does the work; None: threads of this process.
         """
         self.monitor = monitor
@@ -102,7 +107,7 @@ class Training:
         with self.crew, self._signals(), self._ending():
             self.iterate()
             self._export()
-            if self.stop.is_set() or not self.config.evaluation.opponents:
+            if self.stop.is_set() or not (self.config.evaluation.opponents or self.game.num_players == 1):
                 return {}
             monitor.say("Measuring the trained agent ...")
             weights = self.crew.share(self.learner.weights())
@@ -162,15 +167,18 @@ class Training:
         first = self.config.self_play.first_simulations or last
         return round(first + (last - first) * self.progress.iteration / self.config.iterations)
 
-    def _start_matches(self, weights: object, *, games: int | None = None) -> dict[str, Future[MatchResult]]:
-        """Matches against each opponent, all from the same openings.
+    def _start_matches(
+        self, weights: object, *, games: int | None = None
+    ) -> dict[str, Future[MatchResult | SoloResult]]:
+        """Matches against each opponent, all from the same openings; in a game for one, games alone.
 
         By tag: strength/OPPONENT for the agent, network/OPPONENT for its network alone.
         """
         config = self.config.evaluation
+        opponents = config.opponents if self.game.num_players == 2 else (None,)
         matches = [
             PlayMatch(role, opponent, number, games or config.games)
-            for number, opponent in enumerate(config.opponents)
+            for number, opponent in enumerate(opponents)
             for role in ("strength", "network")
         ]
         return {match.tag: self.crew.submit(match, weights, count=self._check) for match in matches}
@@ -183,7 +191,7 @@ class Training:
         self,
         losses: dict[str, float],
         statistics: SelfPlayStatistics,
-        results: dict[str, MatchResult],
+        results: dict[str, MatchResult | SoloResult],
         new_samples: int,
         *,
         seconds: float,
@@ -209,6 +217,9 @@ class Training:
         """Exports the agent, and draws what it thinks of a few fixed positions."""
         self._export()
         evaluation = self.judges(self.learner.weights())(self.positions, torch.Generator())
+        if not isinstance(self.game.actions, Discrete):
+            self._show_actions(iteration, likeliest(self.game, self.positions, evaluation))
+            return
         policies = masked(evaluation.logits, self.game.legal(self.positions)).softmax(-1)
         self.policies[str(iteration)] = policies.numpy()
         with checkpoint.clear_errors(self.folder):
@@ -221,6 +232,14 @@ class Training:
             position = take(self.positions, slice(number, number + 1))
             figure = board_figure(self.game, position, policies[number], float(evaluation.value[number]))
             self.monitor.picture(iteration, f"position/{number}", figure)
+
+    def _show_actions(self, iteration: int, actions: Tensor) -> None:
+        """What the network's likeliest actions do at the fixed positions, if the game can draw it."""
+        for number in range(len(actions)):
+            one = slice(number, number + 1)
+            figure = self.game.picture(take(self.positions, one), actions[one])
+            if figure is not None:
+                self.monitor.picture(iteration, f"position/{number}", figure)
 
     def _export(self) -> None:
         """Writes agent.onnx and agent.json."""
@@ -329,9 +348,15 @@ def self_play_scalars(statistics: SelfPlayStatistics, learning_seconds: float, s
     return scalars
 
 
-def strength_scalars(results: dict[str, MatchResult]) -> dict[str, float]:
+def strength_scalars(results: dict[str, MatchResult | SoloResult]) -> dict[str, float]:
     scalars = {}
     for tag, result in results.items():
+        if isinstance(result, SoloResult):
+            scalars[f"{tag}/points"] = result.mean
+            scalars[f"{tag}/points_low"], scalars[f"{tag}/points_high"] = result.interval
+            for name, of_games in result.measures.items():
+                scalars[f"{tag}/{name}_median"], scalars[f"{tag}/{name}_95"] = np.quantile(of_games, (0.5, 0.95))
+            continue
         scalars[f"{tag}/points"] = result.points
         scalars[f"{tag}/points_low"], scalars[f"{tag}/points_high"] = result.interval
         for seat, tally in (("", result.total), ("_first", result.first), ("_second", result.second)):

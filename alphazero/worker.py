@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import torch
 
-from alphazero.arena import MatchResult, play_match
+from alphazero.arena import MatchResult, SoloResult, play_alone, play_match
 from alphazero.config import Config
 from alphazero.crew import Counter
 from alphazero.evaluate import NetworkEvaluators
@@ -21,6 +21,8 @@ from alphazero.network import InferenceModule
 from alphazero.players import AgentPlayer, NetworkPlayer, Player, parse_player
 from alphazero.replay import Samples
 from alphazero.selfplay import SelfPlay, SelfPlayStatistics, Trajectories
+
+ALONE = "alone"  # stands for the opponent's name in a game for one
 
 
 class Worker:
@@ -79,29 +81,34 @@ class PlayTurn:
 
 @dataclass(frozen=True)
 class PlayMatch:
-    """A match of the agent, or of its network alone, against one of the configuration's opponents."""
+    """A match of the agent, or of its network alone, against one of the configuration's opponents.
+
+    In a game for one there is no opponent: it plays alone.
+    """
 
     role: str  # strength or network: what TensorBoard calls them
-    opponent: str
+    opponent: str | None
     number: int  # of the opponent in the configuration
     games: int
 
     @property
     def title(self) -> str:
         player = "the agent" if self.role == "strength" else "the network alone"
-        return f"{self.games} games of {player} against {self.opponent}"
+        return f"{self.games} games of {player}" + (f" against {self.opponent}" if self.opponent else "")
 
     @property
     def tag(self) -> str:
-        return f"{self.role}/{self.opponent}"
+        return f"{self.role}/{self.opponent or ALONE}"
 
-    def run(self, worker: Worker, count: Counter, weights: InferenceModule) -> MatchResult:
+    def run(self, worker: Worker, count: Counter, weights: InferenceModule) -> MatchResult | SoloResult:
         config, game = worker.config, worker.game
         judge = _counted(worker.judges(weights), count)
         search = replace(config.search.without_noise(), simulations=config.evaluation.simulations)
         player: Player = NetworkPlayer(game, judge)
         if self.role == "strength":
             player = AgentPlayer(game, judge, search, seed=config.seed)
+        if self.opponent is None:
+            return play_alone(game, player, games=self.games, seed=config.seed, progress=count)
         opponent = parse_player(self.opponent, game, seed=config.seed + self.number)
         return play_match(
             game, player, opponent,

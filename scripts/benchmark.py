@@ -33,7 +33,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from alphazero.arena import MatchResult, SoloResult
-from alphazero.benchmark import Benchmark, Match, Standing, Watcher, write_json
+from alphazero.benchmark import Benchmark, Standing, Watcher, write_json
 from alphazero.benchmark.plan import plan
 from alphazero.checkpoint import RunError
 from alphazero.config import ConfigError
@@ -42,7 +42,7 @@ from alphazero.entrants import ENTRANTS
 from alphazero.evaluate import available_cores
 from alphazero.game import Game
 from alphazero.players import parse_strength
-from alphazero.terminal import between, make_table, match_table, pace
+from alphazero.terminal import between, make_table, match_table, solo_table
 
 
 def main() -> int:
@@ -253,7 +253,7 @@ def tables(benchmark: Benchmark) -> Iterator[Table]:
     """A table for each part of the benchmark of which something is finished."""
     title = f"{benchmark.game.name}: {benchmark.agent.title}"
     done = [(match, benchmark.results[match]) for match in benchmark.matches if match in benchmark.results]
-    if alone := [(match, result) for match, result in done if isinstance(result, SoloResult)]:
+    if alone := [(match.player.name, result) for match, result in done if isinstance(result, SoloResult)]:
         yield solo_table(alone, title)
     if rows := [(m.player.name, m.opponent.name, r) for m, r in done if m.opponent and isinstance(r, MatchResult)]:
         yield match_table(rows, title)
@@ -264,15 +264,6 @@ def tables(benchmark: Benchmark) -> Iterator[Table]:
         yield tournament_table(benchmark.standings())
     if benchmark.points():
         yield curve_table(benchmark)
-
-
-def solo_table(done: Sequence[tuple[Match, SoloResult]], title: str) -> Table:
-    table = make_table(title, ["player"], ["games", "mean reward", "95 % interval", "distinct games", "ms a move"])
-    for match, result in done:
-        low, high = result.interval
-        counts = str(len(result.rewards)), f"{result.mean:.4g}", f"{low:.4g} to {high:.4g}"
-        table.add_row(match.player.name, *counts, str(result.distinct_games), pace(result.seconds_a_move))
-    return table
 
 
 def positions_table(benchmark: Benchmark, file: str) -> Table:

@@ -26,7 +26,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from alphazero.arena import MatchResult
+from alphazero.arena import MatchResult, SoloResult
 from alphazero.asynchronous import AsynchronousTraining
 from alphazero.checkpoint import RunError, create_run, read_config, restore, write_config
 from alphazero.config import Config, ConfigError, differences, load_config
@@ -36,7 +36,7 @@ from alphazero.game import Game, load_game
 from alphazero.learner import LearningError
 from alphazero.mirror import Mirror, check_protocol, fetch, is_url
 from alphazero.monitor import Monitor
-from alphazero.terminal import match_table
+from alphazero.terminal import match_table, solo_table
 from alphazero.trainer import Stopped, Training
 
 
@@ -157,11 +157,14 @@ def crew_of(training: Training, monitor: Monitor) -> AbstractContextManager[Crew
     return training_crew(training, say=monitor.say, log=training.folder / "ray.log")
 
 
-def strength_table(game: Game, results: dict[str, MatchResult], config: Config) -> Table:
-    """How the agent and its network alone fare against each opponent, in all and by colour."""
+def strength_table(game: Game, results: dict[str, MatchResult | SoloResult], config: Config) -> Table:
+    """How the agent and its network alone fare against each opponent, in all and by colour; or by themselves."""
     players = {"strength": f"agent:{config.evaluation.simulations}", "network": "network"}
     rows = [(*tag.split("/", 1), result) for tag, result in results.items()]
-    return match_table([(players[player], opponent, result) for player, opponent, result in rows], game.name)
+    if alone := [(players[player], result) for player, _, result in rows if isinstance(result, SoloResult)]:
+        return solo_table(alone, game.name)
+    matches = [(players[player], other, result) for player, other, result in rows if isinstance(result, MatchResult)]
+    return match_table(matches, game.name)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from alphazero.game import concatenate
 from alphazero.mcts.search import search
 from alphazero.players import Agent
 from alphazero.record import Record
-from alphazero.replay import Samples
+from alphazero.replay import Samples, no_actions
 from games.tic_tac_toe import TicTacToe
 from tests.evaluators import ScrambledEvaluator
 
@@ -87,6 +87,7 @@ def samples_of(moves: list[str]) -> Samples:
         turns_left=torch.ones(count, dtype=torch.int32),
         iteration=number.int(),
         weight=torch.ones(count),
+        sampled=no_actions(count),
     )
 
 

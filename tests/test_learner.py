@@ -19,7 +19,7 @@ from alphazero.game import take
 from alphazero.learner import Batch, Learner, LearningError, augmented, by_stage, draw, terciles, value_loss
 from alphazero.mcts.tree import masked
 from alphazero.network import Prediction, inference_module
-from alphazero.replay import Samples
+from alphazero.replay import Samples, no_actions
 from games.connect_four import ConnectFour
 from games.tic_tac_toe import TicTacToe, TicTacToeState
 from tests.mcts.test_endgames import tic_tac_toe
@@ -49,6 +49,7 @@ def samples(count: int, *, seed: int = 0) -> Samples:
         turns_left=torch.randint(1, 9, (count,), generator=generator, dtype=torch.int32),
         iteration=torch.zeros(count, dtype=torch.int32),
         weight=torch.ones(count),
+        sampled=no_actions(count),
     )
 
 

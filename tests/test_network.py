@@ -24,7 +24,7 @@ from alphazero.network import (
 )
 from games.connect_four import ConnectFour
 from games.tic_tac_toe import TicTacToe
-from tests.stubs import Drift, Mine
+from tests.stubs import Mine
 
 CONFIGS = {
     "residual": NetworkConfig(kind="residual", blocks=2, width=8, head_channels=3, value_width=5),
@@ -153,8 +153,6 @@ def test_a_network_that_cannot_fit_says_which_would() -> None:
         make_network(Mine(), NetworkConfig(kind="dense"))
     with pytest.raises(ValueError, match=r'"residual" needs observations .* those of mine are \[7\]; use "dense"'):
         make_network(Mine(), NetworkConfig(value_head="scalar"))
-    with pytest.raises(TypeError, match="drift has continuous actions"):
-        make_network(Drift(), NetworkConfig(kind="dense", value_head="scalar"))
 
 
 def test_the_seed_alone_sets_the_first_weights() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from alphazero.checkpoint import read_arrays, save_arrays
 from alphazero.config import ReplayConfig
-from alphazero.replay import Replay, Samples, join
+from alphazero.replay import Replay, Samples, join, no_actions
 from games.tic_tac_toe import TicTacToe
 from tests.stubs import Again, AgainState, Drift
 
@@ -34,6 +34,7 @@ def samples(piles: list[int], *, first: int = 0) -> Samples:
         turns_left=number.int(),
         iteration=(number // 10).int(),
         weight=torch.ones(count),
+        sampled=no_actions(count),
     )
 
 

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from alphazero import scoresheet
 from alphazero.game import Game, concatenate, num_actions
 from alphazero.pictures import AMBER, BLUE, BOARD, png
+from alphazero.replay import no_actions
 from alphazero.scoresheet import ScoreSheet
 from alphazero.selfplay import Trajectories
 from games.connect_four import ConnectFour
@@ -42,6 +43,7 @@ def played(
         root_value=torch.tensor([list(values)]),
         reward=torch.tensor([rewards]),
         mover=game.to_play(every)[None].to(torch.int8),
+        sampled=no_actions(1, len(moves)),
         length=torch.tensor([len(moves)]),
     )
 

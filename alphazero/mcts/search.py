@@ -63,15 +63,19 @@ def search(
     config: SearchConfig,
     generator: torch.Generator,
     *,
+    root_evaluator: Evaluator | None = None,
     gumbel_noise: Tensor | None = None,
     compiled: bool | None = None,
 ) -> SearchResult:
     """Runs `config.simulations` simulations from each of B unfinished positions.
 
-    `gumbel_noise` [B, A] replaces what would be drawn. `compiled` chooses between the kernels
-    (default on the CPU) and the tensor operations (default elsewhere).
+    `root_evaluator` is asked about these, if there is one. `gumbel_noise` [B, A] replaces what would be drawn.
+    `compiled` chooses between the kernels (default on the CPU) and the tensor operations (default elsewhere).
     """
-    trees = grow_trees(evaluator, game, roots, config, generator, gumbel_noise=gumbel_noise, compiled=compiled)
+    trees = grow_trees(
+        evaluator, game, roots, config, generator,
+        root_evaluator=root_evaluator, gumbel_noise=gumbel_noise, compiled=compiled,
+    )  # fmt: skip
     return trees.result()
 
 
@@ -82,12 +86,13 @@ def grow_trees(
     config: SearchConfig,
     generator: torch.Generator,
     *,
+    root_evaluator: Evaluator | None = None,
     gumbel_noise: Tensor | None = None,
     compiled: bool | None = None,
 ) -> Simulator:
     """As `search`, with the trees to look at: `.tree`, `.result()` and `.main_line(row)`."""
     with torch.inference_mode():
-        evaluation = evaluator(roots, generator)
+        evaluation = (root_evaluator or evaluator)(roots, generator)
         logits = tree.masked(evaluation.logits, game.legal(roots))
         if config.algorithm == "puct":
             logits = puct.noisy_logits(logits, config, generator)

@@ -24,7 +24,8 @@ UNVISITED = -1  # the child index of an edge that no simulation has taken
 class Evaluation(NamedTuple):
     """What an evaluator says of B states.
 
-    logits:  [B, A] float32, before masking.
+    logits:  [B, A] float32, before masking. Of a network in a Box game [B, 2 D], its policy (`box.NormalPolicy`),
+             from which `planning` samples.
     value:   [B] float32 in [-1, 1], for the player to move.
     actions: [B, K, D] float32, the actions sampled from the policy in a game with continuous
              ones, whose logits are then [B, K] (Hubert et al. 2021); None in a discrete game.

@@ -112,6 +112,11 @@ class Siege(Game):
         return torch.cat([winds, comes.double(), torch.stack(others, 1)], 1).float()
 
 
+    def measures(self, state: TrebuchetState) -> dict[str, Tensor]:
+        """miss: of the last shot, in m."""
+        return {"miss": (state.distance - state.target).abs()}
+
+
 class Aiming(Siege):
     """One shot, with any angle and counterweight: an action of -1 is the least, one of 1 the most."""
 
