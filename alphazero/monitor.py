@@ -167,6 +167,7 @@ def chart_layout(opponents: Sequence[str]) -> dict[str, dict[str, list[Any]]]:
     seats = ("win_first", "draw_first", "loss_first", "win_second", "draw_second", "loss_second")
     strength = {"points against each opponent": chart("strength/[^/]+/points")}
     strength |= {"points of the network alone": chart("network/[^/]+/points")}
+    strength |= {"measures of a game for one": chart("(strength|network)/alone/.*_(median|95)")}
     strength |= {f"games against {opponent}": games(opponent, "win", "draw", "loss") for opponent in opponents}
     strength |= {f"games against {opponent}, by seat": games(opponent, *seats) for opponent in opponents}
     return {
@@ -180,6 +181,7 @@ def chart_layout(opponents: Sequence[str]) -> dict[str, dict[str, list[Any]]]:
         },
         "self-play": {
             "results": chart("self_play/first_player_wins", "self_play/draws"),
+            "return of a game for one": chart("self_play/return"),
             "length of games and depth of trees": chart("self_play/game_length", "self_play/tree_depth"),
             "speed: positions": chart("self_play/positions_per_second"),
             "speed: simulations": chart("self_play/simulations_per_second"),

@@ -35,6 +35,7 @@ class SelfPlayStatistics:
     game_moves: int = 0
     first_player_wins: int = 0
     draws: int = 0
+    returns: float = 0.0  # of whoever moves first, discounted: in a game for one, what the games earned
     seconds: float = 0.0  # CPU time of the stream's thread
     inference_seconds: float = 0.0
 
@@ -254,6 +255,7 @@ class SelfPlay:
         statistics.game_moves += int(length.sum())
         statistics.first_player_wins += int((result > 0).sum())
         statistics.draws += int((result == 0).sum())
+        statistics.returns += float(result.sum())
 
         counts = torch.arange(moves, device=length.device) < length[:, None]
         left = length[:, None] - torch.arange(moves, device=length.device)

@@ -47,6 +47,7 @@ def make_report(iteration: int, iterations: int, scalars: Mapping[str, float]) -
             ("self_play/game_length", "{} moves after the opening", _number),
             ("self_play/first_player_wins", "first wins {}", _percent),
             ("self_play/draws", "draws {}", _percent),
+            ("self_play/return", "{} a game", _number),
             ("self_play/cache_hits", "cached {}", _percent),
         ),
         "learning": items(

@@ -199,7 +199,9 @@ class Training:
         """Writes down what the iteration brought, and saves. new_samples: that the next learning is measured by."""
         iteration, learning_seconds = self.progress.iteration, losses.pop("learner/seconds", 0.0)
         core_seconds = self.progress.core_seconds + statistics.seconds + learning_seconds
-        scalars = losses | self_play_scalars(statistics, learning_seconds, seconds) | self._buffer_scalars()
+        alone = self.game.num_players == 1
+        scalars = losses | self_play_scalars(statistics, learning_seconds, seconds, alone=alone)
+        scalars |= self._buffer_scalars()
         scalars |= strength_scalars(results)
         scalars |= {"self_play/simulations": float(self._simulations())}
         scalars |= {"time/iteration": seconds, "time/core_seconds": core_seconds}
@@ -324,10 +326,12 @@ def fixed_positions(game: Game, config: Config) -> State:
     return concatenate([start, others])
 
 
-def self_play_scalars(statistics: SelfPlayStatistics, learning_seconds: float, seconds: float) -> dict[str, float]:
+def self_play_scalars(
+    statistics: SelfPlayStatistics, learning_seconds: float, seconds: float, *, alone: bool
+) -> dict[str, float]:
     """What self-play did in an iteration that took `seconds`, as scalars by tag.
 
-    Shares of time are of the CPU time of self-play and learning.
+    Shares of time are of the CPU time of self-play and learning. alone: whether the game is for one.
     """
     moves, total = max(1, statistics.moves), max(1e-9, statistics.seconds + learning_seconds)
     scalars = {
@@ -343,6 +347,9 @@ def self_play_scalars(statistics: SelfPlayStatistics, learning_seconds: float, s
         scalars["self_play/cache_hits"] = statistics.cache_found / statistics.cache_asked
     if statistics.games:
         scalars["self_play/game_length"] = statistics.game_moves / statistics.games
+    if statistics.games and alone:
+        scalars["self_play/return"] = statistics.returns / statistics.games
+    elif statistics.games:
         scalars["self_play/first_player_wins"] = statistics.first_player_wins / statistics.games
         scalars["self_play/draws"] = statistics.draws / statistics.games
     return scalars

@@ -338,7 +338,7 @@ CONTINUOUS = make_config(
     {
         "game": "tests.stubs:Drift",
         "iterations": 12,
-        "search": {"simulations": 16, "refine_steps": 2, "rollout_moves": 1, "sharpening": 2.0},
+        "search": {"simulations": 16, "refine_steps": 4, "refine_gain": 0.02, "rollout_moves": 1, "sharpening": 2.0},
         "network": {"kind": "dense", "blocks": 2, "width": 32, "value_head": "scalar"},
         "self_play": {"streams": 2, "games": 32, "moves": 6, "opening_share": 0.0, "opening_moves": 0},
         "replay": {"start": 1000, "window": 1000},
@@ -358,16 +358,16 @@ def test_continuous_actions_are_learned(tmp_path: Path) -> None:
     starts = Drift().initial(100, generator=torch.Generator().manual_seed(CONTINUOUS.seed))
     best = Drift().optimal_value(starts).mean().item()
     random = play_alone(Drift(), RandomPlayer(Drift(), seed=1), games=100, seed=CONTINUOUS.seed).mean
-    assert best - random > 0.1
-    assert best - 0.002 < agent.mean <= best + 1e-4
-    assert best - 0.01 < network.mean <= best + 1e-4
+    assert best - random > 0.2
+    assert best - 0.05 < agent.mean <= best + 1e-4
+    assert best - 0.03 < network.mean <= best + 1e-4
     loaded = load_agent(tmp_path / "run" / "agent.onnx")
     again = play_alone(Drift(), NetworkPlayer(loaded.game, loaded.evaluator), games=100, seed=CONTINUOUS.seed)
     assert again.mean == pytest.approx(network.mean, abs=1e-6)
 
 
 def test_with_continuous_actions_too_a_stopped_run_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
-    short = replace(CONTINUOUS, iterations=3)
+    short = replace(CONTINUOUS, iterations=3, self_play=replace(CONTINUOUS.self_play, games=8))
     whole, results = run(short, tmp_path / "whole", game=Drift())
     run(short, tmp_path / "stopped", stop_after=1, game=Drift())
     resumed, same_results = run(short, tmp_path / "stopped", resume=True, game=Drift())
