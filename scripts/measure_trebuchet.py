@@ -27,7 +27,7 @@ from rich.console import Console
 from torch import Tensor
 
 from games.trebuchet import shoot, shoot_with_gradient
-from games.trebuchet.game import COUNTERWEIGHTS, Aiming, TrebuchetState
+from games.trebuchet.game import ANGLES, COUNTERWEIGHTS, FARTHEST, NEAREST, WINDS, Aiming, TrebuchetState
 from scripts.measure import empty_table, in_turns, machine, seconds, whole
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 GAME = Aiming()
 SHOT = (5.0, 45.0, 44.5)  # m/s, degrees, kg: the one of the module's example
-DISTANCE, GRADIENT = 1e-4, 1e-3  # m, and relative: how far answers may be apart
+ANSWER, GRADIENT = 1e-4, 1e-3  # how far they may be apart: in m, and relative
 RIVALS = ("sac", "ppo")
 LEARNED = 0.1  # m, of the median miss
 
@@ -107,7 +107,7 @@ def missing(error: ModuleNotFoundError) -> str:
 def speed(options: argparse.Namespace, console: Console) -> int:
     torch.set_num_threads(os.cpu_count() or 1)  # jax uses all the cores, too
     compared, left_out = [], []
-    for compare in (against_itself, against_scipy, against_torchdiffeq, against_diffrax):
+    for compare in (against_itself, against_scipy, against_torch, against_torchdiffeq, against_diffrax):
         try:
             compared.append(compare(options))
         except ModuleNotFoundError as error:
@@ -116,8 +116,8 @@ def speed(options: argparse.Namespace, console: Console) -> int:
     for row in compared:
         table.add_row(
             f"{row.what}: {row.rival}",
-            f"{row.ours * 1e3:,.3f} ms",
-            f"{row.theirs * 1e3:,.3f} ms",
+            f"{row.ours * 1e3:,.4f} ms",
+            f"{row.theirs * 1e3:,.4f} ms",
             f"{row.ratio:,.2f}",
             f"at {'most' if row.at_most else 'least'} {row.promised:g}",
             "kept" if row.kept else "not kept",
@@ -139,6 +139,28 @@ def against_scipy(options: argparse.Namespace) -> Comparison:
     agree("scipy", shoot(*SHOT).distance, scipy_shot(*SHOT))
     times = durations(options, partial(shoot, *SHOT), partial(scipy_shot, *SHOT))
     return Comparison("a shot", "scipy, DOP853", *times, promised=5)
+
+
+def against_torch(options: argparse.Namespace) -> Comparison:
+    """One aim; the module's inputs are ready and its outputs stay scaled, which is in its favour."""
+    from games.trebuchet.aim import PARAMETERS, SHAPES, AimingNetwork, layers  # matplotlib takes its time
+
+    parameters = np.random.default_rng(0).normal(size=PARAMETERS) / 4
+    network = AimingNetwork(parameters)
+    linear = [torch.nn.Linear(*shape, dtype=torch.float64) for shape in SHAPES[::2]]
+    module = torch.nn.Sequential(linear[0], torch.nn.Tanh(), linear[1], torch.nn.Tanh(), linear[2], torch.nn.Sigmoid())
+    values = layers(torch.from_numpy(parameters))
+    with torch.no_grad():
+        for layer, weights, biases in zip(linear, values[::2], values[1::2], strict=True):
+            layer.weight.copy_(weights.T)
+            layer.bias.copy_(biases)
+    wind, target = 5.0, 60.0
+    seen = torch.tensor([wind / WINDS, (2 * target - NEAREST - FARTHEST) / (FARTHEST - NEAREST)], dtype=torch.float64)
+    low, high = torch.tensor([ANGLES, COUNTERWEIGHTS], dtype=torch.float64).unbind(1)
+    with torch.inference_mode():
+        agree("torch", network.aim(wind, target), low + (high - low) * module(seen))
+        times = durations(options, partial(network.aim, wind, target), partial(module, seen))
+    return Comparison("an aim", "its network as a torch module", *times, promised=5)
 
 
 def against_torchdiffeq(options: argparse.Namespace) -> Comparison:
@@ -177,10 +199,10 @@ def batch_of_shots(count: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def agree(name: str, ours: ArrayLike, theirs: ArrayLike, gradients: tuple[ArrayLike, ArrayLike] | None = None) -> None:
-    """Exits if answers differ: distances [...], and gradients [..., 3], ours and theirs."""
+    """Exits if answers differ: distances in m, say, [...], and gradients [..., 3], ours and theirs."""
     apart = np.abs(np.asarray(ours) - np.asarray(theirs)).max()
-    if not apart <= DISTANCE:
-        sys.exit(f"{name} does not do the same: its distances and ours are up to {apart:.1e} m apart")
+    if not apart <= ANSWER:
+        sys.exit(f"{name} does not do the same: its answers and ours are up to {apart:.1e} apart")
     if gradients:
         mine, others = map(np.asarray, gradients)
         apart = (np.linalg.norm(mine - others, axis=-1) / np.linalg.norm(mine, axis=-1)).max()

@@ -52,7 +52,7 @@ def test_diffrax_fires_the_same_shots() -> None:
 
 
 def test_other_answers_are_not_compared() -> None:
-    with pytest.raises(SystemExit, match=r"scipy does not do the same: its distances and ours are up to 1.0e-03 m"):
+    with pytest.raises(SystemExit, match=r"scipy does not do the same: its answers and ours are up to 1.0e-03"):
         agree("scipy", 80.0, 80.001)
     with pytest.raises(SystemExit, match=r"diffrax does not do the same: its gradients and ours are up to 1.0e-02"):
         agree("diffrax", [80.0], [80.0], ([[0.0, 1.0, 0.0]], [[0.0, 1.01, 0.0]]))
@@ -82,6 +82,7 @@ def test_the_rows_that_need_no_peers_appear_without_them(
     said = capsys.readouterr().out
     assert "a shot with gradient: the shot alone" in said
     assert "a shot: scipy, DOP853" in said
+    assert "an aim: its network as a torch module" in said
     assert said.count("pip install -c constraints.txt -e '.[peers]'") == 2
 
 
