@@ -12,13 +12,16 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
 from alphazero.game import Box, Game, Transition, where
 from games.trebuchet.physics import DEFAULT, Trebuchet, shoot
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 WINDS, BREEZE = 10.0, 5.0  # m/s: the strongest, and the standard deviation of the normal distribution within
 NEAREST, FARTHEST = 20.0, 100.0  # m, of targets
@@ -111,10 +114,18 @@ class Siege(Game):
         )
         return torch.cat([winds, comes.double(), torch.stack(others, 1)], 1).float()
 
-
     def measures(self, state: TrebuchetState) -> dict[str, Tensor]:
         """miss: of the last shot, in m."""
         return {"miss": (state.distance - state.target).abs()}
+
+    def picture(self, state: TrebuchetState, action: Tensor) -> Figure:
+        """The shot."""
+        from games.trebuchet.render import draw
+
+        angle, counterweight = self.setting(state, action)
+        wind = state.winds[0, int(state.fired[0].clamp(max=self.shots - 1))]
+        settings = (float(wind), float(angle), float(counterweight))
+        return draw(*settings, target=float(state.target[0]), trebuchet=self.trebuchet)
 
 
 class Aiming(Siege):

@@ -22,9 +22,10 @@ from rich.console import Console
 from alphazero.benchmark.tasks import PlayMatch
 from alphazero.checkpoint import checkpoints, create_run
 from alphazero.monitor import Monitor
+from alphazero.terminal import pace
 from alphazero.trainer import Training
 from games.tic_tac_toe import TicTacToe
-from scripts.benchmark import main, pace, watching
+from scripts.benchmark import main, watching
 from tests.stubs import Mine
 from tests.test_benchmark import load_quickly, small_run
 from tests.test_trainer import SMALL
