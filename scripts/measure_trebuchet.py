@@ -242,7 +242,7 @@ def rivals(options: argparse.Namespace, console: Console) -> int:
     except ModuleNotFoundError as error:
         console.print(f"rivals: {missing(error)}", soft_wrap=True)
         return 1
-    torch.set_num_threads(1)  # networks this small are slower on more
+    torch.set_num_threads(1)
     checkpoints = [options.shots * number // options.points for number in range(1, options.points)]
     of_policy = partial(misses, states=held_out_targets())
     lines = []

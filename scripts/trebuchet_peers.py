@@ -1,8 +1,8 @@
 """The default trebuchet's shot by other solvers, with our equations: SciPy, torchdiffeq and diffrax.
 
-Angles in degrees, counterweights in kg, as in `shoot`. TOLERANCE is the loosest power of ten with which their
-distances are good to 1e-4 m; ours are good to 1e-7, so what is compared favours the others. torchdiffeq and diffrax
-need the extra `peers`.
+Angles in degrees, counterweights in kg, as in `shoot`. TOLERANCE is the loosest power of ten with which the
+distances of all three are good to 1e-4 m; ours are good to 1e-7, so what is compared favours the others. torchdiffeq
+and diffrax need the extra `peers`.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Physics:
 
 
 def scipy_shot(wind: float, angle: float, counterweight: float) -> float:
-    """The distance, by DOP853. On floats, which is several times faster than on arrays of six numbers."""
+    """The distance, by DOP853, with equations on floats."""
     physics, radians = Physics(math), math.radians(angle)
 
     def solve(rates: Callable[[Any], Any], event: Callable[[Any], float], y: Sequence[float], limit: float) -> Any:
@@ -105,7 +105,7 @@ def scipy_shot(wind: float, angle: float, counterweight: float) -> float:
 
 
 def torchdiffeq_shot(wind: float, angle: float, counterweight: float) -> Answer:
-    """By odeint_event, differentiated through the solver: with three inputs that is faster than its adjoint."""
+    """By odeint_event, differentiated through the solver."""
     from torchdiffeq import odeint_event
 
     physics = Physics(torch)
@@ -139,7 +139,7 @@ def torchdiffeq_shot(wind: float, angle: float, counterweight: float) -> Answer:
 
 
 def diffrax_shots() -> Callable[..., Answer]:
-    """By Tsit5, for a batch, in float64: forward differentiation, which is faster here than its reverse adjoints."""
+    """By Tsit5, for a batch, in float64; forward differentiation was faster here than reverse."""
     import diffrax
     import jax
     import jax.numpy as jnp
