@@ -16,9 +16,7 @@ from torch.nn import functional as F
 
 from alphazero.game import Box, Discrete, Game
 
-# Of the logarithm of the deviations: the least, and that of a network that says nothing yet. A network that is sure
-# draws within a thousandth of the Box; one that is not draws from nearly all of it.
-FINEST, FIRST = math.log(1e-3), math.log(0.5)
+FINEST = 1e-3  # the least deviation: a network that is sure draws within a thousandth of the Box
 
 
 class NormalPolicy(NamedTuple):
@@ -31,7 +29,7 @@ class NormalPolicy(NamedTuple):
     def of(cls, output: Tensor) -> NormalPolicy:
         """What a network's policy head [B, 2 D] says."""
         mean, spread = output.float().chunk(2, -1)
-        return cls(mean, FINEST + F.softplus(spread + FIRST - FINEST))
+        return cls(mean, math.log(FINEST) + F.softplus(spread))
 
     def mode(self) -> Tensor:
         """[B, D], the likeliest action within the Box."""
@@ -52,6 +50,11 @@ class NormalPolicy(NamedTuple):
     def entropy(self) -> Tensor:
         """[B], in nats, of the normal distribution: below 0 where it is narrow."""
         return (self.log_deviation + math.log(2 * math.pi * math.e) / 2).sum(-1)
+
+
+def spread_of(deviation: float) -> float:
+    """What a network has to say for a deviation above FINEST: the inverse of `NormalPolicy.of`."""
+    return math.log(math.expm1(math.log(deviation / FINEST)))
 
 
 def policy_outputs(game: Game) -> int:

@@ -95,6 +95,9 @@ class NetworkConfig:
     """Residual: units of the value head's hidden layer. AlphaGo Zero: 256."""
     value_head: Literal["wdl", "scalar"] = "wdl"
     """Value as the probabilities of win, draw and loss (games for two), or as one number (tanh)."""
+    deviation: Annotated[float, Field(ge=0.002, le=1, strict=True)] = 0.5
+    """Continuous actions: the policy's deviation before anything is learned, with the Box from -1 to 1. A small one is
+    for refinement, which then leads from one place to one action, and not from everywhere to all that are good."""
 
 
 @dataclass(frozen=True, config=_strict)

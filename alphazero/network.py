@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from alphazero.box import policy_outputs
+from alphazero.box import policy_outputs, spread_of
 from alphazero.config import NetworkConfig
-from alphazero.game import Game
+from alphazero.game import Box, Game
 
 ONNX_OPSET = 20
 
@@ -105,13 +105,23 @@ def make_network(game: Game, config: NetworkConfig) -> Network:
         raise ValueError(f'network.value_head = "wdl" needs a game for two, and {game.name} is for one; use "scalar"')
     outcomes = 3 if config.value_head == "wdl" else 1
     if config.kind == "dense":
-        return DenseNetwork(game.observation_shape, policy_outputs(game), outcomes, config)
+        network: Network = DenseNetwork(game.observation_shape, policy_outputs(game), outcomes, config)
+        return _with_deviation(network, game, config)
     if len(game.observation_shape) != 3:
         raise ValueError(
             f'network.kind = "residual" needs observations [planes, height, width], and those of {game.name} are '
             f'{list(game.observation_shape)}; use "dense"'
         )
-    return ResidualNetwork(game.observation_shape, policy_outputs(game), outcomes, config)
+    network = ResidualNetwork(game.observation_shape, policy_outputs(game), outcomes, config)
+    return _with_deviation(network, game, config)
+
+
+def _with_deviation(network: Network, game: Game, config: NetworkConfig) -> Network:
+    """In a Box game: its policy is of this deviation, about."""
+    if isinstance(game.actions, Box):
+        with torch.no_grad():
+            network.policy.bias[len(game.actions.low) :] = spread_of(config.deviation)
+    return network
 
 
 def scalar_value(value: Tensor) -> Tensor:

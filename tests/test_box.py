@@ -5,19 +5,23 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pytest
 import torch
 from scipy.stats import kstest, multivariate_normal, norm
 
 from alphazero.box import NormalPolicy, from_box, into_box
+from alphazero.config import NetworkConfig
 from alphazero.game import Box
+from alphazero.network import make_network
+from tests.stubs import Drift
 
-OUTPUT = torch.tensor([[0.2, -0.4, 0.0, -3.0], [1.5, 0.9, -5.0, 1.0]])
+OUTPUT = torch.tensor([[0.2, -0.4, 6.2, 3.0], [1.5, 0.9, 1.0, 7.0]])
 
 
 def deviations() -> np.ndarray:
-    """By the definition: softplus above the least, 1e-3; 0.5 where the network says nothing."""
+    """By the definition: softplus above the least, 1e-3."""
     spread = OUTPUT[:, 2:].double().numpy()
-    return np.exp(math.log(1e-3) + np.log1p(np.exp(spread + math.log(0.5) - math.log(1e-3))))
+    return np.exp(math.log(1e-3) + np.log1p(np.exp(spread)))
 
 
 def test_density_and_entropy_are_those_of_the_normal_distribution() -> None:
@@ -29,10 +33,15 @@ def test_density_and_entropy_are_those_of_the_normal_distribution() -> None:
         np.testing.assert_allclose(entropy[row].item(), normal.entropy(), rtol=1e-5)
 
 
-def test_a_network_that_says_nothing_draws_from_half_of_the_box() -> None:
-    policy = NormalPolicy.of(torch.zeros(1, 2))
-    assert abs(policy.log_deviation.exp().item() - 0.5) < 1e-3
-    assert policy.mode().item() == 0
+@pytest.mark.parametrize("deviation", [0.002, 0.05, 0.5, 1.0])
+def test_a_network_that_has_learned_nothing_has_the_deviation_of_its_configuration(deviation: float) -> None:
+    torch.manual_seed(1)
+    config = NetworkConfig(kind="dense", blocks=1, width=4, value_head="scalar", deviation=deviation)
+    network = make_network(Drift(), config)
+    with torch.no_grad():
+        network.policy.weight.zero_()
+        policy = NormalPolicy.of(network(torch.rand(3, 3)).logits)
+    torch.testing.assert_close(policy.log_deviation.exp(), torch.full((3, 2), deviation), rtol=1e-4, atol=0)
 
 
 def test_samples_are_normal_and_those_outside_lie_on_the_edge() -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from alphazero.box import from_box
+from alphazero.box import from_box, spread_of
 from alphazero.config import NetworkConfig, SearchConfig
 from alphazero.evaluate import NetworkEvaluators, UniformEvaluator
 from alphazero.game import Box, Game, State, Transition, batch_size, take
@@ -30,8 +30,8 @@ def generator(seed: int = 0) -> torch.Generator:
 class Knowing:
     """A network that knows: the best policy of drift, and the value scaled by `value`."""
 
-    def __init__(self, *, value: float = 0.0, spread: float = 0.0) -> None:
-        self.value, self.spread = value, spread
+    def __init__(self, *, value: float = 0.0, deviation: float = 0.5) -> None:
+        self.value, self.spread = value, spread_of(deviation)
 
     def __call__(self, states: DriftState, generator: torch.Generator) -> Evaluation:
         mean = from_box(DRIFT.optimal_action(states), DRIFT.actions)
@@ -89,7 +89,7 @@ def test_sampled_actions_are_as_likely_as_the_policy_says() -> None:
     assert found.actions is not None
     assert found.actions.shape == (6, 16, 2)
     torch.testing.assert_close(found.actions[:, 0], DRIFT.optimal_action(states))  # the mode
-    distance = (from_box(found.actions, DRIFT.actions) - from_box(found.actions[:, :1], DRIFT.actions)) / 0.501
+    distance = (from_box(found.actions, DRIFT.actions) - from_box(found.actions[:, :1], DRIFT.actions)) / 0.5
     expected = -distance.square().sum(-1) / 2
     torch.testing.assert_close(found.logits, expected, rtol=1e-2, atol=1e-4)
 
@@ -98,7 +98,7 @@ def test_a_share_of_the_samples_is_from_the_whole_box() -> None:
     """However sure the network is, and never so unlikely that a much better value could not win."""
     states = DRIFT.initial(200, generator=generator())
     config = SearchConfig(sampled_actions=8, uniform_share=0.25)
-    found = SampledActions(DRIFT, Knowing(spread=-20.0), config)(states, generator())
+    found = SampledActions(DRIFT, Knowing(deviation=0.0011), config)(states, generator())
     assert found.actions is not None
     places = from_box(found.actions, DRIFT.actions)
     assert places[:, :2].std() == pytest.approx(1 / math.sqrt(3), rel=0.05)
@@ -148,7 +148,7 @@ def test_search_refines_the_root() -> None:
     """Under the search's inference mode, too, and by an evaluator that is asked about the root alone."""
     states = DRIFT.initial(10, generator=generator())._replace(steps=torch.ones(10, dtype=torch.int64))
     config = SearchConfig(simulations=8, sampled_actions=4, refine_steps=30, refine_gain=0.05).without_noise()
-    ask = planners(DRIFT, Knowing(spread=2.0), config)
+    ask = planners(DRIFT, Knowing(deviation=1.0), config)
     found = search(ask.inner, DRIFT, states, config, generator(), root_evaluator=ask.root)
     low, high = (torch.tensor(bound) for bound in DRIFT.actions)
     best = DRIFT.optimal_action(states).clamp(low, high)
