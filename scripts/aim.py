@@ -1,0 +1,256 @@
+"""Aims a trebuchet at a target, by every method there is, and shows the best shot.
+
+    scripts/aim.py --wind 5 --target 100 [--agent AGENT] [--save shot.gif] [--histogram errors.png] [--robust]
+
+Gradient descent as in the talk and until it hits, Gauss and Newton's method, a network that has learned to aim (it is
+trained first if there is none yet), and with AGENT (a run's folder, or an agent.onnx) that agent's network with and
+without search.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+# Before torch is loaded: one thread trains in half the time of two where others are at work, and always the same.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import torch
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from alphazero.checkpoint import RunError
+from alphazero.players import Agent, AgentPlayer, NetworkPlayer, Player, Strength, parse_strength
+from games.trebuchet.aim import (
+    FIELD,
+    NO_ERRORS,
+    PHYSICS,
+    PUBLISHED,
+    START,
+    Aimed,
+    AimingError,
+    AimingNetwork,
+    Simulator,
+    descend,
+    fire,
+    histogram,
+    home_in,
+    measure,
+    train,
+)
+from games.trebuchet.game import ANGLES, COUNTERWEIGHTS, WINDS, Aiming, TrebuchetState
+from games.trebuchet.physics import POUND
+from games.trebuchet.render import draw, save_animation, sketch
+
+CLOSE = 1e-6  # m: a hit
+PATIENT = 1000  # steps of a descent that goes on until it hits
+NETWORKS = {False: Path("runs/aiming_network.safetensors"), True: Path("runs/aiming_network_robust.safetensors")}
+
+
+class Row(NamedTuple):
+    """What a method found, and how long one aim took, in s."""
+
+    method: str
+    aimed: Aimed
+    seconds: float
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--wind", type=float, default=5.0, help="m/s along the throw; against it below 0 (default: 5)")
+    parser.add_argument("--target", type=float, default=100.0, help="m from the pivot (default: 100)")
+    parser.add_argument("--angle", type=float, default=START[0], help="degrees, to start from (default: 55)")
+    parser.add_argument("--counterweight", type=float, help="kg (with --published lb), to start from (default: 220 lb)")
+    parser.add_argument(
+        "--network", type=Path, help=f"the aiming network; trained if there is none ({NETWORKS[False]})"
+    )
+    parser.add_argument("--robust", action="store_true", help="one that was trained with errors of sight and setting")
+    parser.add_argument("--agent", type=Path, help="a run's folder, a checkpoint's folder, or an agent.onnx")
+    parser.add_argument("--strength", default="64", help="of the agent's search: simulations as 64, or seconds as 2s")
+    parser.add_argument("--seed", type=int, default=0, help="of the training, and of the agent's search")
+    parser.add_argument("--published", action="store_true", help="the talk's own numbers; no network, no agent")
+    parser.add_argument("--save", type=Path, help="the best shot as a picture (.png) or an animation (.gif)")
+    parser.add_argument("--histogram", type=Path, help="the network's misses of 1,000 targets as a picture")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    try:
+        run(arguments, Console(highlight=False))
+    except (RunError, AimingError, ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("Stopped; nothing was saved.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def run(arguments: argparse.Namespace, console: Console) -> None:
+    wind, target = arguments.wind, arguments.target
+    for path, endings in ((arguments.save, (".png", ".gif")), (arguments.histogram, (".png",))):
+        if path and (path.suffix not in endings or not path.parent.is_dir()):
+            raise ValueError(f"{path}: is to end in {' or '.join(endings)}, in a folder that is there")
+    if not 0 <= arguments.seed < 1 << 62:
+        raise ValueError(f"--seed is to be from 0 to 2^62, not {arguments.seed}")
+    simulator = PUBLISHED if arguments.published else PHYSICS
+    if arguments.published and (arguments.agent or arguments.network or arguments.robust or arguments.histogram):
+        raise ValueError("--published has the talk's methods alone: no --agent, --network, --robust or --histogram")
+    weight = arguments.counterweight or (220.0 if arguments.published else START[1])
+    start = (arguments.angle, weight)
+    # A strength or an agent that is no good is better said before the training than after.
+    strength, agent = parse_strength(arguments.strength), load(arguments.agent) if arguments.agent else None
+    fire(0.0, *START)  # compiles
+    newton = row("Gauss-Newton", lambda: home_in(wind, target, start=start, tolerance=CLOSE, simulator=simulator))
+    rows = [row("descent, 10 steps", lambda: descend(wind, target, start=start, simulator=simulator)), newton]
+    if not arguments.published:  # whose shots take a second each
+        patient = row("descent", lambda: descend(wind, target, start=start, steps=PATIENT, tolerance=CLOSE))
+        rows.insert(1, patient)
+        network = find_network(arguments, console)
+        rows.append(by_network(network, wind, target))
+        if arguments.histogram:
+            errors = FIELD if arguments.robust else NO_ERRORS
+            accuracy, miss = measure(network, errors=errors)
+            histogram(miss, title=f"{len(miss):,} targets: {accuracy}").savefig(arguments.histogram)
+            console.print(f"the network's misses: {accuracy}; drawn in {arguments.histogram}", soft_wrap=True)
+    if agent:
+        rows += by_agent(agent, strength, wind, target, arguments.seed)
+    show(rows, wind, target, simulator, console)
+    if not newton.aimed.hit:
+        way = "no farther" if newton.aimed.miss < 0 else "no nearer"
+        console.print(f"Out of reach: in this wind it throws {way} than {newton.aimed.distance:.2f} m.", soft_wrap=True)
+    shown = min(rows, key=lambda row: abs(row.aimed.miss))
+    console.print(f"\n{shown.method}:", markup=False)
+    kg = shown.aimed.counterweight * (POUND if arguments.published else 1.0)
+    if arguments.published:
+        console.print("(drawn as it is by the accurate simulator, which lands elsewhere than the talk's)")
+    console.print(sketch(wind, shown.aimed.angle, kg, target=target), markup=False, soft_wrap=True)
+    if arguments.save:
+        save(arguments.save, wind, target, shown.aimed.angle, kg)
+        console.print(f"saved to {arguments.save}", markup=False, soft_wrap=True)
+
+
+def row(method: str, aim: Callable[[], Aimed]) -> Row:
+    started = time.perf_counter()
+    aimed = aim()
+    return Row(method, aimed, time.perf_counter() - started)
+
+
+def find_network(arguments: argparse.Namespace, console: Console) -> AimingNetwork:
+    """That of the file; if there is none it is trained and kept there."""
+    path = arguments.network or NETWORKS[arguments.robust]
+    if path.exists():
+        return AimingNetwork.load(path)
+    if arguments.network and not path.parent.is_dir():
+        raise ValueError(f"{path.parent} is no folder; the aiming network is to be trained and kept there")
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("training the aiming network", total=None)
+        network = train(
+            seed=arguments.seed,
+            errors=FIELD if arguments.robust else NO_ERRORS,
+            report=lambda made: progress.update(
+                task, completed=made.step, total=made.steps,
+                description=f"training the aiming network: median miss {made.miss:6.3f} m",
+            ),
+        )  # fmt: skip
+    path.parent.mkdir(exist_ok=True)
+    network.save(path)
+    console.print(f"trained the aiming network: {measure(network)[0]}; kept in {path}", markup=False, soft_wrap=True)
+    return network
+
+
+def by_network(network: AimingNetwork, wind: float, target: float) -> Row:
+    setting = network.aim(wind, target)  # compiles
+    started, repeats = time.perf_counter(), 1000
+    for _ in range(repeats):
+        network.aim(wind, target)
+    seconds = (time.perf_counter() - started) / repeats
+    return Row("aiming network", outcome(wind, target, *setting), seconds)
+
+
+def load(path: Path) -> Agent:
+    from alphazero.agents import load_agent  # ONNX takes its time to load
+
+    agent = load_agent(path)
+    if agent.game.name != Aiming.name:
+        raise ValueError(f"{path} plays {agent.game.name}, not {Aiming.name}")
+    return agent
+
+
+def by_agent(agent: Agent, strength: Strength, wind: float, target: float, seed: int) -> list[Row]:
+    """The agent's network alone, and with search."""
+    if abs(wind) > WINDS:
+        print(f"the agent has not learned winds above {WINDS:g} m/s", file=sys.stderr)
+    one = torch.ones(1, dtype=torch.float64)
+    state = TrebuchetState(
+        winds=wind * one[:, None],
+        target=target * one,
+        angle=sum(ANGLES) / 2 * one,
+        counterweight=sum(COUNTERWEIGHTS) / 2 * one,
+        fired=torch.zeros(1, dtype=torch.int64),
+        distance=0 * one,
+    )
+    search = replace(agent.search, simulations=strength.simulations)
+    players: list[tuple[str, Player]] = [
+        ("agent's network", NetworkPlayer(agent.game, agent.evaluator)),
+        (f"agent, search {strength}", AgentPlayer(agent.game, agent.evaluator, search, seed, seconds=strength.seconds)),
+    ]
+    rows = []
+    for name, player in players:
+        started = time.perf_counter()
+        action = player.actions(state)
+        seconds = time.perf_counter() - started
+        after = agent.game.step(state, action).state
+        rows.append(Row(name, outcome(wind, target, after.angle.item(), after.counterweight.item()), seconds))
+    return rows
+
+
+def outcome(wind: float, target: float, angle: float, counterweight: float) -> Aimed:
+    """Of an aim that took no shot."""
+    distance = fire(wind, angle, counterweight).distance
+    return Aimed(angle, counterweight, distance, distance - target, 0, abs(distance - target) <= CLOSE)
+
+
+def show(rows: list[Row], wind: float, target: float, simulator: Simulator, console: Console) -> None:
+    plain = not console.is_terminal
+    console.print(f"wind {wind:g} m/s, target {target:g} m\n")
+    table = Table(box=box.MARKDOWN if plain else box.SIMPLE_HEAD, padding=0 if plain else (0, 1), show_edge=plain)
+    table.add_column("method", no_wrap=True)
+    for name in ("angle °", f"weight {simulator.unit}", "distance m", "miss m", "shots", "time"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for method, aimed, seconds in rows:
+        table.add_row(
+            method, f"{aimed.angle:.2f}", f"{aimed.counterweight:.2f}", f"{aimed.distance:.3f}", missed(aimed.miss),
+            str(aimed.shots), duration(seconds),
+        )  # fmt: skip
+    console.print(table, soft_wrap=plain)
+
+
+def missed(miss: float) -> str:
+    return f"{miss:+.3f}" if abs(miss) >= 0.0005 else f"{miss:+.0e}"
+
+
+def duration(seconds: float) -> str:
+    for factor, unit in ((1.0, "s"), (1e3, "ms")):
+        if seconds * factor >= 1:
+            return f"{seconds * factor:.1f} {unit}"
+    return f"{seconds * 1e6:.1f} µs"
+
+
+def save(path: Path, wind: float, target: float, angle: float, kg: float) -> None:
+    if path.suffix == ".gif":
+        save_animation(path, wind, angle, kg, target=target)
+    else:
+        draw(wind, angle, kg, target=target).savefig(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
