@@ -59,7 +59,7 @@ class SearchConfig:
     sampled_actions: Annotated[int, Field(ge=2, strict=True)] = 16
     """Continuous actions: how many are drawn at every node, from the network's policy (K). Sampled MuZero: 20."""
     uniform_share: Fraction = 0.25
-    """Continuous actions: the share of these that is drawn from the whole Box instead; 0 to play the strongest one."""
+    """Continuous actions: the share of these that is drawn from the whole Box instead."""
     sharpening: PositiveFloat = 1.0
     """Continuous actions: their prior is the policy's density to this power. The higher, the sooner the policy settles
     on one of several actions that are equally good."""
@@ -76,7 +76,7 @@ class SearchConfig:
 
     def without_noise(self) -> SearchConfig:
         """The same, to play the strongest action instead of exploring."""
-        return replace(self, gumbel_scale=0.0, dirichlet_fraction=0.0, uniform_share=0.0)
+        return replace(self, gumbel_scale=0.0, dirichlet_fraction=0.0)
 
 
 @dataclass(frozen=True, config=_strict)

@@ -7,7 +7,7 @@ can be differentiated, the root's actions can be improved by it before they are 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -82,25 +82,23 @@ class SampledActions:
 
     Their logits are the logarithms of the policy's density, times `sharpening`. Sampled MuZero divides by the density
     that they were drawn with, which leaves the policy as it is where all values are equal; so it gets narrower there,
-    and among actions that are equally good one is settled on. Without a uniform share, which is to say to play and not
-    to learn, the first of them is the policy's mode.
+    and among actions that are equally good one is settled on. The first of them is the policy's mode.
     """
 
     def __init__(self, game: Game, network: Evaluator, config: SearchConfig) -> None:
         assert isinstance(game.actions, Box)
         self.box, self.network, self.count = game.actions, network, config.sampled_actions
-        self.uniform = round(config.uniform_share * self.count)
+        self.uniform = min(round(config.uniform_share * self.count), self.count - 1)
         self.sharpening = config.sharpening
 
     def __call__(self, states: State, generator: torch.Generator) -> Evaluation:
         found = self.network(states, generator)
         policy = NormalPolicy.of(found.logits)
+        source: dict[str, Any] = {"generator": generator, "device": found.logits.device}
         places = policy.sample(self.count, generator)
+        places[:, 0] = policy.mode()
         if self.uniform:
-            share = torch.rand(places[:, : self.uniform].shape, generator=generator, device=places.device)
-            places[:, : self.uniform] = 2 * share - 1
-        else:
-            places[:, 0] = policy.mode()
+            places[:, -self.uniform :] = 2 * torch.rand(places[:, -self.uniform :].shape, **source) - 1
         logits = self.sharpening * policy.log_density(places)
         logits = (logits - logits.amax(1, keepdim=True)).clamp(min=LEAST_LIKELY)
         return Evaluation(logits, found.value, into_box(places, self.box))

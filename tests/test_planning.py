@@ -101,8 +101,8 @@ def test_a_share_of_the_samples_is_from_the_whole_box() -> None:
     found = SampledActions(DRIFT, Knowing(deviation=0.0011), config)(states, generator())
     assert found.actions is not None
     places = from_box(found.actions, DRIFT.actions)
-    assert places[:, :2].std() == pytest.approx(1 / math.sqrt(3), rel=0.05)
-    sure = (places[:, 2:] - from_box(DRIFT.optimal_action(states), DRIFT.actions)[:, None]).abs()
+    assert places[:, -2:].std() == pytest.approx(1 / math.sqrt(3), rel=0.05)
+    sure = (places[:, :-2] - from_box(DRIFT.optimal_action(states), DRIFT.actions)[:, None]).abs()
     assert sure.max() < 0.01
     assert found.logits.min() == LEAST_LIKELY
 
