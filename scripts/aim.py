@@ -103,7 +103,9 @@ def run(arguments: argparse.Namespace, console: Console) -> None:
     simulator = PUBLISHED if arguments.published else PHYSICS
     if arguments.published and (arguments.agent or arguments.network or arguments.robust or arguments.histogram):
         raise ValueError("--published has the talk's methods alone: no --agent, --network, --robust or --histogram")
-    weight = arguments.counterweight or (220.0 if arguments.published else START[1])
+    weight = arguments.counterweight
+    if weight is None:
+        weight = 220.0 if arguments.published else START[1]
     start = (arguments.angle, weight)
     # A strength or an agent that is no good is better said before the training than after.
     strength, agent = parse_strength(arguments.strength), load(arguments.agent) if arguments.agent else None

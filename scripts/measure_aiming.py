@@ -142,7 +142,7 @@ def methods(agent: Agent, game: Aiming, options: argparse.Namespace, console: Co
         Method("gradient descent, 10 steps", partial(one_by_one, descend)),
         Method("gradient descent, to 1 mm", partial(one_by_one, partial(descend, steps=1000, tolerance=1e-3))),
         Method("Gauss-Newton, to 1 µm", partial(one_by_one, home_in)),
-        Method("aiming network", partial(by_network, network), sum(fired), network_seconds),
+        Method("aiming network", partial(by_network, network), fired[-1], network_seconds),
         Method("agent alone", partial(by_player, game, NetworkPlayer(game, agent.evaluator), 0), shots, seconds),
         Method(f"agent, {options.simulations} simulations", searching(unrefined), shots, seconds),
     ]

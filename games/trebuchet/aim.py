@@ -254,11 +254,12 @@ FIELD = Errors(wind=0.5, target=0.5, angle=1.0, counterweight=1.0)  # of a crew 
 
 
 class Progress(NamedTuple):
-    """Of training: steps done, of how many; and the median miss of the samples, in m."""
+    """Of training: steps done, of how many; the median miss of the samples, in m; and shots that were fired."""
 
     step: int
     steps: int
     miss: float
+    shots: int
 
 
 class AimingError(Exception):
@@ -410,24 +411,26 @@ def train(
     # It starts with about 65 degrees. From flat shots it would get stuck: near targets are hit by steep ones only,
     # if the wind helps, and the way there leads over the farthest.
     parts[-1] = torch.tensor([1.0, 0.0], dtype=torch.float64)
-    parameters, damping, step = torch.cat(parts), 1.0, 0
+    parameters, damping, step, shots = torch.cat(parts), 1.0, 0, 0
     identity = torch.eye(PARAMETERS, dtype=torch.float64)
     steps = sum(count for _, count in rounds)
     for size, count in rounds:
         samples = draw(size, generator, errors)
         miss, slopes = misses(parameters, samples)
+        shots += size
         for _ in range(count):
             jacobian = _by_parameters(parameters, samples.seen_wind, samples.seen_target, slopes)
             normal, down = jacobian.T @ jacobian, (jacobian.T @ miss)[:, None]
             for _ in range(6):
                 change = torch.cholesky_solve(down, torch.linalg.cholesky(normal + damping * identity))[:, 0]
                 tried = misses(parameters - change, samples)
+                shots += size
                 if tried[0].square().sum() < miss.square().sum():
                     parameters, (miss, slopes), damping = parameters - change, tried, max(damping / 4, 1e-9)
                     break
                 damping *= 5
             step += 1
-            report(Progress(step, steps, miss.abs().median().item()))
+            report(Progress(step, steps, miss.abs().median().item(), shots))
     return AimingNetwork(parameters.numpy())
 
 
