@@ -16,6 +16,7 @@ from PIL import Image
 
 from games.trebuchet import shoot
 from games.trebuchet.aim import AimingNetwork, Fired, fire, train
+from games.trebuchet.game import Aiming
 from games.trebuchet.physics import POUND
 from scripts import aim as script
 from tests.test_trainer import make_config, run
@@ -68,7 +69,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def agent(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that learned next to nothing."""
     folder = tmp_path_factory.mktemp("runs") / "run"
-    run(AGENT, folder)
+    run(AGENT, folder, game=Aiming())
     return folder
 
 
