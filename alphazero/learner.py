@@ -139,9 +139,7 @@ class Learner:
     def inputs(self, batch: Batch) -> Inputs:
         """The batch, each sample under its symmetry. On its way to a GPU nothing waits for it."""
         samples = batch.samples
-        sampled = samples.sampled
-        if isinstance(self.game.actions, Box):
-            sampled = from_box(sampled, self.game.actions)
+        sampled = places(self.game, samples)
         here = [*augmented(self.game, batch)]
         here += [samples.value, samples.drawn, samples.weight, samples.turns_left, sampled]
         if torch.device(self.config.device).type == "cuda":
@@ -157,7 +155,7 @@ class Learner:
         config, weight = self.config, inputs.weight
         with torch.autocast(torch.device(config.device).type, torch.bfloat16, enabled=self.bfloat16):
             prediction = self.model(inputs.observation)
-        log_policy, entropy = self.policy(prediction.logits, inputs)
+        log_policy, entropy = self.policy(prediction.logits.float(), inputs.legal, inputs.sampled)
         policy_losses = -(inputs.policy * log_policy).sum(-1)
         value_losses = value_loss(prediction.value.float(), inputs.value, inputs.drawn)
         policy_loss, value_loss_ = (weight * policy_losses).mean(), (weight * value_losses).mean()
@@ -176,12 +174,15 @@ class Learner:
             measures |= by_stage(losses, inputs.turns_left, tercile.to(losses.device))
         return {tag: measure.detach() for tag, measure in measures.items()}
 
-    def policy(self, logits: Tensor, inputs: Inputs) -> tuple[Tensor, Tensor]:
-        """The logarithms of the policy [B, A], of a Box game's density at the samples [B, K], and its entropy [B]."""
+    def policy(self, logits: Tensor, legal: Tensor, sampled: Tensor) -> tuple[Tensor, Tensor]:
+        """The logarithms of the policy [B, A], of a Box game's density at the samples [B, K], and its entropy [B].
+
+        sampled: [B, K, D], coordinates in the Box.
+        """
         if isinstance(self.game.actions, Box):
             policy = NormalPolicy.of(logits)
-            return policy.log_density(inputs.sampled), policy.entropy()
-        log_policy = masked(logits.float(), inputs.legal).log_softmax(-1)
+            return policy.log_density(sampled), policy.entropy()
+        log_policy = masked(logits, legal).log_softmax(-1)
         # The logarithm may be that of an illegal action, where the target is 0: 0 times it is to be 0.
         probability, log_policy = log_policy.exp(), log_policy.clamp(min=-1e4)
         return log_policy, -(probability * log_policy).sum(-1)
@@ -262,6 +263,11 @@ def augmented(game: Game, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         legal = legal.index_copy(0, chosen, legal[chosen][:, symmetry.actions])
         policy = policy.index_copy(0, chosen, policy[chosen][:, symmetry.actions])
     return observation, legal, policy
+
+
+def places(game: Game, samples: Samples) -> Tensor:
+    """The sampled actions' coordinates in the Box, [B, K, D]; in a discrete game [B, 0, 0]."""
+    return from_box(samples.sampled, game.actions) if isinstance(game.actions, Box) else samples.sampled
 
 
 def terciles(samples: Samples) -> Tensor:

@@ -18,8 +18,7 @@ from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from alphazero.config import ReplayConfig
-from alphazero.learner import Learner, value_loss
-from alphazero.mcts.tree import masked
+from alphazero.learner import Learner, places, value_loss
 from alphazero.pictures import AMBER, BLUE, FAINT, GREEN, GREY, INK
 from alphazero.replay import Replay, Samples
 
@@ -122,15 +121,14 @@ def _measure(learner: Learner, batch: Samples) -> Tensor:
     network, game = learner.average.module.eval(), learner.game
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=learner.bfloat16):
         prediction = network(game.observe(batch.state).contiguous(memory_format=learner.layout))
-    log_policy = masked(prediction.logits.double(), game.legal(batch.state)).log_softmax(-1)
-    finite = log_policy.clamp(min=-1e4)  # 0 times the logarithm of an illegal action's probability is 0
+    log_policy, entropy = learner.policy(prediction.logits.double(), game.legal(batch.state), places(game, batch))
     target = batch.policy.double()
     measures = (
         batch.weight.double(),
-        -(target * finite).sum(-1),
+        -(target * log_policy).sum(-1),
         value_loss(prediction.value.double(), batch.value.double(), batch.drawn.double()),
         torch.special.entr(target).sum(-1),
-        -(log_policy.exp() * finite).sum(-1),
+        entropy,
     )
     return torch.stack(measures, -1)
 

@@ -24,11 +24,12 @@ from alphazero.checkpoint import (
 )
 from alphazero.config import Config
 from alphazero.curves import learning_figure, read_history, strength_curves, strength_figure
-from alphazero.game import Game, load_game
+from alphazero.game import Discrete, Game, load_game, map_states
 from alphazero.learner import Learner
 from alphazero.memory import MOST_MEASURED, Part, analyse, memory_figure
 from alphazero.pictures import png
 from alphazero.scoresheet import ScoreSheet
+from alphazero.selfplay import Trajectories
 
 History = Mapping[int, Mapping[str, float]]
 MOST_ROWS = 12  # of a table over the run
@@ -262,9 +263,20 @@ def game_section(folder: Path, game: Game, iteration: int | None, stream: int | 
         there = ", ".join(map(str, games))
         raise RunError(f"{folder} has no game of stream {stream} in iteration {iteration}; there is {there}")
     heading = f"{game.name}, self-play: a game that ended in iteration {iteration}, stream {stream}"
-    sheet = ScoreSheet(game, games[stream], heading)
     name = f"game_{iteration:06d}_{stream}"
+    if not isinstance(game.actions, Discrete):
+        return _last_move(game, games[stream], Section(title, name, f"{heading}; its last move."))
+    sheet = ScoreSheet(game, games[stream], heading)
     return Section(title, name, f"{sheet.summary}.", figure=sheet.figure(), text=sheet.text())
+
+
+def _last_move(game: Game, played: Trajectories, section: Section) -> Section:
+    """Continuous actions have no names to write down; the game may draw them."""
+    last = int(played.length[0]) - 1
+    state = map_states(lambda field: field[0, last : last + 1], played.states)
+    action = played.sampled[0, last, played.action[0, last]]
+    text = f"{game.render(state)}\naction {action.tolist()}: reward {float(played.reward[0, last]):.4g}"
+    return section._replace(figure=game.picture(state, action[None]), text=text)
 
 
 def _history(folder: Path) -> History:

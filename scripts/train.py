@@ -32,7 +32,7 @@ from alphazero.checkpoint import RunError, create_run, read_config, restore, wri
 from alphazero.config import Config, ConfigError, differences, load_config
 from alphazero.conformance import ConformanceError, check_game
 from alphazero.crew import Crew, CrewError
-from alphazero.game import Game, load_game
+from alphazero.game import Discrete, Game, load_game
 from alphazero.learner import LearningError
 from alphazero.mirror import Mirror, check_protocol, fetch, is_url
 from alphazero.monitor import Monitor
@@ -128,7 +128,8 @@ def train(
         console.print(f"Stopped after {done} of {config.iterations} iterations, everything saved.")
         console.print(f"Continue with: scripts/train.py --resume {folder}")
     console.print(f"The agent: {folder / 'agent.onnx'}")
-    console.print(f"Play against it: scripts/play.py {folder}")
+    if isinstance(game.actions, Discrete):
+        console.print(f"Play against it: scripts/play.py {folder}")
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from alphazero.learner import Learner
 from alphazero.mcts.search import Evaluator
 from alphazero.monitor import Monitor
 from alphazero.players import AgentPlayer, NetworkPlayer, RandomPlayer
+from alphazero.report import make_report
 from alphazero.selfplay import Played, SelfPlay
 from alphazero.trainer import Training
 from games.tic_tac_toe import TicTacToe, TicTacToeState
@@ -361,6 +362,7 @@ def test_continuous_actions_are_learned(tmp_path: Path) -> None:
     assert best - random > 0.2
     assert best - 0.05 < agent.mean <= best + 1e-4
     assert best - 0.03 < network.mean <= best + 1e-4
+    assert not any(section.missing for section in make_report(tmp_path / "run"))
     loaded = load_agent(tmp_path / "run" / "agent.onnx")
     again = play_alone(Drift(), NetworkPlayer(loaded.game, loaded.evaluator), games=100, seed=CONTINUOUS.seed)
     assert again.mean == pytest.approx(network.mean, abs=1e-6)
