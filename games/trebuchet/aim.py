@@ -236,7 +236,7 @@ def _aimed(setting: tuple[float, float], distance: float, target: float, shots: 
 WIDTH = 24  # of both hidden layers
 SHAPES = ((2, WIDTH), (WIDTH,), (WIDTH, WIDTH), (WIDTH,), (WIDTH, 2), (2,))
 PARAMETERS = sum(math.prod(shape) for shape in SHAPES)
-ROUNDS = ((300, 20), (1500, 16))  # samples, and steps with them: far off, few samples show the way
+ROUNDS = ((300, 20), (1500, 28))  # samples, and steps with them: far off, few samples show the way
 FORMAT = "aiming network 1"
 
 
@@ -408,8 +408,8 @@ def train(
     for shape in SHAPES:
         spread = 0.3 if len(shape) == 1 else shape[0] ** -0.5
         parts.append(spread * torch.randn(math.prod(shape), generator=generator, dtype=torch.float64))
-    # It starts with about 65 degrees. From flat shots it would get stuck: near targets are hit by steep ones only,
-    # if the wind helps, and the way there leads over the farthest.
+    # It starts with about 65 degrees. From flat shots some seeds get stuck: with the wind, near targets are hit by
+    # steep shots only, and the way there leads over the farthest.
     parts[-1] = torch.tensor([1.0, 0.0], dtype=torch.float64)
     parameters, damping, step, shots = torch.cat(parts), 1.0, 0, 0
     identity = torch.eye(PARAMETERS, dtype=torch.float64)

@@ -12,29 +12,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from alphazero.agents import export_agent
+from alphazero.config import make_config
+from alphazero.network import inference_module, make_network, to_onnx
 from games.trebuchet import shoot
 from games.trebuchet.aim import AimingNetwork, Fired, fire, train
 from games.trebuchet.game import Aiming
 from games.trebuchet.physics import POUND
 from scripts import aim as script
-from tests.test_trainer import make_config, run
 
 ROOT = Path(__file__).resolve().parents[2]
-AGENT = make_config(
-    {
-        "game": "games.trebuchet.game:Aiming",
-        "iterations": 1,
-        "search": {"simulations": 4, "sampled_actions": 4},
-        "network": {"kind": "dense", "blocks": 1, "width": 16, "value_head": "scalar"},
-        "self_play": {"streams": 1, "games": 8, "moves": 2, "opening_share": 0.0},
-        "replay": {"start": 8},
-        "learner": {"batch": 8},
-        "evaluation": {"opponents": [], "every": 1, "games": 4, "simulations": 4},
-    },
-    source="test",
-)
 
 
 class Finished(NamedTuple):
@@ -67,10 +57,14 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def agent(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that learned next to nothing."""
-    folder = tmp_path_factory.mktemp("runs") / "run"
-    run(AGENT, folder, game=Aiming())
-    return folder
+    """An agent that has learned nothing."""
+    network = {"kind": "dense", "blocks": 1, "width": 16, "value_head": "scalar"}
+    torch.manual_seed(0)
+    game, config = Aiming(), make_config({"game": "games.trebuchet.game:Aiming", "network": network}, source="test")
+    folder = tmp_path_factory.mktemp("agent")
+    module = inference_module(make_network(game, config.network))
+    export_agent(folder, game, config, to_onnx(module, game.observation_shape), iteration=0)
+    return folder / "agent.onnx"
 
 
 def table(shown: str) -> dict[str, list[str]]:
@@ -116,7 +110,7 @@ def test_a_network_is_trained_once_and_kept(aim: Aim, tmp_path: Path, monkeypatc
     assert "trained the aiming network: median " in first.stdout
     assert "kept in runs/aiming_network.safetensors" in first.stdout
     assert "trained" not in second.stdout
-    robust = aim("--robust", "--save", "shot.gif")
+    robust = aim("--robust", "--target", 20, "--save", "shot.gif")
     assert "kept in runs/aiming_network_robust.safetensors" in robust.stdout
     assert [(call["seed"], call["errors"]) for call in calls] == [(4, script.NO_ERRORS), (0, script.FIELD)]
     with Image.open(tmp_path / "shot.gif") as animation:

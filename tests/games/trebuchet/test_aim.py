@@ -217,6 +217,7 @@ def test_seconds_of_training_aim_better_than_ten_steps_of_descent(network: Aimin
     torch.testing.assert_close(miss, expected, rtol=0, atol=1e-9)
     assert accuracy == pytest.approx(np.quantile(expected.abs().numpy(), [0.5, 0.95]))
     assert accuracy.median < 0.05
+    assert expected.abs().max() < 2  # nowhere has it got stuck
     descents = [abs(descend(*row).miss) for row in zip(samples.wind[:200].tolist(), samples.target[:200].tolist(),
                                                        strict=True)]  # fmt: skip
     assert accuracy.most < np.quantile(descents, 0.95)
@@ -260,6 +261,16 @@ def test_samples_are_within_reach_and_errors_as_large_as_said() -> None:
         # The standard error of a standard deviation of N draws is one part in sqrt(2 N).
         assert error.std().item() == pytest.approx(spread, rel=4 / math.sqrt(2 * 20_000))
         assert abs(error.mean().item()) < 4 * spread / math.sqrt(20_000)
+
+
+def test_shots_with_errors_are_aimed_by_what_is_seen_and_fired_as_it_is(network: AimingNetwork) -> None:
+    samples = draw(50, torch.Generator().manual_seed(3), FIELD)
+    miss, _ = misses(torch.from_numpy(network.parameters), samples)
+    for row in range(50):
+        angle, counterweight = network.aim(samples.seen_wind[row].item(), samples.seen_target[row].item())
+        off = samples.off[row].tolist()
+        distance = shoot(samples.wind[row].item(), angle + off[0], counterweight + off[1]).distance
+        assert miss[row].item() == pytest.approx(distance - samples.target[row].item(), abs=1e-9)
 
 
 def test_trained_with_errors_it_misses_less_under_them(network: AimingNetwork) -> None:
