@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -84,11 +84,12 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
     """The command line; exits with a message if it is wrong."""
     parser = argparse.ArgumentParser(prog="scripts/measure_aiming.py", description=__doc__.splitlines()[0])
     sections = parser.add_subparsers(dest="section", required=True, metavar="shot|siege")
-    for name, games, text in (("shot", 1000, "targets"), ("siege", 300, "sieges")):
+    for name, games, text, simulations in (("shot", 1000, "targets", 16), ("siege", 200, "sieges", 64)):
         section = sections.add_parser(name)
         section.add_argument("--agent", type=Path, required=True, metavar="RUN", help="a run, or an agent.onnx")
         section.add_argument("--count", type=whole, default=games, help=f"{text} ({games})")
-        section.add_argument("--simulations", type=whole, default=16, help="of the agent's search (16)")
+        simulated = f"of the agent's search ({simulations})"
+        section.add_argument("--simulations", type=whole, default=simulations, help=simulated)
     sections.choices["shot"].add_argument("--rivals", action="store_true", help="train SAC and PPO, too")
     return parser.parse_args(arguments)
 
@@ -232,6 +233,15 @@ def metres(value: float) -> str:
 # --- The siege
 
 
+# How the search samples in the siege: what took long to learn with may take longer here, as the greedy one does.
+THOROUGH: dict[str, Any] = {
+    "sampled_actions": 32,
+    "considered_actions": 32,
+    "uniform_share": 0.75,
+    "refine_steps": 8,
+}
+
+
 class GreedyPlayer:
     """Aims each shot as well as can be, and does not think of the next: the best of many samples, refined for long."""
 
@@ -258,7 +268,7 @@ class GreedyPlayer:
 
 def measure_siege(agent: Agent, options: argparse.Namespace, console: Console) -> int:
     game = agent.game
-    search = replace(agent.search, simulations=options.simulations)
+    search = replace(agent.search, simulations=options.simulations, **THOROUGH)
     players: list[Player] = [
         RandomPlayer(game, seed=1),
         GreedyPlayer(game, seed=1),
