@@ -65,6 +65,8 @@ class Training:
             )
         if game.num_players != 2 and config.evaluation.opponents:
             raise ValueError(f"{game.name} is a game for one: nobody can oppose it; set evaluation.opponents = []")
+        if config.search.refine_steps and isinstance(game.actions, Discrete):
+            raise ValueError(f"{game.name} has discrete actions, which cannot be refined; set search.refine_steps = 0")
         if config.replay.merge != "none" and not isinstance(game.actions, Discrete):
             raise ValueError(
                 f"{game.name} has continuous actions, which are sampled anew in each position, so that positions "
