@@ -240,8 +240,8 @@ def test_short_games_are_not_preferred() -> None:
 def test_samples_hold_what_search_said_of_their_positions(monkeypatch: pytest.MonkeyPatch) -> None:
     game, said = TicTacToe(), dict[int, list[tuple[list[float], float]]]()
 
-    def recorded(evaluator, game, roots, *rest) -> SearchResult:  # type: ignore[no-untyped-def]
-        result = search(evaluator, game, roots, *rest)
+    def recorded(evaluator, game, roots, *rest, **more) -> SearchResult:  # type: ignore[no-untyped-def]
+        result = search(evaluator, game, roots, *rest, **more)
         for key, policy, value in zip(
             game.key(roots).tolist(), result.policy.tolist(), result.value.tolist(), strict=True
         ):
@@ -361,7 +361,7 @@ def test_moves_are_drawn_from_the_policy_first_and_searched_later(monkeypatch: p
     policy = torch.tensor([0.5, 0.3, 0.2] + [0.0] * 6)
     slots = 8000
 
-    def fixed(evaluator, game, roots, *rest) -> SearchResult:  # type: ignore[no-untyped-def]
+    def fixed(evaluator, game, roots, *rest, **more) -> SearchResult:  # type: ignore[no-untyped-def]
         free = game.legal(roots) * torch.tensor([1.0] * 3 + [0.0] * 6)
         spread = policy * free
         zero = torch.zeros(slots)
