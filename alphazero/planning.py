@@ -162,6 +162,6 @@ class RefinedActions:
         return worth.detach(), slope
 
 
-def played(game: Game, actions: Tensor | None, chosen: Tensor) -> Tensor:
+def played(actions: Tensor | None, chosen: Tensor) -> Tensor:
     """The actions that `step` takes, by what was chosen among those of the root [B] int64 (see `SearchResult`)."""
     return chosen if actions is None else actions[torch.arange(len(chosen), device=chosen.device), chosen]

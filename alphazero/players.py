@@ -153,7 +153,7 @@ class AgentPlayer:
 
     def actions(self, states: State) -> Tensor:
         found = self.think(states).result()
-        return played(self._game, found.actions, found.action)
+        return played(found.actions, found.action)
 
     def think(self, states: State) -> Simulator:
         """The trees behind the actions, for whoever wants to look."""

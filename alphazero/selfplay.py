@@ -216,7 +216,7 @@ class SelfPlay:
             shares = (result.policy / result.policy.amax(-1, keepdim=True)) ** (1 / self.config.temperature)
             drawn = torch.multinomial(shares, 1, generator=generator)[:, 0]
             action = torch.where(self.moves_played < self.config.temperature_moves, drawn, action)
-        transition = self.game.step(self.state, played(self.game, result.actions, action))
+        transition = self.game.step(self.state, played(result.actions, action))
         games = self.games_under_way
         if int(games.length.max()) == games.reward.shape[1]:
             games = self.games_under_way = self._doubled(games)

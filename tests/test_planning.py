@@ -152,7 +152,7 @@ def test_search_refines_the_root() -> None:
     found = search(ask.inner, DRIFT, states, config, generator(), root_evaluator=ask.root)
     low, high = (torch.tensor(bound) for bound in DRIFT.actions)
     best = DRIFT.optimal_action(states).clamp(low, high)
-    torch.testing.assert_close(played(DRIFT, found.actions, found.action), best, atol=2e-3, rtol=0)
+    torch.testing.assert_close(played(found.actions, found.action), best, atol=2e-3, rtol=0)
 
 
 def test_rules_that_cannot_be_differentiated_are_told() -> None:
