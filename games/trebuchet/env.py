@@ -53,7 +53,7 @@ from games.trebuchet.game import (
     TrebuchetState,
     farthest,
 )
-from games.trebuchet.physics import DEFAULT, Trebuchet, shoot
+from games.trebuchet.physics import DEFAULT, Trebuchet
 
 if TYPE_CHECKING:
     from games.trebuchet.render import Window
@@ -108,11 +108,9 @@ class _Episodes:
             )
         if not np.isfinite(actions).all():
             raise ValueError(f"an action is two finite numbers, not {actions.tolist()}")
-        wind = self.wind(state)
-        after, reward, _ = self.game.step(state, torch.from_numpy(actions))
-        shot = shoot(wind, after.angle, after.counterweight, trebuchet=self.game.trebuchet)
+        shot, (after, reward, _) = self.game.fire(state, torch.from_numpy(actions))
         info = self.info(after) | {
-            "wind": wind.numpy(),
+            "wind": self.game.wind(state).numpy(),
             "angle": after.angle.numpy(),
             "counterweight": after.counterweight.numpy(),
             "distance": after.distance.numpy(),
@@ -125,11 +123,11 @@ class _Episodes:
 
     def info(self, state: TrebuchetState) -> Info:
         reachable = state.target <= self._farthest(state.winds)
-        return {"wind": self.wind(state).numpy(), "target": state.target.numpy().copy(), "reachable": reachable.numpy()}
-
-    def wind(self, state: TrebuchetState) -> Tensor:
-        """[B], of the shot to come; afterwards, of the last."""
-        return state.winds.gather(1, state.fired.clamp(max=self.game.shots - 1)[:, None])[:, 0]
+        return {
+            "wind": self.game.wind(state).numpy(),
+            "target": state.target.numpy().copy(),
+            "reachable": reachable.numpy(),
+        }
 
     def _farthest(self, winds: Tensor) -> Tensor:
         return farthest(winds, self.game.trebuchet).amin(1)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from alphazero.game import Box, Game, Transition, where
-from games.trebuchet.physics import DEFAULT, Trebuchet, shoot
+from games.trebuchet.physics import DEFAULT, Shot, Trebuchet, shoot
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -90,15 +90,22 @@ class Siege(Game):
         angle, counterweight = (action.double().clamp(-1, 1) * torch.tensor(self.turn, device=action.device)).unbind(1)
         return (state.angle + angle).clamp(*ANGLES), (state.counterweight + counterweight).clamp(*COUNTERWEIGHTS)
 
+    def wind(self, state: TrebuchetState) -> Tensor:
+        """[B] m/s, of the shot to come; afterwards, of the last."""
+        return state.winds.gather(1, state.fired.clamp(max=self.shots - 1)[:, None])[:, 0]
+
     def step(self, state: TrebuchetState, action: Tensor) -> Transition:
         """Can be differentiated by the action, and by winds and target."""
+        return self.fire(state, action)[1]
+
+    def fire(self, state: TrebuchetState, action: Tensor) -> tuple[Shot, Transition]:
+        """As `step`, with the shots themselves; those of finished sieges mean nothing."""
         over = state.fired >= self.shots
         angle, counterweight = self.setting(state, action)
-        wind = state.winds.gather(1, state.fired.clamp(max=self.shots - 1)[:, None])[:, 0]
-        shot = shoot(wind, angle, counterweight, trebuchet=self.trebuchet)
+        shot = shoot(self.wind(state), angle, counterweight, trebuchet=self.trebuchet)
         reward = torch.where(shot.landed, score(shot.distance - state.target), -1.0) / self.shots
         after = TrebuchetState(state.winds, state.target, angle, counterweight, state.fired + 1, shot.distance)
-        return Transition(
+        return shot, Transition(
             where(over, state, after), torch.where(over, 0.0, reward).float(), over | (after.fired >= self.shots)
         )
 
@@ -123,8 +130,7 @@ class Siege(Game):
         from games.trebuchet.render import draw
 
         angle, counterweight = self.setting(state, action)
-        wind = state.winds[0, int(state.fired[0].clamp(max=self.shots - 1))]
-        settings = (float(wind), float(angle), float(counterweight))
+        settings = (float(self.wind(state)), float(angle), float(counterweight))
         return draw(*settings, target=float(state.target[0]), trebuchet=self.trebuchet)
 
 
