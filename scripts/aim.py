@@ -27,8 +27,10 @@ from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from torch import Tensor
 
 from alphazero.checkpoint import RunError
+from alphazero.game import Transition
 from alphazero.players import Agent, AgentPlayer, NetworkPlayer, Player, Strength, parse_strength
 from games.trebuchet.aim import (
     FIELD,
@@ -48,7 +50,7 @@ from games.trebuchet.aim import (
     train,
 )
 from games.trebuchet.game import ANGLES, COUNTERWEIGHTS, WINDS, Aiming, TrebuchetState
-from games.trebuchet.physics import POUND
+from games.trebuchet.physics import POUND, Shot
 from games.trebuchet.render import draw, save_animation, sketch
 
 CLOSE = 1e-6  # m: a hit
@@ -200,23 +202,35 @@ def by_agent(agent: Agent, strength: Strength, wind: float, target: float, seed:
         fired=torch.zeros(1, dtype=torch.int64),
         distance=0 * one,
     )
-    search = replace(agent.search, simulations=strength.simulations)
+    search, game = replace(agent.search, simulations=strength.simulations), Counting()
     players: list[tuple[str, Player]] = [
-        ("agent's network", NetworkPlayer(agent.game, agent.evaluator)),
-        (f"agent, search {strength}", AgentPlayer(agent.game, agent.evaluator, search, seed, seconds=strength.seconds)),
+        ("agent's network", NetworkPlayer(game, agent.evaluator)),
+        (f"agent, search {strength}", AgentPlayer(game, agent.evaluator, search, seed, seconds=strength.seconds)),
     ]
     rows = []
     for name, player in players:
+        game.fired = 0
         started = time.perf_counter()
         action = player.actions(state)
-        seconds = time.perf_counter() - started
-        after = agent.game.step(state, action).state
-        rows.append(Row(name, outcome(wind, target, after.angle.item(), after.counterweight.item()), seconds))
+        seconds, shots = time.perf_counter() - started, game.fired
+        after = game.step(state, action).state
+        aimed = outcome(wind, target, after.angle.item(), after.counterweight.item())
+        rows.append(Row(name, aimed._replace(shots=shots), seconds))
     return rows
 
 
+class Counting(Aiming):
+    """Counts the shots that are fired in it."""
+
+    fired = 0
+
+    def fire(self, state: TrebuchetState, action: Tensor) -> tuple[Shot, Transition]:
+        self.fired += len(action)
+        return super().fire(state, action)
+
+
 def outcome(wind: float, target: float, angle: float, counterweight: float) -> Aimed:
-    """Of an aim that took no shot."""
+    """Of an aim, as if it had taken no shot."""
     distance = fire(wind, angle, counterweight).distance
     return Aimed(angle, counterweight, distance, distance - target, 0, abs(distance - target) <= CLOSE)
 

@@ -38,12 +38,9 @@ from games.trebuchet.aim import AimingNetwork, descend, home_in, train
 from games.trebuchet.game import Aiming, Siege, TrebuchetState
 from games.trebuchet.physics import shoot
 from scripts.measure import empty_table, machine, whole
+from scripts.measure_trebuchet import HELD_OUT, Policy, held_out_targets
 
-HELD_OUT = 20_260_101  # no training has this seed
 TIMED = 100  # targets, one after the other, for the time an aim
-
-
-Policy = Callable[[TrebuchetState], Tensor]  # actions [B, 2] for states
 
 
 class Method(NamedTuple):
@@ -100,7 +97,7 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
 def measure_shot(agent: Agent, options: argparse.Namespace, console: Console) -> int:
     game = agent.game
     assert isinstance(game, Aiming)
-    states = game.initial(options.count, generator=torch.Generator().manual_seed(HELD_OUT))
+    states = held_out_targets(options.count)
     table = empty_table(
         console,
         f"{options.count:,} targets",
