@@ -32,23 +32,8 @@ from torch import Tensor
 from alphazero.checkpoint import RunError
 from alphazero.game import Transition
 from alphazero.players import Agent, AgentPlayer, NetworkPlayer, Player, Strength, parse_strength
-from games.trebuchet.aim import (
-    FIELD,
-    NO_ERRORS,
-    PHYSICS,
-    PUBLISHED,
-    START,
-    Aimed,
-    AimingError,
-    AimingNetwork,
-    Simulator,
-    descend,
-    fire,
-    histogram,
-    home_in,
-    measure,
-    train,
-)
+from games.trebuchet.aim import PHYSICS, PUBLISHED, START, Aimed, Simulator, descend, fire, home_in
+from games.trebuchet.aiming_network import FIELD, NO_ERRORS, AimingError, AimingNetwork, histogram, measure, train
 from games.trebuchet.game import ANGLES, COUNTERWEIGHTS, WINDS, Aiming, TrebuchetState
 from games.trebuchet.physics import POUND, Shot
 from games.trebuchet.render import draw, save_animation, sketch

@@ -34,7 +34,8 @@ from alphazero.game import Game, State, batch_size, take
 from alphazero.mcts.tree import Evaluation
 from alphazero.planning import RefinedActions
 from alphazero.players import Agent, AgentPlayer, NetworkPlayer, Player, RandomPlayer
-from games.trebuchet.aim import AimingNetwork, descend, home_in, train
+from games.trebuchet.aim import descend, home_in
+from games.trebuchet.aiming_network import AimingNetwork, train
 from games.trebuchet.game import Aiming, Siege, TrebuchetState
 from games.trebuchet.physics import shoot
 from scripts.measure import empty_table, machine, whole

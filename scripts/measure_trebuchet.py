@@ -144,7 +144,7 @@ def against_scipy(options: argparse.Namespace) -> Comparison:
 
 def against_torch(options: argparse.Namespace) -> Comparison:
     """One aim; the module's inputs are ready and its outputs stay scaled, which is in its favour."""
-    from games.trebuchet.aim import PARAMETERS, SHAPES, AimingNetwork, layers  # matplotlib takes its time
+    from games.trebuchet.aiming_network import PARAMETERS, SHAPES, AimingNetwork, layers  # matplotlib takes its time
 
     parameters = np.random.default_rng(0).normal(size=PARAMETERS) / 4
     network = AimingNetwork(parameters)

@@ -19,7 +19,8 @@ from alphazero.agents import export_agent
 from alphazero.config import make_config
 from alphazero.network import inference_module, make_network, to_onnx
 from games.trebuchet import shoot
-from games.trebuchet.aim import AimingNetwork, Fired, fire, train
+from games.trebuchet.aim import Fired, fire
+from games.trebuchet.aiming_network import AimingNetwork, train
 from games.trebuchet.game import Aiming
 from games.trebuchet.physics import POUND
 from scripts import aim as script

@@ -15,20 +15,16 @@ from scipy.optimize import brentq, minimize_scalar
 from torch import Tensor, nn
 
 from games.trebuchet import Trebuchet, shoot
-from games.trebuchet.aim import (
+from games.trebuchet.aim import PUBLISHED, _by_parameters, descend, fire_published, home_in
+from games.trebuchet.aiming_network import (
     FIELD,
-    PUBLISHED,
     WIDTH,
     AimingError,
     AimingNetwork,
     Errors,
     Progress,
-    _by_parameters,
-    descend,
     draw,
-    fire_published,
     histogram,
-    home_in,
     layers,
     measure,
     misses,
