@@ -15,7 +15,7 @@ from scipy.optimize import brentq, minimize_scalar
 from torch import Tensor, nn
 
 from games.trebuchet import Trebuchet, shoot
-from games.trebuchet.aim import PUBLISHED, _by_parameters, descend, fire_published, home_in
+from games.trebuchet.aim import PUBLISHED, descend, fire_published, home_in
 from games.trebuchet.aiming_network import (
     FIELD,
     WIDTH,
@@ -23,6 +23,7 @@ from games.trebuchet.aiming_network import (
     AimingNetwork,
     Errors,
     Progress,
+    _by_parameters,
     draw,
     histogram,
     layers,
