@@ -229,6 +229,11 @@ def memory_section(folder: Path, game: Game, config: Config, iteration: int | No
         "KL is the policy's loss less H, the entropy, of its target. "
         "The classes by turns left hold about equally many samples."
     )
+    if not isinstance(game.actions, Discrete):
+        words += (
+            " Actions are continuous here: the policy's loss and H of the network are those of a density, and H of the "
+            "target that of the choice among the actions sampled, so that KL tells nothing but their difference."
+        )
     if any(part.measured < part.samples for part in parts):
         words += (
             f" The network was asked about at most {MOST_MEASURED:,} samples of each part, drawn at random: "

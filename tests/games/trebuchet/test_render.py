@@ -17,7 +17,8 @@ from scipy.integrate import solve_ivp
 
 from games.trebuchet import Trebuchet, shoot
 from games.trebuchet.physics import DEFAULT
-from games.trebuchet.render import Motion, Window, draw, frames, machine, pixels, save_animation, sketch
+from games.trebuchet.render import Window, draw, frames, pixels, save_animation, sketch
+from games.trebuchet.scene import Motion, machine
 
 SHOT = shoot(5.0, 45.0, 70.0, trajectory=True)  # lands at 91.95 m
 
