@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple, Protocol
 
@@ -20,7 +21,7 @@ from alphazero.config import SearchConfig
 from alphazero.evaluate import RolloutEvaluator
 from alphazero.game import Discrete, Game, State, batch_size, num_actions, random_actions
 from alphazero.mcts.search import Evaluator, Simulator, grow_trees
-from alphazero.mcts.tree import ILLEGAL, masked
+from alphazero.mcts.tree import ILLEGAL, Evaluation, masked
 from alphazero.minimax import minimax
 from alphazero.planning import Planners, likeliest, planners, played
 
@@ -173,6 +174,18 @@ class AgentPlayer:
             if simulations <= done:
                 return trees
 
+    def watch(self, check: Callable[[int], object]) -> None:
+        """Has `check(0)` called before each evaluation; see `Stoppable`."""
+
+        def watched(evaluator: Evaluator) -> Evaluator:
+            def evaluate(states: State, generator: torch.Generator) -> Evaluation:
+                check(0)
+                return evaluator(states, generator)
+
+            return evaluate
+
+        self._planners = Planners(*map(watched, self._planners))
+
     def _affordable(self, states: State, deadline: float) -> int:
         """Simulations of each state until then, at the last search's pace."""
         affordable = self._pace * (deadline - time.monotonic()) / batch_size(states)
@@ -183,6 +196,22 @@ class AgentPlayer:
         return grow_trees(
             self._planners.inner, self._game, states, config, self._generator, root_evaluator=self._planners.root
         )
+
+
+class Stoppable:
+    """A player that calls `check(0)` before each move, and where it searches before each evaluation, too.
+
+    That may raise to end what the player is part of: a move of many simulations takes minutes.
+    """
+
+    def __init__(self, player: Player, check: Callable[[int], object]) -> None:
+        self.name, self._player, self._check = player.name, player, check
+        if isinstance(player, AgentPlayer):
+            player.watch(check)
+
+    def actions(self, states: State) -> Tensor:
+        self._check(0)
+        return self._player.actions(states)
 
 
 def with_cache(game: Game, evaluator: Evaluator) -> Evaluator:

@@ -8,17 +8,14 @@ from typing import NamedTuple
 
 import numpy as np
 import onnx
-import torch
 
 from alphazero.arena import MatchResult, SoloResult, play_alone, play_match
 from alphazero.config import Config
 from alphazero.crew import Counter
 from alphazero.evaluate import NetworkEvaluators
-from alphazero.game import Game, State, load_game
-from alphazero.mcts.search import Evaluator
-from alphazero.mcts.tree import Evaluation
+from alphazero.game import Game, load_game
 from alphazero.network import InferenceModule
-from alphazero.players import AgentPlayer, NetworkPlayer, Player, parse_player
+from alphazero.players import AgentPlayer, NetworkPlayer, Player, Stoppable, parse_player
 from alphazero.replay import Samples
 from alphazero.selfplay import SelfPlay, SelfPlayStatistics, Trajectories
 
@@ -102,25 +99,16 @@ class PlayMatch:
 
     def run(self, worker: Worker, count: Counter, weights: InferenceModule) -> MatchResult | SoloResult:
         config, game = worker.config, worker.game
-        judge = _counted(worker.judges(weights), count)
+        judge = worker.judges(weights)
         search = replace(config.search.without_noise(), simulations=config.evaluation.simulations)
         player: Player = NetworkPlayer(game, judge)
         if self.role == "strength":
             player = AgentPlayer(game, judge, search, seed=config.seed)
+        player = Stoppable(player, count)
         if self.opponent is None:
             return play_alone(game, player, games=self.games, seed=config.seed, progress=count)
-        opponent = parse_player(self.opponent, game, seed=config.seed + self.number)
+        opponent = Stoppable(parse_player(self.opponent, game, seed=config.seed + self.number), count)
         return play_match(
             game, player, opponent,
             games=self.games, seed=config.seed, opening_plies=config.evaluation.opening_moves, progress=count,
         )  # fmt: skip
-
-
-def _counted(evaluator: Evaluator, count: Counter) -> Evaluator:
-    """Asks `count` at each call, which may raise to end the task."""
-
-    def evaluate(states: State, generator: torch.Generator) -> Evaluation:
-        count(0)
-        return evaluator(states, generator)
-
-    return evaluate

@@ -22,6 +22,7 @@ from alphazero.players import (
     NetworkPlayer,
     Player,
     RandomPlayer,
+    Stoppable,
     parse_player,
 )
 from games.connect_four import BOARD, BOTTOM, COLUMNS, ConnectFour, ConnectFourState
@@ -276,3 +277,24 @@ def test_minimax_refuses_what_it_cannot_play() -> None:
         MinimaxPlayer(CONNECT_FOUR, 0, seed=0)
     with pytest.raises(TypeError, match="web has continuous actions"):
         MinimaxPlayer(Throw(seed=0, players=1, keys=False), 2, seed=0)
+
+
+@pytest.mark.parametrize("name", ["agent", "mcts:1000"])
+def test_a_search_can_be_ended_within_a_move(name: str) -> None:
+    """Before the fourth evaluation of a thousand; the first question comes before the move itself."""
+
+    class EndedError(Exception):
+        pass
+
+    def check(done: int) -> None:
+        asked.append(done)
+        if len(asked) == 5:
+            raise EndedError
+
+    asked: list[int] = []
+    evaluator, many = ScrambledEvaluator(CONNECT_FOUR), SearchConfig(simulations=1000)
+    agent = AgentPlayer(CONNECT_FOUR, evaluator, many, seed=1)
+    player = Stoppable(agent if name == "agent" else parse_player(name, CONNECT_FOUR, seed=1), check)
+    with pytest.raises(EndedError):
+        player.actions(CONNECT_FOUR.initial(2))
+    assert asked == [0] * 5

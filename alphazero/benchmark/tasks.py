@@ -9,13 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from torch import Tensor
 
 from alphazero.arena import MatchResult, SoloResult, play_alone, play_match
 from alphazero.crew import Counter
 from alphazero.entrants import Entrant
-from alphazero.game import Game, State
-from alphazero.players import Player
+from alphazero.game import Game
+from alphazero.players import Stoppable
 from alphazero.solved import ErrorRate, SolvedPositions, error_rates
 
 
@@ -46,17 +45,6 @@ class SitExam:
     def run(self, worker: None, count: Counter, examinee: Entrant, positions: SolvedPositions) -> dict[str, ErrorRate]:
         player = Stoppable(examinee.build(_seeds(self.seed)[0]), count)
         return error_rates(player, positions, progress=steps_of(count))
-
-
-class Stoppable:
-    """A player that calls `count` before each move, which may raise to end the task."""
-
-    def __init__(self, player: Player, count: Counter) -> None:
-        self.name, self._player, self._count = player.name, player, count
-
-    def actions(self, states: State) -> Tensor:
-        self._count(0)
-        return self._player.actions(states)
 
 
 def _seeds(seed: int) -> tuple[int, int]:
