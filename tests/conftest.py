@@ -18,7 +18,7 @@ settings.register_profile("alphazero", deadline=None)
 settings.load_profile("alphazero")
 # Else Ray's workers would wait for the tests that run beside theirs.
 os.environ.update(RAY_worker_niceness="0")
-# What a shell runs in the background ignores Ctrl-C, and so does all that it starts: tests of Ctrl-C would wait in vain.
+# What a shell runs in the background ignores Ctrl-C, and so does all that it starts: tests of it would wait in vain.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
