@@ -64,12 +64,12 @@ def policy_outputs(game: Game) -> int:
 
 def into_box(place: Tensor, box: Box) -> Tensor:
     """Actions [..., D] float32 of the game, by their coordinates from -1 to 1."""
-    low, high = (torch.tensor(bound, device=place.device) for bound in box)
+    low, high = (torch.tensor(bound, dtype=torch.float32, device=place.device) for bound in box)
     # Rounding can carry the sum a last bit out of the Box.
     return torch.lerp(low, high, (place + 1) / 2).clamp(low, high)
 
 
 def from_box(action: Tensor, box: Box) -> Tensor:
     """The coordinates of actions [..., D] of the game."""
-    low, high = (torch.tensor(bound, device=action.device) for bound in box)
+    low, high = (torch.tensor(bound, dtype=torch.float32, device=action.device) for bound in box)
     return 2 * (action - low) / (high - low) - 1

@@ -203,7 +203,7 @@ def random_actions(game: Game, state: State, generator: torch.Generator) -> Tens
         legal = game.legal(state)
         ticket = torch.rand(legal.shape, generator=generator, device=generator.device).to(device)
         return torch.where(legal, ticket, -1.0).argmax(1)
-    low, high = (torch.tensor(bound, device=device) for bound in game.actions)
+    low, high = (torch.tensor(bound, dtype=torch.float32, device=device) for bound in game.actions)
     share = torch.rand(batch_size(state), len(low), generator=generator, device=generator.device).to(device)
     # Rounding can carry low + share * (high - low) a last bit out of the box.
     return torch.lerp(low, high, share).clamp(low, high)

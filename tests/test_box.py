@@ -64,3 +64,12 @@ def test_coordinates_go_from_edge_to_edge() -> None:
     actions = into_box(places, box)
     torch.testing.assert_close(actions, torch.tensor([[-0.3, 2.0], [0.3, 10.0], [0.0, 8.0]]))
     torch.testing.assert_close(from_box(actions, box), places)
+
+
+@pytest.mark.parametrize("kind", [int, float])
+def test_bounds_may_be_whole_numbers(kind: type) -> None:
+    box = Box((kind(-2), kind(0)), (kind(2), kind(8)))
+    places = torch.tensor([[-0.5, 0.25]])
+    actions = into_box(places, box)
+    torch.testing.assert_close(actions, torch.tensor([[-1.0, 5.0]]))
+    torch.testing.assert_close(from_box(actions, box), places)

@@ -78,8 +78,10 @@ class Throw(Web):
     actions = Box(low=(-1.0, 10.0), high=(1.0, 30.0))
 
 
-def test_random_player_fills_the_box() -> None:
+@pytest.mark.parametrize("kind", [int, float])
+def test_random_player_fills_the_box(kind: type) -> None:
     game = Throw(seed=0, players=1, keys=False)
+    game.actions = Box(*(tuple(map(kind, bound)) for bound in Throw.actions))
     draws = 4000
     thrown = RandomPlayer(game, 3).actions(game.initial(draws))
     low, high = (torch.tensor(bound) for bound in game.actions)
