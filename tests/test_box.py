@@ -33,6 +33,16 @@ def test_density_and_entropy_are_those_of_the_normal_distribution() -> None:
         np.testing.assert_allclose(entropy[row].item(), normal.entropy(), rtol=1e-5)
 
 
+def test_the_density_has_the_gradient_of_the_normal_distribution() -> None:
+    """By the output for the deviation, it is z^2 - 1, times the derivative of softplus."""
+    output = OUTPUT.clone().requires_grad_()
+    points = torch.tensor([[[0.3, -0.9]], [[1.0, 0.2]]])
+    (gradient,) = torch.autograd.grad(NormalPolicy.of(output).log_density(points).sum(), output)
+    z = (points[:, 0] - OUTPUT[:, :2]).double().numpy() / deviations()
+    expected = np.concatenate([z / deviations(), (z**2 - 1) / (1 + np.exp(-OUTPUT[:, 2:].double().numpy()))], 1)
+    np.testing.assert_allclose(gradient.numpy(), expected, rtol=1e-4)
+
+
 @pytest.mark.parametrize("deviation", [0.002, 0.05, 0.5, 1.0])
 def test_a_network_that_has_learned_nothing_has_the_deviation_of_its_configuration(deviation: float) -> None:
     torch.manual_seed(1)
@@ -56,6 +66,13 @@ def test_samples_are_normal_and_those_outside_lie_on_the_edge() -> None:
         within = samples[row, inside, dimension]
         assert kstest(within, lambda x, n=normal, s=share: (n.cdf(x) - n.cdf(-1)) / s).pvalue > 1e-3
     np.testing.assert_array_equal(policy.mode(), [[OUTPUT[0, 0], OUTPUT[0, 1]], [1.0, OUTPUT[1, 1]]])
+
+
+def test_positions_and_dimensions_are_sampled_apart() -> None:
+    policy = NormalPolicy(torch.zeros(2, 2), torch.full((2, 2), math.log(0.2)))
+    series = policy.sample(20_000, torch.Generator().manual_seed(3)).transpose(1, 2).flatten(0, 1)
+    correlation = torch.corrcoef(series) - torch.eye(4)
+    assert correlation.abs().max() < 5 / math.sqrt(20_000)
 
 
 def test_coordinates_go_from_edge_to_edge() -> None:
