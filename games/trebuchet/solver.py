@@ -37,11 +37,11 @@ class Terms(NamedTuple):
 
     drag:    deceleration in flight, (x, y) in m/s^2, by the velocity through the air, u and v [B] in m/s.
     gravity: torque of gravity on the arm while the projectile swings, all else turning with it, in N m, by the angles
-             A, B and C [B]. (It is what stands in r1 of the published equations.)
+             A, B and C and the counterweight in kg, [B]. (It is what stands in r1 of the published equations.)
     """
 
     drag: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None
-    gravity: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None
+    gravity: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor] | None = None
 
 
 class Stage(NamedTuple):
@@ -96,7 +96,7 @@ def swinging(aim: mechanics.Aim, of: Constants, terms: Terms) -> Stage:
             known = (
                 (of.moment + of.m * of.l - aim.weight * of.s) * a.sin + of.m * of.e * c.sin - aim.weight * of.w * b.sin
             )
-            torque = terms.gravity(y[0], y[1], y[2]) - of.g * known
+            torque = terms.gravity(y[0], y[1], y[2], aim.weight) - of.g * known
         return torch.stack([*y[3:], *mechanics.swinging(a, b, c, aim.weight, of, torque)])
 
     def across(y: Tensor, dy: Tensor) -> Real:

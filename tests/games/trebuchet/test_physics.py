@@ -181,9 +181,8 @@ def test_the_true_terms_may_stand_in_for_themselves() -> None:
         speed = (u * u + v * v).sqrt()
         return of.k * speed * u, of.k * speed * v
 
-    def gravity(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
+    def gravity(a: Tensor, b: Tensor, c: Tensor, weight: Tensor) -> Tensor:
         """r1 of the published equations: of the beam, the projectile and the counterweight."""
-        weight = inputs[2]
         beam, ball = of.moment * a.sin(), of.m * (of.l * a.sin() + of.e * c.sin())
         return of.g * (beam + ball - weight * (of.s * a.sin() + of.w * b.sin()))
 
@@ -202,7 +201,7 @@ def test_derivatives_by_a_networks_weights_are_those_of_differences() -> None:
     def distance() -> Tensor:
         terms = Terms(
             drag=lambda u, v: (factor[0] * u.abs() * u, factor[0] * v.abs() * v),
-            gravity=lambda a, b, c: -250 * a.sin() - factor[1] * b.sin(),
+            gravity=lambda a, b, c, weight: -250 * a.sin() - factor[1] * b.sin(),
         )
         return shoot(torch.tensor([2.0]), torch.tensor([45.0]), torch.tensor([50.0]), terms=terms).distance.sum()
 

@@ -1,0 +1,1 @@
+"""What a model of motion lacks is learned from observations, and written down as an equation."""

@@ -1,0 +1,314 @@
+"""Universal differential equations: a network learns, through the solver, the term that an equation of motion lacks.
+
+    dy/dt = rates(term(inputs(y)), y)        rates and inputs are known, the term is not
+
+C. Rackauckas et al., "Universal Differential Equations for Scientific Machine Learning" (arXiv:2001.04385). The term
+is whatever has parameters: a network here, a sum of candidates in `recovery`. Both are fitted to observed trajectories
+by least squares with multiple shooting (Bock and Plitt 1984): trajectories are cut in pieces, the states that those
+start from are unknown too, and where one ends the next has to begin. So errors of the states that were observed first
+do no harm, and no piece is long enough for a bad guess to run away.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import least_squares
+from torch import Tensor
+
+FINEST = 1e-5  # of a coordinate's root mean square: no observation is trusted further
+SEAM = 0.1  # of the observations' standard deviation: how well pieces have to join
+NONE = torch.zeros(0, dtype=torch.float64)  # parameters, of a term that has none
+HIDDEN = 12  # neurons of each of the network's two layers
+
+
+class DiscoveryError(Exception):
+    """Data that nothing can be learned from, or an equation that does not describe it; the message has the numbers."""
+
+
+class Incomplete(NamedTuple):
+    """An equation of motion that lacks a term, for B states y [N, B].
+
+    inputs: [I, B], all that the term may depend on; of y and `given` [G, B].
+    rates:  [N, B], the derivative of y by time; of the term's value [M, B], y and `given`. Linear in the value.
+    outputs: M. scale: about how large the value is.
+    """
+
+    inputs: Callable[[Tensor, Tensor], Tensor]
+    rates: Callable[[Tensor, Tensor, Tensor], Tensor]
+    outputs: int
+    scale: float
+
+
+class Observed(NamedTuple):
+    """B trajectories, each observed in T moments; float64.
+
+    times: [B, T] s. states: [B, T, N]. given: [B, G], what else the equations depend on.
+    noise: [B, T, N], standard deviations of the states' errors; inf for what was not observed.
+    """
+
+    times: Tensor
+    states: Tensor
+    given: Tensor
+    noise: Tensor
+
+
+Term = Callable[[Tensor], Tensor]  # inputs [I, B] -> value [M, B]
+Model = Callable[[Tensor, Tensor], Tensor]  # the same with parameters [P] before
+
+
+def fixed(term: Term) -> Model:
+    """A term as a model without parameters, to fit nothing but where trajectories start."""
+    return lambda none, inputs: term(inputs)
+
+
+class Fit(NamedTuple):
+    """parameters: [P]. deviations: [P], their standard errors. starts: [S, N], where the S pieces start.
+
+    residual: root mean square of what is left, in standard deviations of the noise: about 1 if the model is right.
+    """
+
+    parameters: Tensor
+    deviations: Tensor
+    starts: Tensor
+    residual: float
+
+
+class Progress(NamedTuple):
+    """step: evaluations done, of at most `steps`. residual: see `Fit`."""
+
+    step: int
+    steps: int
+    residual: float
+
+
+def check_observed(observed: Observed) -> None:
+    """DiscoveryError for what cannot be learned from."""
+    times, states, given, noise = observed
+    fits = states.ndim == 3 and noise.shape == states.shape and times.shape == states.shape[:2]
+    if not fits or given.ndim != 2 or len(given) != len(states):
+        shapes = ", ".join(f"{name} {list(value.shape)}" for name, value in observed._asdict().items())
+        raise DiscoveryError(f"the observations' shapes do not fit together (see Observed): {shapes}")
+    if len(states) < 1 or states.shape[1] < 2:
+        raise DiscoveryError(
+            f"too little data: {len(states)} trajectories in {states.shape[1]} moments; it takes 1 in 2 at least"
+        )
+    for name, value in (("times", times), ("states", states), ("given", given)):
+        bad = (~value.isfinite()).nonzero()
+        if len(bad):
+            where = ", ".join(str(number) for number in bad[0].tolist())
+            raise DiscoveryError(f"{name}[{where}] is {value[tuple(bad[0])].item()}, no finite number; leave it out")
+    if not (noise >= 0).all():
+        raise DiscoveryError("noise is to be a standard deviation, from 0 to inf")
+    back = (times[:, 1:] <= times[:, :-1]).nonzero()
+    if len(back):
+        trajectory, moment = back[0].tolist()
+        raise DiscoveryError(f"the times of trajectory {trajectory} do not grow from moment {moment} to the next")
+
+
+def follow(rates: Callable[[Tensor], Tensor], start: Tensor, times: Tensor, *, substeps: int) -> Tensor:
+    """[T, *start.shape]: from `start` at times[:, 0] on, at times [B, T, ...], whose moments start is multiplied by.
+
+    The classical method of Runge and Kutta: between observations the steps are short anyway.
+    """
+    y, states = start, [start]
+    for h in (times.diff(dim=1) / substeps).unbind(1):
+        for _ in range(substeps):
+            first = rates(y)
+            second = rates(y + h / 2 * first)
+            third = rates(y + h / 2 * second)
+            fourth = rates(y + h * third)
+            y = y + h / 6 * (first + 2 * second + 2 * third + fourth)
+        states.append(y)
+    return torch.stack(states)
+
+
+def predict(of: Incomplete, term: Term, observed: Observed, starts: Tensor, *, substeps: int = 2) -> Tensor:
+    """[B, T, N]: the trajectories from `starts` [B, N] on, with this term, at the times of the observations."""
+    given = observed.given.T
+
+    def rates(y: Tensor) -> Tensor:
+        return of.rates(term(of.inputs(y, given)), y, given)
+
+    return follow(rates, starts.T, observed.times, substeps=substeps).movedim(2, 0)
+
+
+def sensitivities(
+    of: Incomplete, model: Model, parameters: Tensor, observed: Observed, starts: Tensor, *, substeps: int
+) -> Tensor:
+    """[B, T, N, P + N]: by what the states of `predict` change with the parameters, and each with its own start.
+
+    The equations of that are solved along with those of motion, by the same steps; so it is their exact derivative.
+    """
+    batch, coordinates, size = *starts.shape, len(parameters)
+
+    def motion(y: Tensor, given: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        y, given = y[:, None], given[:, None]
+        rates = of.rates(model(parameters, of.inputs(y, given)), y, given)[:, 0]
+        return rates, rates
+
+    linearised = torch.func.vmap(torch.func.jacrev(motion, (0, 2), has_aux=True), in_dims=(0, 0, None))
+
+    def rates(both: Tensor) -> Tensor:
+        (by_state, by_parameters), dy = linearised(both[..., 0], observed.given, parameters)
+        moved = by_state @ both[..., 1:]
+        moved[..., :size] += by_parameters
+        return torch.cat([dy[..., None], moved], -1)
+
+    first = torch.zeros(batch, coordinates, 1 + size + coordinates, dtype=torch.float64)
+    first[..., 0] = starts
+    first[..., 1 + size :] = torch.eye(coordinates, dtype=torch.float64)
+    return follow(rates, first, observed.times[..., None, None], substeps=substeps).movedim(0, 1)[..., 1:]
+
+
+def cut(observed: Observed, count: int) -> tuple[Observed, Tensor]:
+    """Each trajectory in `count` pieces (fewer, if it has not as many intervals), and the pieces that have one before.
+
+    Where a piece ends the next begins. That moment counts in the first one only; and so that all are equally long, the
+    last one's last may be repeated, which does not count either.
+    """
+    batch, moments = observed.times.shape
+    length = math.ceil((moments - 1) / count)
+    count = math.ceil((moments - 1) / length)
+    moment = (torch.arange(count)[:, None] * length + torch.arange(length + 1)).clamp(max=moments - 1)
+    again = torch.zeros_like(moment, dtype=torch.bool)
+    again[:, 1:] = moment[:, 1:] == moment[:, :-1]
+    again[1:, 0] = True
+    pieces = Observed(
+        observed.times[:, moment].flatten(0, 1),
+        observed.states[:, moment].flatten(0, 1),
+        observed.given.repeat_interleave(count, 0),
+        observed.noise[:, moment].masked_fill(again[..., None], math.inf).flatten(0, 1),
+    )
+    return pieces, torch.arange(batch * count).view(batch, count)[:, 1:].flatten()
+
+
+def fit(
+    of: Incomplete,
+    model: Model,
+    parameters: Tensor,
+    observed: Observed,
+    *,
+    starts: Tensor | None = None,
+    prior: float = math.inf,
+    pieces: int = 1,
+    substeps: int = 2,
+    steps: int = 60,
+    report: Callable[[Progress], object] = lambda progress: None,
+) -> Fit:
+    """The parameters [P] with which the model's trajectories come nearest to those observed; from a first guess on.
+
+    starts: a first guess of where the pieces start, [S, N]; None: as observed. prior: standard deviation of what the
+    parameters are likely to be, around 0. pieces: of each trajectory. If there are no parameters, only the starts are
+    fitted. DiscoveryError for data that cannot be learned from.
+    """
+    check_observed(observed)
+    finest = FINEST * observed.states.square().mean((0, 1)).sqrt().clamp(min=1e-300)
+    observed = observed._replace(noise=torch.maximum(observed.noise, finest))
+    sigma = observed.noise.amin((0, 1))
+    whole, seams = cut(observed, pieces)
+    (count, moments, coordinates), size = whole.states.shape, len(parameters)
+    weights, numbers = 1 / whole.noise, int(whole.noise.isfinite().sum())
+    done = 0
+
+    def split(unknown: NDArray[np.float64]) -> tuple[Tensor, Tensor]:
+        both = torch.from_numpy(unknown)
+        return both[:size], whole.states[:, 0] + sigma * both[size:].view(count, coordinates)
+
+    def residual(misses: NDArray[np.float64]) -> float:
+        return math.sqrt(np.square(misses[: weights.numel()]).sum() / numbers)
+
+    @torch.no_grad()
+    def misses(unknown: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Of the observations, of the seams, and of the prior."""
+        nonlocal done
+        parameters, starts = split(unknown)
+        states = predict(of, lambda inputs: model(parameters, inputs), whole, starts, substeps=substeps)
+        seen = (states - whole.states) * weights
+        joined = (states[seams - 1, -1] - starts[seams]) / (SEAM * sigma)
+        # What flies off to infinity is a very bad guess.
+        found = torch.cat([seen.flatten(), joined.flatten(), parameters / prior]).nan_to_num(1e9).clamp(-1e9, 1e9)
+        done += 1
+        report(Progress(done, steps, residual(found.numpy())))
+        return found.numpy()
+
+    def jacobian(unknown: NDArray[np.float64]) -> NDArray[np.float64]:
+        parameters, starts = split(unknown)
+        moved = sensitivities(of, model, parameters, whole, starts, substeps=substeps)
+        moved[..., size:] *= sigma
+        piece, seam = torch.arange(count), torch.arange(len(seams))
+        seen = torch.zeros(count, moments, coordinates, len(unknown), dtype=torch.float64)
+        seen[..., :size] = moved[..., :size]
+        seen[..., size:].view(count, moments, coordinates, count, coordinates)[piece, :, :, piece] = moved[..., size:]
+        joined = torch.zeros(len(seams), coordinates, len(unknown), dtype=torch.float64)
+        joined[..., :size] = moved[seams - 1, -1, :, :size]
+        by_start = joined[..., size:].view(len(seams), coordinates, count, coordinates)
+        by_start[seam, :, seams - 1] = moved[seams - 1, -1, :, size:]
+        by_start[seam, :, seams] = -sigma.diag()
+        kept = torch.eye(size, len(unknown), dtype=torch.float64) / prior
+        rows = [seen * weights[..., None], joined / (SEAM * sigma[:, None]), kept]
+        found = torch.cat([row.reshape(-1, len(unknown)) for row in rows])
+        return found.nan_to_num(0.0).clamp(-1e12, 1e12).numpy()
+
+    off = torch.zeros(count, coordinates, dtype=torch.float64) if starts is None else starts - whole.states[:, 0]
+    first = torch.cat([parameters.double(), (off / sigma).flatten()]).numpy()
+    found = least_squares(misses, first, jacobian, max_nfev=steps, ftol=1e-4, xtol=1e-10, gtol=1e-10)
+    parameters, starts = split(found.x)
+    spread = np.linalg.norm(np.linalg.pinv(found.jac)[:size], axis=1)
+    return Fit(parameters, torch.from_numpy(spread), starts, residual(found.fun))
+
+
+class Learned(NamedTuple):
+    """A term that a network has learned. pieces: of the fit, by which its starts are counted."""
+
+    term: Term
+    fit: Fit
+    pieces: int
+
+
+def learn(
+    of: Incomplete,
+    observed: Observed,
+    *,
+    generator: torch.Generator,
+    prior: float,
+    pieces: int = 1,
+    steps: int = 60,
+    report: Callable[[Progress], object] = lambda progress: None,
+) -> Learned:
+    """Fits a network to the observations (see `fit`). The less noise there is, the wider its prior may be."""
+    check_observed(observed)
+    model, first = network(inputs_of(of, observed.states, observed), of.outputs, of.scale, generator)
+    fitted = fit(of, model, first, observed, prior=prior, pieces=pieces, steps=steps, report=report)
+    return Learned(lambda inputs: model(fitted.parameters, inputs), fitted, pieces)
+
+
+def inputs_of(of: Incomplete, states: Tensor, observed: Observed) -> Tensor:
+    """The term's, [I, B * T], of states [B, T, N]."""
+    return of.inputs(states.flatten(0, 1).T, observed.given.repeat_interleave(states.shape[1], 0).T)
+
+
+def network(inputs: Tensor, outputs: int, scale: float, generator: torch.Generator) -> tuple[Model, Tensor]:
+    """A network for a term of about `scale` whose inputs are like these, [I, B]; and first parameters, which are small.
+
+    Two layers of tanh.
+    """
+    centre = inputs.mean(1, keepdim=True)
+    spread = inputs.std(1, keepdim=True).clamp(min=1e-9)
+    shapes = ((HIDDEN, len(inputs)), (HIDDEN, 1), (HIDDEN, HIDDEN), (HIDDEN, 1), (outputs, HIDDEN), (outputs, 1))
+    sizes = [math.prod(shape) for shape in shapes]
+
+    def model(parameters: Tensor, inputs: Tensor) -> Tensor:
+        parts = [part.view(shape) for part, shape in zip(parameters.split(sizes), shapes, strict=True)]
+        hidden = (parts[0] @ ((inputs - centre) / spread) + parts[1]).tanh()
+        value: Tensor = parts[4] @ (parts[2] @ hidden + parts[3]).tanh() + parts[5]
+        return scale * value
+
+    first = [torch.randn(shape, generator=generator, dtype=torch.float64) / shape[1] ** 0.5 for shape in shapes]
+    first[4:] = [0.01 * part for part in first[4:]]
+    return model, torch.cat([part.flatten() for part in first])

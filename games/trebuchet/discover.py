@@ -1,0 +1,217 @@
+"""What the trebuchet's model lacks, learned from shots that were observed: two cases of `alphazero.discovery`.
+
+DRAG: how the air slows the projectile is unknown; flights are observed. The truth is k |v| v, in both directions.
+GRAVITY: the torque of gravity on the arm is unknown (the terms of r1 that the talk hides); throws are observed, from
+lift-off to release. The truth is sin A, W sin A, W sin B and sin C, with the counterweight W in kg.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from alphazero.discovery.fitting import DiscoveryError, Incomplete, Observed, Term, follow
+from alphazero.discovery.recovery import Candidate, Case
+from games.trebuchet import mechanics, solver
+from games.trebuchet.game import COUNTERWEIGHTS, truncated_normal
+from games.trebuchet.mechanics import Aim, Constants
+from games.trebuchet.physics import DEFAULT, Shot, Trebuchet, shoot
+from games.trebuchet.solver import Terms
+
+FRAMES = 50  # of a film
+FINE = 10  # steps of integration between two frames: the film is then good to 1e-8
+
+
+class Settings(NamedTuple):
+    """Of B shots, float64: wind [B] m/s, angle [B] degrees, counterweight [B] kg."""
+
+    wind: Tensor
+    angle: Tensor
+    counterweight: Tensor
+
+
+def draw(count: int, generator: torch.Generator) -> Settings:
+    """What a crew would try: winds of the truncated normal distribution, angles from 20 to 70 degrees, all weights."""
+    wind, angle, counterweight = torch.rand(3, count, generator=generator, dtype=torch.float64)
+    low, high = COUNTERWEIGHTS
+    return Settings(truncated_normal(wind), 20 + 50 * angle, low + (high - low) * counterweight)
+
+
+def film_flights(
+    settings: Settings, noise: float, generator: torch.Generator, *, trebuchet: Trebuchet = DEFAULT
+) -> Observed:
+    """From release to landing: x and y in m, and their velocity. `given` is the wind.
+
+    noise: standard deviation of the errors, as a part of each coordinate's root mean square.
+    """
+    of, shot = trebuchet.constants, _fired(settings, trebuchet)
+    a, _, c = solver.turns(shot.release.T)
+    start = torch.stack([*mechanics.place(a, c, of), *mechanics.velocity(a, c, of)])
+    start[2] -= settings.wind
+    times = _moments(shot.landing_time - shot.release_time)
+    states = follow(solver.flying(of, Terms()).rates, start, times, substeps=FINE).movedim(2, 0)
+    states[..., 0] += settings.wind[:, None] * times
+    states[..., 2] += settings.wind[:, None]
+    return _blurred(times, states, settings.wind[:, None], noise, generator)
+
+
+def film_throws(
+    settings: Settings, noise: float, generator: torch.Generator, *, trebuchet: Trebuchet = DEFAULT
+) -> Observed:
+    """From lift-off to release: the angles A, B and C in radians, and their rates. `given` is the counterweight."""
+    shot = _fired(settings, trebuchet)
+    aim = _aim(settings.counterweight)
+    times = _moments(shot.release_time - shot.lift_off_time)
+    rates = solver.swinging(aim, trebuchet.constants, Terms()).rates
+    states = follow(rates, shot.lift_off.T, times, substeps=FINE).movedim(2, 0)
+    return _blurred(times, states, settings.counterweight[:, None], noise, generator)
+
+
+def ends(observed: Observed) -> Observed:
+    """What is left if only the release was seen, and where and when it came down: no velocity there."""
+    noise = observed.noise[:, [0, -1]].clone()
+    noise[:, 1, 2:] = torch.inf
+    return Observed(observed.times[:, [0, -1]], observed.states[:, [0, -1]], observed.given, noise)
+
+
+def _fired(settings: Settings, trebuchet: Trebuchet) -> Shot:
+    shot = shoot(*settings, trebuchet=trebuchet)
+    failed = (~shot.landed).nonzero()
+    if len(failed):
+        number = int(failed[0])
+        wind, angle, counterweight = (value[number].item() for value in settings)
+        raise DiscoveryError(
+            f"shot {number} fails (wind {wind:g} m/s, {angle:g} degrees, {counterweight:g} kg): nothing to observe"
+        )
+    return shot
+
+
+def _aim(counterweight: Tensor) -> Aim:
+    """For the equations of the throw, which do not know the angle of release."""
+    return Aim(counterweight, torch.zeros_like(counterweight), torch.ones_like(counterweight))
+
+
+def _moments(duration: Tensor) -> Tensor:
+    return duration[:, None] * torch.linspace(0, 1, FRAMES, dtype=torch.float64)
+
+
+def _blurred(times: Tensor, states: Tensor, given: Tensor, noise: float, generator: torch.Generator) -> Observed:
+    if not 0 <= noise < 1:
+        raise DiscoveryError(f"noise is to be a part of the states, from 0 to below 1, not {noise}")
+    deviation = (noise * states.square().mean((0, 1)).sqrt()).expand_as(states)
+    error = torch.randn(states.shape, generator=generator, dtype=torch.float64)
+    return Observed(times, states + deviation * error, given, deviation)
+
+
+def drag(trebuchet: Trebuchet = DEFAULT) -> Case:
+    """The deceleration in flight, [2, B] m/s^2, by the velocity through the air, [2, B] m/s."""
+    of = trebuchet.constants
+
+    def rates(value: Tensor, y: Tensor, given: Tensor) -> Tensor:
+        """Of x, y and their velocity; the equations of flight are for the velocity through the air."""
+        flight = solver.flying(of, Terms(drag=lambda u, v: (value[0], value[1])))
+        return torch.cat([y[2:], flight.rates(y)[2:]])
+
+    def speed(v: Tensor) -> Tensor:
+        return v.square().sum(0).clamp(min=1e-300).sqrt()
+
+    def turned(v: Tensor) -> Tensor:
+        return torch.stack([-v[1], v[0]])
+
+    def x(value: Tensor) -> Tensor:
+        return torch.stack([value, torch.zeros_like(value)])
+
+    def y(value: Tensor) -> Tensor:
+        return torch.stack([torch.zeros_like(value), value])
+
+    library = (
+        Candidate(r"\vec e_x", lambda v: x(torch.ones_like(v[0]))),
+        Candidate(r"\vec e_y", lambda v: y(torch.ones_like(v[0]))),
+        Candidate(r"\vec v / |v|", lambda v: v / speed(v)),
+        Candidate(r"\vec v", lambda v: v),
+        Candidate(r"|v|\,\vec v", lambda v: speed(v) * v),
+        Candidate(r"|v|^2\,\vec v", lambda v: speed(v) ** 2 * v),
+        Candidate(r"\vec v_\perp", turned),
+        Candidate(r"|v|\,\vec v_\perp", lambda v: speed(v) * turned(v)),
+        Candidate(r"v_x\,\vec e_x", lambda v: x(v[0])),
+        Candidate(r"v_x^2\,\vec e_x", lambda v: x(v[0].square())),
+        Candidate(r"v_x^2\,\vec e_y", lambda v: y(v[0].square())),
+        Candidate(r"v_x v_y\,\vec e_x", lambda v: x(v[0] * v[1])),
+        Candidate(r"|v_x| v_x\,\vec e_x", lambda v: x(v[0].abs() * v[0])),
+        Candidate(r"|v_y| v_y\,\vec e_y", lambda v: y(v[1].abs() * v[1])),
+    )
+    return Case(
+        name="drag",
+        symbol=r"\vec a",
+        unit="m/s²",
+        states=("x, m", "y, m", "x', m/s", "y', m/s"),
+        incomplete=Incomplete(lambda y, given: torch.stack([y[2] - given[0], y[3]]), rates, outputs=2, scale=10.0),
+        library=library,
+        pieces=5,
+        truth=lambda v: of.k * speed(v) * v,
+    )
+
+
+def with_drag(term: Term) -> Terms:
+    """To shoot with this in place of the drag."""
+
+    def drag(u: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        x, y = term(torch.stack([u, v]))
+        return x, y
+
+    return Terms(drag=drag)
+
+
+def gravity(trebuchet: Trebuchet = DEFAULT) -> Case:
+    """The torque on the arm, [1, B] N m, by A, B and C in radians and the counterweight in kg, [4, B]."""
+    of: Constants = trebuchet.constants
+
+    def rates(value: Tensor, y: Tensor, given: Tensor) -> Tensor:
+        terms = Terms(gravity=lambda a, b, c, weight: value[0])
+        return solver.swinging(_aim(given[0]), of, terms).rates(y)
+
+    def truth(inputs: Tensor) -> Tensor:
+        """r1 of the published equations: of the beam, of the projectile, and of the counterweight."""
+        a, b, c, weight = inputs
+        beam, ball = of.moment * a.sin(), of.m * (of.l * a.sin() + of.e * c.sin())
+        torque: Tensor = of.g * (beam + ball - weight * (of.s * a.sin() + of.w * b.sin()))
+        return torque[None]
+
+    def candidate(name: str, value: Callable[..., Tensor]) -> Candidate:
+        return Candidate(name, lambda inputs: value(*inputs[:3])[None])
+
+    plain = [
+        candidate("1", lambda a, b, c: torch.ones_like(a)),
+        candidate(r"\sin A", lambda a, b, c: a.sin()),
+        candidate(r"\cos A", lambda a, b, c: a.cos()),
+        candidate(r"\sin B", lambda a, b, c: b.sin()),
+        candidate(r"\cos B", lambda a, b, c: b.cos()),
+        candidate(r"\sin C", lambda a, b, c: c.sin()),
+        candidate(r"\cos C", lambda a, b, c: c.cos()),
+        candidate(r"\sin 2A", lambda a, b, c: (2 * a).sin()),
+        candidate(r"\sin(A-B)", lambda a, b, c: (a - b).sin()),
+        candidate(r"\sin(A-C)", lambda a, b, c: (a - c).sin()),
+    ]
+
+    def times_weight(one: Candidate) -> Candidate:
+        name = "W" if one.name == "1" else rf"W {one.name}"
+        return Candidate(name, lambda inputs: inputs[3] * one.value(inputs))
+
+    return Case(
+        name="gravity",
+        symbol=r"\tau",
+        unit="N m",
+        states=("A", "B", "C", "A', 1/s", "B', 1/s", "C', 1/s"),
+        incomplete=Incomplete(lambda y, given: torch.cat([y[:3], given]), rates, outputs=1, scale=300.0),
+        library=(*plain, *map(times_weight, plain)),
+        pieces=5,
+        truth=truth,
+    )
+
+
+def with_gravity(term: Term) -> Terms:
+    """To shoot with this in place of gravity's torque."""
+    return Terms(gravity=lambda a, b, c, weight: term(torch.stack([a, b, c, weight]))[0])
