@@ -55,7 +55,7 @@ class Equation(NamedTuple):
     coefficients: Tensor
     deviations: Tensor
 
-    def __call__(self, inputs: Tensor, /) -> Tensor:
+    def term(self, inputs: Tensor) -> Tensor:
         """[M, B], of inputs [I, B]."""
         return total(self.candidates)(self.coefficients, inputs)
 
@@ -193,7 +193,7 @@ def recover(
         fitted = fit(of, total(chosen), guess, observed, starts=learned.fit.starts, pieces=learned.pieces)
         equation = Equation(chosen, fitted.parameters, fitted.deviations)
         criterion = numbers * fitted.residual**2 + len(support) * math.log(numbers)
-        path.append(Choice(equation, fitted.residual, score(equation), criterion))
+        path.append(Choice(equation, fitted.residual, score(equation.term), criterion))
     by_network = score(learned.term)
     best = min(path, key=lambda choice: choice.criterion, default=None)
     if best is None or not best.held_out <= WORST:

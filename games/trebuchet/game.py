@@ -19,6 +19,7 @@ from torch import Tensor
 
 from alphazero.game import Box, Game, Transition, where
 from games.trebuchet.physics import DEFAULT, Shot, Trebuchet, shoot
+from games.trebuchet.solver import Terms
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -57,8 +58,9 @@ class Siege(Game):
     shots = 4
     turn: ClassVar[tuple[float, float]] = (5.0, 8.0)  # degrees, kg
 
-    def __init__(self, trebuchet: Trebuchet = DEFAULT) -> None:
-        self.trebuchet = trebuchet
+    def __init__(self, trebuchet: Trebuchet = DEFAULT, terms: Terms | None = None) -> None:
+        """terms: what stands in for terms of the equations, see `shoot`."""
+        self.trebuchet, self.terms = trebuchet, terms
         self.observation_shape = (2 * self.shots + 3,)
 
     def initial(self, batch: int, *, generator: torch.Generator | None = None) -> TrebuchetState:
@@ -102,7 +104,7 @@ class Siege(Game):
         """As `step`, with the shots themselves; those of finished sieges mean nothing."""
         over = state.fired >= self.shots
         angle, counterweight = self.setting(state, action)
-        shot = shoot(self.wind(state), angle, counterweight, trebuchet=self.trebuchet)
+        shot = shoot(self.wind(state), angle, counterweight, trebuchet=self.trebuchet, terms=self.terms)
         reward = torch.where(shot.landed, score(shot.distance - state.target), -1.0) / self.shots
         after = TrebuchetState(state.winds, state.target, angle, counterweight, state.fired + 1, shot.distance)
         return shot, Transition(
@@ -140,8 +142,8 @@ class Aiming(Siege):
     name: ClassVar[str] = "trebuchet"
     shots = 1
 
-    def __init__(self, trebuchet: Trebuchet = DEFAULT) -> None:
-        super().__init__(trebuchet)
+    def __init__(self, trebuchet: Trebuchet = DEFAULT, terms: Terms | None = None) -> None:
+        super().__init__(trebuchet, terms)
         self.observation_shape = (2,)
 
     def setting(self, state: TrebuchetState, action: Tensor) -> tuple[Tensor, Tensor]:

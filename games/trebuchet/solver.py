@@ -182,6 +182,8 @@ def find_end(stage: Stage, y: Tensor, h: Tensor, alive: Tensor) -> Steps:
     time, least = torch.zeros_like(h), torch.full_like(h, torch.inf)
     ended = torch.zeros_like(alive)
     going = alive
+    # The step in which each shot ends: from where, how long it was, what ends the stage before and after, its number.
+    last = [y, h, before, before, torch.zeros_like(h)]
     for _ in range(MOST_STEPS):
         if not going.any():
             break
@@ -192,8 +194,8 @@ def find_end(stage: Stage, y: Tensor, h: Tensor, alive: Tensor) -> Steps:
         after = stage.ending(new, dy)
         over = good & ((after < 0) != (before < 0))
         length = torch.where(good, h, 0.0)
-        if over.any():
-            length = torch.where(over, find_root(stage, y, h, before, after), length)
+        number = torch.full_like(h, len(lengths))
+        last = [torch.where(over, now, then) for now, then in zip((y, h, before, after, number), last, strict=True)]
         if good.any():
             lengths.append(length)
         ended, passed = ended | over, good & ~over
@@ -205,6 +207,8 @@ def find_end(stage: Stage, y: Tensor, h: Tensor, alive: Tensor) -> Steps:
         factor = torch.where(wrong < 1, (0.9 * wrong.clamp(min=1e-12) ** -0.125).clamp(max=6.0), 0.0)
         slower = torch.where(wrong.isfinite(), (0.9 * wrong**-0.125).clamp(min=0.2), 0.2)
         h = h * torch.where(good, factor, slower)
+    root, step = find_root(stage, *last[:4]), last[4]
+    lengths = [torch.where(ended & (step == number), root, length) for number, length in enumerate(lengths)]
     return Steps(lengths, ended, least)
 
 
