@@ -313,7 +313,10 @@ def extrapolate(case: Case, equation: Equation, learned: Learned) -> tuple[dict[
     times = torch.linspace(0, LONG, 401, dtype=torch.float64)
     nothing = torch.zeros(1, 0, dtype=torch.float64)
     long = Observed(times[None], torch.zeros(1, len(times), 2), nothing, torch.ones(1, len(times), 2))
-    found, true = predict(case.incomplete, equation.term, long, learned.fit.starts[:1], substeps=5)[0], true_counts(times)
+    found, true = (
+        predict(case.incomplete, equation.term, long, learned.fit.starts[:1], substeps=5)[0],
+        true_counts(times),
+    )
     figure = Figure(figsize=(8, 3.6), layout="constrained", facecolor="white")
     axes = figure.subplots()
     axes.axvspan(0, 3, color="#e3e7ea", label="observed")

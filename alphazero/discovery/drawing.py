@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Mapping, Sequence
+
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -94,13 +95,13 @@ def formula(case: Case, recovered: Recovered) -> Figure:
     return figure
 
 
-def misses(names: dict[str, tuple[list[int], list[float]]]) -> Figure:
-    """Median misses in m by the number of shots observed, of each model by its name."""
+def misses(models: Mapping[str, Sequence[tuple[int, float]]]) -> Figure:
+    """Of each model by its name, how many shots it has learned from, and its median miss in m."""
     figure = Figure(figsize=(6.4, 4), layout="constrained", facecolor="white")
     axes = figure.subplots()
-    colours = [TRUTH, "#b8433c", NETWORK, EQUATION]
-    for (name, (shots, values)), colour in zip(names.items(), colours, strict=False):
-        axes.loglog(shots, np.maximum(values, 1e-6), "o-", color=colour, label=name)
+    for (name, points), colour in zip(models.items(), (TRUTH, DATA, NETWORK, EQUATION), strict=True):
+        if points:
+            axes.loglog(*zip(*points, strict=True), "o-", color=colour, label=name)
     axes.set(xlabel="observed shots", ylabel="median miss, m")
     axes.legend(frameon=False)
     return figure

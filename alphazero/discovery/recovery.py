@@ -38,6 +38,7 @@ from alphazero.discovery.fitting import (
 MOST_TERMS = 6  # of an equation
 WORST = 2.0  # residual of held-out trajectories, in standard deviations of the noise, that an equation may have
 RESAMPLES = 20  # for the shares of a candidate
+STEPS = 15  # of an equation's fit: one that could be right takes a handful
 RIDGE = 1e-10  # of the regressions: none, but for what rounding needs
 
 
@@ -183,14 +184,14 @@ def recover(
     target = value.flatten().numpy()
 
     def score(term: Term) -> float:
-        return fit(of, fixed(term), NONE, held_out, pieces=learned.pieces).residual
+        return fit(of, fixed(term), NONE, held_out, pieces=learned.pieces, steps=STEPS).residual
 
     path = []
     for support in supports(features, target):
         chosen = tuple(library[number] for number in support)
         report(f"fitting an equation of {len(chosen)}")
         guess = torch.from_numpy(np.linalg.lstsq(features[:, support], target, rcond=None)[0])
-        fitted = fit(of, total(chosen), guess, observed, starts=learned.fit.starts, pieces=learned.pieces)
+        fitted = fit(of, total(chosen), guess, observed, starts=learned.fit.starts, pieces=learned.pieces, steps=STEPS)
         equation = Equation(chosen, fitted.parameters, fitted.deviations)
         criterion = numbers * fitted.residual**2 + len(support) * math.log(numbers)
         path.append(Choice(equation, fitted.residual, score(equation.term), criterion))

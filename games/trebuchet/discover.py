@@ -150,7 +150,7 @@ def drag(trebuchet: Trebuchet = DEFAULT) -> Case:
         states=("x, m", "y, m", "x', m/s", "y', m/s"),
         incomplete=Incomplete(lambda y, given: torch.stack([y[2] - given[0], y[3]]), rates, outputs=2, scale=10.0),
         library=library,
-        pieces=5,
+        pieces=3,
         truth=lambda v: of.k * speed(v) * v,
     )
 
@@ -207,7 +207,7 @@ def gravity(trebuchet: Trebuchet = DEFAULT) -> Case:
         states=("A", "B", "C", "A', 1/s", "B', 1/s", "C', 1/s"),
         incomplete=Incomplete(lambda y, given: torch.cat([y[:3], given]), rates, outputs=1, scale=300.0),
         library=(*plain, *map(times_weight, plain)),
-        pieces=5,
+        pieces=3,
         truth=truth,
     )
 
