@@ -136,19 +136,25 @@ def sac(shots: int, seed: int) -> BaseAlgorithm:
 
 
 def ppo(shots: int, seed: int) -> BaseAlgorithm:
-    """Good for about 100,000 shots; over 300,000 it became worse again after 180,000."""
+    """Its deviation shrinks to a thirtieth as it learns to aim, while a step of Adam moves the mean as far as before.
+
+    At a rate that falls in a straight line, an update came to change the policy by a KL divergence of 10 to 100, which
+    clipping does not prevent, and the aim was lost. So the rate falls as a cube, and target_kl ends updates that go too
+    far all the same, as in trainings of 200,000 shots.
+    """
     return PPO(
         "MlpPolicy",
         Shots(32, seed=seed),
-        learning_rate=decaying(1e-3),
+        learning_rate=decaying(2e-3, power=3),
         n_steps=16,
         batch_size=64,
         n_epochs=10,
-        policy_kwargs={"net_arch": [128, 128], "log_std_init": -1.5},
+        target_kl=0.2,
+        policy_kwargs={"net_arch": [64, 64], "activation_fn": torch.nn.ReLU, "log_std_init": -1.5},
         seed=seed,
         device="cpu",
     )
 
 
-def decaying(rate: float) -> Callable[[float], float]:
-    return lambda remaining: rate * max(remaining, 0.02)
+def decaying(rate: float, power: int = 1) -> Callable[[float], float]:
+    return lambda remaining: rate * max(remaining**power, 0.02)
