@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -40,6 +40,9 @@ from games.trebuchet.game import Aiming, Siege, TrebuchetState
 from games.trebuchet.physics import shoot
 from scripts.measure import empty_table, machine, whole
 from scripts.measure_trebuchet import HELD_OUT, Policy, held_out_targets
+
+if TYPE_CHECKING:
+    from scripts.trebuchet_rivals import Point
 
 TIMED = 100  # targets, one after the other, for the time an aim
 
@@ -102,7 +105,7 @@ def measure_shot(agent: Agent, options: argparse.Namespace, console: Console) ->
     table = empty_table(
         console,
         f"{options.count:,} targets",
-        ("", "median miss", "95 % within", "an aim", "shots", "learned from", "in"),
+        ("", "median miss", "95 % within", "an aim", "shots an aim", "learned from", "in"),
     )
     for method in methods(agent, game, options, console):
         angle, counterweight, shots = method.aim(states)
@@ -116,7 +119,7 @@ def measure_shot(agent: Agent, options: argparse.Namespace, console: Console) ->
             f"{1e3 * pace(method, states):.3g} ms",
             f"{shots:.3g}",
             f"{method.shots:,.0f} shots" if method.shots else "",
-            f"{method.seconds / 60:.1f} min" if method.seconds else "",
+            f"{method.seconds:,.0f} s" if method.seconds else "",
         )
     console.print(table)
     return 0
@@ -125,13 +128,15 @@ def measure_shot(agent: Agent, options: argparse.Namespace, console: Console) ->
 def methods(agent: Agent, game: Aiming, options: argparse.Namespace, console: Console) -> list[Method]:
     search = replace(agent.search, simulations=options.simulations)
     unrefined = replace(search, refine_steps=0)
+    shots, seconds = effort(options.agent)
+    others = rivals(game, round(shots), console) if options.rivals else []
+    console.print("the aiming network learns ...")
     started = time.monotonic()
     torch.set_num_threads(2)
     fired: list[int] = []
     network = train(report=lambda progress: fired.append(progress.shots))
     torch.set_num_threads(1)
     network_seconds = time.monotonic() - started
-    shots, seconds = effort(options.agent)
 
     def searching(config: SearchConfig) -> Callable[[TrebuchetState], tuple[Tensor, Tensor, float]]:
         return partial(by_player, game, AgentPlayer(game, agent.evaluator, config, seed=1), shots_a_move(config))
@@ -148,7 +153,7 @@ def methods(agent: Agent, game: Aiming, options: argparse.Namespace, console: Co
     if search.refine_steps:
         name = f"agent, {options.simulations} simulations, refined"
         found.append(Method(name, searching(search), shots, seconds))
-    return found + (rivals(game, round(shots), console) if options.rivals else [])
+    return found + others
 
 
 def by_player(game: Aiming, player: Player, shots: float, states: TrebuchetState) -> tuple[Tensor, Tensor, float]:
@@ -203,6 +208,8 @@ def effort(path: Path) -> tuple[float, float]:
 
 
 def rivals(game: Aiming, shots: int, console: Console) -> list[Method]:
+    if not shots:
+        raise ValueError("--rivals needs a run as the agent: its history tells how many shots to learn from")
     try:
         from scripts.trebuchet_rivals import learn
     except ModuleNotFoundError as error:
@@ -215,17 +222,20 @@ def rivals(game: Aiming, shots: int, console: Console) -> list[Method]:
             learned[:] = [policy]
             return torch.zeros(1)
 
-        console.print(f"{rival} learns from {shots:,} shots ...")
-        started = time.monotonic()
-        learn(rival, shots, [], keep, seed=0, show=lambda point: None)
+        def show(point: Point, rival: str = rival) -> None:  # SAC takes minutes
+            console.print(f"{rival} has learned from {point.shots:,} shots")
 
-        aim = partial(by_policy, game, learned[0])
-        found.append(Method(rival.upper(), aim, shots, time.monotonic() - started))
+        console.print(f"{rival} learns from {shots:,} shots ...")
+        checkpoints = [shots * tenths // 10 for tenths in range(1, 10)]
+        end = learn(rival, shots, checkpoints, keep, seed=0, show=show)[-1]
+        found.append(Method(rival.upper(), partial(by_policy, game, learned[0]), end.shots, end.seconds))
     return found
 
 
 def metres(value: float) -> str:
-    return f"{value:.2f} m" if value >= 1 else f"{100 * value:.2f} cm" if value >= 1e-3 else f"{1e6 * value:.2g} µm"
+    if value >= 1e-4:
+        return f"{value:.2f} m" if value >= 1 else f"{100 * value:.2f} cm"
+    return f"{1e6 * value:.1f} µm" if value >= 1e-7 else f"{1e9 * value:.1f} nm"
 
 
 # --- The siege

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 
 from alphazero.config import SearchConfig
 from alphazero.game import take
-from games.trebuchet.game import Siege
-from scripts.measure_aiming import GreedyPlayer, shots_a_move
+from games.trebuchet.game import Aiming, Siege
+from scripts.measure_aiming import GreedyPlayer, metres, rivals, shots_a_move
 
 ROOT = Path(__file__).parents[2]
 
@@ -36,6 +37,19 @@ def test_nobody_aims_a_single_shot_better_than_the_greedy() -> None:
 )
 def test_shots_of_a_search(steps: int, shots: int) -> None:
     assert shots_a_move(SearchConfig(simulations=16, sampled_actions=8, refine_steps=steps)) == shots
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(22.65, "22.65 m"), (0.3, "30.00 cm"), (7.3e-4, "0.07 cm"), (5.1e-7, "0.5 µm"), (3.3e-10, "0.3 nm")],
+)
+def test_a_miss_is_shown_in_a_unit_that_fits(value: float, text: str) -> None:
+    assert metres(value) == text
+
+
+def test_rivals_of_an_agent_without_a_history_are_refused() -> None:
+    with pytest.raises(ValueError, match="--rivals needs a run as the agent"):
+        rivals(Aiming(), 0, Console())
 
 
 @pytest.mark.parametrize(
