@@ -24,6 +24,7 @@ from torch import Tensor
 FINEST = 1e-5  # of a coordinate's root mean square: no observation is trusted further
 SEAM = 0.1  # of the observations' standard deviation: how well pieces have to join
 NONE = torch.zeros(0, dtype=torch.float64)  # parameters, of a term that has none
+SUBSTEPS = 2  # of integration, between two observations
 HIDDEN = 12  # neurons of each of the network's two layers
 
 
@@ -111,7 +112,7 @@ def check_observed(observed: Observed) -> None:
         raise DiscoveryError(f"the times of trajectory {trajectory} do not grow from moment {moment} to the next")
 
 
-def follow(rates: Callable[[Tensor], Tensor], start: Tensor, times: Tensor, *, substeps: int) -> Tensor:
+def follow(rates: Callable[[Tensor], Tensor], start: Tensor, times: Tensor, *, substeps: int = SUBSTEPS) -> Tensor:
     """[T, *start.shape]: from `start` at times[:, 0] on, at times [B, T, ...], whose moments start is multiplied by.
 
     The classical method of Runge and Kutta: between observations the steps are short anyway.
@@ -128,7 +129,7 @@ def follow(rates: Callable[[Tensor], Tensor], start: Tensor, times: Tensor, *, s
     return torch.stack(states)
 
 
-def predict(of: Incomplete, term: Term, observed: Observed, starts: Tensor, *, substeps: int = 2) -> Tensor:
+def predict(of: Incomplete, term: Term, observed: Observed, starts: Tensor, *, substeps: int = SUBSTEPS) -> Tensor:
     """[B, T, N]: the trajectories from `starts` [B, N] on, with this term, at the times of the observations."""
     given = observed.given.T
 
@@ -138,9 +139,7 @@ def predict(of: Incomplete, term: Term, observed: Observed, starts: Tensor, *, s
     return follow(rates, starts.T, observed.times, substeps=substeps).movedim(2, 0)
 
 
-def sensitivities(
-    of: Incomplete, model: Model, parameters: Tensor, observed: Observed, starts: Tensor, *, substeps: int
-) -> Tensor:
+def sensitivities(of: Incomplete, model: Model, parameters: Tensor, observed: Observed, starts: Tensor) -> Tensor:
     """[B, T, N, P + N]: by what the states of `predict` change with the parameters, and each with its own start.
 
     The equations of that are solved along with those of motion, by the same steps; so it is their exact derivative.
@@ -163,7 +162,7 @@ def sensitivities(
     first = torch.zeros(batch, coordinates, 1 + size + coordinates, dtype=torch.float64)
     first[..., 0] = starts
     first[..., 1 + size :] = torch.eye(coordinates, dtype=torch.float64)
-    return follow(rates, first, observed.times[..., None, None], substeps=substeps).movedim(0, 1)[..., 1:]
+    return follow(rates, first, observed.times[..., None, None]).movedim(0, 1)[..., 1:]
 
 
 def cut(observed: Observed, count: int) -> tuple[Observed, Tensor]:
@@ -188,6 +187,70 @@ def cut(observed: Observed, count: int) -> tuple[Observed, Tensor]:
     return pieces, torch.arange(batch * count).view(batch, count)[:, 1:].flatten()
 
 
+class Shooting:
+    """Least squares of a model's trajectories: the unknowns are its parameters [P] and where the pieces start, [S, N].
+
+    `unknown` [P + S N] holds both, the starts as so many sigmas [N] from where they were observed. prior: see `fit`.
+    """
+
+    def __init__(
+        self, of: Incomplete, model: Model, observed: Observed, size: int, *, pieces: int, prior: float
+    ) -> None:
+        check_observed(observed)
+        finest = FINEST * observed.states.square().mean((0, 1)).sqrt().clamp(min=1e-300)
+        observed = observed._replace(noise=torch.maximum(observed.noise, finest))
+        self.of, self.model, self.size, self.prior = of, model, size, prior
+        self.sigma = observed.noise.amin((0, 1))
+        self.pieces, self.seams = cut(observed, pieces)
+        self.weights = 1 / self.pieces.noise
+        self.numbers = int(self.pieces.noise.isfinite().sum())
+
+    def joined(self, parameters: Tensor, starts: Tensor | None = None) -> Tensor:
+        """[P + S N], of parameters and starts; None: as observed."""
+        seen = self.pieces.states[:, 0]
+        off = torch.zeros_like(seen) if starts is None else (starts - seen) / self.sigma
+        return torch.cat([parameters.double(), off.flatten()])
+
+    def split(self, unknown: Tensor) -> tuple[Tensor, Tensor]:
+        seen = self.pieces.states[:, 0]
+        return unknown[: self.size], seen + self.sigma * unknown[self.size :].view(seen.shape)
+
+    def residual(self, misses: Tensor) -> float:
+        """Root mean square of the observations' misses."""
+        return math.sqrt(misses[: self.weights.numel()].square().sum().item() / self.numbers)
+
+    @torch.no_grad()
+    def misses(self, unknown: Tensor) -> Tensor:
+        """Of the observations, of the seams, and of the prior, in standard deviations."""
+        parameters, starts = self.split(unknown)
+        states = predict(self.of, lambda inputs: self.model(parameters, inputs), self.pieces, starts)
+        seen = (states - self.pieces.states) * self.weights
+        apart = (states[self.seams - 1, -1] - starts[self.seams]) / (SEAM * self.sigma)
+        found = torch.cat([seen.flatten(), apart.flatten(), parameters / self.prior])
+        # What flies off to infinity is a very bad guess.
+        return found.nan_to_num(1e9).clamp(-1e9, 1e9)
+
+    def jacobian(self, unknown: Tensor) -> Tensor:
+        """Of the misses, by the unknowns."""
+        parameters, starts = self.split(unknown)
+        (count, coordinates), seams, size = starts.shape, len(self.seams), self.size
+        moved = sensitivities(self.of, self.model, parameters, self.pieces, starts)
+        moved[..., size:] *= self.sigma
+        piece, seam, moments = torch.arange(count), torch.arange(seams), moved.shape[1]
+        seen = torch.zeros(count, moments, coordinates, len(unknown), dtype=torch.float64)
+        seen[..., :size] = moved[..., :size]
+        seen[..., size:].view(count, moments, coordinates, count, coordinates)[piece, :, :, piece] = moved[..., size:]
+        apart = torch.zeros(seams, coordinates, len(unknown), dtype=torch.float64)
+        apart[..., :size] = moved[self.seams - 1, -1, :, :size]
+        by_start = apart[..., size:].view(seams, coordinates, count, coordinates)
+        by_start[seam, :, self.seams - 1] = moved[self.seams - 1, -1, :, size:]
+        by_start[seam, :, self.seams] = -self.sigma.diag()
+        kept = torch.eye(size, len(unknown), dtype=torch.float64) / self.prior
+        rows = [seen * self.weights[..., None], apart / (SEAM * self.sigma[:, None]), kept]
+        found = torch.cat([row.reshape(-1, len(unknown)) for row in rows])
+        return found.nan_to_num(0.0).clamp(-1e12, 1e12)
+
+
 def fit(
     of: Incomplete,
     model: Model,
@@ -197,7 +260,6 @@ def fit(
     starts: Tensor | None = None,
     prior: float = math.inf,
     pieces: int = 1,
-    substeps: int = 2,
     steps: int = 60,
     report: Callable[[Progress], object] = lambda progress: None,
 ) -> Fit:
@@ -207,60 +269,24 @@ def fit(
     parameters are likely to be, around 0. pieces: of each trajectory. If there are no parameters, only the starts are
     fitted. DiscoveryError for data that cannot be learned from.
     """
-    check_observed(observed)
-    finest = FINEST * observed.states.square().mean((0, 1)).sqrt().clamp(min=1e-300)
-    observed = observed._replace(noise=torch.maximum(observed.noise, finest))
-    sigma = observed.noise.amin((0, 1))
-    whole, seams = cut(observed, pieces)
-    (count, moments, coordinates), size = whole.states.shape, len(parameters)
-    weights, numbers = 1 / whole.noise, int(whole.noise.isfinite().sum())
+    shooting = Shooting(of, model, observed, len(parameters), pieces=pieces, prior=prior)
     done = 0
 
-    def split(unknown: NDArray[np.float64]) -> tuple[Tensor, Tensor]:
-        both = torch.from_numpy(unknown)
-        return both[:size], whole.states[:, 0] + sigma * both[size:].view(count, coordinates)
-
-    def residual(misses: NDArray[np.float64]) -> float:
-        return math.sqrt(np.square(misses[: weights.numel()]).sum() / numbers)
-
-    @torch.no_grad()
     def misses(unknown: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Of the observations, of the seams, and of the prior."""
         nonlocal done
-        parameters, starts = split(unknown)
-        states = predict(of, lambda inputs: model(parameters, inputs), whole, starts, substeps=substeps)
-        seen = (states - whole.states) * weights
-        joined = (states[seams - 1, -1] - starts[seams]) / (SEAM * sigma)
-        # What flies off to infinity is a very bad guess.
-        found = torch.cat([seen.flatten(), joined.flatten(), parameters / prior]).nan_to_num(1e9).clamp(-1e9, 1e9)
+        found = shooting.misses(torch.from_numpy(unknown))
         done += 1
-        report(Progress(done, steps, residual(found.numpy())))
+        report(Progress(done, steps, shooting.residual(found)))
         return found.numpy()
 
     def jacobian(unknown: NDArray[np.float64]) -> NDArray[np.float64]:
-        parameters, starts = split(unknown)
-        moved = sensitivities(of, model, parameters, whole, starts, substeps=substeps)
-        moved[..., size:] *= sigma
-        piece, seam = torch.arange(count), torch.arange(len(seams))
-        seen = torch.zeros(count, moments, coordinates, len(unknown), dtype=torch.float64)
-        seen[..., :size] = moved[..., :size]
-        seen[..., size:].view(count, moments, coordinates, count, coordinates)[piece, :, :, piece] = moved[..., size:]
-        joined = torch.zeros(len(seams), coordinates, len(unknown), dtype=torch.float64)
-        joined[..., :size] = moved[seams - 1, -1, :, :size]
-        by_start = joined[..., size:].view(len(seams), coordinates, count, coordinates)
-        by_start[seam, :, seams - 1] = moved[seams - 1, -1, :, size:]
-        by_start[seam, :, seams] = -sigma.diag()
-        kept = torch.eye(size, len(unknown), dtype=torch.float64) / prior
-        rows = [seen * weights[..., None], joined / (SEAM * sigma[:, None]), kept]
-        found = torch.cat([row.reshape(-1, len(unknown)) for row in rows])
-        return found.nan_to_num(0.0).clamp(-1e12, 1e12).numpy()
+        return shooting.jacobian(torch.from_numpy(unknown)).numpy()
 
-    off = torch.zeros(count, coordinates, dtype=torch.float64) if starts is None else starts - whole.states[:, 0]
-    first = torch.cat([parameters.double(), (off / sigma).flatten()]).numpy()
+    first = shooting.joined(parameters, starts).numpy()
     found = least_squares(misses, first, jacobian, max_nfev=steps, ftol=1e-4, xtol=1e-10, gtol=1e-10)
-    parameters, starts = split(found.x)
-    spread = np.linalg.norm(np.linalg.pinv(found.jac)[:size], axis=1)
-    return Fit(parameters, torch.from_numpy(spread), starts, residual(found.fun))
+    spread = np.linalg.norm(np.linalg.pinv(found.jac)[: len(parameters)], axis=1)
+    parameters, starts = shooting.split(torch.from_numpy(found.x))
+    return Fit(parameters, torch.from_numpy(spread), starts, shooting.residual(torch.from_numpy(found.fun)))
 
 
 class Learned(NamedTuple):

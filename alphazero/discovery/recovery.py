@@ -26,13 +26,12 @@ from alphazero.discovery.fitting import (
     Learned,
     Model,
     Observed,
+    Shooting,
     Term,
     check_observed,
-    cut,
     fit,
     fixed,
     inputs_of,
-    predict,
 )
 
 MOST_TERMS = 6  # of an equation
@@ -176,21 +175,16 @@ def recover(
             f"too few to tell {len(library)} candidates apart. Observe more, or offer fewer"
         )
     report("regression over the candidates")
-    pieces, _ = cut(observed, learned.pieces)
-    inputs = inputs_of(of, predict(of, learned.term, pieces, learned.fit.starts), pieces)
-    value = learned.term(inputs)
-    features = torch.stack([candidate.value(inputs).flatten() for candidate in library], 1).numpy()
-    check_features(features, library)
-    target = value.flatten().numpy()
+    regression = through_solver(of, library, learned, observed)
 
     def score(term: Term) -> float:
         return fit(of, fixed(term), NONE, held_out, pieces=learned.pieces, steps=STEPS).residual
 
     path = []
-    for support in supports(features, target):
+    for support in supports(regression):
         chosen = tuple(library[number] for number in support)
         report(f"fitting an equation of {len(chosen)}")
-        guess = torch.from_numpy(np.linalg.lstsq(features[:, support], target, rcond=None)[0])
+        guess = torch.from_numpy(regression.coefficients(support))
         fitted = fit(of, total(chosen), guess, observed, starts=learned.fit.starts, pieces=learned.pieces, steps=STEPS)
         equation = Equation(chosen, fitted.parameters, fitted.deviations)
         criterion = numbers * fitted.residual**2 + len(support) * math.log(numbers)
@@ -207,54 +201,108 @@ def recover(
         )
     report("resampling")
     support = [library.index(one) for one in best.equation.candidates]
-    shares = _shares(features, target, support, value.shape, generator)
+    shares = resampled(regression, support, generator)
     return Recovered(best, tuple(path), shares, by_network, regress(of, library, observed))
 
 
-def check_features(features: NDArray[np.float64], library: Sequence[Candidate]) -> None:
-    for candidate, column in zip(library, features.T, strict=True):
-        if not np.isfinite(column).all():
-            raise DiscoveryError(f"the candidate {candidate.name} has no finite value in all states that were observed")
+class Regression:
+    """Linear least squares of a target on K candidates, by blocks of rows.
+
+    blocks: of each, the triangular factor of the matrix of its candidates and, last, its target. There is nothing else
+    that sums of squares depend on, and it has as few rows as columns.
+    """
+
+    def __init__(self, blocks: list[NDArray[np.float64]]) -> None:
+        self.blocks = [np.asarray(np.linalg.qr(block, mode="r")) for block in blocks]
+        whole = np.asarray(np.linalg.qr(np.concatenate(self.blocks), mode="r"))
+        self.features, self.target = whole[:, :-1], whole[:, -1]
+
+    def coefficients(self, support: Sequence[int]) -> NDArray[np.float64]:
+        return np.asarray(np.linalg.lstsq(self.features[:, list(support)], self.target, rcond=None)[0])
+
+    def left(self, support: Sequence[int]) -> float:
+        """The sum of squares that these candidates leave."""
+        rest = self.target - self.features[:, list(support)] @ self.coefficients(support)
+        return float(np.square(rest).sum())
 
 
-def supports(features: NDArray[np.float64], target: NDArray[np.float64]) -> list[list[int]]:
-    """Of candidates [rows, K], the sets of MOST_TERMS at most that are met on both ways, the smallest first."""
+def through_solver(of: Incomplete, library: tuple[Candidate, ...], learned: Learned, observed: Observed) -> Regression:
+    """What the observations would be off by, if the term were not the network but a sum of candidates; to first order.
+
+    A small change of the term changes trajectories linearly. So with the network's trajectories m off and J their
+    derivatives, the sum with the coefficients c is m - J network + J c off, in standard deviations of the noise, for
+    starts that are free to change as well. Of all ways to weight a regression this is the one that the data have.
+    """
+    for candidate in library:
+        inputs = inputs_of(of, observed.states, observed)
+        if not candidate.value(inputs).isfinite().all():
+            raise DiscoveryError(f"the candidate {candidate.name} is not finite in all states that were observed")
+    added = total((*library, Candidate("network", learned.term)))
+
+    def model(parameters: Tensor, inputs: Tensor) -> Tensor:
+        return learned.term(inputs) + added(parameters, inputs)
+
+    size = len(library) + 1
+    shooting = Shooting(of, model, observed, size, pieces=learned.pieces, prior=math.inf)
+    unknown = shooting.joined(torch.zeros(size, dtype=torch.float64), learned.fit.starts)
+    rows = slice(0, -size)  # the last ones are the prior's
+    misses, jacobian = shooting.misses(unknown)[rows], shooting.jacobian(unknown)[rows]
+    both = torch.cat([jacobian[:, : size - 1], (jacobian[:, size - 1] - misses)[:, None]], 1)
+    free, _ = torch.linalg.qr(jacobian[:, size:])
+    both = (both - free @ (free.T @ both)).numpy()
+    pieces, coordinates = len(shooting.pieces.times), observed.states.shape[2]
+    piece = torch.cat([
+        torch.arange(pieces).repeat_interleave(shooting.weights[0].numel()),
+        shooting.seams.repeat_interleave(coordinates),
+    ])  # fmt: skip
+    trajectory = (piece // (pieces // len(observed.times))).numpy()
+    return Regression([both[trajectory == number] for number in range(len(observed.times))])
+
+
+def supports(of: Regression) -> list[list[int]]:
+    """The sets of MOST_TERMS candidates at most that are met on both ways, the smallest first.
+
+    Each is then improved by exchanging one candidate for another while that explains more.
+    """
     # Columns that are 0 throughout cannot be told from nothing, and have no norm.
-    real = np.flatnonzero(np.square(features).sum(0) > 0)
+    real = np.flatnonzero(np.square(of.features).sum(0) > 0).tolist()
     most = min(MOST_TERMS, len(real))
     taken: list[int] = []
-    found: set[tuple[int, ...]] = set()
+    met: list[list[int]] = []
     while len(taken) < most:
-        left = [_left(features[:, [*taken, int(number)]], target) for number in real]
-        taken.append(int(real[np.argmin(left)]))
-        found.add(tuple(sorted(taken)))
+        taken = [*taken, min(set(real) - set(taken), key=lambda number: of.left([*taken, number]))]
+        met.append(taken)
     if len(real) > 1:
         way_back = pysindy.SSR(alpha=RIDGE, criteria="model_residual", max_iter=len(real) - 1, normalize_columns=True)
-        way_back.fit(features[:, real], target[:, None])
-        found |= {tuple(real[np.flatnonzero(np.ravel(step))].tolist()) for step in way_back.history_}
-    return [list(support) for support in sorted(found, key=lambda one: (len(one), one)) if 0 < len(support) <= most]
+        way_back.fit(of.features[:, real], of.target[:, None])
+        met += [[real[number] for number in np.flatnonzero(np.ravel(step))] for step in way_back.history_]
+    found = {tuple(sorted(exchanged(of, one, real))) for one in met if 0 < len(one) <= most}
+    return [list(support) for support in sorted(found, key=lambda one: (len(one), one))]
 
 
-def _left(columns: NDArray[np.float64], target: NDArray[np.float64]) -> float:
-    """Of the target's square, what these columns do not explain."""
-    return float(np.square(target - columns @ np.linalg.lstsq(columns, target, rcond=None)[0]).sum())
+def exchanged(of: Regression, support: list[int], real: list[int]) -> list[int]:
+    least = of.left(support)
+    while True:
+        others = [
+            [*support[:place], number, *support[place + 1 :]]
+            for place in range(len(support))
+            for number in real
+            if number not in support
+        ]
+        best = min(others, key=of.left, default=support)
+        if of.left(best) >= least * (1 - 1e-9):
+            return support
+        support, least = best, of.left(best)
 
 
-def _shares(
-    features: NDArray[np.float64],
-    target: NDArray[np.float64],
-    support: list[int],
-    shape: torch.Size,
-    generator: torch.Generator,
-) -> tuple[float, ...]:
-    """How often each candidate of the support is among the so many that are left, of states drawn with replacement."""
-    outputs, states = shape
-    met = np.zeros(len(support))
-    rows = np.arange(outputs * states).reshape(outputs, states)
+def resampled(of: Regression, support: list[int], generator: torch.Generator) -> tuple[float, ...]:
+    """How often each candidate of the support is met among so many, of trajectories drawn with replacement."""
+    met, count = np.zeros(len(support)), len(of.blocks)
     for _ in range(RESAMPLES):
-        drawn = rows[:, torch.randint(states, (states,), generator=generator).numpy()].ravel()
-        as_many = [set(found) for found in supports(features[drawn], target[drawn]) if len(found) == len(support)]
-        met += [any(number in found for found in as_many) for number in support]
+        drawn = torch.randint(count, (count,), generator=generator).tolist()
+        again = Regression([of.blocks[number] for number in drawn])
+        best = min((one for one in supports(again) if len(one) == len(support)), key=again.left, default=[])
+        met += [number in best for number in support]
     return tuple((met / RESAMPLES).tolist())
 
 
@@ -276,17 +324,13 @@ def regress(of: Incomplete, library: tuple[Candidate, ...], observed: Observed) 
     features = torch.stack(parts, 1).numpy()
     target = torch.from_numpy(dy).flatten(0, 1).T.flatten().numpy() - known.flatten().numpy()
     concerned = np.abs(features).sum(1) > 0
-    features, target = features[concerned], target[concerned]
-    best, least = None, math.inf
-    for support in supports(features, target):
-        columns = features[:, support]
-        coefficients = np.linalg.lstsq(columns, target, rcond=None)[0]
-        left = np.square(columns @ coefficients - target).sum()
-        criterion = len(target) * math.log(left / len(target)) + len(support) * math.log(len(target))
-        if criterion < least:
-            variance = left / (len(target) - len(support)) * np.diag(np.linalg.pinv(columns.T @ columns))
-            chosen = tuple(library[number] for number in support)
-            best = Equation(chosen, torch.from_numpy(coefficients), torch.from_numpy(np.sqrt(variance)))
-            least = criterion
-    assert best is not None
-    return best
+    regression, rows = Regression([np.c_[features, target][concerned]]), int(concerned.sum())
+
+    def criterion(support: list[int]) -> float:
+        return rows * math.log(regression.left(support) / rows) + len(support) * math.log(rows)
+
+    best = min(supports(regression), key=criterion)
+    spread = np.linalg.norm(np.linalg.pinv(regression.features[:, best]), axis=1)
+    deviation = spread * math.sqrt(regression.left(best) / (rows - len(best)))
+    chosen = tuple(library[number] for number in best)
+    return Equation(chosen, torch.from_numpy(regression.coefficients(best)), torch.from_numpy(deviation))

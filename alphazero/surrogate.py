@@ -1,0 +1,211 @@
+"""A network in place of a game's `step`, learned from what the step does: search may play in it instead.
+
+It is a game as any other. All but the step is the true game's, so what it predicts has to be a state that the true game
+can observe; and it can be differentiated by actions whether the true step can or not.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+
+from alphazero.game import Discrete, Game, State, Transition, concatenate, random_actions, take, where
+
+WIDTH = 64  # of each of two hidden layers
+MEMORY = 50  # of L-BFGS, steps
+HALF = 0.5  # from which on a number means yes
+
+
+class Network(nn.Module):
+    """Of inputs [B, I], outputs [B, O], both float64 and standardised by those it was made for."""
+
+    def __init__(self, inputs: Tensor, outputs: Tensor, generator: torch.Generator, *, width: int = WIDTH) -> None:
+        super().__init__()
+        sizes = (inputs.shape[1], width, width, outputs.shape[1])
+        self.weights = nn.ParameterList()
+        for count, size in itertools.pairwise(sizes):
+            drawn = torch.randn(count + 1, size, generator=generator, dtype=torch.float64)
+            self.weights.append(nn.Parameter(drawn / count**0.5))
+        self.centre, self.spread = inputs.mean(0), inputs.std(0).clamp(min=1e-9)
+        self.mean, self.scale = outputs.mean(0), outputs.std(0)
+
+    def standardised(self, inputs: Tensor) -> Tensor:
+        hidden = (inputs - self.centre) / self.spread
+        for number, weight in enumerate(self.weights):
+            hidden = hidden @ weight[:-1] + weight[-1]
+            if number + 1 < len(self.weights):
+                hidden = hidden.tanh()
+        return hidden
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.mean + self.scale * self.standardised(inputs)
+
+
+def approximate(
+    inputs: Tensor,
+    outputs: Tensor,
+    *,
+    generator: torch.Generator,
+    width: int = WIDTH,
+    steps: int = 1000,
+    report: Callable[[int, float], object] = lambda step, loss: None,
+) -> Network:
+    """A network that has learned these outputs [B, O] of these inputs [B, I]; the mean square error, by L-BFGS.
+
+    Few parameters and exact data: there a method of second order is worth its memory. What does not vary is a constant.
+    report: is told the step and the mean square error, in squared standard deviations.
+    """
+    network = Network(inputs, outputs, generator, width=width)
+    varies = network.scale > 0
+    target = (outputs - network.mean) / torch.where(varies, network.scale, 1.0)
+    optimizer = torch.optim.LBFGS(
+        network.parameters(), max_iter=steps, history_size=MEMORY, line_search_fn="strong_wolfe", tolerance_change=1e-14
+    )
+    done = 0
+
+    def loss() -> Tensor:
+        nonlocal done
+        optimizer.zero_grad()
+        error = (network.standardised(inputs) - target)[:, varies].square().mean()
+        error.backward()
+        done += 1
+        report(done, error.item())
+        return error
+
+    optimizer.step(cast(Any, loss))
+    return network.requires_grad_(False)
+
+
+class Transitions(NamedTuple):
+    """B steps of a game: states, actions [B] or [B, D], and what `step` returned."""
+
+    states: Any
+    actions: Tensor
+    after: Any
+    reward: Tensor
+    done: Tensor
+
+
+def random_play(game: Game, count: int, generator: torch.Generator, *, batch: int = 1024) -> Transitions:
+    """`count` steps of random games; each game goes on for one step after its end, for that has to be learned, too."""
+    batch = min(batch, count)
+    states, over = game.initial(batch, generator=generator), torch.zeros(batch, dtype=torch.bool)
+    played: list[tuple[State, Tensor, Transition]] = []
+    for _ in range(math.ceil(count / batch)):
+        actions = random_actions(game, states, generator)
+        played.append((states, actions, game.step(states, actions)))
+        after, done = played[-1][2].state, played[-1][2].done
+        states, over = where(over, game.initial(batch, generator=generator), after), done & ~over
+    before, chosen, made = zip(*played, strict=True)
+    first = slice(count)
+    return Transitions(
+        take(concatenate(before), first),
+        torch.cat(chosen)[first],
+        take(concatenate([one.state for one in made]), first),
+        torch.cat([one.reward for one in made])[first],
+        torch.cat([one.done for one in made])[first],
+    )
+
+
+Reward = Callable[[Any, Tensor, Any], Tensor]  # of states, actions, and states after them: [B]
+
+
+class Surrogate(Game):
+    """`game` with a network in place of its step (see the module).
+
+    reward: where the rules of the reward are known, of states, actions and states after them; None: learned, too.
+    """
+
+    def __init__(self, game: Game, network: Network, reward: Reward | None = None) -> None:
+        self.game, self.network, self.reward = game, network, reward
+        # A class's own annotations say ClassVar for what a game may also set for each instance.
+        self.name, self.num_players = f"{game.name} (surrogate)", game.num_players  # type: ignore[misc]
+        self.actions, self.observation_shape, self.discount = game.actions, game.observation_shape, game.discount
+
+    def initial(self, batch: int, *, generator: torch.Generator | None = None) -> State:
+        return self.game.initial(batch, generator=generator)
+
+    def to_play(self, state: State) -> Tensor:
+        return self.game.to_play(state)
+
+    def legal(self, state: State) -> Tensor:
+        return self.game.legal(state)
+
+    def observe(self, state: State) -> Tensor:
+        return self.game.observe(state)
+
+    def measures(self, state: State) -> dict[str, Tensor]:
+        return self.game.measures(state)
+
+    def render(self, state: State) -> str:
+        return self.game.render(state)
+
+    def step(self, state: State, action: Tensor) -> Transition:
+        """As the network has it; whole numbers and truths are the nearest there are."""
+        flat = flattened(state)
+        said = self.network(torch.cat([flat, encoded(self.game, action)], 1))
+        after = unflattened(flat + said[:, : flat.shape[1]], state)
+        done = said[:, -1] > HALF
+        reward = said[:, -2] if self.reward is None else self.reward(state, action, after)
+        return Transition(after, reward.float(), done)
+
+
+def learn_step(
+    game: Game,
+    seen: Transitions,
+    *,
+    generator: torch.Generator,
+    reward: Reward | None = None,
+    width: int = WIDTH,
+    steps: int = 1000,
+    report: Callable[[int, float], object] = lambda step, loss: None,
+) -> Surrogate:
+    """A surrogate that has learned from these steps (see `random_play`)."""
+    before = flattened(seen.states)
+    known = torch.zeros_like(seen.reward) if reward else seen.reward
+    outputs = torch.cat([flattened(seen.after) - before, torch.stack([known, seen.done], 1).double()], 1)
+    inputs = torch.cat([before, encoded(game, seen.actions)], 1)
+    network = approximate(inputs, outputs, generator=generator, width=width, steps=steps, report=report)
+    return Surrogate(game, network, reward)
+
+
+def flattened(state: State) -> Tensor:
+    """[B, K] float64, all that a state says."""
+    return torch.cat([field.double().flatten(1) if field.dim() > 1 else field.double()[:, None] for field in state], 1)
+
+
+def unflattened(flat: Tensor, like: State) -> State:
+    """A state again, of the types of `like`."""
+    fields, start = [], 0
+    for field in like:
+        size = field[0].numel()
+        part = flat[:, start : start + size].view(field.shape)
+        start += size
+        if field.dtype == torch.bool:
+            fields.append(part > HALF)
+        else:
+            fields.append(part.to(field.dtype) if field.is_floating_point() else part.round().to(field.dtype))
+    return cast(State, type(like)(*fields))
+
+
+def encoded(game: Game, action: Tensor) -> Tensor:
+    """Actions as numbers, [B, D] float64; discrete ones as one of A."""
+    if isinstance(game.actions, Discrete):
+        return nn.functional.one_hot(action, game.actions.n).double()
+    return action.double()
+
+
+def errors(surrogate: Surrogate, seen: Transitions) -> dict[str, float]:
+    """Root mean square errors of a step, by the state's field, of the reward, and the share of ends that are missed."""
+    after, reward, done = surrogate.step(seen.states, seen.actions)
+    fields = type(seen.states)._fields
+    found = {
+        name: (one.double() - true.double()).square().mean().sqrt().item()
+        for name, one, true in zip((*fields, "reward"), (*after, reward), (*seen.after, seen.reward), strict=True)
+    }
+    return {**found, "done": (done != seen.done).double().mean().item()}
