@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -85,23 +87,49 @@ def assert_same(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tenso
         torch.testing.assert_close(tensor, other[name], rtol=0, atol=0, msg=f"{name} differs")
 
 
-def test_one_seed_gives_the_same_weights_on_any_number_of_threads(tmp_path: Path) -> None:
-    one, results = run(replace(SMALL, threads=1), tmp_path / "one")
+class Whole(NamedTuple):
+    """A run of SMALL, by a single thread, and what came of it. Tests that change its folder take a copy."""
+
+    folder: Path
+    tensors: dict[str, torch.Tensor]
+    results: dict[str, MatchResult | SoloResult]
+
+
+@functools.cache
+def whole_run(base: Path) -> Whole:
+    """One in each process that tests run in."""
+    folder = base / "whole"
+    return Whole(folder, *run(replace(SMALL, threads=1), folder))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    return whole_run(tmp_path_factory.getbasetemp())
+
+
+def copy_of_whole(tmp_path_factory: pytest.TempPathFactory, name: str) -> Path:
+    """A trained run for the tests of a file, which may add to it."""
+    return Path(
+        shutil.copytree(whole_run(tmp_path_factory.getbasetemp()).folder, tmp_path_factory.mktemp("runs") / name)
+    )
+
+
+def test_one_seed_gives_the_same_weights_on_any_number_of_threads(tmp_path: Path, whole: Whole) -> None:
     three, same_results = run(replace(SMALL, threads=3), tmp_path / "three")
-    assert_same(one, three)
-    assert results == same_results
-    other, _ = run(replace(SMALL, seed=2), tmp_path / "other")
-    assert any((one[name] != other[name]).any() for name in one)
+    assert_same(whole.tensors, three)
+    assert whole.results == same_results
+    other, _ = run(replace(SMALL, seed=2, evaluation=replace(SMALL.evaluation, every=0)), tmp_path / "other")
+    assert any((whole.tensors[name] != other[name]).any() for name in other)
 
 
-def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
-    whole, results = run(SMALL, tmp_path / "whole")
-    _, none = run(SMALL, tmp_path / "stopped", stop_after=1)
+def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(tmp_path: Path, whole: Whole) -> None:
+    two = replace(SMALL, threads=2)
+    _, none = run(two, tmp_path / "stopped", stop_after=1)
     assert none == {}
     assert [path.name for path in checkpoints(tmp_path / "stopped")] == ["000001", "000002"]
-    resumed, same_results = run(SMALL, tmp_path / "stopped", resume=True)
-    assert_same(whole, resumed)
-    assert results == same_results
+    resumed, same_results = run(two, tmp_path / "stopped", resume=True)
+    assert_same(whole.tensors, resumed)
+    assert whole.results == same_results
 
 
 def test_so_does_one_with_convolutions_in_onnx_runtime(tmp_path: Path) -> None:
@@ -111,6 +139,7 @@ def test_so_does_one_with_convolutions_in_onnx_runtime(tmp_path: Path) -> None:
         network=replace(SMALL.network, kind="residual", blocks=1, width=8),
         self_play=replace(SMALL.self_play, engine="onnx"),
         learner=replace(SMALL.learner, precision="float32"),
+        evaluation=replace(SMALL.evaluation, opponents=(), every=0),
     )
     whole, _ = run(convolutions, tmp_path / "whole")
     run(convolutions, tmp_path / "stopped", stop_after=1)
@@ -141,8 +170,8 @@ def test_a_game_without_keys_and_opponents_trains_and_says_so(tmp_path: Path, tr
     assert 'set replay.merge = "none"' in merging.stderr
 
 
-def test_a_run_cannot_be_resumed_to_fewer_iterations_or_from_damage(tmp_path: Path, train: Train) -> None:
-    run(SMALL, tmp_path / "run")
+def test_a_run_cannot_be_resumed_to_fewer_iterations_or_from_damage(tmp_path: Path, train: Train, whole: Whole) -> None:
+    shutil.copytree(whole.folder, tmp_path / "run")
     fewer = train("--resume", tmp_path / "run", "--iterations", 2)
     assert fewer.returncode == 1
     assert "has 4 iterations behind it" in fewer.stderr
@@ -238,6 +267,8 @@ def test_ctrl_c_finishes_the_iteration_and_saves(tmp_path: Path) -> None:
 
 def test_tic_tac_toe_is_learned_to_perfection(tmp_path: Path) -> None:
     recipe = load_config(ROOT / "configs" / "tic_tac_toe.toml")
+    # Matches on the way change nothing of what is learned; those at the end are played all the same.
+    recipe = replace(recipe, evaluation=replace(recipe.evaluation, every=0))
     _, results = run(recipe, tmp_path / "run")
     perfect = results["strength/minimax:9"]
     assert perfect.total.games == 200
@@ -303,7 +334,12 @@ def test_a_full_disk_gives_one_clear_error_and_keeps_what_was_saved(tmp_path: Pa
 
 
 def test_games_are_kept_under_the_streams_that_played_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    few = replace(SMALL, iterations=16, self_play=replace(SMALL.self_play, streams=3, games=1, moves=1))
+    few = replace(
+        SMALL,
+        iterations=16,
+        self_play=replace(SMALL.self_play, streams=3, games=1, moves=1),
+        evaluation=replace(SMALL.evaluation, opponents=(), every=0),
+    )
     ended: dict[int, set[int]] = {}
     play = SelfPlay.play
 
@@ -321,15 +357,14 @@ def test_games_are_kept_under_the_streams_that_played_them(tmp_path: Path, monke
     assert any(0 < len(streams) < 3 and 0 not in streams for streams in kept.values())
 
 
-def test_the_network_alone_is_measured_beside_the_agent(tmp_path: Path) -> None:
-    _, results = run(SMALL, tmp_path / "run")
-    agent = load_agent(tmp_path / "run" / "agent.onnx")
+def test_the_network_alone_is_measured_beside_the_agent(whole: Whole) -> None:
+    agent = load_agent(whole.folder / "agent.onnx")
     game, evaluation = agent.game, SMALL.evaluation
     for tag, player in (
         ("network/random", NetworkPlayer(game, agent.evaluator)),
         ("strength/random", AgentPlayer(game, agent.evaluator, replace(agent.search, simulations=8), SMALL.seed)),
     ):
-        assert results[tag] == play_match(
+        assert whole.results[tag] == play_match(
             game, player, RandomPlayer(game, SMALL.seed), games=2 * evaluation.games, seed=SMALL.seed,
             opening_plies=evaluation.opening_moves,
         )  # fmt: skip
