@@ -29,7 +29,7 @@ from alphazero.elo import ratings
 from alphazero.entrants import Entrant, find_entrant
 from alphazero.players import Agent, AgentPlayer, MinimaxPlayer, NetworkPlayer, RandomPlayer, Strength
 from games.tic_tac_toe import TicTacToe, TicTacToeState
-from tests.test_trainer import SMALL, run
+from tests.test_trainer import whole_run
 
 FAST = Strength(4)
 
@@ -61,10 +61,9 @@ class Listener:
 
 
 @functools.cache
-def small_run(folder: Path) -> Path:
+def small_run(base: Path) -> Path:
     """A trained run, of which all tests of benchmarks may share one."""
-    run(SMALL, folder / "benchmarked")
-    return folder / "benchmarked"
+    return Path(shutil.copytree(whole_run(base).folder, base / "benchmarked"))
 
 
 @pytest.fixture(scope="module")

@@ -14,17 +14,15 @@ from alphazero.players import Agent, AgentPlayer, Strength
 from alphazero.record import Record
 from games.connect_four import ConnectFour
 from tests.evaluators import ScrambledEvaluator
-from tests.test_trainer import SMALL, run
+from tests.test_trainer import copy_of_whole
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("runs") / "run"
-    run(SMALL, folder)
-    return folder
+    return copy_of_whole(tmp_path_factory, "run")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def agent(trained: Path) -> Agent:
     return load_agent(trained)
 

@@ -15,16 +15,14 @@ from safetensors.torch import load_file
 
 from alphazero.checkpoint import RunError, checkpoints
 from alphazero.report import Section, make_report, write_report
-from tests.test_trainer import SMALL, run
+from tests.test_trainer import copy_of_whole
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("runs") / "small"
-    run(SMALL, folder)
-    return folder
+    return copy_of_whole(tmp_path_factory, "small")
 
 
 @pytest.fixture(scope="module")

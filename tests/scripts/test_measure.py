@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from scripts.measure import main
+
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "measure.py"
 TINY = {"batch": 4, "simulations": 2, "moves": 1, "blocks": 1, "width": 4, "seconds": 0, "rounds": 1, "engine": "onnx"}
 
@@ -50,7 +52,17 @@ def test_every_section_reports_its_speeds_and_promises(tmp_path: Path) -> None:
         (["--json", "nowhere/speeds.json"], "there is no folder"),
     ],
 )
-def test_wrong_arguments_are_explained(tmp_path: Path, arguments: list[str], message: str) -> None:
-    done = measure(*arguments, folder=tmp_path)
-    assert done.returncode == 2
-    assert message in done.stderr
+def test_wrong_arguments_are_explained(
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Within this process, which spares a start each time: the test above has a real one."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["measure.py", *arguments])
+    with pytest.raises(SystemExit) as refused:
+        main()
+    assert refused.value.code == 2
+    assert message in capsys.readouterr().err

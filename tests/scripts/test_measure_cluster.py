@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from scripts.measure_cluster import main
+
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "measure_cluster.py"
 TINY = {"rounds": 1, "games": 2, "moves": 1, "turns": 1, "simulations": 2, "seconds": 0}
 TINY |= {"simulated": 2, "window": 0, "rate": 500}
@@ -36,7 +38,11 @@ def test_every_section_reports_its_speeds_and_promises(tmp_path: Path) -> None:
     assert "saturates at about" in done.stdout
 
 
-def test_a_section_that_does_not_exist_is_told_of_with_those_that_do(tmp_path: Path) -> None:
-    done = measure("worker", folder=tmp_path)
-    assert done.returncode == 2
-    assert "there is no section 'worker'; choose from workers, driver, shared" in done.stderr
+def test_a_section_that_does_not_exist_is_told_of_with_those_that_do(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["measure_cluster.py", "worker"])
+    with pytest.raises(SystemExit) as refused:
+        main()
+    assert refused.value.code == 2
+    assert "there is no section 'worker'; choose from workers, driver, shared" in capsys.readouterr().err

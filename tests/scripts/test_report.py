@@ -12,7 +12,7 @@ import pytest
 
 from alphazero.checkpoint import checkpoints
 from scripts.report import main
-from tests.test_trainer import SMALL, run
+from tests.test_trainer import copy_of_whole
 
 
 class Finished(NamedTuple):
@@ -38,9 +38,7 @@ def report(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("runs") / "run"
-    run(SMALL, folder)
-    return folder
+    return copy_of_whole(tmp_path_factory, "run")
 
 
 def test_a_report_is_written_and_its_tables_are_printed_plain(trained: Path, report: Report) -> None:
