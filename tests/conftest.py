@@ -25,12 +25,23 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def together(nodeid: str) -> str:
+    """What of the tests one process does in one go: a file, or all files over Ray."""
+    file = nodeid.partition("::")[0]
+    return "cluster" if "cluster" in file else file
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first, or at the end one process would be at them while the others have nothing to do."""
+    longest = ("cluster", "tests/test_trainer.py")
+    items.sort(key=lambda item: longest.index(part) if (part := together(item.nodeid)) in longest else len(longest))
+
+
 class ByFile(LoadScopeScheduling):
     """Hands out whole files. (The marks for groups that xdist 3.8 has are lost on pytest 9.2, without a word.)"""
 
     def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.partition("::")[0]
-        return "cluster" if "cluster" in file else file
+        return together(nodeid)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile:
