@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 # Before torch is loaded: one thread an operation is the fastest for batches of this size.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -137,7 +138,7 @@ def solve(
             show(made)
 
         learned = learn(
-            case.incomplete, observed, generator=generator, prior=prior_of(noise), pieces=case.pieces, report=report
+            case.incomplete, observed, generator=generator, pieces=case.pieces, report=report, **thoroughness(noise)
         )
         console.print(f"network: residual {learned.fit.residual:.3g} σ after {time.perf_counter() - started:.0f} s")
         try:
@@ -173,9 +174,9 @@ def solve(
     console.print(f"in all {results['seconds']:.0f} s")
 
 
-def prior_of(noise: float) -> float:
-    """Exact data decide by themselves what the network becomes."""
-    return 1.0 if noise > 0 else 10.0
+def thoroughness(noise: float) -> dict[str, Any]:
+    """Exact data decide by themselves what the network becomes, and take longer to be exhausted."""
+    return {"prior": 1.0, "steps": 40} if noise > 0 else {"prior": 10.0, "steps": 100}
 
 
 @contextmanager

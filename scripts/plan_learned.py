@@ -42,7 +42,7 @@ from games.trebuchet.discover import Settings, drag, film_flights, with_drag
 from games.trebuchet.game import Aiming, TrebuchetState
 from games.trebuchet.physics import shoot
 from games.trebuchet.solver import Terms
-from scripts.discover import prior_of, progress_bar, table
+from scripts.discover import progress_bar, table, thoroughness
 
 SIMULATIONS = 16
 HELD_OUT = 1 << 40  # seed of the targets that all models aim at
@@ -155,7 +155,7 @@ def complete(
     observed, held_out = (Observed(*(field[part] for field in filmed)) for part in (slice(cut), slice(cut, None)))
     with progress_bar(console) as (show, say):
         learned = learn(
-            case.incomplete, observed, generator=generator, prior=prior_of(noise), pieces=case.pieces, report=show
+            case.incomplete, observed, generator=generator, pieces=case.pieces, report=show, **thoroughness(noise)
         )
         network = with_drag(learned.term)
         try:

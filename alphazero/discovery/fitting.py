@@ -283,7 +283,7 @@ def fit(
         return shooting.jacobian(torch.from_numpy(unknown)).numpy()
 
     first = shooting.joined(parameters, starts).numpy()
-    found = least_squares(misses, first, jacobian, max_nfev=steps, ftol=1e-4, xtol=1e-10, gtol=1e-10)
+    found = least_squares(misses, first, jacobian, max_nfev=steps, ftol=1e-6, xtol=1e-10, gtol=1e-10)
     spread = np.linalg.norm(np.linalg.pinv(found.jac)[: len(parameters)], axis=1)
     parameters, starts = shooting.split(torch.from_numpy(found.x))
     return Fit(parameters, torch.from_numpy(spread), starts, shooting.residual(torch.from_numpy(found.fun)))
