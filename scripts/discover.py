@@ -52,7 +52,7 @@ from alphazero.discovery.recovery import Candidate, Case, Choice, Equation, Poor
 from alphazero.pictures import pixels, png
 from games.trebuchet import discover
 
-NOISE = {"drag": 0.01, "gravity": 0.01, "lotka-volterra": 0.005}
+NOISE = {"drag": 0.01, "gravity": 0.001, "lotka-volterra": 0.005}
 RATES = (1.3, 0.9, 0.8, 1.8)  # of Lotka and Volterra: prey that are born, and eaten; hunters that eat, and die
 COUNTS = (0.44249296, 4.6280594)  # of prey and of hunters, at first
 LONG = 20.0  # how far the recovered equation of Lotka and Volterra is followed
@@ -77,7 +77,7 @@ def parsed(words: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("case", choices=NOISE)
     parser.add_argument("--shots", type=int, default=20, help="that are observed, and half as many held out")
-    parser.add_argument("--noise", type=float, help="as a part of the states (0.01; of hunters and prey 0.005)")
+    parser.add_argument("--noise", type=float, help="as a part of the states (0.01; gravity: 0.001; hunters: 0.005)")
     parser.add_argument("--ends", action="store_true", help="drag: of a flight, only release and landing are observed")
     parser.add_argument("--data", type=Path, help="observed.csv of your own; --noise is then what you think it has")
     parser.add_argument("--held-out-data", type=Path, help="held_out.csv of your own")

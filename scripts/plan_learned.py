@@ -1,25 +1,26 @@
-"""An agent plans with a model that it has completed itself, from the shots that it has fired.
+"""Plans with a model that it has completed itself, from the shots that it has fired.
 
-    scripts/plan_learned.py --agent runs/trebuchet [--shots 2,5,10,20] [--noise 0]
+    scripts/plan_learned.py [--shots 2,5,10,20] [--noise 0]
 
-The true air slows the projectile; the agent's model knows nothing of that. It aims, by search and refinement within
-the model, and fires; each flight is filmed. From the films a network learns the term that is missing, and an equation
+The true air slows the projectile; the model knows nothing of that. Search with refinement within the model aims, the
+true trebuchet fires, each flight is filmed. From the films a network learns the term that is missing, and an equation
 is made of that (as in scripts/discover.py drag). With the completed model it aims better, fires again, and so on. After
-so many shots as --shots says, all models aim at targets that nobody has learned from, and the true trebuchet fires.
+so many shots as --shots says, all models aim at targets that nobody has learned from, and the true trebuchet fires:
+once exactly as it was aimed, and once by a crew that errs, by a degree and a kilogram (standard deviations).
 
-The agent is a run of configs/trebuchet.toml, whose network knows the true trebuchet: see --help of scripts/train.py.
+No network has learned to aim before: whoever has, in the true model, needs none.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 # Before torch is loaded: one thread an operation is the fastest for batches of this size.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -29,29 +30,31 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from alphazero.agents import load_agent
-from alphazero.checkpoint import RunError
-from alphazero.config import ConfigError
+from alphazero.config import SearchConfig
 from alphazero.discovery import drawing
 from alphazero.discovery.fitting import DiscoveryError, Observed, learn
 from alphazero.discovery.recovery import PoorFitError, recover
+from alphazero.evaluate import UniformEvaluator
 from alphazero.game import concatenate, take
 from alphazero.pictures import png
-from alphazero.players import Agent, AgentPlayer
+from alphazero.players import AgentPlayer
+from games.trebuchet.aiming_network import FIELD
 from games.trebuchet.discover import Settings, drag, film_flights, with_drag
 from games.trebuchet.game import Aiming, TrebuchetState
-from games.trebuchet.physics import shoot
+from games.trebuchet.physics import STEEPEST, shoot
 from games.trebuchet.solver import Terms
 from scripts.discover import progress_bar, table, thoroughness
+from scripts.measure_aiming import metres
 
-SIMULATIONS = 16
+SEARCH = SearchConfig(
+    simulations=16, sampled_actions=4, considered_actions=4, uniform_share=0.75, refine_steps=12, refine_gain=0.1
+)
 HELD_OUT = 1 << 40  # seed of the targets that all models aim at
 MODELS = ("true", "wrong", "network", "equation")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--agent", type=Path, required=True, metavar="RUN", help="a run's folder, or an agent.onnx")
     parser.add_argument("--shots", default="2,5,10,20", help="after how many shots to measure (2,5,10,20)")
     parser.add_argument("--noise", type=float, default=0.0, help="of the films, as a part of the states (0)")
     parser.add_argument("--targets", type=int, default=200, help="that all models aim at (200)")
@@ -62,7 +65,7 @@ def main() -> int:
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False, markup=False)
     try:
         run(arguments, console)
-    except (DiscoveryError, RunError, ConfigError, ValueError, OSError) as error:
+    except (DiscoveryError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -78,39 +81,33 @@ def run(arguments: argparse.Namespace, console: Console) -> None:
         counts = [0]
     if counts[0] < 2 or arguments.targets < 1 or not 0 <= arguments.seed < 1 << 62:
         raise ValueError("--shots are numbers from 2, like 2,5,10,20; --targets from 1, --seed from 0")
-    agent = load_agent(arguments.agent)
-    if agent.game.name != Aiming.name:
-        raise ValueError(f"{arguments.agent} plays {agent.game.name}, not {Aiming.name}; train configs/trebuchet.toml")
     arguments.out.mkdir(parents=True, exist_ok=True)
     generator = torch.Generator().manual_seed(arguments.seed)
     targets = Aiming().initial(arguments.targets, generator=torch.Generator().manual_seed(HELD_OUT))
-    known = {"true": measure(agent, None, targets), "wrong": measure(agent, VACUUM, targets)}
+    known = {"true": measure(None, targets), "wrong": measure(VACUUM, targets)}
     rows: list[dict[str, Any]] = []
     completed, fired = VACUUM, None  # the model, and the shots so far
     for number, count in enumerate(counts):
         before = counts[number - 1] if number else 0
-        goals = Aiming().initial(count - before, generator=generator)
-        fired = (
-            goals_shot(agent, completed, goals)
-            if fired is None
-            else concatenate([fired, goals_shot(agent, completed, goals)])
-        )
+        fresh = fire(completed, count - before, generator)
+        fired = fresh if fired is None else concatenate([fired, fresh])
         started = time.perf_counter()
         network, equation, said = complete(fired, arguments.noise, generator, console)
         completed = equation or network
         misses = {
             **known,
-            "network": measure(agent, network, targets),
-            "equation": measure(agent, equation, targets) if equation else None,
+            "network": measure(network, targets),
+            "equation": measure(equation, targets) if equation else None,
         }
         rows.append({"shots": count, "formula": said, "learned_in": time.perf_counter() - started, **misses})
         console.print(f"after {count} shots: {said}", soft_wrap=True)
-    made = table(console, "median miss (95 % within), m", *(f"{count} shots" for count in counts))
-    for model in MODELS:
-        made.add_row(f"{model} model", *(pair(row[model]) for row in rows))
-    console.print(made)
-    (arguments.out / "results.json").write_text(json.dumps(rows, indent=2) + "\n")
-    lines = {f"{model} model": [(row["shots"], row[model][0]) for row in rows if row[model]] for model in MODELS}
+    for way, name in (("exact", "as aimed"), ("crew", "by a crew that errs")):
+        made = table(console, f"median miss (95 % within), {name}", *(f"{count} shots" for count in counts))
+        for model in MODELS:
+            made.add_row(f"{model} model", *(shown(row[model], way) for row in rows))
+        console.print(made)
+    (arguments.out / "results.json").write_text(json.dumps(rows, indent=2, default=lambda one: one._asdict()) + "\n")
+    lines = {f"{model} model": [(row["shots"], row[model].exact[0]) for row in rows if row[model]] for model in MODELS}
     (arguments.out / "misses.png").write_bytes(png(drawing.misses(lines)))
     console.print(f"Results: {arguments.out}", soft_wrap=True)
 
@@ -122,27 +119,43 @@ def nothing(u: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 VACUUM = Terms(drag=nothing)
 
 
-def aim(agent: Agent, terms: Terms | None, states: TrebuchetState) -> TrebuchetState:
-    """What becomes of the true shots, aimed by search in the model with these terms."""
+class Misses(NamedTuple):
+    """Medians and what 95 % are within, in m: of shots as they were aimed, and as the crew fired them."""
+
+    exact: tuple[float, float]
+    crew: tuple[float, float]
+
+
+def aim(terms: Terms | None, states: TrebuchetState) -> TrebuchetState:
+    """What becomes of the true shots, aimed in the model with these terms."""
     model = Aiming(terms=terms)
-    search = replace(agent.search, simulations=SIMULATIONS)
-    action = AgentPlayer(model, agent.evaluator, search, seed=1).actions(states)
-    after: TrebuchetState = Aiming().step(states, action).state
+    player = AgentPlayer(model, UniformEvaluator(model, samples=SEARCH.sampled_actions), SEARCH, seed=1)
+    after: TrebuchetState = Aiming().step(states, player.actions(states)).state
     return after
 
 
-def measure(agent: Agent, terms: Terms | None, targets: TrebuchetState) -> tuple[float, float]:
-    """Median miss and what 95 % are within, in m."""
-    miss = Aiming().measures(aim(agent, terms, targets))["miss"]
-    median, most = miss.quantile(torch.tensor([0.5, 0.95], dtype=torch.float64)).tolist()
-    return median, most
+def measure(terms: Terms | None, targets: TrebuchetState) -> Misses:
+    """The crew errs by the same for all models."""
+    after = aim(terms, targets)
+    error = torch.randn(2, len(after.target), generator=torch.Generator().manual_seed(HELD_OUT), dtype=torch.float64)
+    angle = (after.angle + FIELD.angle * error[0]).clamp(-STEEPEST, STEEPEST)
+    erred = shoot(after.winds[:, 0], angle, after.counterweight + FIELD.counterweight * error[1])
+    found = []
+    for distance in (after.distance, erred.distance):
+        miss = (distance - after.target).abs()
+        median, most = miss.quantile(torch.tensor([0.5, 0.95], dtype=torch.float64)).tolist()
+        found.append((median, most))
+    return Misses(*found)
 
 
-def goals_shot(agent: Agent, terms: Terms | None, goals: TrebuchetState) -> TrebuchetState:
-    """The shots at them; those that land, for one that fails cannot be filmed."""
-    after = aim(agent, terms, goals)
-    landed = shoot(after.winds[:, 0], after.angle, after.counterweight).landed
-    return take(after, landed)
+def fire(terms: Terms | None, count: int, generator: torch.Generator) -> TrebuchetState:
+    """So many shots at random targets that land: one that fails cannot be filmed, and is fired again at another."""
+    landed: list[TrebuchetState] = []
+    while (missing := count - sum(len(state.target) for state in landed)) > 0:
+        after = aim(terms, Aiming().initial(missing, generator=generator))
+        landed.append(take(after, shoot(after.winds[:, 0], after.angle, after.counterweight).landed))
+    found: TrebuchetState = concatenate(landed)
+    return found
 
 
 def complete(
@@ -151,7 +164,7 @@ def complete(
     """The drag as a network and as an equation, from films of these shots; the last quarter of them is held out."""
     case = drag()
     filmed = film_flights(Settings(fired.winds[:, 0], fired.angle, fired.counterweight), noise, generator)
-    cut = max(1, round(0.75 * len(filmed.times)))
+    cut = min(math.ceil(0.75 * len(filmed.times)), len(filmed.times) - 1)
     observed, held_out = (Observed(*(field[part] for field in filmed)) for part in (slice(cut), slice(cut, None)))
     with progress_bar(console) as (show, say):
         learned = learn(
@@ -166,8 +179,11 @@ def complete(
     return network, with_drag(equation.term), equation.text(case.symbol)
 
 
-def pair(miss: tuple[float, float] | None) -> str:
-    return f"{miss[0]:.2g} ({miss[1]:.2g})" if miss else "no equation"
+def shown(misses: Misses | None, way: str) -> str:
+    if misses is None:
+        return "no equation"
+    median, most = getattr(misses, way)
+    return f"{metres(median)} ({metres(most)})"
 
 
 if __name__ == "__main__":

@@ -1,10 +1,9 @@
 """From a network that has learned a term to the term's equation, by sparse regression over candidates.
 
 S. L. Brunton, J. L. Proctor, J. N. Kutz, "Discovering governing equations from data by sparse identification of
-nonlinear dynamical systems" (PNAS 2016). Candidates are taken in one after the other, each time the one that explains
-most, or left out, each time the one that explains least (`pysindy`'s SSR). Each set that is met on the way is then
-fitted to the observed trajectories, through the solver, and of these equations the one is taken that they are most
-likely from (Schwarz 1978): a regression alone would take the network's errors for the term's.
+nonlinear dynamical systems" (PNAS 2016). The regression asks what each candidate would do to the observed trajectories,
+linearised at the network's. The best set of each size is then fitted to them through the solver, and of these equations
+the one is taken that they are most likely from (Schwarz 1978).
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ from alphazero.discovery.fitting import (
     inputs_of,
 )
 
-MOST_TERMS = 6  # of an equation
+MOST_TERMS, SPARE_TERMS = 6, 2  # of an equation; and so many more on the way to it
 WORST = 2.0  # residual of held-out trajectories, in standard deviations of the noise, that an equation may have
 RESAMPLES = 20  # for the shares of a candidate
 STEPS = 15  # of an equation's fit: one that could be right takes a handful
@@ -190,13 +189,12 @@ def recover(
         criterion = numbers * fitted.residual**2 + len(support) * math.log(numbers)
         path.append(Choice(equation, fitted.residual, score(equation.term), criterion))
     by_network = score(learned.term)
-    best = min(path, key=lambda choice: choice.criterion, default=None)
-    if best is None or not best.held_out <= WORST:
-        said = f"misses held-out trajectories by {best.held_out:.3g}" if best else "is not to be found"
+    best = min(path, key=lambda choice: choice.criterion)
+    if not best.held_out <= WORST:
         raise PoorFitError(
-            f"no equation of these {len(library)} candidates describes the data: the best one {said} standard "
-            f"deviations of their noise (up to {WORST:g} would pass; the network has {by_network:.3g}). "
-            "The right term is not among them, or there is more noise than was said",
+            f"no equation of these {len(library)} candidates describes the data: the best one misses held-out "
+            f"trajectories by {best.held_out:.3g} standard deviations of their noise (up to {WORST:g} would pass; the "
+            f"network has {by_network:.3g}). The right term is not among them, or there is more noise than was said",
             tuple(path),
         )
     report("resampling")
@@ -260,39 +258,58 @@ def through_solver(of: Incomplete, library: tuple[Candidate, ...], learned: Lear
 
 
 def supports(of: Regression) -> list[list[int]]:
-    """The sets of MOST_TERMS candidates at most that are met on both ways, the smallest first.
+    """The best set that is found of each size up to MOST_TERMS, the smallest first.
 
-    Each is then improved by exchanging one candidate for another while that explains more.
+    Candidates are taken in and left out one at a time and exchanged for one another, up and down the sizes, until no
+    size gains (floating search; Pudil, Novovicova and Kittler 1994): the best pair need not hold the best single one.
+    `pysindy`'s SSR, which leaves one out after the other, is where that starts from.
     """
     # Columns that are 0 throughout cannot be told from nothing, and have no norm.
     real = np.flatnonzero(np.square(of.features).sum(0) > 0).tolist()
-    most = min(MOST_TERMS, len(real))
-    taken: list[int] = []
-    met: list[list[int]] = []
-    while len(taken) < most:
-        taken = [*taken, min(set(real) - set(taken), key=lambda number: of.left([*taken, number]))]
-        met.append(taken)
+    most = min(MOST_TERMS + SPARE_TERMS, len(real))
+    best: dict[int, list[int]] = {}
+
+    def offer(support: list[int]) -> bool:
+        support = exchanged(of, sorted(support), real)
+        known = best.get(len(support))
+        if known is not None and of.left(support) >= of.left(known) * (1 - 1e-9):
+            return False
+        best[len(support)] = support
+        return True
+
     if len(real) > 1:
         way_back = pysindy.SSR(alpha=RIDGE, criteria="model_residual", max_iter=len(real) - 1, normalize_columns=True)
         way_back.fit(of.features[:, real], of.target[:, None])
-        met += [[real[number] for number in np.flatnonzero(np.ravel(step))] for step in way_back.history_]
-    found = {tuple(sorted(exchanged(of, one, real))) for one in met if 0 < len(one) <= most}
-    return [list(support) for support in sorted(found, key=lambda one: (len(one), one))]
+        for step in way_back.history_:
+            left = [real[number] for number in np.flatnonzero(np.ravel(step))]
+            if 0 < len(left) <= most:
+                offer(left)
+    gained = True
+    while gained:
+        gained = False
+        for size in range(1, most + 1):
+            smaller = best.get(size - 1, [])
+            more = min((number for number in real if number not in smaller), key=lambda one: of.left([*smaller, one]))
+            gained |= offer([*smaller, more])
+        for size in range(most, 1, -1):
+            fewer = [[one for one in best[size] if one != out] for out in best[size]]
+            gained |= offer(min(fewer, key=of.left))
+    return [best[size] for size in range(1, min(MOST_TERMS, most) + 1)]
 
 
 def exchanged(of: Regression, support: list[int], real: list[int]) -> list[int]:
-    least = of.left(support)
+    """While it explains more, one of the support is replaced by another."""
     while True:
         others = [
-            [*support[:place], number, *support[place + 1 :]]
+            sorted([*support[:place], number, *support[place + 1 :]])
             for place in range(len(support))
             for number in real
             if number not in support
         ]
         best = min(others, key=of.left, default=support)
-        if of.left(best) >= least * (1 - 1e-9):
+        if of.left(best) >= of.left(support) * (1 - 1e-9):
             return support
-        support, least = best, of.left(best)
+        support = best
 
 
 def resampled(of: Regression, support: list[int], generator: torch.Generator) -> tuple[float, ...]:
@@ -300,8 +317,7 @@ def resampled(of: Regression, support: list[int], generator: torch.Generator) ->
     met, count = np.zeros(len(support)), len(of.blocks)
     for _ in range(RESAMPLES):
         drawn = torch.randint(count, (count,), generator=generator).tolist()
-        again = Regression([of.blocks[number] for number in drawn])
-        best = min((one for one in supports(again) if len(one) == len(support)), key=again.left, default=[])
+        best = supports(Regression([of.blocks[number] for number in drawn]))[len(support) - 1]
         met += [number in best for number in support]
     return tuple((met / RESAMPLES).tolist())
 
