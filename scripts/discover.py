@@ -53,6 +53,7 @@ from alphazero.pictures import pixels, png
 from games.trebuchet import discover
 
 NOISE = {"drag": 0.01, "gravity": 0.001, "lotka-volterra": 0.005}
+CERTAIN = 0.5  # share of resamples in which a term is met
 RATES = (1.3, 0.9, 0.8, 1.8)  # of Lotka and Volterra: prey that are born, and eaten; hunters that eat, and die
 COUNTS = (0.44249296, 4.6280594)  # of prey and of hunters, at first
 LONG = 20.0  # how far the recovered equation of Lotka and Volterra is followed
@@ -166,6 +167,9 @@ def solve(
     events.add_text("formula", f"${best.formula(case.symbol)}$")
     console.print(path_table(case, recovered.path, recovered.best, console))
     console.print(coefficient_table(best, recovered.shares, console))
+    if min(recovered.shares) < CERTAIN:
+        said = "Not certain: other data of this kind might have led to other terms. Observe more shots, or better."
+        console.print(said, soft_wrap=True)
     console.print(f"straight from the data, without the network: {recovered.direct.text(case.symbol)}", soft_wrap=True)
     if case.name == "lotka-volterra":
         far = results["extrapolation"]
@@ -212,7 +216,7 @@ def summary(case: Case, learned: Learned, recovered: Recovered, seconds: float) 
              "criterion": one.criterion}
             for one in recovered.path
         ],
-        "direct": equation(recovered.direct),
+        "direct": equation(recovered.direct) if recovered.direct else None,
         "seconds": seconds,
     }  # fmt: skip
 

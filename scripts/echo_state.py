@@ -47,17 +47,19 @@ SPANS = ((1e-5, 1e-2), (1e-2, 1e2), (1e2, LAST))  # how the second one comes up,
 MOMENTS = 200  # for the fits, evenly in the logarithm
 
 
-def follow(change: Callable[[float, Array], Array], start: Array, **how: Any) -> Callable[[Array], Array]:
+def follow(
+    change: Callable[[float, Array], Array], start: Array, *, max_step: float = 0.1, **how: Any
+) -> Callable[[Array], Array]:
     """States [N, T] at times [T], of equations that are solved in the logarithm of time, by small steps of it."""
     span = (math.log(FIRST), math.log(LAST))
     found = solve_ivp(
         lambda s, y: math.exp(s) * change(math.exp(s), y), span, start,
-        method="Radau", dense_output=True, max_step=0.1, **how,
+        method="Radau", dense_output=True, max_step=max_step, **how,
     )  # fmt: skip
     return lambda times: np.asarray(found.sol(np.log(times)))
 
 
-def solve(rates: Array) -> Callable[[Array], Array]:
+def solve(rates: Array, *, max_step: float = 0.1) -> Callable[[Array], Array]:
     """Robertson's three concentrations [3, T] at times [T]."""
     slow, fast, back = rates
 
@@ -65,7 +67,8 @@ def solve(rates: Array) -> Callable[[Array], Array]:
         made, lost, returned = slow * x[0], fast * x[1] ** 2, back * x[1] * x[2]
         return np.array([returned - made, made - returned - lost, lost])
 
-    return follow(change, np.array([1.0, slow * FIRST, 0.0]), rtol=1e-7, atol=1e-12)
+    start = np.array([1.0, slow * FIRST, 0.0])
+    return follow(change, start, max_step=max_step, rtol=1e-7, atol=1e-12)
 
 
 class Surrogate(NamedTuple):
@@ -146,18 +149,21 @@ def run(arguments: argparse.Namespace, console: Console) -> None:
     errors, seconds = [], np.zeros(2)
     for rates in tests:
         begun = time.perf_counter()
-        true = solve(rates)(times)
+        solve(rates, max_step=math.inf)(times)
         between = time.perf_counter()
-        errors.append(np.abs(surrogate(rates, times) - true) / np.abs(true).max(1, keepdims=True))
+        found = surrogate(rates, times)
         seconds += between - begun, time.perf_counter() - between
+        true = solve(rates)(times)
+        errors.append(np.abs(found - true) / np.abs(true).max(1, keepdims=True))
     error = np.stack(errors)
     made = table(console, "largest error, of the largest value", *(f"t from {a:g} to {b:g}" for a, b in SPANS))
     worst = np.array([error[:, :, (times >= a) & (times <= b)].max((0, 2)) for a, b in SPANS])
     for number in range(3):
-        made.add_row(f"concentration {number + 1}", *(f"{value:.2%}" for value in worst[:, number]))
+        made.add_row(f"concentration {number + 1}", *(f"{value:.3%}" for value in worst[:, number]))
     console.print(made)
     ratio = seconds[0] / seconds[1]
-    console.print(f"{arguments.tests} other rates: {ratio:.0f} times faster than SciPy's Radau (rtol 1e-8)")
+    said = f"{ratio:.0f} times faster than SciPy's Radau (rtol 1e-7), in steps as long as it likes"
+    console.print(f"{arguments.tests} other rates: {said}")
     results = {"worst": worst.T.tolist(), "spans": SPANS, "faster": ratio}
     (arguments.out / "results.json").write_text(json.dumps(results, indent=2) + "\n")
     (arguments.out / "echo_state.png").write_bytes(png(picture(surrogate, tests[0], times, error)))

@@ -30,12 +30,13 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
+from alphazero.box import spread_of
 from alphazero.config import SearchConfig
 from alphazero.discovery import drawing
 from alphazero.discovery.fitting import DiscoveryError, Observed, learn
 from alphazero.discovery.recovery import PoorFitError, recover
-from alphazero.evaluate import UniformEvaluator
-from alphazero.game import concatenate, take
+from alphazero.game import Game, State, batch_size, concatenate, take
+from alphazero.mcts.tree import Evaluation
 from alphazero.pictures import png
 from alphazero.players import AgentPlayer
 from games.trebuchet.aiming_network import FIELD
@@ -49,6 +50,7 @@ from scripts.measure_aiming import metres
 SEARCH = SearchConfig(
     simulations=16, sampled_actions=4, considered_actions=4, uniform_share=0.75, refine_steps=12, refine_gain=0.1
 )
+WIDE = 0.5  # standard deviation, of half the Box
 HELD_OUT = 1 << 40  # seed of the targets that all models aim at
 MODELS = ("true", "wrong", "network", "equation")
 
@@ -126,11 +128,23 @@ class Misses(NamedTuple):
     crew: tuple[float, float]
 
 
+class Untaught:
+    """A network that has learned nothing: it aims about the middle, widely, and expects 0."""
+
+    def __call__(self, states: State, generator: torch.Generator) -> Evaluation:
+        mean = torch.zeros(batch_size(states), 2)
+        return Evaluation(torch.cat([mean, torch.full_like(mean, spread_of(WIDE))], 1), mean[:, 0])
+
+
+def searcher(model: Game) -> AgentPlayer:
+    """Search with refinement in this model, and nothing else."""
+    return AgentPlayer(model, Untaught(), SEARCH, seed=1)
+
+
 def aim(terms: Terms | None, states: TrebuchetState) -> TrebuchetState:
     """What becomes of the true shots, aimed in the model with these terms."""
     model = Aiming(terms=terms)
-    player = AgentPlayer(model, UniformEvaluator(model, samples=SEARCH.sampled_actions), SEARCH, seed=1)
-    after: TrebuchetState = Aiming().step(states, player.actions(states)).state
+    after: TrebuchetState = Aiming().step(states, searcher(model).actions(states)).state
     return after
 
 

@@ -86,7 +86,8 @@ def formula(case: Case, recovered: Recovered) -> Figure:
         best.candidates, best.coefficients.tolist(), best.deviations.tolist(), recovered.shares, strict=True
     ):
         lines.append(rf"${candidate.name}$:  {value:.7g} ± {error:.1g}, in {share:.0%} of resamples")
-    lines += ["", "straight from the data, without the network:", f"${direct.formula(case.symbol)}$"]
+    if direct:
+        lines += ["", "straight from the data, without the network:", f"${direct.formula(case.symbol)}$"]
     figure = Figure(figsize=(9, 0.6 + 0.42 * len(lines)), facecolor="white")
     for number, line in enumerate(lines):
         height = 1 - (number + 0.7) / (len(lines) + 0.4)

@@ -131,14 +131,14 @@ class Recovered(NamedTuple):
 
     path: those it was chosen from, the one with fewest terms first. shares: of resampled data, how often each of its
     candidates was met among so many. network: the network's residual of held-out trajectories. direct: what sparse
-    regression finds straight from the data.
+    regression finds straight from the data; None where not all states were observed.
     """
 
     best: Choice
     path: tuple[Choice, ...]
     shares: tuple[float, ...]
     network: float
-    direct: Equation
+    direct: Equation | None
 
 
 class PoorFitError(DiscoveryError):
@@ -200,7 +200,8 @@ def recover(
     report("resampling")
     support = [library.index(one) for one in best.equation.candidates]
     shares = resampled(regression, support, generator)
-    return Recovered(best, tuple(path), shares, by_network, regress(of, library, observed))
+    direct = regress(of, library, observed) if observed.noise.isfinite().all() else None
+    return Recovered(best, tuple(path), shares, by_network, direct)
 
 
 class Regression:

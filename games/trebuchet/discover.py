@@ -22,6 +22,7 @@ from games.trebuchet.physics import DEFAULT, Shot, Trebuchet, shoot
 from games.trebuchet.solver import Terms
 
 FRAMES = 50  # of a film
+UNSEEN = 9  # moments between release and landing, where nothing else is observed
 FINE = 10  # steps of integration between two frames: the film is then good to 1e-8
 
 
@@ -70,11 +71,17 @@ def film_throws(
     return _blurred(times, states, settings.counterweight[:, None], noise, generator)
 
 
-def ends(observed: Observed) -> Observed:
-    """What is left if only the release was seen, and where and when it came down: no velocity there."""
-    noise = observed.noise[:, [0, -1]].clone()
-    noise[:, 1, 2:] = torch.inf
-    return Observed(observed.times[:, [0, -1]], observed.states[:, [0, -1]], observed.given, noise)
+def ends(film: Observed) -> Observed:
+    """What is left if only the release was seen, and when and where it came down: no velocity there, nothing between.
+
+    The moments between are there all the same, for the solver to go by.
+    """
+    share = torch.linspace(0, 1, UNSEEN + 2, dtype=torch.float64)
+    states = torch.zeros(len(film.times), len(share), film.states.shape[2], dtype=torch.float64)
+    noise = torch.full_like(states, torch.inf)
+    states[:, 0], noise[:, 0] = film.states[:, 0], film.noise[:, 0]
+    states[:, -1, :2], noise[:, -1, :2] = film.states[:, -1, :2], film.noise[:, -1, :2]
+    return Observed(share * film.times[:, -1:], states, film.given, noise)
 
 
 def _fired(settings: Settings, trebuchet: Trebuchet) -> Shot:
