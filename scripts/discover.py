@@ -52,7 +52,7 @@ from alphazero.discovery.recovery import Candidate, Case, Choice, Equation, Poor
 from alphazero.pictures import pixels, png
 from games.trebuchet import discover
 
-NOISE = {"drag": 0.01, "gravity": 0.001, "lotka-volterra": 0.005}
+NOISE = {"drag": 0.01, "gravity": 0.0, "lotka-volterra": 0.005}
 CERTAIN = 0.5  # share of resamples in which a term is met
 RATES = (1.3, 0.9, 0.8, 1.8)  # of Lotka and Volterra: prey that are born, and eaten; hunters that eat, and die
 COUNTS = (0.44249296, 4.6280594)  # of prey and of hunters, at first
@@ -78,7 +78,7 @@ def parsed(words: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("case", choices=NOISE)
     parser.add_argument("--shots", type=int, default=20, help="that are observed, and half as many held out")
-    parser.add_argument("--noise", type=float, help="as a part of the states (0.01; gravity: 0.001; hunters: 0.005)")
+    parser.add_argument("--noise", type=float, help="as a part of the states (0.01; gravity: 0; hunters: 0.005)")
     parser.add_argument("--ends", action="store_true", help="drag: of a flight, only release and landing are observed")
     parser.add_argument("--data", type=Path, help="observed.csv of your own; --noise is then what you think it has")
     parser.add_argument("--held-out-data", type=Path, help="held_out.csv of your own")
@@ -289,7 +289,7 @@ def lotka_volterra() -> Case:
         states=("x", "y"),
         incomplete=Incomplete(lambda y, given: y, rates, outputs=2, scale=5.0),
         library=library,
-        pieces=3,
+        pieces=5,
         truth=lambda y: torch.stack([-RATES[1] * y[0] * y[1], RATES[2] * y[0] * y[1]]),
     )
 

@@ -83,6 +83,8 @@ def run(arguments: argparse.Namespace, console: Console) -> None:
         counts = [0]
     if counts[0] < 2 or arguments.targets < 1 or not 0 <= arguments.seed < 1 << 62:
         raise ValueError("--shots are numbers from 2, like 2,5,10,20; --targets from 1, --seed from 0")
+    if not 0 <= arguments.noise < 1:
+        raise ValueError(f"--noise is a part of the states, from 0 to below 1, not {arguments.noise}")
     arguments.out.mkdir(parents=True, exist_ok=True)
     generator = torch.Generator().manual_seed(arguments.seed)
     targets = Aiming().initial(arguments.targets, generator=torch.Generator().manual_seed(HELD_OUT))
@@ -108,7 +110,10 @@ def run(arguments: argparse.Namespace, console: Console) -> None:
         for model in MODELS:
             made.add_row(f"{model} model", *(shown(row[model], way) for row in rows))
         console.print(made)
-    (arguments.out / "results.json").write_text(json.dumps(rows, indent=2, default=lambda one: one._asdict()) + "\n")
+    results = [
+        {name: value._asdict() if isinstance(value, Misses) else value for name, value in row.items()} for row in rows
+    ]
+    (arguments.out / "results.json").write_text(json.dumps(results, indent=2) + "\n")
     lines = {f"{model} model": [(row["shots"], row[model].exact[0]) for row in rows if row[model]] for model in MODELS}
     (arguments.out / "misses.png").write_bytes(png(drawing.misses(lines)))
     console.print(f"Results: {arguments.out}", soft_wrap=True)

@@ -215,6 +215,10 @@ class Regression:
         self.blocks = [np.asarray(np.linalg.qr(block, mode="r")) for block in blocks]
         whole = np.asarray(np.linalg.qr(np.concatenate(self.blocks), mode="r"))
         self.features, self.target = whole[:, :-1], whole[:, -1]
+        norms = np.linalg.norm(self.features, axis=0)
+        scaled = self.features / np.where(norms > 0, norms, 1.0)
+        self._products, self._explained = scaled.T @ scaled, scaled.T @ self.target
+        self._products[np.diag_indices_from(self._products)] += RIDGE
 
     def coefficients(self, support: Sequence[int]) -> NDArray[np.float64]:
         return np.asarray(np.linalg.lstsq(self.features[:, list(support)], self.target, rcond=None)[0])
@@ -223,6 +227,14 @@ class Regression:
         """The sum of squares that these candidates leave."""
         rest = self.target - self.features[:, list(support)] @ self.coefficients(support)
         return float(np.square(rest).sum())
+
+    def best(self, supports: Sequence[Sequence[int]]) -> list[int]:
+        """The one of these, all of one size, that leaves least."""
+        every = np.array(supports)
+        explained = self._explained[every]
+        products = self._products[every[:, :, None], every[:, None, :]]
+        gained = (np.linalg.solve(products, explained[..., None])[..., 0] * explained).sum(1)
+        return sorted(every[gained.argmax()].tolist())
 
 
 def through_solver(of: Incomplete, library: tuple[Candidate, ...], learned: Learned, observed: Observed) -> Regression:
@@ -271,7 +283,7 @@ def supports(of: Regression) -> list[list[int]]:
     best: dict[int, list[int]] = {}
 
     def offer(support: list[int]) -> bool:
-        support = exchanged(of, sorted(support), real)
+        support = exchanged(of, support, real)
         known = best.get(len(support))
         if known is not None and of.left(support) >= of.left(known) * (1 - 1e-9):
             return False
@@ -290,11 +302,9 @@ def supports(of: Regression) -> list[list[int]]:
         gained = False
         for size in range(1, most + 1):
             smaller = best.get(size - 1, [])
-            more = min((number for number in real if number not in smaller), key=lambda one: of.left([*smaller, one]))
-            gained |= offer([*smaller, more])
+            gained |= offer(of.best([[*smaller, number] for number in real if number not in smaller]))
         for size in range(most, 1, -1):
-            fewer = [[one for one in best[size] if one != out] for out in best[size]]
-            gained |= offer(min(fewer, key=of.left))
+            gained |= offer(of.best([[one for one in best[size] if one != out] for out in best[size]]))
     return [best[size] for size in range(1, min(MOST_TERMS, most) + 1)]
 
 
@@ -302,12 +312,12 @@ def exchanged(of: Regression, support: list[int], real: list[int]) -> list[int]:
     """While it explains more, one of the support is replaced by another."""
     while True:
         others = [
-            sorted([*support[:place], number, *support[place + 1 :]])
+            [*support[:place], number, *support[place + 1 :]]
             for place in range(len(support))
             for number in real
             if number not in support
         ]
-        best = min(others, key=of.left, default=support)
+        best = of.best(others) if others else support
         if of.left(best) >= of.left(support) * (1 - 1e-9):
             return support
         support = best

@@ -49,10 +49,10 @@ def truth(y: Tensor) -> Tensor:
     return -0.3 * y[1:] - 0.5 * y[:1] ** 3
 
 
-CASE = Case("spring", "f", "m/s²", ("x", "v"), SPRING, LIBRARY, 2, truth)
+CASE = Case("spring", "f", "m/s²", ("x", "v"), SPRING, LIBRARY, 6, truth)
 
 
-def springs(noise: float, seed: int, *, count: int = 6, moments: int = 40) -> Observed:
+def springs(noise: float, seed: int, *, count: int = 5, moments: int = 25) -> Observed:
     source = generator(seed)
     starts = 3 * torch.rand(count, 2, generator=source, dtype=torch.float64) - 1.5
     times = torch.linspace(0, 4, moments, dtype=torch.float64).repeat(count, 1)
@@ -66,7 +66,7 @@ def springs(noise: float, seed: int, *, count: int = 6, moments: int = 40) -> Ob
 
 def learned(observed: Observed, noise: float) -> Learned:
     prior = 1.0 if noise else 10.0
-    return learn(SPRING, observed, generator=generator(), prior=prior, pieces=CASE.pieces, steps=40)
+    return learn(SPRING, observed, generator=generator(), prior=prior, pieces=CASE.pieces, steps=15)
 
 
 @pytest.fixture(scope="module")
