@@ -170,7 +170,8 @@ def solve(
     if min(recovered.shares) < CERTAIN:
         said = "Not certain: other data of this kind might have led to other terms. Observe more shots, or better."
         console.print(said, soft_wrap=True)
-    console.print(f"straight from the data, without the network: {recovered.direct.text(case.symbol)}", soft_wrap=True)
+    direct = recovered.direct.text(case.symbol) if recovered.direct else "nothing, since not all states were observed"
+    console.print(f"straight from the data, without the network: {direct}", soft_wrap=True)
     if case.name == "lotka-volterra":
         far = results["extrapolation"]
         said = f"off by {far['of_norm']:.2%} of the norm, nowhere by more than {far['worst']:.2%}"

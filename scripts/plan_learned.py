@@ -48,7 +48,7 @@ from scripts.discover import progress_bar, table, thoroughness
 from scripts.measure_aiming import metres
 
 SEARCH = SearchConfig(
-    simulations=16, sampled_actions=4, considered_actions=4, uniform_share=0.75, refine_steps=12, refine_gain=0.1
+    simulations=4, sampled_actions=4, considered_actions=4, uniform_share=0.75, refine_steps=12, refine_gain=0.1
 )
 WIDE = 0.5  # standard deviation, of half the Box
 HELD_OUT = 1 << 40  # seed of the targets that all models aim at

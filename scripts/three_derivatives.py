@@ -44,7 +44,7 @@ def by_the_controls(axes: Axes) -> str:
         x, y = shot.trajectory.projectile.detach().T
         axes.plot(x, y, color=BLUE if step == 10 else GREY, alpha=0.2 + 0.08 * step, zorder=step)
         controls = (controls - 0.1 * slope).detach()
-    axes.plot([target], [0], "v", color=AMBER, markersize=9)
+    axes.plot([target], [y[-1]], "v", color=AMBER, markersize=9)
     axes.set(xlabel="m", ylabel="m", title="by the controls: ten steps to a target", aspect="equal")
     return f"1. by the controls: {shot.distance.item():.3f} m, at {target:g} m was the target"
 

@@ -3,7 +3,7 @@
 S. L. Brunton, J. L. Proctor, J. N. Kutz, "Discovering governing equations from data by sparse identification of
 nonlinear dynamical systems" (PNAS 2016). The regression asks what each candidate would do to the observed trajectories,
 linearised at the network's. The best set of each size is then fitted to them through the solver, and of these equations
-the one is taken that they are most likely from (Schwarz 1978).
+the one is taken that they are most likely from (Schwarz 1978); around which all is repeated until it stays the same.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from torch import Tensor
 from alphazero.discovery.fitting import (
     NONE,
     DiscoveryError,
+    Fit,
     Incomplete,
     Learned,
     Model,
@@ -35,6 +36,7 @@ from alphazero.discovery.fitting import (
 
 MOST_TERMS, SPARE_TERMS = 6, 2  # of an equation; and so many more on the way to it
 WORST = 2.0  # residual of held-out trajectories, in standard deviations of the noise, that an equation may have
+ROUNDS = 4  # of regression, each around the trajectories of the equation that the last one led to
 RESAMPLES = 20  # for the shares of a candidate
 STEPS = 15  # of an equation's fit: one that could be right takes a handful
 RIDGE = 1e-10  # of the regressions: none, but for what rounding needs
@@ -173,21 +175,38 @@ def recover(
             f"too little data: {numbers} numbers of {len(observed.states)} trajectories, {free} without their starts: "
             f"too few to tell {len(library)} candidates apart. Observe more, or offer fewer"
         )
-    report("regression over the candidates")
-    regression = through_solver(of, library, learned, observed)
+    tried: dict[tuple[int, ...], Fit] = {}
+
+    def criterion(support: tuple[int, ...]) -> float:
+        return numbers * tried[support].residual ** 2 + len(support) * math.log(numbers)
+
+    around = learned
+    likeliest: tuple[int, ...] = ()
+    for _ in range(ROUNDS):
+        report("regression over the candidates")
+        regression = through_solver(of, library, around, observed)
+        for support in map(tuple, supports(regression)):
+            if support not in tried:
+                report(f"fitting an equation of {len(support)}")
+                model = total([library[number] for number in support])
+                guess = torch.from_numpy(regression.coefficients(support))
+                starts = around.fit.starts
+                tried[support] = fit(of, model, guess, observed, starts=starts, pieces=learned.pieces, steps=STEPS)
+        before, likeliest = likeliest, min(tried, key=criterion)
+        if likeliest == before:
+            break
+        # What is linear around the network's trajectories need not be so far: once more, around this equation's.
+        around = Learned(_equation(library, likeliest, tried[likeliest]).term, tried[likeliest], learned.pieces)
 
     def score(term: Term) -> float:
         return fit(of, fixed(term), NONE, held_out, pieces=learned.pieces, steps=STEPS).residual
 
     path = []
-    for support in supports(regression):
-        chosen = tuple(library[number] for number in support)
-        report(f"fitting an equation of {len(chosen)}")
-        guess = torch.from_numpy(regression.coefficients(support))
-        fitted = fit(of, total(chosen), guess, observed, starts=learned.fit.starts, pieces=learned.pieces, steps=STEPS)
-        equation = Equation(chosen, fitted.parameters, fitted.deviations)
-        criterion = numbers * fitted.residual**2 + len(support) * math.log(numbers)
-        path.append(Choice(equation, fitted.residual, score(equation.term), criterion))
+    for size in sorted({len(support) for support in tried}):
+        report(f"held-out trajectories of an equation of {size}")
+        support = min((one for one in tried if len(one) == size), key=criterion)
+        equation = _equation(library, support, tried[support])
+        path.append(Choice(equation, tried[support].residual, score(equation.term), criterion(support)))
     by_network = score(learned.term)
     best = min(path, key=lambda choice: choice.criterion)
     if not best.held_out <= WORST:
@@ -198,10 +217,13 @@ def recover(
             tuple(path),
         )
     report("resampling")
-    support = [library.index(one) for one in best.equation.candidates]
-    shares = resampled(regression, support, generator)
+    shares = resampled(regression, [library.index(one) for one in best.equation.candidates], generator)
     direct = regress(of, library, observed) if observed.noise.isfinite().all() else None
     return Recovered(best, tuple(path), shares, by_network, direct)
+
+
+def _equation(library: tuple[Candidate, ...], support: Sequence[int], fitted: Fit) -> Equation:
+    return Equation(tuple(library[number] for number in support), fitted.parameters, fitted.deviations)
 
 
 class Regression:

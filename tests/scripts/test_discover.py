@@ -7,6 +7,7 @@ import json
 import math
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
@@ -164,6 +165,16 @@ def test_a_fit_that_is_poor_is_no_formula(
     assert {"trajectories.png", "term.png", "sparsity.png"} <= {path.name for path in tmp_path.iterdir()}
 
 
+def test_release_and_landing_are_enough(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(discover, "thoroughness", lambda noise: {"prior": 1.0, "steps": 12})
+    told = call(discover, "drag", "--ends", "--noise", "0.001", "--out", tmp_path)
+    assert told.returncode == 0, told.stderr
+    (row,) = json.loads((tmp_path / "results.json").read_text())["equation"]
+    assert row["term"] == r"|v|\,\vec v"
+    assert row["coefficient"] == pytest.approx(0.0152036870, rel=0.01)
+    assert "nothing, since not all states were observed" in told.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -187,7 +198,9 @@ def test_wrong_arguments_are_explained(call: Call, tmp_path: Path, arguments: tu
 def test_it_plans_with_what_it_has_learned(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From exact films: the equation aims like the truth from the second shot on, the wrong model misses by metres."""
     monkeypatch.setattr(plan_learned, "thoroughness", lambda noise: {"prior": 10.0, "steps": 10})
-    told = call(plan_learned, "--shots", "2", "--targets", "12", "--out", tmp_path)
+    search = replace(plan_learned.SEARCH, simulations=2, sampled_actions=2, considered_actions=2)
+    monkeypatch.setattr(plan_learned, "SEARCH", search)
+    told = call(plan_learned, "--shots", "2", "--targets", "6", "--out", tmp_path)
     assert told.returncode == 0, told.stderr
     (row,) = json.loads((tmp_path / "results.json").read_text())
     miss = {model: row[model]["exact"][0] for model in plan_learned.MODELS}
