@@ -1,7 +1,7 @@
 """A network in place of a game's `step`, learned from what the step does: search may play in it instead.
 
-It is a game as any other. All but the step is the true game's, so what it predicts has to be a state that the true game
-can observe; and it can be differentiated by actions whether the true step can or not.
+It is a game as any other, whose states the true game observes; and it can be differentiated by actions whether the
+true step can or not. Symmetries, keys and solutions of the true game are left out, for a network keeps none of them.
 """
 
 from __future__ import annotations
@@ -58,7 +58,8 @@ def approximate(
     """A network that has learned these outputs [B, O] of these inputs [B, I]; the mean square error, by L-BFGS.
 
     Few parameters and exact data: there a method of second order is worth its memory. What does not vary is a constant.
-    report: is told the step and the mean square error, in squared standard deviations.
+    report: is told how often the error was evaluated, which is at most a quarter more than `steps`, and the mean
+    square error, in squared standard deviations.
     """
     network = Network(inputs, outputs, generator, width=width)
     varies = network.scale > 0
@@ -183,7 +184,7 @@ def unflattened(flat: Tensor, like: State) -> State:
     """A state again, of the types of `like`."""
     fields, start = [], 0
     for field in like:
-        size = field[0].numel()
+        size = math.prod(field.shape[1:])
         part = flat[:, start : start + size].view(field.shape)
         start += size
         if field.dtype == torch.bool:

@@ -192,14 +192,15 @@ class ProgressBars(Progress):
     def start_iteration(self, iteration: int, parts: Mapping[str, int]) -> None:
         """Replaces the bars of the last iteration's parts, above the run's.
 
-        Nothing advances meanwhile. Rich's lock is left alone here: `add_task` draws, and drawing
-        takes the display's lock first, as the thread that redraws does; holding one and waiting
-        for the other, the two would wait for ever.
+        Another thread may advance a part meanwhile, so the new bars are there before the old ones go.
+        Rich's lock is left alone here: `add_task` draws, and drawing takes the display's lock first,
+        as the thread that redraws does; holding one and waiting for the other, the two would wait for ever.
         """
-        for part in self._parts.values():
-            self.remove_task(part)
+        old = self._parts
         self._iteration = iteration
         self._parts = {name: self.add_task(name, total=max(1, total)) for name, total in parts.items()}
+        for part in old.values():
+            self.remove_task(part)
         self.update(self._run, completed=iteration)
 
     def advance_part(self, part: str, done: int) -> None:

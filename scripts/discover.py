@@ -52,10 +52,13 @@ from alphazero.discovery.recovery import Candidate, Case, Choice, Equation, Poor
 from alphazero.pictures import pixels, png
 from games.trebuchet import discover
 
+SHOTS = 20
 NOISE = {"drag": 0.01, "gravity": 0.0, "lotka-volterra": 0.005}
 CERTAIN = 0.5  # share of resamples in which a term is met
 RATES = (1.3, 0.9, 0.8, 1.8)  # of Lotka and Volterra: prey that are born, and eaten; hunters that eat, and die
 COUNTS = (0.44249296, 4.6280594)  # of prey and of hunters, at first
+PICTURES = ("trajectories", "term", "sparsity", "formula", "extrapolation")
+RESULTS = ("results.json", "formula.tex", *(f"{name}.png" for name in PICTURES))
 LONG = 20.0  # how far the recovered equation of Lotka and Volterra is followed
 
 
@@ -69,7 +72,7 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"Stopped; what is finished is in {arguments.out}.", file=sys.stderr)
+        print("Stopped.", file=sys.stderr)
         return 130
     return 0
 
@@ -77,7 +80,7 @@ def main() -> int:
 def parsed(words: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("case", choices=NOISE)
-    parser.add_argument("--shots", type=int, default=20, help="that are observed, and half as many held out")
+    parser.add_argument("--shots", type=int, default=SHOTS, help="that are observed, and half as many held out (20)")
     parser.add_argument("--noise", type=float, help="as a part of the states (0.01; gravity: 0; hunters: 0.005)")
     parser.add_argument("--ends", action="store_true", help="drag: of a flight, only release and landing are observed")
     parser.add_argument("--data", type=Path, help="observed.csv of your own; --noise is then what you think it has")
@@ -94,6 +97,8 @@ def run(arguments: argparse.Namespace, console: Console) -> None:
         raise ValueError(f"--seed is to be from 0 to 2^62, not {arguments.seed}")
     if arguments.shots < 2:
         raise ValueError(f"--shots: some are to be held out, so at least 2 are needed, not {arguments.shots}")
+    if arguments.case == "lotka-volterra" and arguments.shots != SHOTS:
+        raise ValueError("--shots is for the trebuchet: of hunters and prey there is one trajectory")
     if arguments.ends and arguments.case != "drag":
         raise ValueError("--ends is for drag: a throw is seen as a whole")
     if (arguments.data is None) != (arguments.held_out_data is None):
@@ -103,14 +108,17 @@ def run(arguments: argparse.Namespace, console: Console) -> None:
     case = cases[arguments.case]()
     if arguments.data:
         observed, held_out = (read(path, case, noise) for path in (arguments.data, arguments.held_out_data))
+        case = case._replace(truth=None)  # of one's own observations nobody knows that
     else:
         observed, held_out = observe(arguments.case, arguments.shots, noise, generator)
-    if arguments.ends:
-        observed, held_out, case = discover.ends(observed), discover.ends(held_out), case._replace(pieces=1)
     arguments.out.mkdir(parents=True, exist_ok=True)
+    for name in RESULTS:  # of an earlier run
+        (arguments.out / name).unlink(missing_ok=True)
     for name, seen in (("observed", observed), ("held_out", held_out)):
         write(arguments.out / f"{name}.csv", case, seen)
-    with SummaryWriter(arguments.out / "tensorboard") as events:
+    if arguments.ends:
+        observed, held_out, case = discover.ends(observed), discover.ends(held_out), case._replace(pieces=1)
+    with SummaryWriter(arguments.out / "tensorboard" / time.strftime("%Y%m%d-%H%M%S")) as events:
         try:
             solve(case, observed, held_out, noise, generator, arguments.out, events, console)
         finally:
@@ -155,7 +163,7 @@ def solve(
             raise
     best = recovered.best.equation
     results = summary(case, learned, recovered, time.perf_counter() - started)
-    if case.name == "lotka-volterra":
+    if case.name == "lotka-volterra" and case.truth:
         results["extrapolation"], figure = extrapolate(case, best, learned)
         save("extrapolation", figure)
     (out / "results.json").write_text(json.dumps(results, indent=2) + "\n")
@@ -170,9 +178,11 @@ def solve(
     if min(recovered.shares) < CERTAIN:
         said = "Not certain: other data of this kind might have led to other terms. Observe more shots, or better."
         console.print(said, soft_wrap=True)
-    direct = recovered.direct.text(case.symbol) if recovered.direct else "nothing, since not all states were observed"
+    direct = (
+        recovered.direct.text(case.symbol) if recovered.direct else "nothing: too few states were observed, or unevenly"
+    )
     console.print(f"straight from the data, without the network: {direct}", soft_wrap=True)
-    if case.name == "lotka-volterra":
+    if case.name == "lotka-volterra" and case.truth:
         far = results["extrapolation"]
         said = f"off by {far['of_norm']:.2%} of the norm, nowhere by more than {far['worst']:.2%}"
         console.print(f"followed to t = {LONG:g}: {said}")
@@ -288,6 +298,7 @@ def lotka_volterra() -> Case:
         symbol=r"\vec f",
         unit="1/s",
         states=("x", "y"),
+        given=(),
         incomplete=Incomplete(lambda y, given: y, rates, outputs=2, scale=5.0),
         library=library,
         pieces=5,
@@ -314,8 +325,8 @@ def true_counts(times: Tensor) -> Tensor:
     return follow(lambda y: of.rates(truth(y), y, y), start, times[None], substeps=50)[:, :, 0]
 
 
-def extrapolate(case: Case, equation: Equation, learned: Learned) -> tuple[dict[str, float], Figure]:
-    """From the start that was fitted: the error as a part of the truth's norm, and the worst as a part of its value."""
+def extrapolate(case: Case, equation: Equation, learned: Learned) -> tuple[dict[str, Any], Figure]:
+    """From the start that the network's fit has found: errors, as parts of the truth's norm and of its value."""
     times = torch.linspace(0, LONG, 401, dtype=torch.float64)
     nothing = torch.zeros(1, 0, dtype=torch.float64)
     long = Observed(times[None], torch.zeros(1, len(times), 2), nothing, torch.ones(1, len(times), 2))
@@ -332,7 +343,8 @@ def extrapolate(case: Case, equation: Equation, learned: Learned) -> tuple[dict[
     axes.set(xlabel="time, s", ylabel="count")
     axes.legend(frameon=False, ncols=3)
     off = (found - true).abs()
-    return {"of_norm": (off.norm() / true.norm()).item(), "worst": (off / true).max().item()}, figure
+    measured = {"of_norm": (off.norm() / true.norm()).item(), "worst": (off / true).max().item()}
+    return {**measured, "start": learned.fit.starts[0].tolist()}, figure
 
 
 cases: dict[str, Callable[[], Case]] = {
@@ -344,10 +356,9 @@ cases: dict[str, Callable[[], Case]] = {
 
 def write(path: Path, case: Case, observed: Observed) -> None:
     """A row for each moment. The last columns, what is given beside, are the same in all rows of a trajectory."""
-    given = [f"given {number}" for number in range(observed.given.shape[1])]
     with path.open("w", newline="") as file:
         rows = csv.writer(file)
-        rows.writerow(["trajectory", "time", *case.states, *given])
+        rows.writerow(["trajectory", "time", *case.states, *case.given])
         for number, (times, states, beside) in enumerate(
             zip(observed.times.tolist(), observed.states.tolist(), observed.given.tolist(), strict=True)
         ):
@@ -358,9 +369,9 @@ def read(path: Path, case: Case, noise: float) -> Observed:
     """What `write` has written, or somebody else. DiscoveryError if it is no such file."""
     with path.open(newline="") as file:
         header, *rows = list(csv.reader(file)) or [[]]
-    expected = ["trajectory", "time", *case.states]
-    if header[: len(expected)] != expected:
-        raise DiscoveryError(f"{path}: the columns are to be {', '.join(expected)}, and what is given beside")
+    expected = ["trajectory", "time", *case.states, *case.given]
+    if header != expected:
+        raise DiscoveryError(f"{path}: the columns are to be {'; '.join(expected)}, not {'; '.join(header)}")
     numbers = []
     for line, row in enumerate(rows, 2):
         try:
@@ -374,9 +385,9 @@ def read(path: Path, case: Case, noise: float) -> Observed:
     if len(lengths) != 1:
         raise DiscoveryError(f"{path}: every trajectory is to have as many moments, not {sorted(lengths)}")
     table = torch.stack(groups)
-    states = table[:, :, 2 : len(expected)]
+    states = table[:, :, 2 : 2 + len(case.states)]
     deviation = (noise * states.square().mean((0, 1)).sqrt()).expand_as(states)
-    observed = Observed(table[:, :, 1], states, table[:, 0, len(expected) :], deviation)
+    observed = Observed(table[:, :, 1], states, table[:, 0, 2 + len(case.states) :], deviation)
     check_observed(observed)
     return observed
 

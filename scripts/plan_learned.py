@@ -50,6 +50,7 @@ from scripts.measure_aiming import metres
 SEARCH = SearchConfig(
     simulations=4, sampled_actions=4, considered_actions=4, uniform_share=0.75, refine_steps=12, refine_gain=0.1
 )
+MOST_VOLLEYS = 20  # to get so many shots that land
 WIDE = 0.5  # standard deviation, of half the Box
 HELD_OUT = 1 << 40  # seed of the targets that all models aim at
 MODELS = ("true", "wrong", "network", "equation")
@@ -170,11 +171,14 @@ def measure(terms: Terms | None, targets: TrebuchetState) -> Misses:
 def fire(terms: Terms | None, count: int, generator: torch.Generator) -> TrebuchetState:
     """So many shots at random targets that land: one that fails cannot be filmed, and is fired again at another."""
     landed: list[TrebuchetState] = []
-    while (missing := count - sum(len(state.target) for state in landed)) > 0:
+    for _ in range(MOST_VOLLEYS):
+        missing = count - sum(len(state.target) for state in landed)
+        if not missing:
+            found: TrebuchetState = concatenate(landed)
+            return found
         after = aim(terms, Aiming().initial(missing, generator=generator))
         landed.append(take(after, shoot(after.winds[:, 0], after.angle, after.counterweight).landed))
-    found: TrebuchetState = concatenate(landed)
-    return found
+    raise DiscoveryError(f"after {MOST_VOLLEYS} volleys, {missing} of {count} shots that were aimed so have not landed")
 
 
 def complete(

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -420,3 +421,23 @@ def test_bars_are_replaced_while_another_thread_redraws_them() -> None:
     assert not stuck
     redrawing.join()
     bars.stop()
+
+
+def test_a_part_may_advance_while_the_bars_are_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In asynchronous runs another thread reports what is done, at any moment."""
+    bars = ProgressBars(Console(file=io.StringIO(), force_terminal=True))
+    bars.start_run(0, 3)
+    bars.start_iteration(0, {"self-play": 2})
+    for name in ("add_task", "remove_task"):
+        original = getattr(bars, name)
+
+        def meanwhile(*arguments: Any, original: Callable[..., Any] = original, **named: Any) -> Any:
+            bars.advance_part("self-play", 1)
+            done = original(*arguments, **named)
+            bars.advance_part("self-play", 1)
+            return done
+
+        monkeypatch.setattr(bars, name, meanwhile)
+    bars.start_iteration(1, {"self-play": 2})
+    bars.stop()
+    assert [task.description for task in bars.tasks] == ["run", "self-play"]

@@ -50,7 +50,8 @@ class Observed(NamedTuple):
     """B trajectories, each observed in T moments; float64.
 
     times: [B, T] s. states: [B, T, N]. given: [B, G], what else the equations depend on.
-    noise: [B, T, N], standard deviations of the states' errors; inf for what was not observed.
+    noise: [B, T, N], standard deviations of the states' errors; inf for what was not observed. Of where a trajectory
+    or a piece of it starts, the state is then the first guess; else it does not matter.
     """
 
     times: Tensor
@@ -71,7 +72,8 @@ def fixed(term: Term) -> Model:
 class Fit(NamedTuple):
     """parameters: [P]. deviations: [P], their standard errors. starts: [S, N], where the S pieces start.
 
-    residual: root mean square of what is left, in standard deviations of the noise: about 1 if the model is right.
+    residual: root mean square of what is left, in standard deviations of the noise. About 1 if the model is right, less
+    what is fitted: the root of 1 - unknowns / numbers.
     """
 
     parameters: Tensor
@@ -106,6 +108,9 @@ def check_observed(observed: Observed) -> None:
             raise DiscoveryError(f"{name}[{where}] is {value[tuple(bad[0])].item()}, no finite number; leave it out")
     if not (noise >= 0).all():
         raise DiscoveryError("noise is to be a standard deviation, from 0 to inf")
+    unseen = noise.isinf().all(0).all(0).nonzero()
+    if len(unseen):
+        raise DiscoveryError(f"coordinate {int(unseen[0])} of the states is observed nowhere: its noise is infinite")
     back = (times[:, 1:] <= times[:, :-1]).nonzero()
     if len(back):
         trajectory, moment = back[0].tolist()
@@ -197,7 +202,9 @@ class Shooting:
         self, of: Incomplete, model: Model, observed: Observed, size: int, *, pieces: int, prior: float
     ) -> None:
         check_observed(observed)
-        finest = FINEST * observed.states.square().mean((0, 1)).sqrt().clamp(min=1e-300)
+        seen = observed.noise.isfinite()
+        mean = observed.states.square().where(seen, 0.0).sum((0, 1)) / seen.sum((0, 1))
+        finest = FINEST * mean.sqrt().clamp(min=1e-300)
         observed = observed._replace(noise=torch.maximum(observed.noise, finest))
         self.of, self.model, self.size, self.prior = of, model, size, prior
         self.sigma = observed.noise.amin((0, 1))
@@ -309,7 +316,10 @@ def learn(
 ) -> Learned:
     """Fits a network to the observations (see `fit`). The less noise there is, the wider its prior may be."""
     check_observed(observed)
-    model, first = network(inputs_of(of, observed.states, observed), of.outputs, of.scale, generator)
+    states = observed.states
+    if not observed.noise.isfinite().all():  # then about as without the term
+        states = predict(of, lambda inputs: torch.zeros(of.outputs, inputs.shape[1]), observed, states[:, 0])
+    model, first = network(inputs_of(of, states, observed), of.outputs, of.scale, generator)
     fitted = fit(of, model, first, observed, prior=prior, pieces=pieces, steps=steps, report=report)
     return Learned(lambda inputs: model(fitted.parameters, inputs), fitted, pieces)
 

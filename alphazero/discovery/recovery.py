@@ -32,6 +32,7 @@ from alphazero.discovery.fitting import (
     fit,
     fixed,
     inputs_of,
+    predict,
 )
 
 MOST_TERMS, SPARE_TERMS = 6, 2  # of an equation; and so many more on the way to it
@@ -39,6 +40,7 @@ WORST = 2.0  # residual of held-out trajectories, in standard deviations of the 
 ROUNDS = 4  # of regression, each around the trajectories of the equation that the last one led to
 RESAMPLES = 20  # for the shares of a candidate
 STEPS = 15  # of an equation's fit: one that could be right takes a handful
+SMOOTHED = 11  # observations, by whose polynomial of third degree states are differentiated
 RIDGE = 1e-10  # of the regressions: none, but for what rounding needs
 
 
@@ -85,7 +87,7 @@ def plain(formula: str) -> str:
 
 def _digits(value: Tensor, deviation: Tensor) -> int:
     """As many as are known, and one more."""
-    known = math.log10(abs(value.item()) / deviation.item()) if value and deviation else 6.0
+    known = math.log10(abs(value.item()) / deviation.item()) if value and deviation else 7.0
     return min(max(math.ceil(known) + 1, 2), 8)
 
 
@@ -102,14 +104,15 @@ def total(candidates: Sequence[Candidate]) -> Model:
 class Case(NamedTuple):
     """A term that is unknown, in full.
 
-    symbol: its name in TeX. unit: its. states: the coordinates' names. incomplete: the equations around it. library:
-    what it may consist of. pieces: in which trajectories are cut to learn it. truth: the term itself, where known.
+    symbol: its name in TeX. unit: its. states, given: names of what is observed. incomplete: the equations around it.
+    library: what it may consist of. pieces: in which trajectories are cut to learn it. truth: the term, where known.
     """
 
     name: str
     symbol: str
     unit: str
     states: tuple[str, ...]
+    given: tuple[str, ...]
     incomplete: Incomplete
     library: tuple[Candidate, ...]
     pieces: int
@@ -117,7 +120,7 @@ class Case(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """An equation of the path. residual, held_out: of the observed and of other trajectories, see `Fit`.
+    """An equation of the path. residual: see `Fit`. held_out: of other trajectories, by their degrees of freedom.
 
     criterion: Schwarz's; the less, the more likely.
     """
@@ -133,7 +136,7 @@ class Recovered(NamedTuple):
 
     path: those it was chosen from, the one with fewest terms first. shares: of resampled data, how often each of its
     candidates was met among so many. network: the network's residual of held-out trajectories. direct: what sparse
-    regression finds straight from the data; None where not all states were observed.
+    regression finds straight from the data; None where too few states were observed for that, or unevenly.
     """
 
     best: Choice
@@ -144,7 +147,7 @@ class Recovered(NamedTuple):
 
 
 class PoorFitError(DiscoveryError):
-    """No equation of the library describes the data. path: those that were tried."""
+    """No equation of the library describes the data. path: the best of each size that was tried."""
 
     def __init__(self, message: str, path: tuple[Choice, ...]) -> None:
         super().__init__(message)
@@ -198,8 +201,13 @@ def recover(
         # What is linear around the network's trajectories need not be so far: once more, around this equation's.
         around = Learned(_equation(library, likeliest, tried[likeliest]).term, tried[likeliest], learned.pieces)
 
+    seen = int(held_out.noise.isfinite().sum())
+    freedom = max(seen - held_out.states[:, 0].numel(), 1)
+
     def score(term: Term) -> float:
-        return fit(of, fixed(term), NONE, held_out, pieces=learned.pieces, steps=STEPS).residual
+        """Nothing but the starts is fitted; they do not flatter where little else was observed."""
+        found = fit(of, fixed(term), NONE, held_out, pieces=learned.pieces, steps=STEPS)
+        return found.residual * math.sqrt(seen / freedom)
 
     path = []
     for size in sorted({len(support) for support in tried}):
@@ -213,12 +221,16 @@ def recover(
         raise PoorFitError(
             f"no equation of these {len(library)} candidates describes the data: the best one misses held-out "
             f"trajectories by {best.held_out:.3g} standard deviations of their noise (up to {WORST:g} would pass; the "
-            f"network has {by_network:.3g}). The right term is not among them, or there is more noise than was said",
+            f"network has {by_network:.3g}). The right term is not among them, or there is more noise than was said, "
+            "or observations are too far apart for the solver's steps",
             tuple(path),
         )
     report("resampling")
     shares = resampled(regression, [library.index(one) for one in best.equation.candidates], generator)
-    direct = regress(of, library, observed) if observed.noise.isfinite().all() else None
+    gaps = observed.times.diff(dim=1)
+    even = bool((gaps.amax(1) < 1.001 * gaps.amin(1)).all())
+    dense = observed.times.shape[1] >= SMOOTHED and bool(observed.noise.isfinite().all())
+    direct = regress(of, library, observed) if dense and even else None
     return Recovered(best, tuple(path), shares, by_network, direct)
 
 
@@ -266,10 +278,6 @@ def through_solver(of: Incomplete, library: tuple[Candidate, ...], learned: Lear
     derivatives, the sum with the coefficients c is m - J network + J c off, in standard deviations of the noise, for
     starts that are free to change as well. Of all ways to weight a regression this is the one that the data have.
     """
-    for candidate in library:
-        inputs = inputs_of(of, observed.states, observed)
-        if not candidate.value(inputs).isfinite().all():
-            raise DiscoveryError(f"the candidate {candidate.name} is not finite in all states that were observed")
     added = total((*library, Candidate("network", learned.term)))
 
     def model(parameters: Tensor, inputs: Tensor) -> Tensor:
@@ -277,6 +285,11 @@ def through_solver(of: Incomplete, library: tuple[Candidate, ...], learned: Lear
 
     size = len(library) + 1
     shooting = Shooting(of, model, observed, size, pieces=learned.pieces, prior=math.inf)
+    states = predict(of, learned.term, shooting.pieces, learned.fit.starts)
+    inputs = inputs_of(of, states, shooting.pieces)
+    for candidate in library:
+        if not candidate.value(inputs).isfinite().all():
+            raise DiscoveryError(f"the candidate {candidate.name} is not finite in all states that were met")
     unknown = shooting.joined(torch.zeros(size, dtype=torch.float64), learned.fit.starts)
     rows = slice(0, -size)  # the last ones are the prior's
     misses, jacobian = shooting.misses(unknown)[rows], shooting.jacobian(unknown)[rows]
@@ -287,9 +300,10 @@ def through_solver(of: Incomplete, library: tuple[Candidate, ...], learned: Lear
     piece = torch.cat([
         torch.arange(pieces).repeat_interleave(shooting.weights[0].numel()),
         shooting.seams.repeat_interleave(coordinates),
-    ])  # fmt: skip
-    trajectory = (piece // (pieces // len(observed.times))).numpy()
-    return Regression([both[trajectory == number] for number in range(len(observed.times))])
+    ]).numpy()  # fmt: skip
+    # Pieces of a trajectory depend on one another: they are blocks only where there is no other trajectory.
+    block = piece // (pieces // len(observed.times)) if len(observed.times) > 1 else piece
+    return Regression([both[block == number] for number in range(int(block.max()) + 1)])
 
 
 def supports(of: Regression) -> list[list[int]]:
@@ -301,6 +315,8 @@ def supports(of: Regression) -> list[list[int]]:
     """
     # Columns that are 0 throughout cannot be told from nothing, and have no norm.
     real = np.flatnonzero(np.square(of.features).sum(0) > 0).tolist()
+    if not real:
+        raise DiscoveryError("no candidate changes anything that was observed")
     most = min(MOST_TERMS + SPARE_TERMS, len(real))
     best: dict[int, list[int]] = {}
 
@@ -346,12 +362,14 @@ def exchanged(of: Regression, support: list[int], real: list[int]) -> list[int]:
 
 
 def resampled(of: Regression, support: list[int], generator: torch.Generator) -> tuple[float, ...]:
-    """How often each candidate of the support is met among so many, of trajectories drawn with replacement."""
+    """How often each candidate of the support is met among so many, of blocks drawn with replacement."""
     met, count = np.zeros(len(support)), len(of.blocks)
     for _ in range(RESAMPLES):
         drawn = torch.randint(count, (count,), generator=generator).tolist()
-        best = supports(Regression([of.blocks[number] for number in drawn]))[len(support) - 1]
-        met += [number in best for number in support]
+        again = Regression([of.blocks[number] for number in drawn])
+        if again.features.any():
+            found = supports(again)
+            met += [number in found[min(len(support), len(found)) - 1] for number in support]
     return tuple((met / RESAMPLES).tolist())
 
 
@@ -360,7 +378,7 @@ def regress(of: Incomplete, library: tuple[Candidate, ...], observed: Observed) 
 
     There is nothing else to choose by than how much each number of terms leaves of these derivatives.
     """
-    slopes = pysindy.SmoothedFiniteDifference(smoother_kws={"window_length": min(11, observed.times.shape[1])})
+    slopes = pysindy.SmoothedFiniteDifference(smoother_kws={"window_length": SMOOTHED})
     dy = np.stack([
         slopes(states.numpy(), times.numpy())
         for states, times in zip(observed.states, observed.times, strict=True)
@@ -376,7 +394,7 @@ def regress(of: Incomplete, library: tuple[Candidate, ...], observed: Observed) 
     regression, rows = Regression([np.c_[features, target][concerned]]), int(concerned.sum())
 
     def criterion(support: list[int]) -> float:
-        return rows * math.log(regression.left(support) / rows) + len(support) * math.log(rows)
+        return rows * math.log(max(regression.left(support), 1e-300) / rows) + len(support) * math.log(rows)
 
     best = min(supports(regression), key=criterion)
     spread = np.linalg.norm(np.linalg.pinv(regression.features[:, best]), axis=1)

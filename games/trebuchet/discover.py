@@ -81,7 +81,8 @@ def ends(film: Observed) -> Observed:
     noise = torch.full_like(states, torch.inf)
     states[:, 0], noise[:, 0] = film.states[:, 0], film.noise[:, 0]
     states[:, -1, :2], noise[:, -1, :2] = film.states[:, -1, :2], film.noise[:, -1, :2]
-    return Observed(share * film.times[:, -1:], states, film.given, noise)
+    first, last = film.times[:, :1], film.times[:, -1:]
+    return Observed(first + share * (last - first), states, film.given, noise)
 
 
 def _fired(settings: Settings, trebuchet: Trebuchet) -> Shot:
@@ -155,6 +156,7 @@ def drag(trebuchet: Trebuchet = DEFAULT) -> Case:
         symbol=r"\vec a",
         unit="m/s²",
         states=("x, m", "y, m", "x', m/s", "y', m/s"),
+        given=("wind, m/s",),
         incomplete=Incomplete(lambda y, given: torch.stack([y[2] - given[0], y[3]]), rates, outputs=2, scale=10.0),
         library=library,
         pieces=3,
@@ -212,6 +214,7 @@ def gravity(trebuchet: Trebuchet = DEFAULT) -> Case:
         symbol=r"\tau",
         unit="N m",
         states=("A", "B", "C", "A', 1/s", "B', 1/s", "C', 1/s"),
+        given=("W, kg",),
         incomplete=Incomplete(lambda y, given: torch.cat([y[:3], given]), rates, outputs=1, scale=300.0),
         library=(*plain, *map(times_weight, plain)),
         pieces=3,

@@ -59,7 +59,7 @@ class Siege(Game):
     turn: ClassVar[tuple[float, float]] = (5.0, 8.0)  # degrees, kg
 
     def __init__(self, trebuchet: Trebuchet = DEFAULT, terms: Terms | None = None) -> None:
-        """terms: what stands in for terms of the equations, see `shoot`."""
+        """terms: what stands in for terms of the equations, see `shoot`. Targets are within reach of the true ones."""
         self.trebuchet, self.terms = trebuchet, terms
         self.observation_shape = (2 * self.shots + 3,)
 

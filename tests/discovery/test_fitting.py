@@ -99,11 +99,12 @@ def test_pieces_join_to_the_line_that_a_single_one_is(pieces: int) -> None:
 def test_what_was_not_observed_does_not_count() -> None:
     observed = line(0.1)
     states, noise = observed.states.clone(), observed.noise.clone()
-    states[0, 10], noise[0, 10] = 1e3, math.inf
+    states[0, 10], noise[0, 10] = 1e9, math.inf
     left = [number for number in range(30) if number != 10]
     without = Observed(observed.times[:, left], observed.states[:, left], observed.given, observed.noise[:, left])
     for pieces in (1, 4):
         found = fit(SLOPE, constant, torch.zeros(1), observed._replace(states=states, noise=noise), pieces=pieces)
+        assert found.residual == pytest.approx(1, abs=0.5)
         expected = fit(SLOPE, constant, torch.zeros(1), without).parameters.item()
         assert found.parameters.item() == pytest.approx(expected, rel=1e-3)
 
@@ -200,6 +201,7 @@ TIMES = torch.tensor([[0.0, 1.0, 2.0]], dtype=torch.float64)
         Broken({"times": torch.tensor([[0.0, math.inf, 2.0]])}, r"times\[0, 1\] is inf"),
         Broken({"times": torch.tensor([[0.0, 2.0, 2.0]])}, "trajectory 0 do not grow from moment 1 to the next"),
         Broken({"noise": torch.full((1, 3, 1), -1.0)}, "from 0 to inf"),
+        Broken({"noise": torch.full((1, 3, 1), math.inf)}, "coordinate 0 of the states is observed nowhere"),
         Broken({"given": torch.zeros(2, 0)}, r"shapes do not fit together .* given \[2, 0\]"),
         Broken(
             {"times": TIMES[:, :1], "states": torch.zeros(1, 1, 1), "noise": torch.zeros(1, 1, 1)},

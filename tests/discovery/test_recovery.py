@@ -49,7 +49,7 @@ def truth(y: Tensor) -> Tensor:
     return -0.3 * y[1:] - 0.5 * y[:1] ** 3
 
 
-CASE = Case("spring", "f", "m/s²", ("x", "v"), SPRING, LIBRARY, 6, truth)
+CASE = Case("spring", "f", "m/s²", ("x", "v"), (), SPRING, LIBRARY, 6, truth)
 
 
 def springs(noise: float, seed: int, *, count: int = 5, moments: int = 25) -> Observed:
@@ -142,6 +142,22 @@ def test_a_candidate_that_is_not_finite_is_named(noisy: tuple[Observed, Observed
     bad = (*LIBRARY, Candidate(r"\log x", lambda y: y[:1].log()))
     with pytest.raises(DiscoveryError, match=r"candidate \\log x is not finite"):
         recover(SPRING, bad, network, observed, held_out, generator=generator())
+
+
+def test_candidates_without_any_effect_are_refused(noisy: tuple[Observed, Observed, Learned]) -> None:
+    observed, held_out, network = noisy
+    nothing = tuple(Candidate(name, lambda y: torch.zeros_like(y[:1])) for name in ("0", "0 x"))
+    with pytest.raises(DiscoveryError, match="no candidate changes anything that was observed"):
+        recover(SPRING, nothing, network, observed, held_out, generator=generator())
+
+
+def test_one_trajectory_is_resampled_by_its_pieces(noisy: tuple[Observed, Observed, Learned]) -> None:
+    observed, _, network = noisy
+    assert len(through_solver(SPRING, LIBRARY, network, observed).blocks) == len(observed.times)
+    alone = Observed(*(field[:1] for field in observed))
+    starts = network.fit.starts[: CASE.pieces]
+    single = network._replace(fit=network.fit._replace(starts=starts))
+    assert len(through_solver(SPRING, LIBRARY, single, alone).blocks) == CASE.pieces
 
 
 def test_regression_through_the_solver_foresees_the_fit(noisy: tuple[Observed, Observed, Learned]) -> None:

@@ -6,7 +6,7 @@ import csv
 import json
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -72,18 +72,18 @@ def test_the_extrapolation_is_measured_on_scipys_solution(hunters: Path) -> None
     born, eaten, fed, dies = 1.3, 0.9, 0.8, 1.8  # of the paper's example
     times = np.linspace(0, 20, 401)
 
-    def counts(eaten: float, fed: float) -> np.ndarray:
+    def counts(eaten: float, fed: float, start: Sequence[float]) -> np.ndarray:
         def change(t: float, y: np.ndarray) -> list[float]:
             return [born * y[0] - eaten * y[0] * y[1], fed * y[0] * y[1] - dies * y[1]]
 
-        start = (0.44249296, 4.6280594)
         return np.asarray(solve_ivp(change, (0, 20), start, rtol=1e-9, atol=1e-9, t_eval=times).y)
 
-    true, ours = counts(eaten, fed), counts(-cross[r"x y\,\vec e_x"], cross[r"x y\,\vec e_y"])
-    torch.testing.assert_close(discover.true_counts(torch.from_numpy(times)).numpy().T, true, atol=1e-5, rtol=0)
-    # The script goes on from the start that it has fitted, this from the true one: both are off by a few hundredths.
-    assert np.linalg.norm(ours - true) / np.linalg.norm(true) < 0.05
-    assert np.linalg.norm(ours - true) / np.linalg.norm(true) < 5 * results["extrapolation"]["of_norm"]
+    true = counts(eaten, fed, (0.44249296, 4.6280594))
+    ours = counts(-cross[r"x y\,\vec e_x"], cross[r"x y\,\vec e_y"], results["extrapolation"]["start"])
+    np.testing.assert_allclose(discover.true_counts(torch.from_numpy(times)).numpy().T, true, atol=1e-5)
+    expected = np.linalg.norm(ours - true) / np.linalg.norm(true)
+    assert results["extrapolation"]["of_norm"] == pytest.approx(expected, rel=0.01)
+    assert results["extrapolation"]["worst"] == pytest.approx((abs(ours - true) / true).max(), rel=0.01)
 
 
 def test_everything_is_left_in_the_folder(hunters: Path) -> None:
@@ -91,7 +91,8 @@ def test_everything_is_left_in_the_folder(hunters: Path) -> None:
     others = {"results.json", "formula.tex", "observed.csv", "held_out.csv", "tensorboard"}
     assert {path.name for path in hunters.iterdir()} == pictures | others
     assert (hunters / "formula.tex").read_text().startswith(r"\vec f = -0.")
-    events = EventAccumulator(str(hunters / "tensorboard"), size_guidance={"images": 0})
+    (events_folder,) = (hunters / "tensorboard").iterdir()
+    events = EventAccumulator(str(events_folder), size_guidance={"images": 0})
     events.Reload()
     residuals = [event.value for event in events.Scalars("network/residual")]
     assert residuals[-1] < 1.5 < residuals[0]
@@ -114,6 +115,7 @@ def test_ones_own_observations_give_the_same_equation(
     assert {row["term"] for row in again["equation"]} == {r"x y\,\vec e_x", r"x y\,\vec e_y"}
     assert "f = -0.8" in told.stdout
     assert "(taken)" in told.stdout
+    assert "extrapolation" not in again  # whose truth would that be?
 
 
 def spoiled(path: Path, folder: Path, change: Callable[[list[list[str]]], list[list[str]]]) -> Path:
@@ -134,7 +136,7 @@ def spoiled(path: Path, folder: Path, change: Callable[[list[list[str]]], list[l
         (lambda rows: rows[:4], "too little data: 6 numbers of 1 trajectories, 4 without their starts"),
         (lambda rows: rows[:2], "too little data"),
         (lambda rows: rows[:1], "every trajectory is to have as many moments, not []"),
-        (lambda rows: [["time", "prey"], *rows[1:]], "the columns are to be trajectory, time, x, y"),
+        (lambda rows: [["time", "prey"], *rows[1:]], "the columns are to be trajectory; time; x; y, not time; prey"),
         (lambda rows: [rows[0], rows[2], rows[1], *rows[3:]], "do not grow from moment 0"),
     ],
 )
@@ -155,6 +157,7 @@ def test_a_fit_that_is_poor_is_no_formula(
 ) -> None:
     """Without the product of both there is no equation for it."""
     case = discover.lotka_volterra()
+    (tmp_path / "formula.tex").write_text("of an earlier run")
     poor = tuple(one for one in case.library if one.name.split(r"\,")[0] in {"1", "x", "y", "x^2"})
     monkeypatch.setitem(discover.cases, "lotka-volterra", lambda: case._replace(library=poor))
     told = call(discover, "lotka-volterra", "--out", tmp_path)
@@ -172,7 +175,7 @@ def test_release_and_landing_are_enough(call: Call, tmp_path: Path, monkeypatch:
     (row,) = json.loads((tmp_path / "results.json").read_text())["equation"]
     assert row["term"] == r"|v|\,\vec v"
     assert row["coefficient"] == pytest.approx(0.0152036870, rel=0.01)
-    assert "nothing, since not all states were observed" in told.stdout
+    assert "nothing: too few states were observed, or unevenly" in told.stdout
 
 
 @pytest.mark.parametrize(
@@ -182,6 +185,7 @@ def test_release_and_landing_are_enough(call: Call, tmp_path: Path, monkeypatch:
         (("drag", "--noise", "-0.1"), "from 0 to below 1, not -0.1"),
         (("drag", "--noise", "nan"), "from 0 to below 1, not nan"),
         (("gravity", "--ends"), "--ends is for drag"),
+        (("lotka-volterra", "--shots", "5"), "--shots is for the trebuchet"),
         (("drag", "--seed", "-1"), "--seed is to be from 0"),
         (("drag", "--data", "x.csv"), "--data and --held-out-data go together"),
         (("drag", "--data", "none.csv", "--held-out-data", "none.csv"), "none.csv"),
@@ -198,7 +202,7 @@ def test_wrong_arguments_are_explained(call: Call, tmp_path: Path, arguments: tu
 def test_it_plans_with_what_it_has_learned(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From exact films: the equation aims like the truth from the second shot on, the wrong model misses by metres."""
     monkeypatch.setattr(plan_learned, "thoroughness", lambda noise: {"prior": 10.0, "steps": 10})
-    search = replace(plan_learned.SEARCH, simulations=2, sampled_actions=2, considered_actions=2)
+    search = replace(plan_learned.SEARCH, simulations=1, sampled_actions=1, considered_actions=1)
     monkeypatch.setattr(plan_learned, "SEARCH", search)
     told = call(plan_learned, "--shots", "2", "--targets", "6", "--out", tmp_path)
     assert told.returncode == 0, told.stderr
@@ -264,5 +268,5 @@ def test_the_first_of_three_derivatives_leads_to_the_target() -> None:
     said = three_derivatives.by_the_controls(axes)
     # The talk's ten steps, in the accurate simulator: most of the way from 55 degrees and 220 lb.
     assert 98 < float(said.split(": ")[1].split(" m")[0]) < 100
-    assert len(axes.lines) == 12
+    assert len(axes.lines) == len(three_derivatives.SHOWN) + 1
     assert math.isclose(axes.lines[-1].get_xdata()[0], 100)

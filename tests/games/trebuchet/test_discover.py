@@ -139,6 +139,9 @@ def test_the_drag_is_recovered_from_noisy_flights_and_aims_like_the_truth() -> N
 
 def test_release_and_landing_are_enough_for_the_coefficient() -> None:
     observed = ends(film_flights(draw(20, generator()), 0.001, generator()))
+    late = film_flights(draw(2, generator()), 0.0, generator())
+    late = ends(late._replace(times=late.times + 2))
+    assert late.times[:, 0].tolist() == [2.0, 2.0]
     seen = observed.noise.isfinite()
     assert seen.sum((0, 2)).tolist() == [80, *[0] * 9, 40]
 
