@@ -202,7 +202,7 @@ def test_wrong_arguments_are_explained(call: Call, tmp_path: Path, arguments: tu
 def test_it_plans_with_what_it_has_learned(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From exact films: the equation aims like the truth from the second shot on, the wrong model misses by metres."""
     monkeypatch.setattr(plan_learned, "thoroughness", lambda noise: {"prior": 10.0, "steps": 10})
-    search = replace(plan_learned.SEARCH, simulations=1, sampled_actions=1, considered_actions=1)
+    search = replace(plan_learned.SEARCH, simulations=1, sampled_actions=2, considered_actions=2)
     monkeypatch.setattr(plan_learned, "SEARCH", search)
     told = call(plan_learned, "--shots", "2", "--targets", "6", "--out", tmp_path)
     assert told.returncode == 0, told.stderr
