@@ -28,7 +28,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 from matplotlib.figure import Figure
-from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as ProgressBar
@@ -50,6 +49,7 @@ from alphazero.discovery.fitting import (
 )
 from alphazero.discovery.recovery import Candidate, Case, Choice, Equation, PoorFitError, Recovered, plain, recover
 from alphazero.pictures import pixels, png
+from alphazero.terminal import make_table
 from games.trebuchet import discover
 
 SHOTS = 20
@@ -155,7 +155,7 @@ def solve(
                 case.incomplete, case.library, learned, observed, held_out, generator=generator, report=say
             )
         except PoorFitError as error:
-            console.print(path_table(case, error.path, None, console))
+            console.print(path_table(case, error.path, None))
             save("trajectories", drawing.trajectories(case, held_out, learned.term, None))
             save("term", drawing.term(case, held_out, learned.term, None))
             if error.path:
@@ -173,8 +173,8 @@ def solve(
     save("sparsity", drawing.sparsity(recovered.path, network=recovered.network))
     save("formula", drawing.formula(case, recovered))
     events.add_text("formula", f"${best.formula(case.symbol)}$")
-    console.print(path_table(case, recovered.path, recovered.best, console))
-    console.print(coefficient_table(best, recovered.shares, console))
+    console.print(path_table(case, recovered.path, recovered.best))
+    console.print(coefficient_table(best, recovered.shares))
     if min(recovered.shares) < CERTAIN:
         said = "Not certain: other data of this kind might have led to other terms. Observe more shots, or better."
         console.print(said, soft_wrap=True)
@@ -232,16 +232,8 @@ def summary(case: Case, learned: Learned, recovered: Recovered, seconds: float) 
     }  # fmt: skip
 
 
-def table(console: Console, *columns: str) -> Table:
-    plain = not console.is_terminal
-    made = Table(box=box.MARKDOWN if plain else box.SIMPLE_HEAD, padding=0 if plain else (0, 1), show_edge=plain)
-    for number, column in enumerate(columns):
-        made.add_column(column, justify="right" if number else "left")
-    return made
-
-
-def path_table(case: Case, path: tuple[Choice, ...], best: Choice | None, console: Console) -> Table:
-    made = table(console, "equation", "residual σ", "held out σ", "criterion")
+def path_table(case: Case, path: tuple[Choice, ...], best: Choice | None) -> Table:
+    made = make_table("", ["equation"], ["residual σ", "held out σ", "criterion"])
     for choice in path:
         mark = " (taken)" if choice is best else ""
         numbers = (f"{choice.residual:.4g}", f"{choice.held_out:.4g}", f"{choice.criterion:.6g}")
@@ -249,8 +241,8 @@ def path_table(case: Case, path: tuple[Choice, ...], best: Choice | None, consol
     return made
 
 
-def coefficient_table(equation: Equation, shares: tuple[float, ...], console: Console) -> Table:
-    made = table(console, "term", "coefficient", "standard error", "in resamples")
+def coefficient_table(equation: Equation, shares: tuple[float, ...]) -> Table:
+    made = make_table("", ["term"], ["coefficient", "standard error", "in resamples"])
     values = zip(equation.candidates, equation.coefficients.tolist(), equation.deviations.tolist(), shares, strict=True)
     for candidate, value, error, share in values:
         made.add_row(plain(candidate.name), f"{value:.7g}", f"{error:.1g}", f"{share:.0%}")

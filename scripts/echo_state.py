@@ -35,7 +35,7 @@ from scipy.interpolate import RBFInterpolator
 from scipy.stats import qmc
 
 from alphazero.pictures import png
-from scripts.discover import table
+from alphazero.terminal import make_table
 
 Array = NDArray[np.float64]
 
@@ -156,10 +156,11 @@ def run(arguments: argparse.Namespace, console: Console) -> None:
         true = solve(rates)(times)
         errors.append(np.abs(found - true) / np.abs(true).max(1, keepdims=True))
     error = np.stack(errors)
-    made = table(console, "largest error, of the largest value", *(f"t from {a:g} to {b:g}" for a, b in SPANS))
+    spans = [f"t from {first:g} to {last:g}" for first, last in SPANS]
+    made = make_table("largest error, as a part of the largest value", ["concentration"], spans)
     worst = np.array([error[:, :, (times >= a) & (times <= b)].max((0, 2)) for a, b in SPANS])
     for number in range(3):
-        made.add_row(f"concentration {number + 1}", *(f"{value:.3%}" for value in worst[:, number]))
+        made.add_row(f"{number + 1}", *(f"{value:.3%}" for value in worst[:, number]))
     console.print(made)
     ratio = seconds[0] / seconds[1]
     said = f"{ratio:.0f} times faster than SciPy's Radau (rtol 1e-7), in steps as long as it likes"

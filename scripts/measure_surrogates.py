@@ -31,10 +31,10 @@ from torch import Tensor
 from alphazero.game import take
 from alphazero.pictures import png
 from alphazero.surrogate import Network, Transitions, approximate, errors, learn_step, random_play
+from alphazero.terminal import make_table
 from games.trebuchet import shoot
 from games.trebuchet.discover import Settings
 from games.trebuchet.game import ANGLES, COUNTERWEIGHTS, WINDS, Aiming, TrebuchetState, score
-from scripts.discover import table
 from scripts.measure_aiming import metres
 from scripts.plan_learned import searcher
 
@@ -98,7 +98,7 @@ def whole_shot(arguments: argparse.Namespace, generator: torch.Generator, consol
             settings(4 * BATCH, generator, heaviest=150.0), lambda shot: shot.counterweight > COUNTERWEIGHTS[1]
         ),
     }
-    made = table(console, "error of the distance", "median", "95 % within", "largest")
+    made = make_table("error of the distance", ["range"], ["median", "95 % within", "largest"])
     found = {}
     for name, shots in ranges.items():
         miss = (network(torch.stack(shots, 1))[:, 0] - shoot(*shots).distance).abs()
@@ -177,7 +177,7 @@ def step(arguments: argparse.Namespace, generator: torch.Generator, console: Con
         f"{off['counterweight']:.2g} kg (root mean square), {off['done']:.2%} of the ends missed"
     )
     states = game.initial(arguments.targets, generator=torch.Generator().manual_seed(1 << 40))
-    made = table(console, "search, refined, plays in", "median miss", "95 % within", "a target")
+    made = make_table("search with refinement", ["plays in"], ["median miss", "95 % within", "a target"])
     found: dict[str, object] = {"errors": off}
     for name, model in (("simulator", game), ("surrogate", surrogate)):
         started = time.perf_counter()

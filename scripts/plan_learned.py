@@ -39,12 +39,13 @@ from alphazero.game import Game, State, batch_size, concatenate, take
 from alphazero.mcts.tree import Evaluation
 from alphazero.pictures import png
 from alphazero.players import AgentPlayer
+from alphazero.terminal import make_table
 from games.trebuchet.aiming_network import FIELD
 from games.trebuchet.discover import Settings, drag, film_flights, with_drag
 from games.trebuchet.game import Aiming, TrebuchetState
 from games.trebuchet.physics import STEEPEST, shoot
 from games.trebuchet.solver import Terms
-from scripts.discover import progress_bar, table, thoroughness
+from scripts.discover import progress_bar, thoroughness
 from scripts.measure_aiming import metres
 
 SEARCH = SearchConfig(
@@ -107,9 +108,9 @@ def run(arguments: argparse.Namespace, console: Console) -> None:
         rows.append({"shots": count, "formula": said, "learned_in": time.perf_counter() - started, **misses})
         console.print(f"after {count} shots: {said}", soft_wrap=True)
     for way, name in (("exact", "as aimed"), ("crew", "by a crew that errs")):
-        made = table(console, f"median miss (95 % within), {name}", *(f"{count} shots" for count in counts))
+        made = make_table(f"median miss (95 % within), {name}", ["model"], [f"{count} shots" for count in counts])
         for model in MODELS:
-            made.add_row(f"{model} model", *(shown(row[model], way) for row in rows))
+            made.add_row(model, *(shown(row[model], way) for row in rows))
         console.print(made)
     results = [
         {name: value._asdict() if isinstance(value, Misses) else value for name, value in row.items()} for row in rows
