@@ -105,7 +105,7 @@ def run(arguments: argparse.Namespace, console: Console) -> None:
         raise ValueError("--data and --held-out-data go together: what is learned is tested on others")
     generator = torch.Generator().manual_seed(arguments.seed)
     noise = NOISE[arguments.case] if arguments.noise is None else arguments.noise
-    case = cases[arguments.case]()
+    case = CASES[arguments.case]()
     if arguments.data:
         observed, held_out = (read(path, case, noise) for path in (arguments.data, arguments.held_out_data))
         case = case._replace(truth=None)  # of one's own observations nobody knows that
@@ -178,9 +178,9 @@ def solve(
     if min(recovered.shares) < CERTAIN:
         said = "Not certain: other data of this kind might have led to other terms. Observe more shots, or better."
         console.print(said, soft_wrap=True)
-    direct = (
-        recovered.direct.text(case.symbol) if recovered.direct else "nothing: too few states were observed, or unevenly"
-    )
+    direct = "nothing: too few states were observed, or unevenly"
+    if recovered.direct:
+        direct = recovered.direct.text(case.symbol)
     console.print(f"straight from the data, without the network: {direct}", soft_wrap=True)
     if case.name == "lotka-volterra" and case.truth:
         far = results["extrapolation"]
@@ -263,8 +263,10 @@ def observe(name: str, shots: int, noise: float, generator: torch.Generator) -> 
 
 
 def lotka_volterra() -> Case:
-    """Counts of prey x and hunters y; how both change when they meet is unknown. Candidates as in the paper's example:
-    all monomials up to the fifth degree, and sines."""
+    """Counts of prey x and hunters y; how both change when they meet is unknown.
+
+    The candidates are those of the paper's example: all monomials up to the fifth degree, and sines.
+    """
 
     def rates(value: Tensor, y: Tensor, given: Tensor) -> Tensor:
         return torch.stack([RATES[0] * y[0] + value[0], -RATES[3] * y[1] + value[1]])
@@ -299,7 +301,7 @@ def lotka_volterra() -> Case:
 
 
 def hunters(start: float, end: float, noise: float, generator: torch.Generator) -> Observed:
-    """31 counts, with errors as a part of each one's mean, as in the paper."""
+    """Ten counts a unit of time, with errors as a part of each one's mean, as in the paper."""
     times = torch.linspace(0, end, round(10 * end) + 1, dtype=torch.float64)
     states = true_counts(times)
     states, times = states[times >= start - 1e-9], times[times >= start - 1e-9]
@@ -310,7 +312,7 @@ def hunters(start: float, end: float, noise: float, generator: torch.Generator) 
 
 
 def true_counts(times: Tensor) -> Tensor:
-    """[T, 2]."""
+    """Of prey and of hunters [T, 2] at times [T], the first of which is 0."""
     case, start = lotka_volterra(), torch.tensor(COUNTS, dtype=torch.float64)[:, None]
     assert case.truth is not None
     truth, of = case.truth, case.incomplete
@@ -322,10 +324,8 @@ def extrapolate(case: Case, equation: Equation, learned: Learned) -> tuple[dict[
     times = torch.linspace(0, LONG, 401, dtype=torch.float64)
     nothing = torch.zeros(1, 0, dtype=torch.float64)
     long = Observed(times[None], torch.zeros(1, len(times), 2), nothing, torch.ones(1, len(times), 2))
-    found, true = (
-        predict(case.incomplete, equation.term, long, learned.fit.starts[:1], substeps=5)[0],
-        true_counts(times),
-    )
+    start, true = learned.fit.starts[:1], true_counts(times)
+    found = predict(case.incomplete, equation.term, long, start, substeps=5)[0]
     figure = Figure(figsize=(8, 3.6), layout="constrained", facecolor="white")
     axes = figure.subplots()
     axes.axvspan(0, 3, color="#e3e7ea", label="observed")
@@ -336,10 +336,10 @@ def extrapolate(case: Case, equation: Equation, learned: Learned) -> tuple[dict[
     axes.legend(frameon=False, ncols=3)
     off = (found - true).abs()
     measured = {"of_norm": (off.norm() / true.norm()).item(), "worst": (off / true).max().item()}
-    return {**measured, "start": learned.fit.starts[0].tolist()}, figure
+    return {**measured, "start": start[0].tolist()}, figure
 
 
-cases: dict[str, Callable[[], Case]] = {
+CASES: dict[str, Callable[[], Case]] = {
     "drag": discover.drag,
     "gravity": discover.gravity,
     "lotka-volterra": lotka_volterra,
@@ -376,10 +376,11 @@ def read(path: Path, case: Case, noise: float) -> Observed:
     lengths = {len(group) for group in groups}
     if len(lengths) != 1:
         raise DiscoveryError(f"{path}: every trajectory is to have as many moments, not {sorted(lengths)}")
-    table = torch.stack(groups)
-    states = table[:, :, 2 : 2 + len(case.states)]
+    values = torch.stack(groups)
+    last = 2 + len(case.states)
+    states = values[:, :, 2:last]
     deviation = (noise * states.square().mean((0, 1)).sqrt()).expand_as(states)
-    observed = Observed(table[:, :, 1], states, table[:, 0, 2 + len(case.states) :], deviation)
+    observed = Observed(values[:, :, 1], states, values[:, 0, last:], deviation)
     check_observed(observed)
     return observed
 

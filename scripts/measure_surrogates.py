@@ -107,13 +107,13 @@ def whole_shot(arguments: argparse.Namespace, generator: torch.Generator, consol
     console.print(made)
     many = ranges["as learned from"]
     rows = torch.stack(many, 1)
-    ours, theirs = pace(lambda: shoot(*many)), pace(lambda: network(rows))
+    simulator, surrogate = pace(lambda: shoot(*many)), pace(lambda: network(rows))
     console.print(
-        f"a shot of {BATCH:,}: simulator {1e6 * ours / BATCH:.2f} µs, network {1e6 * theirs / BATCH:.2f} µs, "
-        f"{ours / theirs:.0f} times faster"
+        f"a shot of {BATCH:,}: simulator {1e6 * simulator / BATCH:.2f} µs, network {1e6 * surrogate / BATCH:.2f} µs, "
+        f"{simulator / surrogate:.0f} times faster"
     )
     (arguments.out / "shot.png").write_bytes(png(picture(network)))
-    return {"errors": found, "faster": ours / theirs}
+    return {"errors": found, "faster": simulator / surrogate}
 
 
 def outside(shots: Settings, which: Callable[[Settings], Tensor]) -> Settings:
@@ -141,9 +141,8 @@ def picture(network: Network) -> Figure:
         shots = Settings(torch.zeros_like(angle), angle, torch.full_like(angle, counterweight))
         beyond = " (beyond what it has seen)" if counterweight > COUNTERWEIGHTS[1] else ""
         axes.plot(angle, shoot(*shots).distance, color=colour, alpha=0.4, linewidth=5)
-        axes.plot(
-            angle, network(torch.stack(shots, 1))[:, 0], "--", color=colour, label=f"{counterweight:g} kg{beyond}"
-        )
+        found = network(torch.stack(shots, 1))[:, 0]
+        axes.plot(angle, found, "--", color=colour, label=f"{counterweight:g} kg{beyond}")
     axes.set(xlabel="angle of release, degrees", ylabel="distance, m", title="simulator (wide) and surrogate (dashed)")
     axes.legend(frameon=False)
     return figure
@@ -164,14 +163,8 @@ def step(arguments: argparse.Namespace, generator: torch.Generator, console: Con
         surrogate = learn_step(game, seen, generator=generator, reward=reward, steps=STEPS, report=report)
     fresh = random_play(game, 2 * BATCH, generator)
     first = fresh.states.fired == 0  # nothing changes after the end
-    shots = Transitions(
-        take(fresh.states, first),
-        fresh.actions[first],
-        take(fresh.after, first),
-        fresh.reward[first],
-        fresh.done[first],
-    )
-    off = errors(surrogate, shots)
+    states, after = take(fresh.states, first), take(fresh.after, first)
+    off = errors(surrogate, Transitions(states, fresh.actions[first], after, fresh.reward[first], fresh.done[first]))
     console.print(
         f"the step: distance {metres(off['distance'])}, angle {off['angle']:.2g} degrees, counterweight "
         f"{off['counterweight']:.2g} kg (root mean square), {off['done']:.2%} of the ends missed"

@@ -8,7 +8,7 @@ is made of that (as in scripts/discover.py drag). With the completed model it ai
 so many shots as --shots says, all models aim at targets that nobody has learned from, and the true trebuchet fires:
 once exactly as it was aimed, and once by a crew that errs, by a degree and a kilogram (standard deviations).
 
-No network has learned to aim before: whoever has, in the true model, needs none.
+No network has learned to aim before: one that has done so in the true model would know what the wrong one does not.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 from rich.console import Console
-from torch import Tensor
 
 from alphazero.box import spread_of
 from alphazero.config import SearchConfig
@@ -55,6 +54,7 @@ MOST_VOLLEYS = 20  # to get so many shots that land
 WIDE = 0.5  # standard deviation, of half the Box
 HELD_OUT = 1 << 40  # seed of the targets that all models aim at
 MODELS = ("true", "wrong", "network", "equation")
+VACUUM = with_drag(torch.zeros_like)
 
 
 def main() -> int:
@@ -119,13 +119,6 @@ def run(arguments: argparse.Namespace, console: Console) -> None:
     lines = {f"{model} model": [(row["shots"], row[model].exact[0]) for row in rows if row[model]] for model in MODELS}
     (arguments.out / "misses.png").write_bytes(png(drawing.misses(lines)))
     console.print(f"Results: {arguments.out}", soft_wrap=True)
-
-
-def nothing(u: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-    return torch.zeros_like(u), torch.zeros_like(v)
-
-
-VACUUM = Terms(drag=nothing)
 
 
 class Misses(NamedTuple):

@@ -20,11 +20,11 @@ def trajectories(case: Case, held_out: Observed, network: Term, equation: Term |
     figure = Figure(figsize=(3.4 * len(case.states), 3.2), layout="constrained", facecolor="white")
     for axes, name in zip(figure.subplots(1, len(case.states), squeeze=False)[0], case.states, strict=True):
         axes.set(xlabel="time, s", title=name)
-    for term, style, colour, label in ((network, "-", NETWORK, "network"), (equation, "--", EQUATION, "equation")):
-        if term is None:
+    for found, style, colour, label in ((network, "-", NETWORK, "network"), (equation, "--", EQUATION, "equation")):
+        if found is None:
             continue
-        starts = fit(case.incomplete, fixed(term), NONE, shown).starts
-        states = predict(case.incomplete, term, shown, starts)
+        starts = fit(case.incomplete, fixed(found), NONE, shown).starts
+        states = predict(case.incomplete, found, shown, starts)
         for number, axes in enumerate(figure.axes):
             lines = axes.plot(shown.times.T, states[..., number].T, style, color=colour, linewidth=1.6, zorder=2)
             lines[0].set_label(label)

@@ -297,7 +297,7 @@ def fit(
 
 
 class Learned(NamedTuple):
-    """A term that a network has learned. pieces: of the fit, by which its starts are counted."""
+    """A term that was fitted. pieces: of each trajectory, which the fit's starts are of."""
 
     term: Term
     fit: Fit

@@ -198,7 +198,7 @@ def recover(
         before, likeliest = likeliest, min(tried, key=criterion)
         if likeliest == before:
             break
-        # What is linear around the network's trajectories need not be so far: once more, around this equation's.
+        # What is linear around the network's trajectories need not be so as far as here.
         around = Learned(_equation(library, likeliest, tried[likeliest]).term, tried[likeliest], learned.pieces)
 
     seen = int(held_out.noise.isfinite().sum())
@@ -230,7 +230,7 @@ def recover(
     gaps = observed.times.diff(dim=1)
     even = bool((gaps.amax(1) < 1.001 * gaps.amin(1)).all())
     dense = observed.times.shape[1] >= SMOOTHED and bool(observed.noise.isfinite().all())
-    direct = regress(of, library, observed) if dense and even else None
+    direct = regress(of, library, observed) if even and dense else None
     return Recovered(best, tuple(path), shares, by_network, direct)
 
 
@@ -272,13 +272,14 @@ class Regression:
 
 
 def through_solver(of: Incomplete, library: tuple[Candidate, ...], learned: Learned, observed: Observed) -> Regression:
-    """What the observations would be off by, if the term were not the network but a sum of candidates; to first order.
+    """What the observations would be off by, were a sum of candidates in place of the term; to first order.
 
-    A small change of the term changes trajectories linearly. So with the network's trajectories m off and J their
-    derivatives, the sum with the coefficients c is m - J network + J c off, in standard deviations of the noise, for
-    starts that are free to change as well. Of all ways to weight a regression this is the one that the data have.
+    A small change of the term changes trajectories linearly. So with the learned term's trajectories m off, J_t what
+    they change with the term and J_c with the candidates, the sum with the coefficients c is m - J_t + J_c c off, in
+    standard deviations of the noise, for starts that are free to change as well. Of all ways to weight a regression
+    this is the one that the data have.
     """
-    added = total((*library, Candidate("network", learned.term)))
+    added = total((*library, Candidate("learned", learned.term)))
 
     def model(parameters: Tensor, inputs: Tensor) -> Tensor:
         return learned.term(inputs) + added(parameters, inputs)

@@ -1,8 +1,8 @@
 """What the trebuchet's model lacks, learned from shots that were observed: two cases of `alphazero.discovery`.
 
-DRAG: how the air slows the projectile is unknown; flights are observed. The truth is k |v| v, in both directions.
-GRAVITY: the torque of gravity on the arm is unknown (the terms of r1 that the talk hides); throws are observed, from
-lift-off to release. The truth is sin A, W sin A, W sin B and sin C, with the counterweight W in kg.
+`drag`: how the air slows the projectile is unknown; flights are observed. The truth is k |v| v.
+`gravity`: the torque of gravity on the arm is unknown (the terms of r1 that the talk hides); throws are observed, from
+lift-off to release. The truth has sin A, W sin A, W sin B and sin C, with the counterweight W in kg.
 """
 
 from __future__ import annotations
@@ -192,7 +192,7 @@ def gravity(trebuchet: Trebuchet = DEFAULT) -> Case:
     def candidate(name: str, value: Callable[..., Tensor]) -> Candidate:
         return Candidate(name, lambda inputs: value(*inputs[:3])[None])
 
-    plain = [
+    of_angles = [
         candidate("1", lambda a, b, c: torch.ones_like(a)),
         candidate(r"\sin A", lambda a, b, c: a.sin()),
         candidate(r"\cos A", lambda a, b, c: a.cos()),
@@ -216,7 +216,7 @@ def gravity(trebuchet: Trebuchet = DEFAULT) -> Case:
         states=("A", "B", "C", "A', 1/s", "B', 1/s", "C', 1/s"),
         given=("W, kg",),
         incomplete=Incomplete(lambda y, given: torch.cat([y[:3], given]), rates, outputs=1, scale=300.0),
-        library=(*plain, *map(times_weight, plain)),
+        library=(*of_angles, *map(times_weight, of_angles)),
         pieces=3,
         truth=truth,
     )

@@ -159,7 +159,7 @@ def test_a_fit_that_is_poor_is_no_formula(
     case = discover.lotka_volterra()
     (tmp_path / "formula.tex").write_text("of an earlier run")
     poor = tuple(one for one in case.library if one.name.split(r"\,")[0] in {"1", "x", "y", "x^2"})
-    monkeypatch.setitem(discover.cases, "lotka-volterra", lambda: case._replace(library=poor))
+    monkeypatch.setitem(discover.CASES, "lotka-volterra", lambda: case._replace(library=poor))
     told = call(discover, "lotka-volterra", "--out", tmp_path)
     assert told.returncode == 2
     assert "no equation of these 8 candidates describes the data: the best one misses" in told.stderr
