@@ -18,13 +18,12 @@ from alphazero.discovery.recovery import (
     Equation,
     PoorFitError,
     Recovered,
-    Regression,
     plain,
     recover,
     regress,
-    supports,
     through_solver,
 )
+from alphazero.discovery.regression import Regression, supports
 from alphazero.pictures import png
 
 # x'' = -x + term, and the term is -0.3 x' - 0.5 x^3: a spring that gets stiffer, with friction.
