@@ -12,12 +12,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from alphazero.box import NormalPolicy, from_box
 from alphazero.config import LearnerConfig, NetworkConfig
-from alphazero.evaluate import multiplies_bfloat16
-from alphazero.game import Box, Discrete, Game
-from alphazero.mcts.tree import masked
-from alphazero.network import InferenceModule, Network, inference_module, lay_out, layout, make_network
+from alphazero.game import Box, Discrete, Game, masked
+from alphazero.mcts.gaussian import NormalPolicy, from_box
+from alphazero.network.architectures import (
+    InferenceModule,
+    Network,
+    inference_module,
+    lay_out,
+    layout,
+    make_network,
+    multiplies_bfloat16,
+)
 from alphazero.replay import Samples
 
 STAGES = ("opening", "middle", "end")  # thirds of the training set by moves left

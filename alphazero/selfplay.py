@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from alphazero.cache import CachedEvaluator
 from alphazero.config import SearchConfig, SelfPlayConfig
-from alphazero.evaluate import TimedEvaluator
 from alphazero.game import Discrete, Game, State, map_states, random_actions, take, where
-from alphazero.mcts.search import Evaluator, SearchResult, search
-from alphazero.planning import planners, played
+from alphazero.mcts.evaluator import Evaluator, TimedEvaluator
+from alphazero.mcts.planning import planners, played
+from alphazero.mcts.search import SearchResult, search
+from alphazero.network.cache import CachedEvaluator
 from alphazero.replay import Samples, join, no_actions
 
 

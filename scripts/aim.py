@@ -29,9 +29,10 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from torch import Tensor
 
-from alphazero.checkpoint import RunError
+from alphazero.arena.players import AgentPlayer, NetworkPlayer, Player, Strength, parse_strength
 from alphazero.game import Transition
-from alphazero.players import Agent, AgentPlayer, NetworkPlayer, Player, Strength, parse_strength
+from alphazero.runs.agents import Agent
+from alphazero.runs.files import RunError
 from games.trebuchet.aim import PHYSICS, PUBLISHED, START, Aimed, Simulator, descend, fire, home_in
 from games.trebuchet.aiming_network import FIELD, NO_ERRORS, AimingError, AimingNetwork, histogram, measure, train
 from games.trebuchet.game import ANGLES, COUNTERWEIGHTS, WINDS, Aiming, TrebuchetState
@@ -166,7 +167,7 @@ def by_network(network: AimingNetwork, wind: float, target: float) -> Row:
 
 
 def load(path: Path) -> Agent:
-    from alphazero.agents import load_agent  # ONNX takes its time to load
+    from alphazero.runs.agents import load_agent  # ONNX takes its time to load
 
     agent = load_agent(path)
     if agent.game.name != Aiming.name:

@@ -32,17 +32,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TaskID,
 from rich.table import Column, Table
 from rich.text import Text
 
-from alphazero.arena import MatchResult, SoloResult
-from alphazero.benchmark import Benchmark, Standing, Watcher, write_json
-from alphazero.benchmark.plan import plan
-from alphazero.checkpoint import RunError
+from alphazero.arena.benchmark import Benchmark, Standing, Watcher, write_json
+from alphazero.arena.match import MatchResult, SoloResult
+from alphazero.arena.plan import plan
+from alphazero.arena.players import parse_strength
+from alphazero.arena.registry import ENTRANTS
 from alphazero.config import ConfigError
-from alphazero.crew import Crew, CrewError, Threads
-from alphazero.entrants import ENTRANTS
-from alphazero.evaluate import available_cores
 from alphazero.game import Game
-from alphazero.players import parse_strength
-from alphazero.terminal import between, make_table, match_table, solo_table
+from alphazero.parallel.executor import Crew, CrewError, Threads, available_cores
+from alphazero.report.terminal import between, make_table, match_table, solo_table
+from alphazero.runs.files import RunError
 
 
 def main() -> int:
@@ -169,8 +168,8 @@ def crew_of(arguments: argparse.Namespace, game: Game, console: Console) -> Iter
     if not (arguments.workers or arguments.ray_address):
         yield Threads(None, available_cores())  # never left: that would wait for whatever search is under way
         return
-    from alphazero.cluster.cluster import Needs, cluster, room
-    from alphazero.cluster.crew import RayCrew
+    from alphazero.parallel.ray_cluster import Needs, cluster, room
+    from alphazero.parallel.ray_executor import RayCrew
 
     core = Needs(1, 0)
     modules = (type(game).__module__,)

@@ -35,8 +35,9 @@ from rich.table import Table
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from alphazero.discovery import drawing
-from alphazero.discovery.fitting import (
+from alphazero.dynamics import figures
+from alphazero.dynamics.equations import Candidate, Case, Choice, Equation, PoorFitError, Recovered, plain, recover
+from alphazero.dynamics.ude import (
     DiscoveryError,
     Incomplete,
     Learned,
@@ -47,9 +48,8 @@ from alphazero.discovery.fitting import (
     learn,
     predict,
 )
-from alphazero.discovery.recovery import Candidate, Case, Choice, Equation, PoorFitError, Recovered, plain, recover
-from alphazero.pictures import pixels, png
-from alphazero.terminal import make_table
+from alphazero.report.position_figures import pixels, png
+from alphazero.report.terminal import make_table
 from games.trebuchet import discover
 
 SHOTS = 20
@@ -156,10 +156,10 @@ def solve(
             )
         except PoorFitError as error:
             console.print(path_table(case, error.path, None))
-            save("trajectories", drawing.trajectories(case, held_out, learned.term, None))
-            save("term", drawing.term(case, held_out, learned.term, None))
+            save("trajectories", figures.trajectories(case, held_out, learned.term, None))
+            save("term", figures.term(case, held_out, learned.term, None))
             if error.path:
-                save("sparsity", drawing.sparsity(error.path))
+                save("sparsity", figures.sparsity(error.path))
             raise
     best = recovered.best.equation
     results = summary(case, learned, recovered, time.perf_counter() - started)
@@ -168,10 +168,10 @@ def solve(
         save("extrapolation", figure)
     (out / "results.json").write_text(json.dumps(results, indent=2) + "\n")
     (out / "formula.tex").write_text(best.formula(case.symbol) + "\n")
-    save("trajectories", drawing.trajectories(case, held_out, learned.term, best.term))
-    save("term", drawing.term(case, held_out, learned.term, best.term))
-    save("sparsity", drawing.sparsity(recovered.path, network=recovered.network))
-    save("formula", drawing.formula(case, recovered))
+    save("trajectories", figures.trajectories(case, held_out, learned.term, best.term))
+    save("term", figures.term(case, held_out, learned.term, best.term))
+    save("sparsity", figures.sparsity(recovered.path, network=recovered.network))
+    save("formula", figures.formula(case, recovered))
     events.add_text("formula", f"${best.formula(case.symbol)}$")
     console.print(path_table(case, recovered.path, recovered.best))
     console.print(coefficient_table(best, recovered.shares))
@@ -329,7 +329,7 @@ def extrapolate(case: Case, equation: Equation, learned: Learned) -> tuple[dict[
     figure = Figure(figsize=(8, 3.6), layout="constrained", facecolor="white")
     axes = figure.subplots()
     axes.axvspan(0, 3, color="#e3e7ea", label="observed")
-    for name, colour, one, other in zip("xy", (drawing.EQUATION, drawing.NETWORK), true.T, found.T, strict=True):
+    for name, colour, one, other in zip("xy", (figures.EQUATION, figures.NETWORK), true.T, found.T, strict=True):
         axes.plot(times, one, color=colour, alpha=0.4, linewidth=4, label=f"{name}, truth")
         axes.plot(times, other, "--", color=colour, label=f"{name}, equation")
     axes.set(xlabel="time, s", ylabel="count")

@@ -24,14 +24,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
 from rich.console import Console
 
-from alphazero.agents import load_agent
-from alphazero.checkpoint import RunError, load_samples, run_folder
+from alphazero.arena.players import parse_strength
 from alphazero.config import ConfigError
-from alphazero.explorer import Explorer
-from alphazero.players import Agent, parse_strength
-from alphazero.record import Record
+from alphazero.game.record import Record
 from alphazero.replay import Samples
-from alphazero.tabletop import HUMAN, ExploreShell, PlayShell
+from alphazero.runs.agents import Agent, load_agent
+from alphazero.runs.checkpoint import load_samples, run_folder
+from alphazero.runs.files import RunError
+from alphazero.shell import HUMAN, ExploreShell, PlayShell
+from alphazero.shell.explorer import Explorer
 
 
 def main() -> int:

@@ -20,9 +20,9 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from alphazero.checkpoint import RunError
 from alphazero.config import ConfigError
-from alphazero.report import Section, Table, make_report, write_report
+from alphazero.report.run_report import Section, Table, make_report, write_report
+from alphazero.runs.files import RunError
 
 
 def main() -> int:

@@ -26,18 +26,19 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from alphazero.arena import MatchResult, SoloResult
-from alphazero.asynchronous import AsynchronousTraining
-from alphazero.checkpoint import RunError, create_run, read_config, restore, write_config
+from alphazero.arena.match import MatchResult, SoloResult
 from alphazero.config import Config, ConfigError, differences, load_config
-from alphazero.conformance import ConformanceError, check_game
-from alphazero.crew import Crew, CrewError
 from alphazero.game import Discrete, Game, load_game
+from alphazero.game.conformance import ConformanceError, check_game
 from alphazero.learner import LearningError
-from alphazero.mirror import Mirror, check_protocol, fetch, is_url
-from alphazero.monitor import Monitor
-from alphazero.terminal import match_table, solo_table
-from alphazero.trainer import Stopped, Training
+from alphazero.parallel.executor import Crew, CrewError
+from alphazero.report.monitor import Monitor
+from alphazero.report.terminal import match_table, solo_table
+from alphazero.runs.checkpoint import create_run, read_config, restore, write_config
+from alphazero.runs.files import RunError
+from alphazero.runs.mirror import Mirror, check_protocol, fetch, is_url
+from alphazero.trainer.asynchronous import AsynchronousTraining
+from alphazero.trainer.synchronous import Stopped, Training
 
 
 def main() -> int:
@@ -153,7 +154,7 @@ def crew_of(training: Training, monitor: Monitor) -> AbstractContextManager[Crew
     """Ray's workers, or nobody: then the run makes do with this process. Ray is loaded only if it is used."""
     if not training.config.distributed:
         return nullcontext()
-    from alphazero.cluster.assemble import training_crew
+    from alphazero.parallel.ray_setup import training_crew
 
     return training_crew(training, say=monitor.say, log=training.folder / "ray.log")
 

@@ -28,12 +28,12 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 def together(nodeid: str) -> str:
     """What of the tests one process does in one go: a file, or all files over Ray."""
     file = nodeid.partition("::")[0]
-    return "cluster" if "cluster" in file else file
+    return "cluster" if "parallel" in file else file
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest first, or at the end one process would be at them while the others have nothing to do."""
-    longest = ("cluster", "tests/test_trainer.py")
+    longest = ("cluster", "tests/trainer/test_synchronous.py")
     items.sort(key=lambda item: longest.index(part) if (part := together(item.nodeid)) in longest else len(longest))
 
 

@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from alphazero.game import Game, State, batch_size, num_actions
-from alphazero.mcts.search import Evaluator
-from alphazero.mcts.tree import Evaluation
+from alphazero.mcts.evaluator import Evaluation, Evaluator
 
 
 def scrambled(key: Tensor, count: int) -> Tensor:

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from alphazero.arena.players import RandomPlayer
 from alphazero.game import Box, Discrete, Game, State, Transition, where
-from alphazero.players import RandomPlayer
 from games.connect_four import COLUMNS, HEIGHT, ROWS, ConnectFour, ConnectFourState
 
 CONNECT_FOUR = ConnectFour()

@@ -14,11 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from alphazero.config import LearnerConfig, NetworkConfig
-from alphazero.evaluate import UniformEvaluator
-from alphazero.game import take
+from alphazero.game import masked, take
 from alphazero.learner import Batch, Learner, LearningError, augmented, by_stage, draw, terciles, value_loss
-from alphazero.mcts.tree import masked
-from alphazero.network import Prediction, inference_module
+from alphazero.mcts.evaluator import UniformEvaluator
+from alphazero.network.architectures import Prediction, inference_module
 from alphazero.replay import Samples, no_actions
 from games.connect_four import ConnectFour
 from games.tic_tac_toe import TicTacToe, TicTacToeState

@@ -10,9 +10,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alphazero.checkpoint import read_arrays, save_arrays
 from alphazero.config import ReplayConfig
 from alphazero.replay import Replay, Samples, join, no_actions
+from alphazero.runs.files import read_arrays, save_arrays
 from games.tic_tac_toe import TicTacToe
 from tests.stubs import Again, AgainState, Drift
 

@@ -16,17 +16,18 @@ from torch import Tensor
 
 from alphazero import selfplay
 from alphazero.config import SearchConfig, SelfPlayConfig
-from alphazero.evaluate import NetworkEvaluators, UniformEvaluator
 from alphazero.game import Discrete, Game, Transition, take
+from alphazero.mcts.evaluator import UniformEvaluator
 from alphazero.mcts.search import SearchResult, search
-from alphazero.network import inference_module
+from alphazero.network.architectures import inference_module
+from alphazero.network.inference import NetworkEvaluators
 from alphazero.replay import Samples
 from alphazero.selfplay import SelfPlay, SelfPlayStatistics, fresh_starts, stream_generator, targets
 from games.connect_four import ConnectFour
 from games.tic_tac_toe import TicTacToe
 from tests.evaluators import ScrambledEvaluator
+from tests.network.test_architectures import trained
 from tests.stubs import Again
-from tests.test_network import trained
 
 SEARCH = SearchConfig(simulations=8)
 QUIET = SelfPlayConfig(games=16, moves=10, opening_share=0.0, cache=0)

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from alphazero.config import SearchConfig
-from alphazero.mcts.tree import ILLEGAL, Edges
+from alphazero.game import ILLEGAL
+from alphazero.mcts.tree import Edges
 
 
 @lru_cache(maxsize=1024)

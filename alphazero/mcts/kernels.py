@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from alphazero.mcts.tree import ILLEGAL
+from alphazero.game import ILLEGAL
 
 GUMBEL, PUCT = 0, 1
 _ILLEGAL = np.float32(ILLEGAL)

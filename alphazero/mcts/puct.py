@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from alphazero.config import SearchConfig
-from alphazero.mcts.tree import ILLEGAL, Edges
+from alphazero.game import ILLEGAL
+from alphazero.mcts.tree import Edges
 
 
 def noisy_logits(logits: Tensor, config: SearchConfig, generator: torch.Generator) -> Tensor:

@@ -7,25 +7,17 @@ The simulation is `simulate`: select, step, evaluate, back up, for every tree at
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from alphazero.config import SearchConfig
-from alphazero.game import Game, State, Transition, map_states
+from alphazero.game import ILLEGAL, Game, State, Transition, map_states, masked
 from alphazero.mcts import gumbel, kernels, puct, tree
-from alphazero.mcts.tree import Edges, Evaluation, Tree
-
-
-class Evaluator(Protocol):
-    """Says what states are worth, and which actions look good; see `alphazero.evaluate`.
-
-    `generator` draws whatever is random about it (rollouts, sampled actions).
-    """
-
-    def __call__(self, states: State, generator: torch.Generator) -> Evaluation: ...
+from alphazero.mcts.evaluator import Evaluation, Evaluator
+from alphazero.mcts.tree import Edges, Tree
 
 
 class SearchResult(NamedTuple):
@@ -93,7 +85,7 @@ def grow_trees(
     """As `search`, with the trees to look at: `.tree`, `.result()` and `.main_line(row)`."""
     with torch.inference_mode():
         evaluation = (root_evaluator or evaluator)(roots, generator)
-        logits = tree.masked(evaluation.logits, game.legal(roots))
+        logits = masked(evaluation.logits, game.legal(roots))
         if config.algorithm == "puct":
             logits = puct.noisy_logits(logits, config, generator)
         elif gumbel_noise is None:
@@ -154,7 +146,7 @@ class Simulator:
         self.gumbel = torch.zeros(batch, width, device=device) if gumbel_noise is None else gumbel_noise
         most = min(config.considered_actions, width)
         self.schedule = gumbel.schedules(most, config.simulations, device)
-        self.considered = (planted.logits[:, 0] != tree.ILLEGAL).sum(-1).clamp(max=most)
+        self.considered = (planted.logits[:, 0] != ILLEGAL).sum(-1).clamp(max=most)
 
     def select(self, simulation: int) -> tuple[Tensor, Tensor]:
         """Of the edge to evaluate: its node's place among all states, and its action, [B] int64."""
@@ -185,7 +177,7 @@ class Simulator:
             self.action,
             transition,
             full.value,
-            tree.masked(full.logits, game.legal(transition.state)),
+            masked(full.logits, game.legal(transition.state)),
             game.discount * (1 - 2 * turns.to(torch.float32)),
             simulation=simulation,
             max_depth=self.max_depth,
@@ -222,7 +214,7 @@ class Simulator:
 
     def result(self) -> SearchResult:
         edges = tree.edges_at(self.tree, self.root)
-        legal = edges.logits != tree.ILLEGAL
+        legal = edges.logits != ILLEGAL
         if self.config.algorithm == "gumbel":
             most = torch.where(legal, edges.visits, -1).amax(-1)
             scores = gumbel.root_scores(edges, self.gumbel, most, self.config)

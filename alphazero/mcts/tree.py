@@ -16,24 +16,9 @@ import torch
 from torch import Tensor
 
 from alphazero.game import State, Transition, map_states
+from alphazero.mcts.evaluator import Evaluation
 
-ILLEGAL = torch.finfo(torch.float32).min  # the logit of an illegal action: its prior is exactly 0
 UNVISITED = -1  # the child index of an edge that no simulation has taken
-
-
-class Evaluation(NamedTuple):
-    """What an evaluator says of B states.
-
-    logits:  [B, A] float32, before masking. Of a network in a Box game [B, 2 D], its policy (`box.NormalPolicy`),
-             from which `planning` samples.
-    value:   [B] float32 in [-1, 1], for the player to move.
-    actions: [B, K, D] float32, the actions sampled from the policy in a game with continuous
-             ones, whose logits are then [B, K] (Hubert et al. 2021); None in a discrete game.
-    """
-
-    logits: Tensor
-    value: Tensor
-    actions: Tensor | None = None
 
 
 class Tree(NamedTuple):
@@ -99,11 +84,6 @@ class Edges(NamedTuple):
     q: Tensor
     raw_value: Tensor
     value: Tensor
-
-
-def masked(logits: Tensor, legal: Tensor) -> Tensor:
-    """Logits with ILLEGAL where `legal` is False; unchanged for a Box game, whose mask is empty."""
-    return torch.where(legal, logits, ILLEGAL) if legal.shape[1] else logits
 
 
 def plant(roots: State, evaluation: Evaluation, logits: Tensor, nodes: int) -> Tree:

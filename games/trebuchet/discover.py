@@ -1,4 +1,4 @@
-"""What the trebuchet's model lacks, learned from shots that were observed: two cases of `alphazero.discovery`.
+"""What the trebuchet's model lacks, learned from shots that were observed: two cases of `alphazero.dynamics`.
 
 `drag`: how the air slows the projectile is unknown; flights are observed. The truth is k |v| v.
 `gravity`: the torque of gravity on the arm is unknown (the terms of r1 that the talk hides); throws are observed, from
@@ -13,8 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from alphazero.discovery.fitting import DiscoveryError, Incomplete, Observed, Term, follow
-from alphazero.discovery.recovery import Candidate, Case
+from alphazero.dynamics.equations import Candidate, Case
+from alphazero.dynamics.ude import DiscoveryError, Incomplete, Observed, Term, follow
 from games.trebuchet import mechanics, solver
 from games.trebuchet.game import COUNTERWEIGHTS, truncated_normal
 from games.trebuchet.mechanics import Aim, Constants

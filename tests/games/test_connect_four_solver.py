@@ -12,8 +12,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from alphazero.arena.players import parse_player
 from alphazero.game import concatenate
-from alphazero.players import parse_player
 from games import connect_four_solver
 from games.connect_four import ConnectFour
 from tests.games.test_connect_four import FULL_BOARDS, ListRules, played

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from alphazero.game import Discrete, Game, Transition
-from alphazero.mcts.tree import Evaluation
+from alphazero.mcts.evaluator import Evaluation
 
 GOLDEN = Path(__file__).with_name("golden.npz")
 

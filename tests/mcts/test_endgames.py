@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from alphazero.config import SearchConfig
-from alphazero.evaluate import UniformEvaluator
 from alphazero.game import State, concatenate, take
+from alphazero.mcts.evaluator import UniformEvaluator
 from alphazero.mcts.search import SearchResult, search
 from games.connect_four import ConnectFour
 from games.tic_tac_toe import LINES, TicTacToe, TicTacToeState

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alphazero.config import SearchConfig
-from alphazero.evaluate import UniformEvaluator
-from alphazero.game import State
+from alphazero.game import ILLEGAL, State
 from alphazero.mcts import gumbel
+from alphazero.mcts.evaluator import Evaluation, UniformEvaluator
 from alphazero.mcts.search import search
-from alphazero.mcts.tree import ILLEGAL, Edges, Evaluation
+from alphazero.mcts.tree import Edges
 from games.tic_tac_toe import TicTacToe
 
 # Danihelka et al. 2022, algorithm 2: phases of floor(n / (ceil(log2 m) left)) visits, at least 1, to each action left.

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from alphazero.config import SearchConfig
-from alphazero.evaluate import UniformEvaluator
 from alphazero.game import Game, State, concatenate, take
-from alphazero.mcts.search import Evaluator, SearchResult, search
+from alphazero.mcts.evaluator import Evaluator, UniformEvaluator
+from alphazero.mcts.search import SearchResult, search
 from games.connect_four import ConnectFour
 from games.tic_tac_toe import TicTacToe
 from tests.evaluators import ScrambledEvaluator

@@ -10,11 +10,11 @@ import torch
 from scipy import stats
 
 from alphazero.config import SearchConfig
-from alphazero.evaluate import UniformEvaluator
-from alphazero.game import map_states
+from alphazero.game import ILLEGAL, map_states
 from alphazero.mcts import puct
+from alphazero.mcts.evaluator import UniformEvaluator
 from alphazero.mcts.search import search
-from alphazero.mcts.tree import ILLEGAL, Edges
+from alphazero.mcts.tree import Edges
 from games.connect_four import ConnectFour
 from tests.evaluators import ScrambledEvaluator
 from tests.games.test_connect_four import board

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from alphazero.config import SearchConfig
-from alphazero.evaluate import UniformEvaluator
+from alphazero.game.record import Record
+from alphazero.mcts.evaluator import UniformEvaluator
 from alphazero.mcts.search import grow_trees, search
-from alphazero.record import Record
 from games.connect_four import ConnectFour
 from tests.mcts.golden import GoldenGroup, TableEvaluator, golden_groups, table_game
 

@@ -19,16 +19,16 @@ import psutil
 import pytest
 from rich.console import Console
 
-from alphazero.benchmark.tasks import PlayMatch
-from alphazero.checkpoint import checkpoints, create_run
-from alphazero.monitor import Monitor
-from alphazero.terminal import pace
-from alphazero.trainer import Training
+from alphazero.arena.tasks import PlayMatch
+from alphazero.report.monitor import Monitor
+from alphazero.report.terminal import pace
+from alphazero.runs.checkpoint import checkpoints, create_run
+from alphazero.trainer.synchronous import Training
 from games.tic_tac_toe import TicTacToe
 from scripts.benchmark import main, watching
+from tests.arena.test_benchmark import load_quickly, small_run
 from tests.stubs import Mine
-from tests.test_benchmark import load_quickly, small_run
-from tests.test_trainer import SMALL
+from tests.trainer.test_synchronous import SMALL
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -45,7 +45,7 @@ BenchmarkScript = Callable[..., Finished]
 @pytest.fixture
 def benchmark(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> BenchmarkScript:
     """Runs scripts/benchmark.py within this process."""
-    monkeypatch.setattr("alphazero.benchmark.plan.load_agent", load_quickly)
+    monkeypatch.setattr("alphazero.arena.plan.load_agent", load_quickly)
 
     def call(*arguments: object) -> Finished:
         monkeypatch.setattr(sys, "argv", ["benchmark.py", *map(str, arguments)])

@@ -19,7 +19,9 @@ from matplotlib.figure import Figure
 from scipy.integrate import solve_ivp
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from scripts import discover, echo_state, measure_surrogates, plan_learned, three_derivatives
+from benchmarks import surrogates as measure_surrogates
+from examples import echo_state, plan_learned, three_derivatives
+from scripts import discover
 
 
 class Finished(NamedTuple):

@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import pytest
 
-from alphazero.checkpoint import checkpoints
+from alphazero.runs.checkpoint import checkpoints
 from scripts.report import main
-from tests.test_trainer import copy_of_whole
+from tests.trainer.test_synchronous import copy_of_whole
 
 
 class Finished(NamedTuple):

@@ -10,8 +10,8 @@ import torch
 from scipy.integrate import solve_ivp
 from torch import Tensor
 
-from alphazero.discovery.fitting import DiscoveryError, Observed, fit, inputs_of, learn, predict
-from alphazero.discovery.recovery import recover, total
+from alphazero.dynamics.equations import recover, total
+from alphazero.dynamics.ude import DiscoveryError, Observed, fit, inputs_of, learn, predict
 from games.trebuchet import Trebuchet, shoot
 from games.trebuchet.discover import (
     FRAMES,

@@ -7,8 +7,8 @@ import torch
 from scipy.optimize import minimize_scalar
 from scipy.stats import truncnorm
 
-from alphazero.conformance import check_game
 from alphazero.game import random_actions
+from alphazero.game.conformance import check_game
 from games.trebuchet import shoot
 from games.trebuchet.game import COUNTERWEIGHTS, Aiming, Siege, farthest, score, truncated_normal
 from games.trebuchet.physics import DEFAULT

@@ -1,0 +1,366 @@
+"""How strong an agent is: matches, mistakes on solved positions, a round robin, and the course of its run.
+
+A benchmark is planned as a whole, then played step by step. Every step is a function of the seed and of who
+takes part, so its outcome (apart from times) does not depend on which others there are, or in what order; and a
+match that is asked for twice, in the table and in the round robin, is played once.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Protocol
+
+from torch.utils.tensorboard import SummaryWriter
+
+from alphazero.arena.elo import Rating, ratings
+from alphazero.arena.match import MatchResult, SoloResult
+from alphazero.arena.players import Strength
+from alphazero.arena.registry import Entrant
+from alphazero.arena.solved import ErrorRate, SolvedPositions
+from alphazero.arena.tasks import PlayMatch, SitExam
+from alphazero.game import Game
+from alphazero.parallel.executor import Counter, Crew, Task
+from alphazero.report.benchmark import CurvePoint, curve_figure
+from alphazero.report.position_figures import pixels, png
+from alphazero.runs.agents import Agent
+from alphazero.runs.files import clear_errors, write_file
+from alphazero.runs.metrics import read_history
+
+
+class Watcher(Protocol):
+    """Is told how the benchmark goes on, by several threads at once, and may raise to end it."""
+
+    def begin(self, title: str, total: int, unit: str, *, steps: int) -> Callable[[int], None]:
+        """One of `steps` steps begins (0: that is preparation); it is done after `total` units.
+
+        Returns what is to be told how many more units are done, fewer than 0 if some were lost.
+        """
+
+    def end(self, title: str, summary: str) -> None:
+        """The step has ended so."""
+
+
+class Stopped(Exception):
+    """The benchmark has ended; raised in what was still being played."""
+
+
+class Match(NamedTuple):
+    """Games to be played; without an opponent in a game for one."""
+
+    player: Entrant
+    opponent: Entrant | None
+    games: int
+
+    @property
+    def title(self) -> str:
+        return f"{self.player.name} against {self.opponent.name}" if self.opponent else f"{self.player.name} alone"
+
+    @property
+    def entrants(self) -> tuple[Entrant, ...]:
+        return (self.player, self.opponent) if self.opponent else (self.player,)
+
+
+class Exam(NamedTuple):
+    """A file of solved positions, put to a player."""
+
+    player: Entrant
+    file: str
+
+    @property
+    def title(self) -> str:
+        return f"{self.player.name} on {Path(self.file).name}"
+
+
+class Step(NamedTuple):
+    """A match or an exam on its way to the crew.
+
+    total, unit: how much there is to do, for the watcher.
+    shared:      what the task is run with, as the crew has it.
+    """
+
+    subject: Match | Exam
+    total: int
+    unit: str
+    task: Task[Any]
+    shared: tuple[Any, ...]
+
+
+class CurveMatch(NamedTuple):
+    """A match of one of the run's checkpoints, a point on its curve."""
+
+    iteration: int
+    role: Literal["agent", "network"]
+    match: Match
+
+
+class Standing(NamedTuple):
+    """A player's place in the round robin: its rating, and its share of points against each it has met by now."""
+
+    rating: Rating
+    points: dict[str, float]
+
+
+@dataclass(kw_only=True)
+class Benchmark:
+    """What is to be played, and what came of it.
+
+    agent, path: the agent, and where it was found.
+    run:         the path, if it is a run's folder; iteration: of its last checkpoint.
+    entrants:    who takes part in the round robin, the agent first; none: there is no round robin.
+    notes:       what had to be left out, for people.
+    """
+
+    agent: Agent
+    path: Path
+    run: Path | None = None
+    iteration: int | None = None
+    strength: Strength
+    games: int
+    seed: int
+    matches: list[Match] = field(default_factory=list)
+    exams: list[Exam] = field(default_factory=list)
+    curve: list[CurveMatch] = field(default_factory=list)
+    entrants: list[Entrant] = field(default_factory=list)
+    positions: dict[str, SolvedPositions] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    results: dict[Match, MatchResult | SoloResult] = field(default_factory=dict)
+    errors: dict[Exam, dict[str, ErrorRate]] = field(default_factory=dict)
+
+    @property
+    def game(self) -> Game:
+        return self.agent.game
+
+    @property
+    def tournament(self) -> list[Match]:
+        """Every pair once; the agent always as the player, among others the first by name."""
+        agent, others = self.entrants[:1], sorted(self.entrants[1:], key=lambda entrant: entrant.name)
+        order = agent + others
+        return [Match(one, other, self.games) for place, one in enumerate(order) for other in order[place + 1 :]]
+
+    @property
+    def complete(self) -> bool:
+        return all(match in self.results for match in self._all_matches()) and all(e in self.errors for e in self.exams)
+
+    def run_all(self, watcher: Watcher, crew: Crew) -> None:
+        """Plays what has not been played. Whatever is raised meanwhile, all steps that had ended are kept.
+
+        The results do not depend on the crew, since no step knows of another. (ONNX Runtime, torch and the kernels
+        release the interpreter's lock while they compute.) `crew` stays the caller's to leave, who need not wait for
+        what is still being played.
+        """
+        waiting = deque(self._steps(crew))
+        steps, stop = len(waiting), threading.Event()
+
+        def counter(step: Step) -> Counter:
+            advance: Counter | None = None
+
+            def count(done: int) -> None:
+                nonlocal advance
+                if stop.is_set():
+                    raise Stopped
+                advance = advance or watcher.begin(step.subject.title, step.total, step.unit, steps=steps)
+                advance(done)
+
+            return count
+
+        under_way: dict[Future[Any], Step] = {}
+        try:
+            while waiting or under_way:
+                # Crews ask about tasks that wait, too; since none waits here, the first call means that a step begins.
+                while waiting and len(under_way) < crew.size:
+                    step = waiting.popleft()
+                    under_way[crew.submit(step.task, *step.shared, count=counter(step))] = step
+                wait(under_way, return_when=FIRST_COMPLETED)
+                for future in [future for future in under_way if future.done()]:
+                    subject, outcome = under_way[future].subject, future.result()
+                    self._keep(subject, outcome)
+                    del under_way[future]
+                    watcher.end(subject.title, _summary(outcome))
+        finally:
+            stop.set()
+            for future, step in under_way.items():  # some may have ended just before
+                if future.done() and future.exception() is None:
+                    self._keep(step.subject, future.result())
+
+    def standings(self) -> list[Standing]:
+        """The round robin so far, the best first; empty if what was played connects not all who played."""
+        played = [
+            (match.player.name, match.opponent.name, result.total)
+            for match in self.tournament
+            if match.opponent and isinstance(result := self.results.get(match), MatchResult)
+        ]
+        points: dict[str, dict[str, float]] = {}
+        for player, opponent, tally in played:
+            points.setdefault(player, {})[opponent] = tally.points
+            points.setdefault(opponent, {})[player] = 1 - tally.points
+        try:
+            return [Standing(rating, points[rating.player]) for rating in ratings(played)]
+        except ValueError:
+            return []
+
+    def points(self) -> list[CurvePoint]:
+        """What of the curve has been played."""
+        found = []
+        for iteration, role, match in self.curve:
+            if (result := self.results.get(match)) is not None:
+                points = result.points if isinstance(result, MatchResult) else result.mean
+                found.append(
+                    CurvePoint(iteration, role, match.opponent.name if match.opponent else "", points, result.interval)
+                )
+        return found
+
+    def record(self) -> dict[str, Any]:
+        """All figures, fit for JSON."""
+        matches = [match_record(m, self.results[m]) for m in self.matches if m in self.results]
+        record: dict[str, Any] = {
+            "agent": str(self.path),
+            "game": self.game.name,
+            "title": self.agent.title,
+            "iteration": self.iteration,
+            "simulations": self.strength.simulations if self.strength.seconds is None else None,
+            "seconds": self.strength.seconds,
+            "games": self.games,
+            "seed": self.seed,
+            "complete": self.complete,
+            "matches": matches,
+            "positions": [_exam_record(exam, self.errors[exam]) for exam in self.exams if exam in self.errors],
+            "curve": [
+                {"iteration": point.iteration, "role": point.role}
+                | match_record(point.match, self.results[point.match])
+                for point in self.curve
+                if point.match in self.results
+            ],
+        }
+        if self.entrants:
+            record["tournament"] = {
+                "players": [rating._asdict() | {"against": points} for rating, points in self.standings()],
+                "matches": [match_record(m, self.results[m]) for m in self.tournament if m in self.results],
+            }
+        without_nan: dict[str, Any] = _without_nan(record)
+        return without_nan
+
+    def scalars(self) -> dict[int, dict[str, float]]:
+        """By iteration and tag, for TensorBoard: benchmark/ as in the table, benchmark_curve/ as on the curve."""
+        assert self.iteration is not None
+        found: dict[int, dict[str, float]] = {self.iteration: {}}
+        for match in self.matches:
+            if (result := self.results.get(match)) is not None:
+                opponent = match.opponent.name if match.opponent else "alone"
+                points = result.points if isinstance(result, MatchResult) else result.mean
+                tag = f"benchmark/{opponent}/{_role(match.player)}_points"
+                low, high = result.interval
+                found[self.iteration] |= {tag: points, f"{tag}_low": low, f"{tag}_high": high}
+        for exam, errors in self.errors.items():
+            tag = f"benchmark/error_rate/{Path(exam.file).stem}/{_role(exam.player)}"
+            found[self.iteration][tag] = errors["all"].rate
+        for point in self.points():
+            tag = f"benchmark_curve/{point.opponent or 'alone'}/{point.role}_points"
+            found.setdefault(point.iteration, {})[tag] = point.points
+        return found
+
+    def write_beside_run(self) -> None:
+        """benchmark.json, benchmark.png and TensorBoard's events in the run's folder. RunError if it cannot be."""
+        if self.run is None or self.iteration is None or not (self.results or self.errors):
+            return
+        points = self.points()
+        with clear_errors(self.run):
+            write_json(self.run / "benchmark.json", self.record())
+            with SummaryWriter(self.run / "tensorboard") as events:
+                for iteration, scalars in sorted(self.scalars().items()):  # TensorBoard expects steps to rise
+                    for tag, scalar in scalars.items():
+                        events.add_scalar(tag, scalar, iteration)
+                if points:
+                    figure = curve_figure(points, read_history(self.run / "metrics.csv"), title=self.run.resolve().name)
+                    write_file(self.run / "benchmark.png", png(figure))
+                    events.add_image("benchmark/curve", pixels(figure), self.iteration, dataformats="HWC")
+
+    def _all_matches(self) -> list[Match]:
+        """Each once, in the order in which they are played."""
+        return list(dict.fromkeys([*self.matches, *self.tournament, *(point.match for point in self.curve)]))
+
+    def _steps(self, crew: Crew) -> list[Step]:
+        """What has not been played; who takes part, and the positions, are shared with the crew once."""
+        matches = [match for match in self._all_matches() if match not in self.results]
+        exams = [exam for exam in self.exams if exam not in self.errors]
+        everyone = [entrant for match in matches for entrant in match.entrants] + [exam.player for exam in exams]
+        entrants = {entrant: crew.share(entrant) for entrant in dict.fromkeys(everyone)}
+        positions = {file: crew.share(self.positions[file]) for file in dict.fromkeys(exam.file for exam in exams)}
+        steps = []
+        for match in matches:
+            play = PlayMatch(f"{match.title} (seed {self.seed})", self.game, match.games, self.seed)
+            steps.append(Step(match, match.games, "games", play, tuple(entrants[one] for one in match.entrants)))
+        for exam in exams:
+            sit, total = SitExam(f"{exam.title} (seed {self.seed})", self.seed), len(self.positions[exam.file].plies)
+            steps.append(Step(exam, total, "positions", sit, (entrants[exam.player], positions[exam.file])))
+        return steps
+
+    def _keep(self, subject: Match | Exam, outcome: Any) -> None:
+        if isinstance(subject, Match):
+            self.results[subject] = outcome
+        else:
+            self.errors[subject] = outcome
+
+
+def match_record(match: Match, result: MatchResult | SoloResult) -> dict[str, Any]:
+    """The figures of a match, or of games alone."""
+    if isinstance(result, SoloResult):
+        return {
+            "player": match.player.name,
+            "games": len(result.rewards),
+            "mean_reward": result.mean,
+            "interval": list(result.interval),
+            "distinct_games": result.distinct_games,
+            "seconds_a_move": {"player": result.seconds_a_move},
+        }
+    assert match.opponent is not None
+    return {
+        "player": match.player.name,
+        "opponent": match.opponent.name,
+        **result.total._asdict(),
+        "first": result.first._asdict(),
+        "second": result.second._asdict(),
+        "points": result.points,
+        "interval": list(result.interval),
+        "distinct_games": result.distinct_games,
+        "seconds_a_move": dict(zip(("player", "opponent"), result.seconds_a_move, strict=True)),
+    }
+
+
+def write_json(path: Path, record: Mapping[str, Any]) -> None:
+    write_file(path, (json.dumps(record, indent=2, allow_nan=False) + "\n").encode())
+
+
+def _exam_record(exam: Exam, errors: Mapping[str, ErrorRate]) -> dict[str, Any]:
+    def figures(rate: ErrorRate) -> dict[str, Any]:
+        return {**rate._asdict(), "error_rate": rate.rate, "interval": list(rate.interval)}
+
+    groups = {name: figures(rate) for name, rate in errors.items() if name != "all"}
+    return {"player": exam.player.name, "file": exam.file, **figures(errors["all"]), "groups": groups}
+
+
+def _summary(outcome: MatchResult | SoloResult | dict[str, ErrorRate]) -> str:
+    if not isinstance(outcome, dict):
+        return str(outcome)
+    low, high = outcome["all"].interval
+    return f"{outcome['all'].rate:.2%} mistakes (95 % interval {low:.2%} to {high:.2%})"
+
+
+def _role(player: Entrant) -> str:
+    """The player's name for tags that runs share: without how long it thinks, unless that is all there is to it."""
+    return player.name if player.name.startswith("minimax") else player.name.partition(":")[0]
+
+
+def _without_nan(record: Any) -> Any:
+    """The same with None for every number that JSON cannot write."""
+    if isinstance(record, dict):
+        return {key: _without_nan(value) for key, value in record.items()}
+    if isinstance(record, list):
+        return [_without_nan(value) for value in record]
+    return None if isinstance(record, float) and not math.isfinite(record) else record

@@ -1,0 +1,149 @@
+"""What to play in a benchmark, all of it loaded and checked before anything is played."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from alphazero.arena.benchmark import Benchmark, CurveMatch, Exam, Match, Watcher
+from alphazero.arena.players import Strength
+from alphazero.arena.registry import Entrant, agent_entrant, find_entrant, network_entrant
+from alphazero.arena.solved import load_positions
+from alphazero.arena.tasks import steps_of
+from alphazero.game import Discrete, Game
+from alphazero.runs.agents import load_agent
+from alphazero.runs.checkpoint import checkpoints
+from alphazero.runs.files import RunError
+
+CURVE_SIMULATIONS = 64  # at the most, unless they are asked for: a curve is many matches
+BASELINE = "minimax:5"  # on solved positions, if no minimax is among the opponents
+
+
+def plan(
+    path: Path,
+    watcher: Watcher,
+    *,
+    against: Sequence[str] | None = None,
+    tournament: Sequence[str] = (),
+    games: int,
+    strength: Strength,
+    seed: int,
+    files: Sequence[Path] = (),
+    curve: int = 0,
+    curve_strength: Strength | None = None,
+) -> Benchmark:
+    """What to play, all of it loaded and checked.
+
+    against:        opponents, see `alphazero.arena.registry`; None: `default_opponents`, or none beside a round robin.
+    tournament:     who meets the agent and one another in a round robin.
+    files:          of solved positions, or positions to be solved.
+    curve:          earlier checkpoints of the run that play a quarter of the games against the same opponents.
+    curve_strength: of the agents on the curve; None: like `strength`, but at most CURVE_SIMULATIONS.
+
+    ValueError or RunError if something of that cannot be.
+    """
+    kept = checkpoints(path)
+    agent = load_agent(kept[-1] if kept else path)
+    game, alone = agent.game, agent.game.num_players == 1
+    if not alone and (games < 2 or games % 2):
+        raise ValueError(f"a match is made of pairs of games: games must be even and at least 2, not {games}")
+    if games < 1 or curve < 0:
+        raise ValueError(f"games must be at least 1 and curve at least 0, not {games} and {curve}")
+    if not 0 <= seed < 1 << 62:
+        raise ValueError(f"seed must be from 0 to 2^62, not {seed}")
+    if alone and (against or tournament):
+        raise ValueError(f"{game.name} is a game for one: nobody can oppose the agent")
+    if against is None:
+        against = () if tournament else default_opponents(game)
+    find = partial(find_entrant, agent=agent, strength=strength)
+    # Each name once: a path is loaded once, and means the same checkpoint all along even while its run trains on.
+    found = {name: find(name) for name in dict.fromkeys([*against, *tournament])}
+    me, network = find_entrant("agent", agent, strength), find_entrant("network", agent, strength)
+    opponents: list[Entrant | None] = [None] if alone else [found[name] for name in dict.fromkeys(against)]
+    benchmark = Benchmark(
+        agent=agent,
+        path=path,
+        run=path if kept else None,
+        iteration=int(kept[-1].name) if kept else None,
+        strength=strength,
+        games=games,
+        seed=seed,
+        matches=[Match(player, opponent, games) for opponent in opponents for player in (me, network)],
+    )
+    if alone:
+        benchmark.matches.append(Match(find("random"), None, games))
+    if tournament:
+        benchmark.entrants = list(dict.fromkeys([me, *(found[name] for name in tournament)]))
+        if len(benchmark.entrants) < 2:
+            raise ValueError("a round robin needs somebody beside the agent itself")
+    minimaxes = [found[name] for name in dict.fromkeys(against) if name.startswith("minimax:")]
+    for file in files:
+        title = f"reading {file.name}"
+        advance = watcher.begin(title, _rows(file), "positions", steps=0)
+        benchmark.positions[str(file)] = load_positions(file, game, progress=steps_of(advance))
+        watcher.end(title, "")
+        benchmark.exams += [Exam(player, str(file)) for player in (me, network, *(minimaxes or [find(BASELINE)]))]
+    if kept and opponents:
+        slow = Strength(min(strength.simulations, CURVE_SIMULATIONS))
+        _plan_curve(benchmark, watcher, opponents, network, kept, curve, curve_strength or slow)
+    return benchmark
+
+
+def default_opponents(game: Game) -> tuple[str, ...]:
+    minimax = ("minimax:1", "minimax:3", "minimax:5") if isinstance(game.actions, Discrete) else ()
+    return () if game.num_players == 1 else ("random", *minimax, "mcts:1000")
+
+
+def _plan_curve(
+    benchmark: Benchmark,
+    watcher: Watcher,
+    opponents: Sequence[Entrant | None],
+    network: Entrant,
+    kept: Sequence[Path],
+    count: int,
+    strength: Strength,
+) -> None:
+    """Adds the matches of earlier checkpoints, and those of the last: the table's own where these are the same."""
+    if count == 0:
+        return
+    games = max(2, benchmark.games // 8 * 2)
+    last = int(kept[-1].name)
+    chosen = spread(kept[:-1], count, last)
+    advance = watcher.begin("loading checkpoints", len(chosen), "checkpoints", steps=0)
+    for folder in chosen:
+        iteration = int(folder.name)
+        advance(1)
+        try:
+            agent = load_agent(folder)
+        except RunError as error:
+            benchmark.notes.append(f"left out of the curve: {error}")
+            continue
+        player = agent_entrant(f"agent:{strength} of iteration {iteration}", agent, strength)
+        alone = network_entrant(f"network of iteration {iteration}", agent)
+        for opponent in opponents:
+            benchmark.curve.append(CurveMatch(iteration, "agent", Match(player, opponent, games)))
+            benchmark.curve.append(CurveMatch(iteration, "network", Match(alone, opponent, games)))
+    watcher.end("loading checkpoints", "")
+    same = strength == benchmark.strength
+    player = agent_entrant(None, benchmark.agent, strength)
+    for opponent in opponents:
+        match = Match(player, opponent, benchmark.games if same else games)
+        benchmark.curve.append(CurveMatch(last, "agent", match))
+        benchmark.curve.append(CurveMatch(last, "network", Match(network, opponent, benchmark.games)))
+
+
+def spread(folders: Sequence[Path], count: int, last: int) -> list[Path]:
+    """`count` of the checkpoints, or all if there are fewer: those nearest to even steps up to iteration `last`."""
+    left = list(folders)
+    chosen = []
+    for number in range(1, min(count, len(left)) + 1):
+        goal = number * last / (count + 1)
+        chosen.append(min(left, key=lambda folder: abs(int(folder.name) - goal)))
+        left.remove(chosen[-1])
+    return sorted(chosen)
+
+
+def _rows(file: Path) -> int:
+    with file.open("rb") as lines:
+        return max(1, sum(1 for _ in lines) - 1)

@@ -1,0 +1,284 @@
+"""Who can sit at the board.
+
+A player answers one question, for a whole batch of states at once: which action in each? Its
+randomness comes from the seed it was built with, so that a match can be played again; only a player
+that thinks for so many seconds depends on the machine's pace, too.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from alphazero.arena.minimax import minimax
+from alphazero.config import SearchConfig
+from alphazero.game import ILLEGAL, Discrete, Game, State, batch_size, masked, num_actions, random_actions
+from alphazero.mcts.evaluator import Evaluation, Evaluator, RolloutEvaluator
+from alphazero.mcts.planning import Planners, likeliest, planners, played
+from alphazero.mcts.search import Simulator, grow_trees
+from alphazero.network.cache import with_cache
+
+# For a time limit: the simulations of a first search, which measures the pace, and the most of any.
+FIRST_SIMULATIONS, MOST_SIMULATIONS, MOST_SECONDS = 64, 1 << 16, 3600
+
+
+class Player(Protocol):
+    """Anything that answers `actions`."""
+
+    name: str
+
+    def actions(self, states: State) -> Tensor:
+        """An action for each of B states: [B] int64, or [B, D] float32 in a Box game.
+
+        A legal one where the state is unfinished, any where it is finished.
+        """
+
+
+class Strength(NamedTuple):
+    """How long a searching player thinks about each state: so many simulations, or if given so many seconds."""
+
+    simulations: int
+    seconds: float | None = None
+
+    def __str__(self) -> str:
+        return f"{self.simulations}" if self.seconds is None else f"{self.seconds:g}s"
+
+
+class RandomPlayer:
+    """Every legal action with the same probability; in a Box game, uniform in the box."""
+
+    def __init__(self, game: Game, seed: int) -> None:
+        self.name = "random"
+        self._game = game
+        self._generator = torch.Generator().manual_seed(seed)
+
+    def actions(self, states: State) -> Tensor:
+        return random_actions(self._game, states, self._generator)
+
+
+class MinimaxPlayer:
+    """Looks `depth` plies ahead with `minimax`.
+
+    Draws among the actions it finds equally best; with a temperature T > 0 among all, by softmax(score / T).
+    """
+
+    def __init__(self, game: Game, depth: int, seed: int, *, temperature: float = 0.0) -> None:
+        if depth < 1:
+            raise ValueError(f"minimax looks at least 1 ply ahead, not {depth}")
+        num_actions(game)  # a game with continuous actions is refused here, not at the first move
+        self.name = f"minimax:{depth}" + _suffix(temperature)
+        self._game, self._depth, self._temperature = game, depth, temperature
+        self._generator = torch.Generator().manual_seed(seed)
+
+    def actions(self, states: State) -> Tensor:
+        return _choose(minimax(self._game, states, depth=self._depth), self._temperature, self._generator)
+
+
+class PerfectPlayer:
+    """Draws among the actions that the game's own solver finds best: the soonest win or the latest loss."""
+
+    def __init__(self, game: Game, seed: int) -> None:
+        """ValueError if the game has no solver, or the package that it needs is not installed."""
+        self.name = "perfect"
+        game.solve(game.initial(0))
+        self._game = game
+        self._generator = torch.Generator().manual_seed(seed)
+
+    def actions(self, states: State) -> Tensor:
+        return _choose(self._game.solve(states), 0.0, self._generator)
+
+
+class NetworkPlayer:
+    """The network's policy without search: its likeliest legal action, or with a temperature T > 0 drawn
+    from softmax(logits / T). ValueError for a temperature in a game with continuous actions."""
+
+    def __init__(self, game: Game, evaluator: Evaluator, *, seed: int = 0, temperature: float = 0.0) -> None:
+        if temperature and not isinstance(game.actions, Discrete):
+            raise ValueError(f"{game.name} has continuous actions, among which the network plays without temperature")
+        self.name = "network" + _suffix(temperature)
+        self._game, self._evaluator, self._temperature = game, evaluator, temperature
+        self._generator = torch.Generator().manual_seed(seed)
+
+    def actions(self, states: State) -> Tensor:
+        evaluation = self._evaluator(states, self._generator)
+        if self._temperature == 0:
+            return likeliest(self._game, states, evaluation)
+        logits = masked(evaluation.logits, self._game.legal(states))
+        return _choose(torch.where(logits == ILLEGAL, -torch.inf, logits), self._temperature, self._generator)
+
+
+class AgentPlayer:
+    """Searches from every state and plays the search's choice; evaluations are cached where the game has keys.
+
+    With `seconds` it takes about so long for each state, seldom longer, and no more than MOST_SIMULATIONS, whatever
+    `config.simulations` says.
+    """
+
+    def __init__(
+        self,
+        game: Game,
+        evaluator: Evaluator,
+        config: SearchConfig,
+        seed: int,
+        *,
+        seconds: float | None = None,
+        cached: bool = True,
+    ) -> None:
+        self.name = f"agent:{Strength(config.simulations, seconds)}"
+        self._game, self._config, self._seconds = game, config, seconds
+        self._planners = planners(game, evaluator, config, cached=with_cache(game, evaluator) if cached else None)
+        self._generator = torch.Generator().manual_seed(seed)
+        self._pace = 0.0  # simulations a second
+
+    def actions(self, states: State) -> Tensor:
+        found = self.think(states).result()
+        return played(found.actions, found.action)
+
+    def think(self, states: State) -> Simulator:
+        """The trees behind the actions, for whoever wants to look."""
+        if self._seconds is None:
+            return self._grow(states, self._config.simulations)
+        # Sequential halving has to know beforehand how many simulations there will be. What the time that is left
+        # allows for is searched anew, as long as that is more than what has been done.
+        deadline = time.monotonic() + self._seconds * batch_size(states)
+        simulations = self._affordable(states, deadline) if self._pace else FIRST_SIMULATIONS
+        while True:
+            started = time.monotonic()
+            trees = self._grow(states, simulations)
+            pace = simulations * batch_size(states) / max(1e-9, time.monotonic() - started)
+            # What was evaluated before costs nothing now and something at the next position.
+            self._pace = min(pace, 1.5 * self._pace) if self._pace else pace
+            done, simulations = simulations, self._affordable(states, deadline)
+            if simulations <= done:
+                return trees
+
+    def watch(self, check: Callable[[int], object]) -> None:
+        """Has `check(0)` called before each evaluation; see `Stoppable`."""
+
+        def watched(evaluator: Evaluator) -> Evaluator:
+            def evaluate(states: State, generator: torch.Generator) -> Evaluation:
+                check(0)
+                return evaluator(states, generator)
+
+            return evaluate
+
+        self._planners = Planners(*map(watched, self._planners))
+
+    def _affordable(self, states: State, deadline: float) -> int:
+        """Simulations of each state until then, at the last search's pace."""
+        affordable = self._pace * (deadline - time.monotonic()) / batch_size(states)
+        return int(min(max(FIRST_SIMULATIONS, affordable), MOST_SIMULATIONS))
+
+    def _grow(self, states: State, simulations: int) -> Simulator:
+        config = replace(self._config, simulations=simulations)
+        return grow_trees(
+            self._planners.inner, self._game, states, config, self._generator, root_evaluator=self._planners.root
+        )
+
+
+class Stoppable:
+    """A player that calls `check(0)` before each move, and where it searches before each evaluation, too.
+
+    That may raise to end what the player is part of: a move of many simulations takes minutes.
+    """
+
+    def __init__(self, player: Player, check: Callable[[int], object]) -> None:
+        self.name, self._player, self._check = player.name, player, check
+        if isinstance(player, AgentPlayer):
+            player.watch(check)
+
+    def actions(self, states: State) -> Tensor:
+        self._check(0)
+        return self._player.actions(states)
+
+
+# Of PUCT over uniform priors. In connect-four, 200 simulations took 44 % of the points from minimax
+# of depth 3 with it, and 14, 32 and 38 % with 0.7, 4 and 7.
+ROLLOUT_EXPLORATION = 2.0
+
+
+class RolloutPlayer(AgentPlayer):
+    """Plain Monte-Carlo tree search: uniform priors, and a random game played out from every new node.
+
+    It plays the most visited action.
+    """
+
+    def __init__(self, game: Game, strength: Strength, seed: int) -> None:
+        config = SearchConfig(
+            algorithm="puct", simulations=strength.simulations, c_init=ROLLOUT_EXPLORATION, dirichlet_fraction=0.0
+        )
+        rollouts = RolloutEvaluator(game)
+        # No cache: it would freeze the first rollout of every position.
+        super().__init__(game, rollouts, config, seed, seconds=strength.seconds, cached=False)
+        self._planners = Planners(rollouts, rollouts)
+        self.name = f"mcts:{strength}"
+
+
+def _suffix(temperature: float) -> str:
+    return f"@{temperature:g}" if temperature else ""
+
+
+def _choose(scores: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
+    """[B] int64, one of the best by scores [B, A], or by softmax(scores / temperature); -inf is illegal."""
+    if temperature == 0:
+        return _draw(scores == scores.amax(1, keepdim=True), generator)
+    finished = scores.amax(1, keepdim=True) == -torch.inf
+    shares = torch.where(finished, 0.0, scores / temperature).softmax(1)
+    return torch.multinomial(shares.cpu(), 1, generator=generator)[:, 0].to(scores.device)
+
+
+def _draw(candidates: Tensor, generator: torch.Generator) -> Tensor:
+    """[B] int64, one of the candidates [B, A] bool of each row, uniformly; any if it has none."""
+    ticket = torch.rand(candidates.shape, generator=generator).to(candidates.device)
+    return torch.where(candidates, ticket, -1.0).argmax(1)
+
+
+NAMES = (
+    "random, minimax:DEPTH as minimax:5, mcts:SIMULATIONS or mcts:SECONDSs as mcts:1000 or mcts:2s, or perfect; "
+    "behind minimax, @ and a temperature as minimax:5@0.2"
+)
+
+
+def parse_player(text: str, game: Game, *, seed: int) -> Player:
+    """The player that people name so; see NAMES. ValueError for any other name, or if this game does not allow it."""
+    match = re.fullmatch(r"(random|minimax|mcts|perfect)(?::([^@:]+))?(?:@([^@:]+))?", text)
+    kind, setting, temperature = match.groups() if match else ("", None, None)
+    try:
+        if text == "random":
+            return RandomPlayer(game, seed)
+        if text == "perfect":
+            return PerfectPlayer(game, seed)
+        if kind == "minimax" and setting and setting.isdecimal() and int(setting) >= 1:
+            return MinimaxPlayer(game, int(setting), seed, temperature=parse_temperature(temperature))
+        if kind == "mcts" and setting and temperature is None:
+            return RolloutPlayer(game, parse_strength(setting), seed)
+    except TypeError as error:  # a game with continuous actions
+        raise ValueError(str(error)) from error
+    raise ValueError(f"no player is called {text!r}; expected {NAMES}")
+
+
+def parse_strength(text: str) -> Strength:
+    """`600` simulations or `2s`, seconds a move. ValueError otherwise."""
+    if re.fullmatch(r"\d+", text) and 1 <= int(text) <= MOST_SIMULATIONS:
+        return Strength(int(text))
+    if re.fullmatch(r"(\d+\.?\d*|\.\d+)s", text) and 0 < float(text[:-1]) <= MOST_SECONDS:
+        return Strength(FIRST_SIMULATIONS, float(text[:-1]))
+    raise ValueError(
+        f"{text[:40]!r} is no strength; expected simulations a move as 600, at most {MOST_SIMULATIONS}, "
+        f"or seconds as 2s or 0.5s, at most {MOST_SECONDS}"
+    )
+
+
+def parse_temperature(text: str | None) -> float:
+    """A number from 0; 0 for None. ValueError otherwise."""
+    if text is None:
+        return 0.0
+    if re.fullmatch(r"\d+\.?\d*|\.\d+", text):
+        return float(text)
+    raise ValueError(f"{text!r} is no temperature; expected a number from 0, as 0.5")

@@ -1,0 +1,102 @@
+"""Players by the names that people give them on a command line, trained agents among them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+from alphazero.arena.players import (
+    NAMES,
+    AgentPlayer,
+    NetworkPlayer,
+    Player,
+    Strength,
+    parse_player,
+    parse_strength,
+    parse_temperature,
+)
+from alphazero.game import Game
+from alphazero.runs.agents import Agent, load_agent
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """Someone who can take part; two of one name are the same.
+
+    name:  its own, in all tables and records.
+    build: the player, anew from a seed, so that no game leaves a trace in the next; the agent of a path
+           stays the one that was found there first.
+    """
+
+    name: str
+    build: Callable[[int], Player] = field(compare=False)
+
+
+ENTRANTS = (
+    "agent or agent:STRENGTH, network or network@TEMPERATURE, a run's or checkpoint's folder or an agent.onnx "
+    f"(behind it, @ and a strength), {NAMES}"
+)
+
+
+def find_entrant(text: str, agent: Agent, strength: Strength) -> Entrant:
+    """Whom of `agent.game` the text names, see ENTRANTS; agents think as `strength` says unless the text does.
+
+    ValueError for any other name, RunError for a path that holds no agent, or one of another game.
+    """
+    kind, setting, temperature = _split(text)
+    if kind == "agent" and temperature is None:
+        return agent_entrant(None, agent, parse_strength(setting) if setting else strength)
+    if kind == "network" and setting is None:
+        return network_entrant(None, agent, temperature=parse_temperature(temperature))
+    path, _, own_strength = text.rpartition("@") if re.search(r"@[\d.]+s?$", text) else (text, "", "")
+    if "/" in path or path.endswith(".onnx") or Path(path).is_dir():
+        other = load_agent(Path(path).expanduser())
+        if other.game.name != agent.game.name:
+            raise ValueError(f"{path} plays {other.game.name}, not {agent.game.name}")
+        return agent_entrant(text, other, parse_strength(own_strength) if own_strength else strength)
+    try:
+        # Built once here, so that what cannot be is refused now and not after hours.
+        return Entrant(parse_player(text, agent.game, seed=0).name, partial(_parse_player, text, agent.game))
+    except ValueError as error:
+        if str(error).endswith(NAMES):
+            raise ValueError(f"no player is called {text!r}; expected {ENTRANTS}") from error
+        raise
+
+
+def agent_entrant(name: str | None, agent: Agent, strength: Strength) -> Entrant:
+    """The agent under a name of its own, or under the player's."""
+
+    def build(seed: int) -> Player:
+        player = agent_player(agent, strength, seed=seed)
+        player.name = name or player.name
+        return player
+
+    return Entrant(name or f"agent:{strength}", build)
+
+
+def network_entrant(name: str | None, agent: Agent, *, temperature: float = 0.0) -> Entrant:
+    """The agent's network alone, under a name of its own, or under the player's."""
+
+    def build(seed: int) -> Player:
+        player = NetworkPlayer(agent.game, agent.evaluator, seed=seed, temperature=temperature)
+        player.name = name or player.name
+        return player
+
+    return Entrant(name or build(0).name, build)
+
+
+def agent_player(agent: Agent, strength: Strength, *, seed: int) -> AgentPlayer:
+    config = replace(agent.search, simulations=strength.simulations)
+    return AgentPlayer(agent.game, agent.evaluator, config, seed, seconds=strength.seconds)
+
+
+def _split(text: str) -> tuple[str, str | None, str | None]:
+    match = re.fullmatch(r"(agent|network)(?::([^@:]+))?(?:@([^@:]+))?", text)
+    return (match[1], match[2], match[3]) if match else ("", None, None)
+
+
+def _parse_player(text: str, game: Game, seed: int) -> Player:
+    return parse_player(text, game, seed=seed)

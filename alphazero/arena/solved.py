@@ -1,0 +1,244 @@
+"""Solved positions: how often a player gives away what perfect play would keep, and where a game turned.
+
+A file has a column `moves`, the actions from the start as `alphazero.game.record` writes them, blank the
+start itself, and a column `score_NAME` for each action: the exact score of playing it, for the player
+to move; 0 a draw, positive a win, negative a loss, empty where it is illegal. A file of the one column
+`moves` is solved as it is read, if the game has a solver.
+
+A *mistake* is an action whose outcome under perfect play (win, draw, loss) is worse than the best one's.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from alphazero.arena.match import wilson_interval
+from alphazero.arena.players import Player
+from alphazero.game import Game, State, batch_size, concatenate, num_actions, take
+from alphazero.game.record import Record
+
+# Positions that a player or a solver is asked about at once. An agent of 64 simulations takes a tenth longer
+# than with 512 at once; in return there is progress to show.
+CHUNK = 32
+
+
+class SolvedPositions(NamedTuple):
+    """P unfinished positions and what every action is worth in them.
+
+    states: fields [P, ...].
+    scores: [P, A] float32, exact, for the player to move, as `Game.solve` gives them; -inf illegal.
+    moves:  the way to each from the start.
+    plies:  [P] int64, moves from the start.
+    """
+
+    states: State
+    scores: Tensor
+    moves: tuple[str, ...]
+    plies: Tensor
+
+    @property
+    def outcomes(self) -> Tensor:
+        """[P, A] int8, 1 win, 0 draw, -1 loss under perfect play, for the player to move; -2 illegal."""
+        return torch.where(self.scores == -torch.inf, -2, self.scores.sign()).to(torch.int8)
+
+
+class ErrorRate(NamedTuple):
+    """Mistakes in P positions."""
+
+    positions: int
+    mistakes: int
+
+    @property
+    def rate(self) -> float:
+        """NaN without positions."""
+        return self.mistakes / self.positions if self.positions else math.nan
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Wilson's 95 % interval of the rate, as if positions were drawn from ever so many like them."""
+        return wilson_interval(self.rate, self.positions) if self.positions else (0.0, 1.0)
+
+
+def load_positions(path: Path, game: Game, *, progress: Callable[[int], None] | None = None) -> SolvedPositions:
+    """Reads a file of solved positions, or solves one of positions alone.
+
+    That takes a while, so `progress` is told after each chunk how many are solved by now, and may raise to end it.
+    ValueError names the line that is wrong.
+    """
+    names = [game.action_name(action) for action in range(num_actions(game))]
+    header, rows = _read(path)
+    unsolved = header == ["moves"]
+    if not unsolved and (missing := {"moves", *(f"score_{name}" for name in names)} - set(header)):
+        raise ValueError(f"{path}: the column {min(missing)} is missing, so these are no positions of {game.name}")
+    records, scores = [], []
+    for line, row in rows:
+        try:
+            if len(row) != len(header):
+                raise ValueError(f"{len(row)} fields, expected {len(header)}; quote moves that have commas in between")
+            fields = dict(zip(header, row, strict=True))
+            record = Record(game, fields["moves"])
+            if record.finished:
+                raise ValueError(f"the game is over after {fields['moves']}")
+            if not unsolved:
+                scores.append(_parse_scores(record, {name: fields[f"score_{name}"] for name in names}))
+        except ValueError as error:
+            raise ValueError(f"{path}, line {line}: {error}") from error
+        records.append(record)
+    if not records:
+        raise ValueError(f"{path} holds no positions")
+    states = concatenate([record.state for record in records])
+    try:
+        solved = _in_chunks(game.solve, states, progress) if unsolved else torch.tensor(scores, dtype=torch.float32)
+    except ValueError as error:
+        raise ValueError(f"{path} has no scores, and {error}") from error
+    plies = torch.tensor([len(record.actions) for record in records])
+    return SolvedPositions(states, solved, tuple(record.moves for record in records), plies)
+
+
+def save_positions(path: Path, game: Game, positions: SolvedPositions) -> None:
+    """Writes a file that `load_positions` reads."""
+    names = [game.action_name(action) for action in range(num_actions(game))]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(["moves", *(f"score_{name}" for name in names)])
+        for moves, scores in zip(positions.moves, positions.scores.tolist(), strict=True):
+            # Nine digits tell any two float32 numbers apart; adding 0 makes -0 a 0.
+            rows.writerow([moves, *("" if score == -math.inf else f"{score + 0:.9g}" for score in scores)])
+
+
+def groups(positions: SolvedPositions) -> dict[str, Tensor]:
+    """[P] bool each, the positions by the stage of the game and by how difficult they are; `all` is every one.
+
+    - `beginning` up to ply 14, `middle` from 15 to 28, `end` later: the bounds of P. Pons' sets of connect-four
+      positions (http://blog.gamesolver.org/solving-connect-four/02-test-protocol/).
+    - By the share of the legal actions that are mistakes: `easy` up to 1/3, `medium` up to 2/3, `hard` above.
+      This is not Pons' difficulty, which is the number of moves a solver has to look ahead. Where no mistake is
+      possible a position is none of the three, so that all - easy - medium - hard are such.
+    """
+    outcomes, plies = positions.outcomes, positions.plies
+    legal = outcomes > -2
+    mistaken = legal & (outcomes < outcomes.amax(1, keepdim=True))
+    actions, thirds = legal.sum(1), 3 * mistaken.sum(1)
+    return {
+        "all": torch.ones_like(plies, dtype=torch.bool),
+        "beginning": plies <= 14,
+        "middle": (plies > 14) & (plies <= 28),
+        "end": plies > 28,
+        "easy": (thirds > 0) & (thirds <= actions),
+        "medium": (thirds > actions) & (thirds <= 2 * actions),
+        "hard": thirds > 2 * actions,
+    }
+
+
+def mistakes(player: Player, positions: SolvedPositions, *, progress: Callable[[int], None] | None = None) -> Tensor:
+    """[P] bool, where the player's choice turns a win into a draw or loss, or a draw into a loss.
+
+    `progress` is told after each chunk how many positions are answered by now, and may raise to end it.
+    """
+    chosen = _in_chunks(player.actions, positions.states, progress)
+    outcome = positions.outcomes.gather(1, chosen[:, None])[:, 0]
+    return outcome < positions.outcomes.amax(1)
+
+
+def error_rates(
+    player: Player, positions: SolvedPositions, *, progress: Callable[[int], None] | None = None
+) -> dict[str, ErrorRate]:
+    """Over each of the `groups`; `progress` as in `mistakes`."""
+    mistaken = mistakes(player, positions, progress=progress)
+    return {name: ErrorRate(int(group.sum()), int(mistaken[group].sum())) for name, group in groups(positions).items()}
+
+
+class ReviewedMove(NamedTuple):
+    """A move of a game beside perfect play; scores as `Game.solve` gives them, for the seat that moved.
+
+    score:      what the action is worth.
+    best_score: what the best is.
+    best:       the actions with that score: the soonest wins, draws, or the latest losses.
+    """
+
+    seat: int
+    action: int
+    score: float
+    best_score: float
+    best: tuple[int, ...]
+
+    @property
+    def before(self) -> int:
+        """1 win, 0 draw, -1 loss for the seat, had it gone on perfectly."""
+        return (self.best_score > 0) - (self.best_score < 0)
+
+    @property
+    def after(self) -> int:
+        """The same once it had played the action."""
+        return (self.score > 0) - (self.score < 0)
+
+    @property
+    def mistake(self) -> bool:
+        return self.after < self.before
+
+
+def review(record: Record) -> list[ReviewedMove]:
+    """Every move of a game, finished or not. ValueError if the game has no solver."""
+    game, states = record.game, record.states[:-1]
+    scores = game.solve(concatenate([game.initial(0), *states]))
+    return [
+        ReviewedMove(
+            seat=int(game.to_play(state)[0]),
+            action=action,
+            score=float(row[action]),
+            best_score=float(row.max()),
+            best=tuple((row == row.max()).nonzero()[:, 0].tolist()),
+        )
+        for state, action, row in zip(states, record.actions, scores, strict=True)
+    ]
+
+
+def _read(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """The header, and every other row with the line it is in. ValueError if the file is no table.
+
+    Blank lines are left out, but in a file of one column they are rows like others.
+    """
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = csv.reader(file)
+        try:
+            header = next(rows, [])
+            return header, [(rows.line_num, row or [""]) for row in rows if row or len(header) == 1]
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise ValueError(f"{path} is no file of comma-separated values in UTF-8: {error}") from error
+
+
+def _parse_scores(record: Record, texts: dict[str, str]) -> list[float]:
+    """The scores of all actions, by their names in order; -inf where the text is empty.
+
+    ValueError if a score is no number, or if it is not the illegal actions that lack one.
+    """
+    legal, scores = record.legal(), []
+    for action, (name, text) in enumerate(texts.items()):
+        if text and action not in legal:
+            raise ValueError(f"score_{name} is {text}, but {name} cannot be played here")
+        if not text and action in legal:
+            raise ValueError(f"score_{name} is empty, but {name} can be played here")
+        try:
+            scores.append(float(text) if text else -math.inf)
+        except ValueError:
+            scores.append(math.nan)
+        if text and not math.isfinite(scores[-1]):
+            raise ValueError(f"score_{name} is no number: {text!r}")
+    return scores
+
+
+def _in_chunks(answer: Callable[[State], Tensor], states: State, progress: Callable[[int], None] | None) -> Tensor:
+    """`answer` of P states, a few at a time; `progress` is told after each chunk how many are answered by now."""
+    answers, count = [], batch_size(states)
+    for start in range(0, count, CHUNK):
+        answers.append(answer(take(states, slice(start, start + CHUNK))))
+        if progress is not None:
+            progress(min(start + CHUNK, count))
+    return torch.cat(answers)

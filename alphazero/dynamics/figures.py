@@ -1,0 +1,108 @@
+"""Pictures of what was discovered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from alphazero.dynamics.equations import WORST, Case, Choice, Recovered
+from alphazero.dynamics.ude import NONE, Observed, Term, fit, fixed, inputs_of, predict
+
+TRUTH, NETWORK, EQUATION, DATA = "#8a9299", "#d98324", "#2f6690", "#2b3036"
+SHOWN = 3  # trajectories
+
+
+def trajectories(case: Case, held_out: Observed, network: Term, equation: Term | None) -> Figure:
+    """Observations that were held out, and what the completed models make of them, each from the start it fits best."""
+    shown = Observed(*(field[:SHOWN] for field in held_out))
+    figure = Figure(figsize=(3.4 * len(case.states), 3.2), layout="constrained", facecolor="white")
+    for axes, name in zip(figure.subplots(1, len(case.states), squeeze=False)[0], case.states, strict=True):
+        axes.set(xlabel="time, s", title=name)
+    for found, style, colour, label in ((network, "-", NETWORK, "network"), (equation, "--", EQUATION, "equation")):
+        if found is None:
+            continue
+        starts = fit(case.incomplete, fixed(found), NONE, shown).starts
+        states = predict(case.incomplete, found, shown, starts)
+        for number, axes in enumerate(figure.axes):
+            lines = axes.plot(shown.times.T, states[..., number].T, style, color=colour, linewidth=1.6, zorder=2)
+            lines[0].set_label(label)
+    for number, axes in enumerate(figure.axes):
+        times, states = shown.times.flatten(), shown.states[..., number].flatten()
+        seen = shown.noise[..., number].flatten().isfinite()
+        axes.plot(times[seen], states[seen], ".", color=DATA, markersize=3, label="observed", zorder=1, alpha=0.6)
+    figure.axes[0].legend(frameon=False)
+    return figure
+
+
+def term(case: Case, held_out: Observed, network: Term, equation: Term | None) -> Figure:
+    """The term itself along trajectories that were held out."""
+    shown = Observed(*(field[:SHOWN] for field in held_out))
+    starts = fit(case.incomplete, fixed(network), NONE, shown).starts
+    inputs = inputs_of(case.incomplete, predict(case.incomplete, network, shown, starts), shown)
+    figure = Figure(figsize=(4.6 * case.incomplete.outputs, 3.4), layout="constrained", facecolor="white")
+    subplots = figure.subplots(1, case.incomplete.outputs, squeeze=False)[0]
+
+    def draw(value: Tensor, style: str, colour: str, width: float, label: str) -> None:
+        for axes, output in zip(subplots, value, strict=True):
+            lines = axes.plot(shown.times.T, output.view(len(shown.times), -1).T, style, color=colour, linewidth=width)
+            lines[0].set_label(label)
+
+    if case.truth:
+        draw(case.truth(inputs), "-", TRUTH, 5.0, "truth")
+    draw(network(inputs), "-", NETWORK, 1.6, "network")
+    if equation:
+        draw(equation(inputs), "--", EQUATION, 1.6, "equation")
+    for number, axes in enumerate(subplots):
+        part = f", {'xy'[number]}" if len(subplots) == 2 else ""
+        axes.set(xlabel="time, s", title=f"${case.symbol}${part}, {case.unit}")
+    subplots[0].legend(frameon=False)
+    return figure
+
+
+def sparsity(path: tuple[Choice, ...], *, network: float | None = None) -> Figure:
+    """What more terms bring: residuals of held-out trajectories by the number of terms, and the criterion."""
+    figure = Figure(figsize=(9, 3.4), layout="constrained", facecolor="white")
+    left, right = figure.subplots(1, 2)
+    sizes = [len(choice.equation.candidates) for choice in path]
+    left.semilogy(sizes, [choice.held_out for choice in path], "o", color=EQUATION, label="equations")
+    if network is not None:
+        left.axhline(network, color=NETWORK, label="network")
+    left.axhline(WORST, color=TRUTH, linestyle=":", label="passes below")
+    left.set(xlabel="terms", ylabel="held-out residual, σ", xticks=range(1, max(sizes) + 1))
+    left.legend(frameon=False)
+    least = min(choice.criterion for choice in path)
+    right.semilogy(sizes, [1 + choice.criterion - least for choice in path], "o", color=EQUATION)
+    right.set(xlabel="terms", ylabel="Schwarz's criterion over the least, + 1", xticks=range(1, max(sizes) + 1))
+    return figure
+
+
+def formula(case: Case, recovered: Recovered) -> Figure:
+    """The equation, with its coefficients' standard errors and shares, and the one straight from the data."""
+    best, direct = recovered.best.equation, recovered.direct
+    lines = [f"${best.formula(case.symbol)}$"]
+    for candidate, value, error, share in zip(
+        best.candidates, best.coefficients.tolist(), best.deviations.tolist(), recovered.shares, strict=True
+    ):
+        lines.append(rf"${candidate.name}$:  {value:.7g} ± {error:.1g}, in {share:.0%} of resamples")
+    if direct:
+        lines += ["", "straight from the data, without the network:", f"${direct.formula(case.symbol)}$"]
+    figure = Figure(figsize=(9, 0.6 + 0.42 * len(lines)), facecolor="white")
+    for number, line in enumerate(lines):
+        height = 1 - (number + 0.7) / (len(lines) + 0.4)
+        size = 16 if number == 0 else 10
+        figure.text(0.03, height, line, fontsize=size, color=EQUATION if number == 0 else DATA, va="center")
+    return figure
+
+
+def misses(models: Mapping[str, Sequence[tuple[int, float]]]) -> Figure:
+    """Of each model by its name, how many shots it has learned from, and its median miss in m."""
+    figure = Figure(figsize=(6.4, 4), layout="constrained", facecolor="white")
+    axes = figure.subplots()
+    for (name, points), colour in zip(models.items(), (TRUTH, DATA, NETWORK, EQUATION), strict=True):
+        if points:
+            axes.loglog(*zip(*points, strict=True), "o-", color=colour, label=name)
+    axes.set(xlabel="observed shots", ylabel="median miss, m")
+    axes.legend(frameon=False)
+    return figure

@@ -1,0 +1,244 @@
+"""What a game is: pure rules over a batch of states.
+
+A game holds no position. Positions are `State`s: NamedTuples of tensors that all have the
+batch as their leading dimension, live on one device and are never changed in place. Everything
+else in the engine, from search to the terminal's board, is written against the class `Game`.
+
+`alphazero.game.conformance.check_game` plays random games and checks every promise made here.
+"""
+
+from __future__ import annotations
+
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# A NamedTuple of tensors, each [B, ...]. Every game defines its own.
+State = Any
+
+
+class Discrete(NamedTuple):
+    """Actions 0 .. n - 1. A batch of them is [B] int64."""
+
+    n: int
+
+
+class Box(NamedTuple):
+    """Continuous actions between `low` and `high`, a number each dimension.
+
+    A batch of them is [B, D] float32. Search samples K of them at every node.
+    """
+
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+
+class Transition(NamedTuple):
+    """What `step` returns.
+
+    state:  the successors.
+    reward: [B] float32, to the player who moved.
+    done:   [B] bool, whether the successor is finished.
+    """
+
+    state: State
+    reward: Tensor
+    done: Tensor
+
+
+class Symmetry(NamedTuple):
+    """A map under which the rules do not change, such as a mirror.
+
+    observation: maps [B, *observation_shape] to the same shape.
+    actions: as long as the game has actions; the action `a` of the mapped position is the action
+        `actions[a]` of the original, so that a policy maps as `policy[:, actions]`.
+    """
+
+    observation: Callable[[Tensor], Tensor]
+    actions: tuple[int, ...]
+
+
+class Game(ABC):
+    """The rules of a game for one or two players, over batches of states.
+
+    Subclasses set the class variables and write the abstract methods; the others have defaults
+    that keep the engine working, and each says what it loses by them.
+    """
+
+    name: ClassVar[str]
+    num_players: ClassVar[int]
+    actions: Discrete | Box
+    observation_shape: tuple[int, ...]
+    discount: float = 1.0  # a reward one move later is worth this much now
+
+    @abstractmethod
+    def initial(self, batch: int, *, generator: torch.Generator | None = None) -> State:
+        """The start of `batch` games, on the generator's device (CPU without one).
+
+        `generator` draws whatever is random about a start.
+        """
+
+    @abstractmethod
+    def to_play(self, state: State) -> Tensor:
+        """[B] int8, who moves: 0 or 1, always 0 in a game for one. At a finished state: any."""
+
+    @abstractmethod
+    def legal(self, state: State) -> Tensor:
+        """[B, A] bool; at least one an unfinished state. Box games: every action, so [B, 0]."""
+
+    @abstractmethod
+    def step(self, state: State, action: Tensor) -> Transition:
+        """Plays `action` everywhere. On a finished state: the same state, reward 0, done.
+
+        An illegal action leaves the state it returns undefined; callers mask with `legal`.
+        """
+
+    @abstractmethod
+    def observe(self, state: State) -> Tensor:
+        """[B, *observation_shape] float32, what the network sees, as the player to move sees it."""
+
+    def symmetries(self) -> Sequence[Symmetry]:
+        """The symmetries besides the identity. Default: none, so samples are not augmented."""
+        return ()
+
+    def key(self, state: State) -> Tensor | None:
+        """[B] int64, distinct for distinct positions. Default: None, so nothing is cached or merged.
+
+        Two states with one key must agree in `to_play`, `legal`, `observe` and all that follows.
+        """
+        return None
+
+    def heuristic(self, state: State) -> Tensor:
+        """[B] float32 in (-1, 1), a guess at the value for the player to move, for minimax.
+
+        Default: 0, so that minimax sees nothing but finished games within its depth.
+        """
+        return torch.zeros(self.to_play(state).shape, device=self.to_play(state).device)
+
+    def measures(self, state: State) -> dict[str, Tensor]:
+        """What else is worth knowing of finished games, by name, [B] each: a miss in metres, say. Default: nothing.
+
+        A training run reports their median and 95th percentile where a game for one is played to measure an agent.
+        """
+        return {}
+
+    def picture(self, state: State, action: Tensor) -> Figure | None:
+        """What `action` [1, D] does at the position of a batch of one, for TensorBoard. Default: None, no picture.
+
+        Discrete games need none: their boards are drawn from `render`.
+        """
+        return None
+
+    def solve(self, state: State) -> Tensor:
+        """The exact score of every action, [B, A] float32: 0 a draw, above a win, below a loss, -inf illegal.
+
+        For the player to move; the sooner the end, the further from 0. Default: ValueError, for there is
+        no solver. Of no states it is the question whether there is one.
+        """
+        raise ValueError(f"{self.name} has no perfect player")
+
+    def render(self, state: State) -> str:
+        """The position of a batch of one, as lines of plain text. Default: the state's fields."""
+        return "\n".join(f"{name}: {value[0].tolist()}" for name, value in state._asdict().items())
+
+    def action_name(self, action: int) -> str:
+        """How people write a discrete action. Default: its number."""
+        return str(action)
+
+    def parse_action(self, text: str) -> int:
+        """The discrete action that `text` names. ValueError with what is expected otherwise."""
+        names = [self.action_name(action) for action in range(num_actions(self))]
+        try:
+            return names.index(text.strip())
+        except ValueError:
+            raise ValueError(f"no action is called {text.strip()!r}; expected one of {', '.join(names)}") from None
+
+
+def num_actions(game: Game) -> int:
+    """How many actions a discrete game has. TypeError for a continuous one."""
+    if isinstance(game.actions, Discrete):
+        return game.actions.n
+    raise TypeError(f"{game.name} has continuous actions; this needs a game with discrete ones")
+
+
+def map_states(function: Callable[..., Tensor], *states: State) -> State:
+    """Applies `function` to each field of the states, as in `map_states(torch.cat, ...)`."""
+    return type(states[0])(*(function(*fields) for fields in zip(*states, strict=True)))
+
+
+def take(state: State, index: Tensor | slice) -> State:
+    """The states at `index`: [M] int64 positions, a [B] bool mask, or a slice."""
+    return map_states(lambda field: field[index], state)
+
+
+def where(mask: Tensor, chosen: State, other: State) -> State:
+    """`chosen` where mask [B] holds, `other` elsewhere."""
+
+    def pick(a: Tensor, b: Tensor) -> Tensor:
+        return torch.where(mask.view(-1, *[1] * (a.dim() - 1)), a, b)
+
+    return map_states(pick, chosen, other)
+
+
+def concatenate(states: Sequence[State]) -> State:
+    """One batch out of several."""
+    return map_states(lambda *fields: torch.cat(fields), *states)
+
+
+def batch_size(state: State) -> int:
+    return int(state[0].shape[0])
+
+
+def random_actions(game: Game, state: State, generator: torch.Generator) -> Tensor:
+    """Legal actions, uniformly: [B] int64, or in a Box game [B, D] float32; of finished states any."""
+    device = state[0].device
+    if isinstance(game.actions, Discrete):
+        legal = game.legal(state)
+        ticket = torch.rand(legal.shape, generator=generator, device=generator.device).to(device)
+        return torch.where(legal, ticket, -1.0).argmax(1)
+    low, high = (torch.tensor(bound, dtype=torch.float32, device=device) for bound in game.actions)
+    share = torch.rand(batch_size(state), len(low), generator=generator, device=generator.device).to(device)
+    # Rounding can carry low + share * (high - low) a last bit out of the box.
+    return torch.lerp(low, high, share).clamp(low, high)
+
+
+def load_game(path: str) -> Game:
+    """The game at an import path such as `games.connect_four:ConnectFour`. ValueError otherwise."""
+    module_name, colon, class_name = path.partition(":")
+    if not (module_name and colon and class_name) or module_name.startswith("."):
+        raise ValueError(f"game {path!r} is no import path; write it as package.module:Class")
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:  # whatever a stranger's module raises
+        raise ValueError(
+            f"game {path!r}: cannot import {module_name!r} ({error!r}); is its folder on the path?"
+        ) from error
+    game_class = getattr(module, class_name, None)
+    if game_class is None:
+        offered = [n for n, v in vars(module).items() if isinstance(v, type) and issubclass(v, Game) and v is not Game]
+        raise ValueError(
+            f"game {path!r}: {module_name} has no {class_name!r}; it offers {', '.join(offered) or 'no game'}"
+        )
+    if not (isinstance(game_class, type) and issubclass(game_class, Game)):
+        raise ValueError(f"game {path!r}: {class_name} is not a subclass of alphazero.game.Game")
+    if missing := sorted(game_class.__abstractmethods__):
+        raise ValueError(f"game {path!r}: {class_name} lacks {', '.join(missing)}")
+    try:
+        return game_class()
+    except Exception as error:
+        raise ValueError(f"game {path!r}: making a {class_name} failed: {error!r}") from error
+
+
+ILLEGAL = torch.finfo(torch.float32).min  # the logit of an illegal action: its prior is exactly 0
+
+
+def masked(logits: Tensor, legal: Tensor) -> Tensor:
+    """Logits with ILLEGAL where `legal` is False; unchanged for a Box game, whose mask is empty."""
+    return torch.where(legal, logits, ILLEGAL) if legal.shape[1] else logits

@@ -1,0 +1,155 @@
+"""Asking a game: what each of its functions promises, whatever it is asked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from alphazero.game.interface import Discrete, Game, State, Transition, batch_size, take
+
+QUERIES = ("to_play", "legal", "observe", "heuristic", "key")  # functions of a state alone
+
+
+class ConformanceError(AssertionError):
+    """A game broke a promise. The message names the function, the promise and the state."""
+
+
+Answers = dict[tuple[str, str], Tensor]  # by function and field
+
+
+class Positions(NamedTuple):
+    """M positions of random games.
+
+    state: their states.
+    game:  [M] int64, which of the games each belongs to.
+    ply:   [M] int64, how many moves were played before it.
+    done:  [M] bool, whether it is finished, as `step` said.
+    """
+
+    state: State
+    game: Tensor
+    ply: Tensor
+    done: Tensor
+
+
+def at(positions: Positions, index: Tensor) -> Positions:
+    state, *labels = positions
+    return Positions(take(state, index), *(label[index] for label in labels))
+
+
+class Witness:
+    """Asks a game, and lets no answer pass that lacks its shape or type, nor a call that fails or alters its input."""
+
+    def __init__(self, game: Game) -> None:
+        self.game = game
+
+    def require(self, holds: Tensor, promise: str, positions: Positions, field: str = "") -> None:
+        """Raises for the first position at which `holds`, [M] bool, does not."""
+        if bool(holds.all()):
+            return
+        index = (~holds).nonzero()[0]
+        place = f"state {int(positions.game[index])} at ply {int(positions.ply[index])}"
+        place += f", field `{field}`" if field else ""
+        raise ConformanceError(f"{promise} ({place})\n{self.picture(take(positions.state, index))}")
+
+    def require_same(
+        self, given: Answers, expected: Answers, promise: str, positions: Positions, *, rounding: bool = False
+    ) -> None:
+        for (function, field), answer in given.items():
+            same = same_rows(answer, expected[function, field], rounding=rounding)
+            self.require(same, f"{function}: {promise}", positions, field)
+
+    def picture(self, state: State) -> str:
+        try:
+            return str(self.game.render(state))
+        except Exception:  # a fault of render has a message of its own
+            return Game.render(self.game, state)
+
+    def ask(self, function: str, positions: Positions, *actions: Tensor) -> Any:
+        """What a function answers. It must neither fail nor change what it is given."""
+        given = {**positions.state._asdict(), **dict(zip(["the action"], actions, strict=False))}
+        kept = {name: tensor.clone() for name, tensor in given.items()}
+        try:
+            answer = getattr(self.game, function)(positions.state, *actions)
+        except Exception as error:
+            plies = f"plies {int(positions.ply.min())} to {int(positions.ply.max())}"
+            raise ConformanceError(f"{function}: must not fail, but raised {error!r} (states at {plies})") from error
+        for name, tensor in given.items():
+            promise = f"{function}: must not change its input in place"
+            self.require(same_rows(tensor, kept[name]), promise, positions, name)
+        return answer
+
+    def query(self, function: str, positions: Positions) -> Tensor:
+        """The answer of one of QUERIES."""
+        game = self.game
+        shape, dtype = {
+            "to_play": ((), torch.int8),
+            "legal": ((game.actions.n if isinstance(game.actions, Discrete) else 0,), torch.bool),
+            "observe": (game.observation_shape, torch.float32),
+            "heuristic": ((), torch.float32),
+            "key": ((), torch.int64),
+        }[function]
+        batch = batch_size(positions.state)
+        return require_tensor(
+            f"{function}: its answer", self.ask(function, positions), (batch, *shape), dtype, positions
+        )
+
+    def step(self, positions: Positions, action: Tensor) -> Transition:
+        transition = self.ask("step", positions, action)
+        if not isinstance(transition, Transition):
+            raise ConformanceError(f"step: its answer must be a Transition, is a {type(transition).__name__}")
+        given, (successor, reward, done) = positions.state, transition
+        require_type("step: the successor", successor, type(given))
+        for name, before, after in zip(given._fields, given, successor, strict=True):
+            require_tensor(f"step: field `{name}`", after, tuple(before.shape), before.dtype, positions)
+        require_tensor("step: reward", reward, (batch_size(given),), torch.float32, positions)
+        require_tensor("step: done", done, (batch_size(given),), torch.bool, positions)
+        self.require(reward.isfinite(), "step: rewards must be finite", positions)
+        return transition
+
+    def has_keys(self, positions: Positions) -> bool:
+        return self.ask("key", positions) is not None
+
+    def answers(self, positions: Positions, actions: Tensor) -> Answers:
+        functions = QUERIES if self.has_keys(positions) else QUERIES[:-1]
+        successor, reward, done = self.step(positions, actions)
+        return {
+            **{(function, ""): self.query(function, positions) for function in functions},
+            **{("step", f"state.{name}"): field for name, field in successor._asdict().items()},
+            ("step", "reward"): reward,
+            ("step", "done"): done,
+        }
+
+
+def call(function: str, ask: Callable[[], Any]) -> Any:
+    """What a function that is not asked about positions answers. It must not fail."""
+    try:
+        return ask()
+    except Exception as error:
+        raise ConformanceError(f"{function}: must not fail, but raised {error!r}") from error
+
+
+def require_type(name: str, value: object, expected: type) -> None:
+    if not isinstance(value, expected):
+        raise ConformanceError(f"{name} must be a {expected.__name__}, is a {type(value).__name__}")
+
+
+def require_tensor(name: str, value: Any, shape: tuple[int, ...], dtype: torch.dtype, positions: Positions) -> Tensor:
+    if not isinstance(value, Tensor):
+        raise ConformanceError(f"{name} must be a Tensor, is a {type(value).__name__}")
+    actual, expected = ((tuple(value.shape), value.dtype, value.device), (shape, dtype, positions.game.device))
+    for aspect, is_, must_be in zip(("shape", "dtype", "device"), actual, expected, strict=True):
+        if is_ != must_be:
+            raise ConformanceError(f"{name} must have {aspect} {must_be}, has {is_}")
+    return value
+
+
+def same_rows(a: Tensor, b: Tensor, *, rounding: bool = False) -> Tensor:
+    """[M] bool, whether the rows of two tensors agree; `rounding` forgives floats their last digits."""
+    tolerance = {"rtol": 1e-4, "atol": 1e-5} if rounding and a.is_floating_point() else {"rtol": 0.0, "atol": 0.0}
+    same = torch.isclose(a, b, equal_nan=a.is_floating_point(), **tolerance)
+    return same.reshape(len(same), math.prod(same.shape[1:])).all(1)

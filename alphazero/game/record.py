@@ -1,0 +1,102 @@
+"""A game as it is played: its moves from the start, and every position on the way.
+
+As text, moves are the game's action names: one after the other where each is a single character
+(`4453`), with spaces or commas in between otherwise.
+"""
+
+from __future__ import annotations
+
+import re
+
+import torch
+
+from alphazero.game.interface import Game, State, num_actions
+
+
+class Record:
+    """One game from its start; every position is a batch of one."""
+
+    def __init__(self, game: Game, moves: str = "") -> None:
+        """Plays `moves` from the start. ValueError names the first that cannot be played.
+
+        A game with random starts always has the same one here, so that the moves tell the whole game.
+        """
+        self.game = game
+        self.states: list[State] = [game.initial(1, generator=torch.Generator().manual_seed(0))]
+        self.actions: list[int] = []
+        self.score = 0.0  # rewards of seat 0 less those of seat 1
+        self.finished = False
+        self._scores = [self.score]
+        for number, action in enumerate(parse_moves(game, moves), start=1):
+            try:
+                self.play(action)
+            except ValueError as error:
+                raise ValueError(f"move {number} of {moves!r}: {error}") from error
+
+    @property
+    def state(self) -> State:
+        return self.states[-1]
+
+    @property
+    def seat(self) -> int:
+        """Who is to move."""
+        return int(self.game.to_play(self.state)[0])
+
+    @property
+    def moves(self) -> str:
+        return format_moves(self.game, self.actions)
+
+    def legal(self) -> list[int]:
+        """The actions that can be played; none once the game is over."""
+        return [] if self.finished else self.game.legal(self.state)[0].nonzero()[:, 0].tolist()
+
+    def play(self, action: int) -> None:
+        """ValueError, which says what is legal, if the action is not."""
+        if self.finished:
+            raise ValueError("the game is over")
+        legal = self.legal()
+        if action not in legal:
+            names = ", ".join(map(self.game.action_name, legal))
+            raise ValueError(f"{self.game.action_name(action)} is not legal here; legal: {names}")
+        seat = self.seat
+        state, reward, done = self.game.step(self.state, torch.tensor([action]))
+        self.score += float(reward) if seat == 0 else -float(reward)
+        self.finished = bool(done)
+        self.states.append(state)
+        self.actions.append(action)
+        self._scores.append(self.score)
+
+    def undo(self) -> None:
+        """Takes the last move back. ValueError at the start."""
+        if not self.actions:
+            raise ValueError("there is no move to take back")
+        self.actions.pop()
+        self.states.pop()
+        self._scores.pop()
+        self.score, self.finished = self._scores[-1], False
+
+    def mirrored(self, number: int = 0) -> Record:
+        """The same game under the game's symmetry of this number. ValueError if it has none."""
+        symmetries = self.game.symmetries()
+        if not symmetries:
+            raise ValueError(f"{self.game.name} has no symmetry")
+        other = Record(self.game)
+        for action in self.actions:
+            other.play(symmetries[number].actions.index(action))
+        return other
+
+
+def parse_moves(game: Game, text: str) -> list[int]:
+    """The actions that the text names. ValueError with what is expected otherwise."""
+    parts = re.split(r"[\s,;]+", text.strip())
+    if _single_characters(game):
+        parts = list("".join(parts))
+    return [game.parse_action(part) for part in parts if part]
+
+
+def format_moves(game: Game, actions: list[int]) -> str:
+    return ("" if _single_characters(game) else " ").join(map(game.action_name, actions))
+
+
+def _single_characters(game: Game) -> bool:
+    return all(len(game.action_name(action)) == 1 for action in range(num_actions(game)))

@@ -1,0 +1,98 @@
+"""Evaluators: what search asks about states, and those that need no network.
+
+An evaluator is a callable `evaluator(states, generator) -> Evaluation`. `alphazero.network` makes them of networks.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from alphazero.game import Discrete, Game, State, batch_size, random_actions, take
+
+
+class Evaluation(NamedTuple):
+    """What an evaluator says of B states.
+
+    logits:  [B, A] float32, before masking. Of a network in a Box game [B, 2 D], its policy (`box.NormalPolicy`),
+             from which `planning` samples.
+    value:   [B] float32 in [-1, 1], for the player to move.
+    actions: [B, K, D] float32, the actions sampled from the policy in a game with continuous
+             ones, whose logits are then [B, K] (Hubert et al. 2021); None in a discrete game.
+    """
+
+    logits: Tensor
+    value: Tensor
+    actions: Tensor | None = None
+
+
+class Evaluator(Protocol):
+    """Says what states are worth, and which actions look good; see `alphazero.network.inference`.
+
+    `generator` draws whatever is random about it (rollouts, sampled actions).
+    """
+
+    def __call__(self, states: State, generator: torch.Generator) -> Evaluation: ...
+
+
+class UniformEvaluator:
+    """Every action alike and every value 0. Of a Box, `samples` actions are drawn uniformly."""
+
+    def __init__(self, game: Game, *, samples: int = 16) -> None:
+        self.game, self.samples = game, samples
+
+    def __call__(self, states: State, generator: torch.Generator) -> Evaluation:
+        batch, device = batch_size(states), states[0].device
+        if isinstance(self.game.actions, Discrete):
+            logits, actions = torch.zeros(batch, self.game.actions.n, device=device), None
+        else:
+            logits = torch.zeros(batch, self.samples, device=device)
+            repeated = take(states, torch.arange(batch, device=device).repeat_interleave(self.samples))
+            actions = random_actions(self.game, repeated, generator).unflatten(0, (batch, self.samples))
+        return Evaluation(logits, torch.zeros(batch, device=device), actions)
+
+
+class RolloutEvaluator:
+    """Uniform priors, and as value the mean return of games played on at random (as in plain MCTS).
+
+    Games longer than `max_moves` count for what they earned till then.
+    """
+
+    def __init__(self, game: Game, *, rollouts: int = 1, max_moves: int = 1_000, samples: int = 16) -> None:
+        self.game, self.rollouts, self.max_moves = game, rollouts, max_moves
+        self.uniform = UniformEvaluator(game, samples=samples)
+
+    def __call__(self, states: State, generator: torch.Generator) -> Evaluation:
+        evaluation = self.uniform(states, generator)
+        batch, device = batch_size(states), states[0].device
+        state = take(states, torch.arange(batch, device=device).repeat(self.rollouts))
+        viewer = self.game.to_play(state)
+        gain = torch.zeros(len(viewer), device=device)
+        worth = torch.ones_like(gain)  # the discount so far
+        done = torch.zeros(len(viewer), dtype=torch.bool, device=device)
+        for _ in range(self.max_moves):
+            mover = self.game.to_play(state)
+            state, reward, done = self.game.step(state, random_actions(self.game, state, generator))
+            gain = gain + worth * torch.where(mover == viewer, reward, -reward)
+            worth = worth * self.game.discount
+            if done.all():
+                break
+        return evaluation._replace(value=gain.view(self.rollouts, batch).mean(0))
+
+
+class TimedEvaluator:
+    """Counts what an evaluator is asked for: calls, evaluations, and seconds of its thread's CPU time."""
+
+    def __init__(self, evaluator: Evaluator) -> None:
+        self.evaluator = evaluator
+        self.evaluations, self.seconds = 0, 0.0
+
+    def __call__(self, states: State, generator: torch.Generator) -> Evaluation:
+        start = time.thread_time()
+        evaluation = self.evaluator(states, generator)
+        self.seconds += time.thread_time() - start
+        self.evaluations += len(evaluation.value)
+        return evaluation

@@ -1,0 +1,242 @@
+"""Networks: from observations to a policy and a value.
+
+Training uses `Network`; inference uses what `inference_module` makes of it, with batch
+normalisation folded into the convolutions, in torch or exported to ONNX.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import logging
+import warnings
+from typing import NamedTuple
+
+import onnx
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from alphazero.config import NetworkConfig
+from alphazero.game import Box, Game
+from alphazero.mcts.gaussian import policy_outputs, spread_of
+
+ONNX_OPSET = 20
+
+
+class Prediction(NamedTuple):
+    """What the network says of B observations.
+
+    logits: [B, A], before masking; in a Box game [B, 2 D], see `box.NormalPolicy`.
+    value:  [B, 3] logits of win, draw and loss for the player to move, or [B, 1] before tanh.
+    """
+
+    logits: Tensor
+    value: Tensor
+
+
+class Block(nn.Module):
+    """relu(x + conv(relu(conv(x)))), He et al. 2016."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.norm1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.relu_(self.norm1(self.conv1(x)))
+        return torch.relu_(x + self.norm2(self.conv2(y)))
+
+
+class ResidualNetwork(nn.Module):
+    """A stem, residual blocks and two heads. Silver et al. 2017, Methods, "Network architecture"."""
+
+    def __init__(self, observation_shape: tuple[int, ...], actions: int, outcomes: int, config: NetworkConfig) -> None:
+        super().__init__()
+        planes, height, width = observation_shape
+        cells = height * width
+        self.stem = nn.Conv2d(planes, config.width, 3, padding=1, bias=False)
+        self.stem_norm = nn.BatchNorm2d(config.width)
+        self.blocks = nn.ModuleList(Block(config.width) for _ in range(config.blocks))
+        self.policy_conv = nn.Conv2d(config.width, config.head_channels, 1, bias=False)
+        self.policy_norm = nn.BatchNorm2d(config.head_channels)
+        self.policy = nn.Linear(config.head_channels * cells, actions)
+        self.value_conv = nn.Conv2d(config.width, config.head_channels, 1, bias=False)
+        self.value_norm = nn.BatchNorm2d(config.head_channels)
+        self.value_hidden = nn.Linear(config.head_channels * cells, config.value_width)
+        self.value = nn.Linear(config.value_width, outcomes)
+
+    def forward(self, observation: Tensor) -> Prediction:
+        x = torch.relu_(self.stem_norm(self.stem(observation)))
+        for block in self.blocks:
+            x = block(x)
+        policy = torch.relu_(self.policy_norm(self.policy_conv(x))).flatten(1)
+        value = torch.relu_(self.value_norm(self.value_conv(x))).flatten(1)
+        return Prediction(self.policy(policy), self.value(torch.relu_(self.value_hidden(value))))
+
+
+class DenseNetwork(nn.Module):
+    """Fully connected layers over the flattened observation, and two heads."""
+
+    def __init__(self, observation_shape: tuple[int, ...], actions: int, outcomes: int, config: NetworkConfig) -> None:
+        super().__init__()
+        inputs = torch.Size(observation_shape).numel()
+        sizes = [inputs] + [config.width] * config.blocks
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(sizes))
+        self.policy = nn.Linear(config.width, actions)
+        self.value = nn.Linear(config.width, outcomes)
+
+    def forward(self, observation: Tensor) -> Prediction:
+        x = observation.flatten(1)
+        for layer in self.layers:
+            x = F.relu(layer(x))
+        return Prediction(self.policy(x), self.value(x))
+
+
+Network = ResidualNetwork | DenseNetwork
+
+
+def make_network(game: Game, config: NetworkConfig) -> Network:
+    """A network with fresh weights, drawn from torch's global generator. ValueError if it cannot fit."""
+    if config.value_head == "wdl" and game.num_players != 2:
+        raise ValueError(f'network.value_head = "wdl" needs a game for two, and {game.name} is for one; use "scalar"')
+    outcomes = 3 if config.value_head == "wdl" else 1
+    if config.kind == "dense":
+        network: Network = DenseNetwork(game.observation_shape, policy_outputs(game), outcomes, config)
+        return _with_deviation(network, game, config)
+    if len(game.observation_shape) != 3:
+        raise ValueError(
+            f'network.kind = "residual" needs observations [planes, height, width], and those of {game.name} are '
+            f'{list(game.observation_shape)}; use "dense"'
+        )
+    network = ResidualNetwork(game.observation_shape, policy_outputs(game), outcomes, config)
+    return _with_deviation(network, game, config)
+
+
+def _with_deviation(network: Network, game: Game, config: NetworkConfig) -> Network:
+    """In a Box game: its policy is of this deviation, about."""
+    if isinstance(game.actions, Box):
+        with torch.no_grad():
+            network.policy.bias[len(game.actions.low) :] = spread_of(config.deviation)
+    return network
+
+
+def scalar_value(value: Tensor) -> Tensor:
+    """[B] in [-1, 1]: P(win) - P(loss), or tanh, of a `Prediction`'s value."""
+    if value.shape[-1] == 1:
+        return value[:, 0].tanh()
+    win, _, loss = value.softmax(-1).unbind(-1)
+    return win - loss
+
+
+class InferenceModule(nn.Module):
+    """A network as it is used in play: observation -> (logits [B, A], value [B])."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, observation: Tensor) -> tuple[Tensor, Tensor]:
+        prediction = self.network(observation)
+        return prediction.logits, scalar_value(prediction.value)
+
+
+def layout(observation_shape: tuple[int, ...]) -> torch.memory_format:
+    """How observations lie in memory: channels last for convolutions, which are faster so on CPUs and GPUs."""
+    return torch.channels_last if len(observation_shape) == 3 else torch.contiguous_format
+
+
+def lay_out(module: nn.Module, observation_shape: tuple[int, ...]) -> None:
+    """Puts the module's convolution weights into the layout of its observations."""
+    for parameter in module.parameters():
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.contiguous(memory_format=layout(observation_shape))
+
+
+def inference_module(network: Network) -> InferenceModule:
+    """A copy for inference, in eval mode, with each batch normalisation folded into its convolution."""
+    network = copy.deepcopy(network).eval()
+    if isinstance(network, ResidualNetwork):
+        folded: list[tuple[nn.Module, str, str]] = [
+            (network, conv, norm)
+            for conv, norm in (("stem", "stem_norm"), ("policy_conv", "policy_norm"), ("value_conv", "value_norm"))
+        ]
+        for block in network.blocks:
+            folded += [(block, "conv1", "norm1"), (block, "conv2", "norm2")]
+        for owner, conv, norm in folded:
+            setattr(owner, conv, fuse_conv_bn_eval(getattr(owner, conv), getattr(owner, norm)))
+            setattr(owner, norm, nn.Identity())
+    return InferenceModule(network).requires_grad_(False)
+
+
+def to_onnx(module: InferenceModule, observation_shape: tuple[int, ...]) -> onnx.ModelProto:
+    """The module as an ONNX model: `observation` [B, ...] -> `logits` [B, A], `value` [B]."""
+    # The exporter merges weights that are equal and drops biases of 0, and a fresh network has many of both.
+    # Later weights need a place each, so numbers without pattern are exported first.
+    patternless = copy.deepcopy(module)
+    generator = torch.Generator().manual_seed(0)
+    for parameter in patternless.parameters():
+        parameter.copy_(torch.randn(parameter.shape, generator=generator))
+    with warnings.catch_warnings():
+        # The exporter warns about packages it could use and about its own internals.
+        warnings.simplefilter("ignore")
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        program = torch.onnx.export(
+            patternless,
+            (torch.zeros(2, *observation_shape),),
+            dynamo=True,
+            input_names=["observation"],
+            output_names=["logits", "value"],
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            opset_version=ONNX_OPSET,
+            verbose=False,
+        )
+    assert program is not None
+    model = program.model_proto
+    # The exporter notes for every node which lines of which files it came from: paths of this machine.
+    for part in (model, model.graph, *model.graph.node, *model.graph.value_info, *model.functions):
+        del part.metadata_props[:]
+        part.doc_string = ""
+    return with_weights(model, module)
+
+
+def in_torch(model: onnx.ModelProto, game: Game, config: NetworkConfig) -> InferenceModule:
+    """An exported network back in torch, where it can be differentiated. ValueError if they do not fit."""
+    with torch.random.fork_rng():
+        module = inference_module(make_network(game, config))
+    weights = {i.name: torch.from_numpy(onnx.numpy_helper.to_array(i).copy()) for i in model.graph.initializer}
+    try:
+        module.load_state_dict({name: weights[name] for name in module.state_dict()})
+    except (KeyError, RuntimeError) as error:
+        raise ValueError(f"the ONNX model has other weights than its network's configuration says: {error}") from error
+    return module
+
+
+def with_weights(model: onnx.ModelProto, module: InferenceModule) -> onnx.ModelProto:
+    """The same model with the module's weights: exporting takes seconds, this a millisecond.
+
+    ValueError if the model has no place for one of them.
+    """
+    filled = onnx.ModelProto()
+    filled.CopyFrom(model)
+    weights = module.state_dict()
+    for initializer in filled.graph.initializer:
+        if initializer.name in weights:
+            array = weights.pop(initializer.name).detach().float().numpy()
+            initializer.CopyFrom(onnx.numpy_helper.from_array(array, initializer.name))
+    if weights:
+        raise ValueError(f"the ONNX model has no place for {', '.join(sorted(weights))}; export it again with to_onnx")
+    return filled
+
+
+def multiplies_bfloat16(device: str) -> bool:
+    """Whether the device has matrix units for bfloat16: recent CUDA GPUs, and CPUs with Intel AMX.
+
+    Without them bfloat16 is slower than float32.
+    """
+    if torch.device(device).type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.cpu.get_capabilities().get("amx_bf16", False))

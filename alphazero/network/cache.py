@@ -1,0 +1,116 @@
+"""A cache around an evaluator: what it said of a position need not be computed again."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numba import njit
+
+from alphazero.game import Game, State, take
+from alphazero.mcts.evaluator import Evaluation, Evaluator
+from alphazero.mcts.gaussian import policy_outputs
+
+
+class CachedEvaluator:
+    """Remembers what an evaluator said of discrete positions, by `game.key` and the weights' version.
+
+    Bounded: `capacity` positions, in buckets of four; a full bucket forgets its oldest. Found
+    positions cost no evaluation. `renew` brings a new evaluator, and forgets all that the one
+    before it said. Lives on the CPU. One thread at a time.
+    """
+
+    WAYS = 4
+
+    def __init__(self, game: Game, evaluator: Evaluator, *, capacity: int) -> None:
+        if game.key(game.initial(1)) is None:
+            raise ValueError(f"{game.name} has no `key`, so its evaluations cannot be cached; set self_play.cache = 0")
+        self.game, self.evaluator = game, evaluator
+        buckets = max(1, capacity // self.WAYS)
+        width = policy_outputs(game)
+        self.version = 1
+        self.keys = np.zeros((buckets, self.WAYS), np.int64)
+        self.versions = np.zeros((buckets, self.WAYS), np.int32)
+        self.clock = np.zeros(buckets, np.uint8)  # the way that the next entry overwrites
+        self.logits = np.zeros((buckets, self.WAYS, width), np.float32)
+        self.values = np.zeros((buckets, self.WAYS), np.float32)
+        self.asked, self.found = 0, 0
+
+    def renew(self, evaluator: Evaluator) -> None:
+        self.evaluator = evaluator
+        self.version += 1
+        self.clock.fill(0)  # from here on as if new, so that a resumed run evaluates in the same batches
+
+    def __call__(self, states: State, generator: torch.Generator) -> Evaluation:
+        key = self.game.key(states)
+        assert key is not None
+        keys = key.numpy()
+        batch = len(keys)
+        logits = np.empty((batch, self.logits.shape[2]), np.float32)
+        values = np.empty(batch, np.float32)
+        missing = np.empty(batch, np.int64)
+        count = _look_up(
+            keys, self.version, self.keys, self.versions, self.logits, self.values, logits, values, missing
+        )
+        self.asked += batch
+        self.found += batch - count
+        if count:
+            index = missing[:count]
+            asked = states if count == batch else take(states, torch.from_numpy(index))
+            new = self.evaluator(asked, generator)
+            _insert(
+                keys, index, new.logits.numpy(), new.value.numpy(), self.version,
+                self.keys, self.versions, self.clock, self.logits, self.values, logits, values,
+            )  # fmt: skip
+        return Evaluation(torch.from_numpy(logits), torch.from_numpy(values))
+
+
+@njit(nogil=True, cache=True)
+def _bucket(key, buckets):
+    """Fibonacci hashing (Knuth, The Art of Computer Programming 3, 6.4)."""
+    mixed = np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)
+    return np.int64((mixed ^ (mixed >> np.uint64(32))) % np.uint64(buckets))
+
+
+@njit(nogil=True, cache=True)
+def _look_up(keys, version, table, versions, table_logits, table_values, logits, values, missing):
+    """Fills in what is known, lists the rest in `missing`, and returns their number."""
+    count = 0
+    for i in range(len(keys)):
+        bucket = _bucket(keys[i], table.shape[0])
+        known = False
+        for way in range(table.shape[1]):
+            if versions[bucket, way] == version and table[bucket, way] == keys[i]:
+                for a in range(logits.shape[1]):
+                    logits[i, a] = table_logits[bucket, way, a]
+                values[i] = table_values[bucket, way]
+                known = True
+                break
+        if not known:
+            missing[count] = i
+            count += 1
+    return count
+
+
+@njit(nogil=True, cache=True)
+def _insert(
+    keys, index, new_logits, new_values, version, table, versions, clock, table_logits, table_values, logits, values
+):
+    for j in range(len(index)):
+        i = index[j]
+        bucket = _bucket(keys[i], table.shape[0])
+        way = clock[bucket]
+        clock[bucket] = (way + 1) % table.shape[1]
+        table[bucket, way], versions[bucket, way] = keys[i], version
+        table_values[bucket, way] = values[i] = new_values[j]
+        for a in range(logits.shape[1]):
+            table_logits[bucket, way, a] = logits[i, a] = new_logits[j, a]
+
+
+CACHED_POSITIONS = 1 << 19
+
+
+def with_cache(game: Game, evaluator: Evaluator) -> Evaluator:
+    """The evaluator behind a cache, if the game has keys."""
+    if game.key(game.initial(1)) is None:
+        return evaluator
+    return CachedEvaluator(game, evaluator, capacity=CACHED_POSITIONS)

@@ -1,0 +1,126 @@
+"""A Ray cluster: joined at an address, or started on this machine for as long as it is needed."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import ray
+
+from alphazero.parallel.executor import CrewError
+
+
+class Needs(NamedTuple):
+    """Resources of one process."""
+
+    cpus: float
+    gpus: float
+
+    def __str__(self) -> str:
+        cpus = f"{self.cpus:g} CPU" + "s" * (self.cpus != 1)
+        return f"{cpus} and {self.gpus:g} GPU" + "s" * (self.gpus != 1) if self.gpus else cpus
+
+
+@contextmanager
+def cluster(address: str, *, cores: int, modules: tuple[str, ...] = (), log: Path | None = None) -> Iterator[None]:
+    """Ray is there within. CrewError if it cannot be.
+
+    address: `auto` or HOST:PORT of a cluster that runs; empty: one of our own on this machine, with `cores`,
+        that nobody else can reach and that ends with the context.
+    modules: names of modules that other machines need beside the engine and the games.
+    log: where Ray's own words go instead of the terminal.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody is told of our runs
+    # Off, Ray takes 127.0.0.1 for this machine's address and listens there only; on Linux it is on by default.
+    constants: Any = importlib.import_module("ray._private.ray_constants")
+    constants.ENABLE_RAY_CLUSTER = bool(address) and not address.startswith(("127.", "localhost", "[::1]"))
+    handler = logging.FileHandler(log, delay=True) if log else logging.NullHandler()
+    settings: dict[str, Any] = {"log_to_driver": False, "logging_format": "%(asctime)s  %(message)s"}
+    if address:
+        settings |= {"address": address, "runtime_env": {"py_modules": code(modules)}}
+    else:
+        settings |= {"address": "local", "num_cpus": cores, "include_dashboard": False}
+    with _rays_words(handler):
+        try:
+            if address:
+                _knock(address)
+            ray.init(**settings)
+        except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+            what = f"the Ray cluster at {address!r} cannot be joined" if address else "Ray cannot be started here"
+            fix = "; is `ray start` running there, with the same token?" if address else ""
+            raise CrewError(f"{what}{fix} ({str(error).strip() or repr(error)})") from error
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """OSError, within seconds, if nobody is there: Ray itself would try for minutes."""
+    services: Any = importlib.import_module("ray._private.services")
+    host, _, port = str(services.canonicalize_bootstrap_address(address)).rpartition(":")
+    socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+
+
+def code(modules: tuple[str, ...]) -> list[str]:
+    """Folders and files of the packages and modules that other machines get a copy of, whatever they have installed."""
+    paths = []
+    for name in dict.fromkeys(["alphazero", *(name.partition(".")[0] for name in modules)]):
+        file = Path(str(importlib.import_module(name).__file__))
+        paths.append(str(file.parent if file.name == "__init__.py" else file))
+    return paths
+
+
+def room(needs: Needs) -> int:
+    """How many such processes the machines of the cluster have room for while nobody else uses them."""
+    return sum(_fit(node["Resources"], needs) for node in ray.nodes() if node["Alive"])
+
+
+def check_room(count: int, needs: Needs, what: str) -> None:
+    """CrewError, at once, if the cluster has no room for `count` processes."""
+    if room(needs) < count:
+        raise CrewError(f"{count} {what} of {needs} each were asked for, and {have()}")
+
+
+def have() -> str:
+    """What there is, and what of it is free, for people."""
+    total, free = ray.cluster_resources(), ray.available_resources()
+
+    def number(resources: dict[str, float]) -> str:
+        return str(Needs(resources.get("CPU", 0), resources.get("GPU", 0)))
+
+    machines = sum(node["Alive"] for node in ray.nodes())
+    return f"the cluster has {number(total)} on {machines} machine{'s' * (machines != 1)}, of which {number(free)} free"
+
+
+def _fit(resources: dict[str, float], needs: Needs) -> int:
+    fits = [resources.get(name, 0.0) / need for name, need in (("CPU", needs.cpus), ("GPU", needs.gpus)) if need]
+    return int(min(fits) + 1e-9) if fits else 0
+
+
+@contextmanager
+def _rays_words(handler: logging.Handler) -> Iterator[None]:
+    """Sends what Ray says to `handler`: on the terminal it would tear the progress display.
+
+    What Ray's daemons report is printed by a function that nothing can switch off, so it is replaced.
+    """
+    logger = logging.getLogger("ray")
+    before = logger.handlers[:], logger.propagate
+    logger.handlers, logger.propagate = [handler], False
+    driver: Any = importlib.import_module("ray._private.worker")
+    printing: Callable[..., None] | None = getattr(driver, "print_to_stdstream", None)
+    if printing is not None:
+        driver.print_to_stdstream = lambda words, **_: logger.warning("\n".join(words["lines"]))
+    try:
+        yield
+    finally:
+        if printing is not None:
+            driver.print_to_stdstream = printing
+        logger.handlers, logger.propagate = before
+        handler.close()

@@ -1,0 +1,196 @@
+"""Memory analysis: what a network makes of the replay buffer, as a whole and in parts; as figures and a picture.
+
+The parts are those of AlphaZero.jl's reports (J. Laurent): all samples, the latest batch, and
+classes by the turns that were left. Its loss has further parts which ours has not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import MaxNLocator
+from torch import Tensor
+
+from alphazero.config import ReplayConfig
+from alphazero.learner import Learner, places, value_loss
+from alphazero.replay import Replay, Samples
+from alphazero.report.position_figures import AMBER, BLUE, FAINT, GREEN, GREY, INK
+
+CLASSES = 5  # by turns left
+MOST_MEASURED = 10_000  # samples of a part that the network is asked about
+BATCH = 256
+
+
+class Part(NamedTuple):
+    """A part of the buffer, and means over its samples in nats.
+
+    samples, positions: how many, and how many different positions; None where the game has no `key`.
+    measured:           samples that the network was asked about, drawn at random.
+    total:              policy_loss + value_weight * value_loss, as the learner has it.
+    target_entropy:     of the improved policies, below which no policy loss can be.
+    network_entropy:    of the network's policy among legal actions.
+    divergence:         KL(improved policy || network's policy), policy_loss - target_entropy.
+    error:              standard error of `total`, for not all samples were measured.
+    """
+
+    name: str
+    samples: int
+    positions: int | None
+    measured: int
+    policy_loss: float
+    value_loss: float
+    total: float
+    target_entropy: float
+    network_entropy: float
+    divergence: float
+    error: float
+
+
+def analyse(learner: Learner, samples: Samples, config: ReplayConfig, *, seed: int = 0) -> list[Part]:
+    """All samples, the newest iteration's, and `CLASSES` classes by turns left, the most first.
+
+    Of the averaged weights. With `config.merge` the positions of each part are merged as for learning.
+    ValueError if there is no sample.
+    """
+    if samples.size == 0:
+        raise ValueError("the replay buffer is empty; train a little longer")
+    generator = torch.Generator().manual_seed(seed)
+    newest = int(samples.iteration.max())
+    everything = torch.ones(samples.size, dtype=torch.bool)
+    parts = [("all samples", everything), (f"latest, iteration {newest}", samples.iteration == newest)]
+    for low, high in turn_classes(samples.turns_left):
+        turns = f"{low} turn" + "s" * (low > 1) if low == high else f"{low} to {high} turns"
+        parts.append((f"{turns} left", (samples.turns_left >= low) & (samples.turns_left <= high)))
+    return [_part(name, learner, samples.at(members), config, generator) for name, members in parts]
+
+
+def turn_classes(turns_left: Tensor, *, classes: int = CLASSES) -> list[tuple[int, int]]:
+    """The first and last number of turns left of each class, the most turns first.
+
+    As many samples in each as whole turns allow, so that all means are about equally sure.
+    """
+    ordered = np.sort(turns_left.numpy())
+    last = [-(-number * len(ordered) // classes) - 1 for number in range(1, classes + 1)]
+    highest = sorted({int(ordered[place]) for place in last})
+    lowest = [int(ordered[0]), *(high + 1 for high in highest[:-1])]
+    return list(zip(lowest, highest, strict=True))[::-1]
+
+
+def _part(name: str, learner: Learner, samples: Samples, config: ReplayConfig, generator: torch.Generator) -> Part:
+    replay = Replay(learner.game, config)
+    replay.samples = samples
+    learned = replay.training_set()
+    chosen = torch.randperm(learned.size, generator=generator)[:MOST_MEASURED]
+    batches = [_measure(learner, batch) for batch in _batches(learned.at(chosen))]
+    weight, policy, value, target_entropy, network_entropy = torch.cat(batches).unbind(1)
+    total = policy + learner.config.value_weight * value
+
+    def mean(measure: Tensor) -> float:
+        return float((weight * measure).sum() / weight.sum())
+
+    spread = mean((total - mean(total)).square()) ** 0.5
+    missed = 1 - len(chosen) / learned.size  # nothing is unsure where all were measured
+    return Part(
+        name=name,
+        samples=samples.size,
+        positions=replay.distinct(),
+        measured=len(chosen),
+        policy_loss=mean(policy),
+        value_loss=mean(value),
+        total=mean(total),
+        target_entropy=mean(target_entropy),
+        network_entropy=mean(network_entropy),
+        divergence=mean(policy - target_entropy),
+        error=spread * (missed / len(chosen)) ** 0.5,
+    )
+
+
+def _batches(samples: Samples) -> Iterator[Samples]:
+    for start in range(0, samples.size, BATCH):
+        yield samples.at(slice(start, start + BATCH))
+
+
+def _measure(learner: Learner, batch: Samples) -> Tensor:
+    """[B, 5] float64: weight, policy loss, value loss, entropies of target and network."""
+    network, game = learner.average.module.eval(), learner.game
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=learner.bfloat16):
+        prediction = network(game.observe(batch.state).contiguous(memory_format=learner.layout))
+    log_policy, entropy = learner.policy(prediction.logits.double(), game.legal(batch.state), places(game, batch))
+    target = batch.policy.double()
+    measures = (
+        batch.weight.double(),
+        -(target * log_policy).sum(-1),
+        value_loss(prediction.value.double(), batch.value.double(), batch.drawn.double()),
+        torch.special.entr(target).sum(-1),
+        entropy,
+    )
+    return torch.stack(measures, -1)
+
+
+def memory_figure(parts: Sequence[Part], *, title: str) -> Figure:
+    """Losses, entropies and samples of the parts, a row each."""
+    layout = ConstrainedLayoutEngine(w_pad=0.14, h_pad=0.08)
+    figure = Figure(figsize=(13, 1.9 + 0.42 * len(parts)), layout=layout, facecolor="white")
+    losses, entropies, counts = figure.subplots(1, 3, sharey=True, width_ratios=(1.5, 1, 1))
+    # A gap sets the classes apart from the whole.
+    rows = np.array([float(row) + (0.5 if row > 1 else 0.0) for row in range(len(parts))])
+
+    def column(name: str) -> Any:
+        return np.array([getattr(part, name) for part in parts], dtype=np.float64)
+
+    total, policy_loss, target_entropy = (column(name) for name in ("total", "policy_loss", "target_entropy"))
+    pieces = (
+        (target_entropy, "target's entropy", "#a9c1d3"),
+        (policy_loss - target_entropy, "policy: KL from the target", BLUE),
+        (total - policy_loss, "value", AMBER),
+    )
+    left = np.zeros(len(parts))
+    for width, name, colour in pieces:
+        losses.barh(rows, width, 0.68, left=left, color=colour, label=name)
+        left += width
+    for row, end in zip(rows, total, strict=True):
+        losses.text(end, row, f" {end:.2f}", va="center", color=INK, fontsize=9)
+    losses.set_xlim(0, 1.12 * total.max())
+    _label(losses, "Loss", "nats a sample")
+
+    network_entropy = column("network_entropy")
+    entropies.hlines(rows, target_entropy, network_entropy, color=FAINT, lw=3, zorder=1)
+    entropies.scatter(target_entropy, rows, 42, color=BLUE, label="the search's (target)", zorder=2, clip_on=False)
+    entropies.scatter(network_entropy, rows, 42, color=GREEN, label="the network's", zorder=2, clip_on=False)
+    entropies.set_xlim(0, 1.1 * max(target_entropy.max(), network_entropy.max(), 1e-9))
+    _label(entropies, "Entropy of the policies", "nats")
+
+    scale, unit = (1e3, "thousand samples") if parts[0].samples >= 10_000 else (1, "samples")
+    counts.barh(rows, column("samples") / scale, 0.68, color="#a9c1d3", label="samples")
+    if parts[0].positions is not None:
+        counts.barh(rows, column("positions") / scale, 0.34, color=BLUE, label="distinct positions")
+    _label(counts, "Size", unit)
+
+    losses.set_yticks(rows, [part.name for part in parts])
+    losses.set_ylim(rows[-1] + 0.55, -0.55)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold", color=INK)
+    return figure
+
+
+def _label(axes: Axes, title: str, unit: str) -> None:
+    axes.set_title(f"{title}, {unit}", loc="left", fontsize=10.5, color=INK)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.spines["bottom"].set_color(GREY)
+    axes.grid(axis="x", color=FAINT, lw=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(length=0, labelsize=9.5, labelcolor=INK)
+    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    look: dict[str, Any] = {
+        "frameon": False,
+        "fontsize": 9,
+        "labelcolor": INK,
+        "handlelength": 1.2,
+        "columnspacing": 1.2,
+    }
+    axes.legend(loc="upper left", bbox_to_anchor=(-0.02, -0.1), ncols=3, borderaxespad=0, **look)

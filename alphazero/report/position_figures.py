@@ -1,0 +1,163 @@
+"""Pictures of positions: a board with its policy, policies over time.
+
+Every function returns a `matplotlib.figure.Figure` made without pyplot, so that no window opens and
+nothing outlives it; `png` turns one into a file's content.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Circle, FancyBboxPatch
+from matplotlib.ticker import PercentFormatter
+from numpy.typing import NDArray
+from torch import Tensor
+
+from alphazero.game import Game, State, num_actions
+from alphazero.game.grid import Grid, read_grid
+
+BLUE, AMBER, GREEN, PLUM, RED, GREY = "#2f6690", "#d98324", "#4c8c5e", "#80487a", "#b8433c", "#8a9299"
+INK, FAINT, BOARD = "#2b3036", "#e3e7ea", "#d5dde3"
+DISC_COLOURS = {"x": BLUE, "o": AMBER}
+MOST_BARS = 16
+MOST_COLUMN_NAMES = 20
+
+
+def png(figure: Figure, *, dpi: int = 150) -> bytes:
+    """The figure as the content of a PNG file."""
+    FigureCanvasAgg(figure)
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=dpi)
+    return content.getvalue()
+
+
+def pixels(figure: Figure) -> NDArray[np.uint8]:
+    """The figure as [height, width, 3] uint8."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()
+
+
+def board_figure(game: Game, state: State, policy: Tensor | NDArray[Any], value: float, *, title: str = "") -> Figure:
+    """The position of a batch of one beside the policy, with the value in words.
+
+    policy: [A], probabilities of a discrete game's actions.
+    value: in [-1, 1], for the player to move.
+    """
+    text = game.render(state)
+    grid = read_grid(text)
+    figure = Figure(figsize=(8.4, 4.2), layout="constrained", facecolor="white")
+    board, bars = figure.subplots(1, 2, width_ratios=(1.1, 1))
+    if grid is None:
+        _draw_text(board, text)
+    else:
+        _draw_grid(board, grid)
+    seat = int(game.to_play(state)[0])
+    mover = ("x", "o")[seat] if grid is not None else ("the first player", "the second player")[seat]
+    owner = f" for {mover}, to move" if game.num_players == 2 else ""
+    board.set_title(f"value{owner}: {value:+.2f}".replace("-", "−"), color=INK, fontsize=11)
+    _draw_policy(bars, game, state, torch.as_tensor(policy).detach().double().cpu().numpy())
+    if title:
+        figure.suptitle(title, color=INK, fontsize=13)
+    return figure
+
+
+def _draw_text(axes: Axes, text: str) -> None:
+    axes.set_axis_off()
+    lines = text.splitlines() or [""]
+    size = min(14.0, 480 / max(map(len, lines)), 190 / len(lines))  # so that it fits half the figure
+    axes.text(0.5, 0.5, text, family="monospace", fontsize=size, ha="center", va="center", color=INK)
+
+
+def _draw_grid(axes: Axes, grid: Grid) -> None:
+    height, width = len(grid.cells), len(grid.cells[0])
+    # In a clipped box of rounded corners, pulled in a little so that the line is not cut.
+    axes.add_patch(
+        FancyBboxPatch((-0.4, -0.4), width - 0.2, height - 0.2, boxstyle="round,pad=0.15", color=BOARD, linewidth=0)
+    )
+    size = min(20.0, 77 / max(height, width))
+    names: dict[str, Any] = {"color": GREY, "fontsize": 10, "ha": "center", "va": "center"}
+    for row, marks in enumerate(grid.cells):
+        y = height - 1 - row
+        for x, mark in enumerate(marks):
+            axes.add_patch(Circle((x, y), 0.4, facecolor=DISC_COLOURS.get(mark, "white"), linewidth=0))
+            if mark in DISC_COLOURS:
+                axes.text(x, y, mark, color="white", fontsize=size, ha="center", va="center")
+        axes.text(-0.9, y, grid.row_names[row], **names)
+    for x, name in enumerate(grid.column_names):
+        axes.text(x, -0.85, name, **names)
+    axes.set_xlim(-1.2, width - 0.3)
+    axes.set_ylim(-1.1, height - 0.3)
+    axes.set_aspect("equal")
+    axes.set_axis_off()
+
+
+def _draw_policy(axes: Axes, game: Game, state: State, policy: NDArray[np.float64]) -> None:
+    """Bars of the legal actions; of more than fit, the likeliest."""
+    legal = torch.nonzero(game.legal(state)[0]).flatten().cpu().numpy()
+    shown = legal
+    if len(legal) > MOST_BARS:
+        shown = np.sort(legal[np.argsort(-policy[legal], kind="stable")[:MOST_BARS]])
+    axes.set_title("policy" if len(shown) == len(legal) else f"policy, the likeliest {MOST_BARS} of {len(legal)} moves")
+    axes.title.set(color=INK, fontsize=11)
+    if not len(shown):
+        axes.set_axis_off()
+        axes.text(0.5, 0.5, "no legal move", ha="center", va="center", color=GREY)
+        return
+    likeliest = policy[shown].max()
+    colours = [BLUE if p == likeliest else "#a9c1d3" for p in policy[shown]]
+    rows = np.arange(len(shown))
+    axes.barh(rows, policy[shown], color=colours, height=0.7)
+    for row, probability in zip(rows, policy[shown], strict=True):
+        axes.text(probability, float(row), f" {100 * probability:.0f} %", va="center", color=INK, fontsize=9)
+    axes.set_yticks(rows, [game.action_name(int(action)) for action in shown], color=INK)
+    axes.set_ylim(len(shown) - 0.5, -0.5)
+    axes.set_xlim(0, max(1e-9, float(likeliest)) * 1.18)
+    axes.set_xticks([])
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+
+
+def policy_heatmap(game: Game, policies_over_time: Mapping[int, NDArray[Any]], *, titles: Sequence[str] = ()) -> Figure:
+    """How the policy of P fixed positions changed: a panel each, a row an iteration, a column an action.
+
+    policies_over_time: by iteration, [P, A] probabilities.
+    titles: of the panels; by default the positions are numbered.
+    """
+    iterations = sorted(policies_over_time)
+    policies = np.stack([np.asarray(policies_over_time[iteration], dtype=np.float64) for iteration in iterations], 1)
+    positions, columns = len(policies), min(4, len(policies))
+    rows = math.ceil(positions / columns)
+    width = min(5.0, max(2.4, 0.32 * num_actions(game)))
+    figure = Figure(figsize=(width * columns + 1.2, 2.9 * rows + 0.6), layout="constrained", facecolor="white")
+    panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flatten()
+    names = [game.action_name(action) for action in range(num_actions(game))]
+    step = math.ceil(len(names) / MOST_COLUMN_NAMES)
+    labelled = np.linspace(0, len(iterations) - 1, min(len(iterations), 8)).round().astype(int)
+    image = None
+    for position, axes in enumerate(panels):
+        if position >= positions:
+            axes.set_axis_off()
+            continue
+        image = axes.imshow(policies[position], cmap="Blues", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
+        axes.set_title(titles[position] if titles else f"position {position + 1}", color=INK, fontsize=11)
+        axes.set_xticks(range(0, len(names), step), names[::step], fontsize=8, color=INK)
+        axes.set_yticks(labelled, [str(iterations[row]) for row in labelled], fontsize=8, color=INK)
+        axes.tick_params(length=0, labelbottom=position + columns >= positions)
+        axes.spines[:].set_color(FAINT)
+    figure.supxlabel("action", fontsize=10, color=INK)
+    figure.supylabel("iteration", fontsize=10, color=INK)
+    if image is not None:
+        bar = figure.colorbar(image, ax=list(panels), shrink=0.8, pad=0.02, format=PercentFormatter(1, symbol=" %"))
+        bar.outline.set_visible(False)
+        bar.ax.tick_params(length=0, labelsize=8, labelcolor=INK)
+        bar.set_label("probability of the action", fontsize=9, color=INK)
+    return figure

@@ -1,0 +1,294 @@
+"""A report on a training run, from what it left on disk: tables, pictures and a game of its self-play.
+
+What a run lacks is left out of its report, and said; what is damaged is named and spoils nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from matplotlib.figure import Figure
+
+from alphazero.config import Config
+from alphazero.game import Discrete, Game, load_game, map_states
+from alphazero.learner import Learner
+from alphazero.report.annotated_game import ScoreSheet
+from alphazero.report.buffer_analysis import MOST_MEASURED, Part, analyse, memory_figure
+from alphazero.report.curves import learning_figure, strength_curves, strength_figure
+from alphazero.report.position_figures import png
+from alphazero.runs.checkpoint import checkpoints, load_games, load_samples, load_weights, read_config
+from alphazero.runs.files import RunError, clear_errors, write_file
+from alphazero.runs.metrics import read_history
+from alphazero.selfplay import Trajectories
+
+History = Mapping[int, Mapping[str, float]]
+MOST_ROWS = 12  # of a table over the run
+
+
+class Table(NamedTuple):
+    """Rows of text under the columns' names; with `numbers` all columns but the first are flush right."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    numbers: bool = True
+
+    def markdown(self) -> str:
+        rule = ["---", *["---:" if self.numbers else "---"] * (len(self.columns) - 1)]
+        return "\n".join("| " + " | ".join(cells) + " |" for cells in (self.columns, rule, *self.rows))
+
+
+class Section(NamedTuple):
+    """A part of the report.
+
+    words:   a paragraph.
+    figure:  its picture, written as `<name>.png`.
+    text:    a longer text in fixed width.
+    missing: why it is not there, if it is not.
+    damaged: whether that is because something cannot be read.
+    """
+
+    title: str
+    name: str
+    words: str = ""
+    table: Table | None = None
+    figure: Figure | None = None
+    text: str = ""
+    missing: str = ""
+    damaged: bool = False
+
+
+def make_report(
+    folder: Path, *, iteration: int | None = None, game_iteration: int | None = None, stream: int | None = None
+) -> list[Section]:
+    """The sections of a run's report: what it is, strength, learning, memory, a game.
+
+    iteration: of the checkpoint whose network is measured; None: the last.
+    game_iteration, stream: of the game; None: the last, and the first that there is.
+    RunError if the folder is no run, or what is asked for by number is not there.
+    """
+    config = read_config(folder)
+    game = load_game(config.game)
+    parts: list[tuple[str, str, Callable[[], Section], bool]] = [
+        ("The run", "run", lambda: run_section(folder, game, config), False),
+        ("Strength", "strength", lambda: strength_section(folder), False),
+        ("Learning and self-play", "learning", lambda: learning_section(folder), False),
+        ("Memory analysis", "memory", lambda: memory_section(folder, game, config, iteration), iteration is not None),
+        ("A game of self-play", "game", lambda: game_section(folder, game, game_iteration, stream),
+         game_iteration is not None or stream is not None),
+    ]  # fmt: skip
+    sections = []
+    for title, name, make, asked_for in parts:
+        try:
+            sections.append(make())
+        except RunError as error:
+            if asked_for:
+                raise
+            sections.append(Section(title, name, missing=str(error), damaged=True))
+    return sections
+
+
+def write_report(folder: Path, sections: Sequence[Section], out: Path, *, pictures: bool = True) -> Path:
+    """Writes report.md and its pictures into `out`; returns the path of the former. RunError if it cannot."""
+    lines = [f"# Report on {folder.resolve().name}", ""]
+    with clear_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+        for section in sections:
+            lines += [f"## {section.title}", ""]
+            if section.missing:
+                lines += [f"Not in this report: {section.missing}.", ""]
+            if section.words:
+                lines += [section.words, ""]
+            if section.figure is not None and pictures:
+                write_file(out / f"{section.name}.png", png(section.figure))
+                lines += [f"![{section.title}]({section.name}.png)", ""]
+            if section.table:
+                lines += [section.table.markdown(), ""]
+            if section.text:
+                lines += [
+                    "<details><summary>Move by move</summary>",
+                    "",
+                    "```",
+                    section.text,
+                    "```",
+                    "",
+                    "</details>",
+                    "",
+                ]
+        write_file(out / "report.md", "\n".join(lines).encode())
+    return out / "report.md"
+
+
+# ----------------------------------------------------------------------------------- sections
+
+
+def run_section(folder: Path, game: Game, config: Config) -> Section:
+    """What was trained, for how long, and how."""
+    saved = checkpoints(folder)
+    learner = Learner(game, replace(config.learner, device="cpu"), config.network, seed=0)
+    parameters = sum(parameter.numel() for parameter in learner.network.parameters())
+    network, search, play, learning = config.network, config.search, config.self_play, config.learner
+    seconds = [scalars.get("time/core_seconds") for scalars in _history(folder).values()]
+    simulations = f"{search.simulations} simulations a move"
+    if play.first_simulations:
+        simulations = f"{play.first_simulations} growing to {simulations}"
+    kind = "residual blocks" if network.kind == "residual" else "dense layers"
+    rows = [
+        ("game", f"{game.name} (`{config.game}`)"),
+        ("iterations", f"{int(saved[-1].name) if saved else 0} of {config.iterations}"),
+        ("core-seconds", f"{seconds[-1]:,.0f}" if seconds and seconds[-1] is not None else "not recorded"),
+        ("network", f"{network.blocks} {kind} of {network.width}, {parameters:,} parameters"),
+        ("search", f"{search.algorithm}, {simulations}"),
+        ("self-play", f"{play.streams} x {play.games} games at once, {play.moves} moves an iteration"),
+        ("openings", f"{play.opening_share:.0%} of games, up to {play.opening_moves} random moves"),
+        ("value target", f"TD({play.td_lambda:g})"),
+        ("replay buffer", f"up to {config.replay.window:,} samples, merged: {config.replay.merge}"),
+        ("learner", f"{learning.optimizer}, batch {learning.batch}, learning rate {learning.learning_rate:g}, "
+                    f"replay ratio {learning.replay_ratio:g}"),
+        ("seed", str(config.seed)),
+    ]  # fmt: skip
+    return Section("The run", "run", table=Table(("", folder.resolve().name), rows, numbers=False))
+
+
+def strength_section(folder: Path) -> Section:
+    """Points against each opponent, and their 95 % intervals where they were recorded."""
+    title, history = "Strength", read_history(folder / "metrics.csv")
+    figure = strength_figure(history)
+    if figure is None:
+        return Section(title, "strength", missing="metrics.csv has no games against opponents")
+    tags = {curve.tag: curve.label.replace("\n", " ") for curve in strength_curves(history)}
+    tags = {tag: label for tag, label in tags.items() if any(tag in scalars for scalars in history.values())}
+    rows = [
+        [str(iteration), *(_points(scalars, tag) for tag in tags)]
+        for iteration, scalars in history.items()
+        if any(tag in scalars for tag in tags)
+    ]
+    words = "Share of points in %, where a draw is half a win, with its 95 % interval."
+    return Section(title, "strength", words, Table(("iter.", *tags.values()), rows), figure)
+
+
+# A column each: its name, tag, and format.
+LEARNING = (
+    ("loss", "loss/total", "{:.3f}"),
+    ("policy", "loss/policy", "{:.3f}"),
+    ("value", "loss/value", "{:.3f}"),
+    ("H target", "loss/target_entropy", "{:.3f}"),
+    ("H network", "loss/policy_entropy", "{:.3f}"),
+    ("length", "self_play/game_length", "{:.1f}"),
+    ("first wins", "self_play/first_player_wins", "{:.0%}"),
+    ("draws", "self_play/draws", "{:.0%}"),
+    ("depth", "self_play/tree_depth", "{:.2f}"),
+    ("cached", "self_play/cache_hits", "{:.0%}"),
+    ("moves/s", "self_play/positions_per_second", "{:,.0f}"),
+)
+
+
+def learning_section(folder: Path) -> Section:
+    """Losses and self-play over the run, at evenly spaced iterations up to the last."""
+    title, history = "Learning and self-play", read_history(folder / "metrics.csv")
+    figure = learning_figure(history)
+    if figure is None:
+        return Section(title, "learning", missing="metrics.csv is not there or has no measures of learning")
+    known = [column for column in LEARNING if any(column[1] in scalars for scalars in history.values())]
+    iterations = sorted(history)
+    step = -(-len(iterations) // MOST_ROWS)
+    rows = [
+        [str(i), *(form.format(history[i][tag]) if tag in history[i] else "–" for _, tag, form in known)]
+        for i in reversed(iterations[::-1][::step])
+    ]
+    words = "Losses and entropies H in nats a sample, means over an iteration; games' length without random openings."
+    return Section(title, "learning", words, Table(("iter.", *(name for name, _, _ in known)), rows), figure)
+
+
+def memory_section(folder: Path, game: Game, config: Config, iteration: int | None) -> Section:
+    """What the network of a checkpoint makes of the run's last replay buffer."""
+    title, saved = "Memory analysis", {int(path.name): path for path in checkpoints(folder)}
+    if iteration is not None and iteration not in saved:
+        raise RunError(f"{folder} has no checkpoint {iteration}; it has {', '.join(map(str, saved)) or 'none'}")
+    if not any((path / "replay.npz").is_file() for path in saved.values()):
+        return Section(title, "memory", missing="no checkpoint of the run holds its replay buffer")
+    learner = Learner(game, replace(config.learner, device="cpu"), config.network, seed=0)
+    chosen = max(saved) if iteration is None else iteration
+    load_weights(saved[chosen], game, learner)
+    samples = load_samples(folder, game)
+    if samples is None or samples.size == 0:
+        return Section(title, "memory", missing="the replay buffer is empty")
+    parts = analyse(learner, samples, config.replay)
+    first, last = int(samples.iteration.min()), int(samples.iteration.max())
+    words = (
+        f"The averaged network after {chosen} iterations on the samples of iterations {first} to {last}, in nats. "
+        "KL is the policy's loss less H, the entropy, of its target. "
+        "The classes by turns left hold about equally many samples."
+    )
+    if not isinstance(game.actions, Discrete):
+        words += (
+            " Actions are continuous here: the policy's loss and H of the network are those of a density, and H of the "
+            "target that of the choice among the actions sampled, so that KL tells nothing but their difference."
+        )
+    if any(part.measured < part.samples for part in parts):
+        words += (
+            f" The network was asked about at most {MOST_MEASURED:,} samples of each part, drawn at random: "
+            f"the standard errors of the losses are at most {max(part.error for part in parts):.3f}."
+        )
+    figure = memory_figure(parts, title=f"{game.name}: the replay buffer, seen by the network of iteration {chosen}")
+    return Section(title, "memory", words, memory_table(parts), figure)
+
+
+def memory_table(parts: Sequence[Part]) -> Table:
+    columns = ("part", "samples", "positions", "loss", "policy", "value", "KL", "H target", "H network")
+    rows = []
+    for part in parts:
+        positions = "–" if part.positions is None else f"{part.positions:,}"
+        nats = part.total, part.policy_loss, part.value_loss, part.divergence
+        entropies = part.target_entropy, part.network_entropy
+        rows.append([part.name, f"{part.samples:,}", positions, *(f"{measure:.3f}" for measure in (*nats, *entropies))])
+    return Table(columns, rows)
+
+
+def game_section(folder: Path, game: Game, iteration: int | None, stream: int | None) -> Section:
+    """A game that the run kept of an iteration's self-play."""
+    title = "A game of self-play"
+    if iteration is None:
+        kept = sorted(int(path.stem) for path in (folder / "games").glob("*.npz") if path.stem.isdecimal())
+        if not kept:
+            return Section(title, "game", missing="the run kept no games")
+        iteration = kept[-1]
+    games = load_games(folder, iteration, game)
+    stream = min(games) if stream is None else stream
+    if stream not in games:
+        there = ", ".join(map(str, games))
+        raise RunError(f"{folder} has no game of stream {stream} in iteration {iteration}; there is {there}")
+    heading = f"{game.name}, self-play: a game that ended in iteration {iteration}, stream {stream}"
+    name = f"game_{iteration:06d}_{stream}"
+    if not isinstance(game.actions, Discrete):
+        return _last_move(game, games[stream], Section(title, name, f"{heading}; its last move."))
+    sheet = ScoreSheet(game, games[stream], heading)
+    return Section(title, name, f"{sheet.summary}.", figure=sheet.figure(), text=sheet.text())
+
+
+def _last_move(game: Game, played: Trajectories, section: Section) -> Section:
+    """Continuous actions have no names to write down; the game may draw them."""
+    last = int(played.length[0]) - 1
+    state = map_states(lambda field: field[0, last : last + 1], played.states)
+    action = played.sampled[0, last, played.action[0, last]]
+    text = f"{game.render(state)}\naction {action.tolist()}: reward {float(played.reward[0, last]):.4g}"
+    return section._replace(figure=game.picture(state, action[None]), text=text)
+
+
+def _history(folder: Path) -> History:
+    try:
+        return read_history(folder / "metrics.csv")
+    except RunError:  # said where the curves are
+        return {}
+
+
+def _points(scalars: Mapping[str, float], tag: str) -> str:
+    if tag not in scalars:
+        return "–"
+    points, low, high = (scalars.get(tag + end) for end in ("", "_low", "_high"))
+    assert points is not None
+    if low is None or high is None:
+        return f"{100 * points:.1f}"
+    return f"{100 * points:.1f} ({100 * low:.0f}–{100 * high:.0f})"

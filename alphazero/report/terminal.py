@@ -1,0 +1,243 @@
+"""What the terminal shows of a training run: bars while an iteration runs, and a report after it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
+from rich.table import Column, Table
+from rich.text import Text
+
+from alphazero.arena.match import MatchResult, SoloResult
+from alphazero.runs.metrics import opponents_of
+
+# A report: lines of a label and what is said under it.
+Report = list[tuple[str, list[str]]]
+LABEL_WIDTH = 15
+ALARM = "not finite"
+LEFT_OUT = {
+    "cluster/left_out_behind": "learning cannot follow (more ranks, or a lower learner.replay_ratio)",
+    "cluster/left_out_stale": "their network was too old (cluster.most_stale)",
+}
+
+
+def make_report(iteration: int, iterations: int, scalars: Mapping[str, float]) -> Report:
+    """The lines of an iteration's report, from the scalars that are there."""
+
+    def items(*formats: tuple[str, str, Callable[[float], str]]) -> list[str]:
+        return [text.format(show(scalars[tag])) for tag, text, show in formats if tag in scalars]
+
+    head = items(
+        ("time/iteration", "{}", _duration),
+        ("time/core_seconds", "CPU {} so far", _duration),
+        ("time/inference", "inference {}", _percent),
+        ("time/tree", "tree {}", _percent),
+        ("time/learning", "learning {}", _percent),
+    )
+    report: Report = [(f"iteration {iteration}", [f"{iteration + 1} of {iterations}", *head])]
+    sections = {
+        "self-play": items(
+            ("self_play/positions_per_second", "{} positions/s", _number),
+            ("self_play/game_length", "{} moves after the opening", _number),
+            ("self_play/first_player_wins", "first wins {}", _percent),
+            ("self_play/draws", "draws {}", _percent),
+            ("self_play/return", "{} a game", _number),
+            ("self_play/cache_hits", "cached {}", _percent),
+        ),
+        "learning": items(
+            ("loss/total", "loss {}", _number),
+            ("loss/policy", "policy {}", _number),
+            ("loss/value", "value {}", _number),
+            ("loss/target_entropy", "target's entropy {}", _number),
+            ("buffer/samples", "{} samples", _number),
+            ("buffer/distinct", "{} distinct", _number),
+        ),
+        "cluster": items(
+            ("cluster/workers", "{} workers", _number),
+            ("cluster/slowest_per_second", "the slowest {} moves/s", _number),
+            ("cluster/fastest_per_second", "the fastest {}", _number),
+            ("cluster/restarts", "{} restarts", _number),
+            ("cluster/queued", "{} tasks wait", _number),
+            ("cluster/staleness", "networks {} iterations old", _number),
+            ("cluster/replay_ratio", "replay ratio {}", _number),
+            ("cluster/object_store_mb", "object store {} MB", _number),
+        )
+        + [f"left out {_number(scalars[tag])} samples: {why}" for tag, why in LEFT_OUT.items() if scalars.get(tag)],
+        "strength": [_against(opponent, scalars) for opponent in opponents_of({iteration: scalars})],
+        ALARM: [f"{tag} {scalar}" for tag, scalar in scalars.items() if not math.isfinite(scalar)],
+    }
+    return report + [(label, said) for label, said in sections.items() if said]
+
+
+def pack(items: Sequence[str], width: int | None) -> list[str]:
+    """The items in lines of at most `width` characters, as far as each item fits; None: in one line."""
+    lines = [items[0]]
+    for item in items[1:]:
+        longer = f"{lines[-1]} · {item}"
+        if width is None or len(longer) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(item)
+    return lines
+
+
+def _against(opponent: str, scalars: Mapping[str, float]) -> str:
+    def of(measure: str) -> float:
+        return scalars.get(f"strength/{opponent}/{measure}", math.nan)
+
+    if f"strength/{opponent}/win" not in scalars:  # a game for one: points are what it earned
+        return f"{opponent} {_number(of('points'))}"
+    won, drawn, lost = (f"{100 * of(outcome):.0f}" for outcome in ("win", "draw", "loss"))
+    return f"{opponent} {_percent(of('points'))} (won {won}, drawn {drawn}, lost {lost} %)"
+
+
+def match_table(rows: Sequence[tuple[str, str, MatchResult]], title: str) -> Table:
+    """A row for each match of a player and an opponent."""
+    figures = ["points", "95 %\ninterval", "won/\ndrawn/\nlost", "moving\nfirst", "moving\nsecond", "dis-\ntinct"]
+    table = make_table(title, ["player", "against"], [*figures, "ms a\nmove"])
+    for player, opponent, result in rows:
+        table.add_row(
+            player,
+            opponent,
+            f"{result.points:.1%}",
+            between(result.interval),
+            *("/".join(map(str, tally)) for tally in (result.total, result.first, result.second)),
+            str(result.distinct_games),
+            "/".join(map(pace, result.seconds_a_move)),
+        )
+    return table
+
+
+def solo_table(rows: Sequence[tuple[str, SoloResult]], title: str) -> Table:
+    """A row for each player of a game for one."""
+    measures = list(dict.fromkeys(name for _, result in rows for name in result.measures))
+    columns = [f"{name}:\n{figure}" for name in measures for figure in ("median", "95th\npercentile")]
+    figures = ["games", "mean\nreward", "95 %\ninterval", *columns, "distinct\ngames", "ms a\nmove"]
+    table = make_table(title, ["player"], figures)
+    for player, result in rows:
+        low, high = result.interval
+        counts = str(len(result.rewards)), f"{result.mean:.4g}", f"{low:.4g} to {high:.4g}"
+        quantiles = [f"{q:.3g}" for name in measures for q in np.quantile(result.measures[name], (0.5, 0.95))]
+        table.add_row(player, *counts, *quantiles, str(result.distinct_games), pace(result.seconds_a_move))
+    return table
+
+
+def make_table(title: str, words: Sequence[str], figures: Sequence[str]) -> Table:
+    """Columns of words, which may be broken, and of figures, which may not."""
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=0)
+    for name in words:
+        table.add_column(name, overflow="fold", min_width=9 if name else 1, vertical="bottom")
+    for name in figures:
+        table.add_column(name, justify="right", no_wrap=True, vertical="bottom")
+    return table
+
+
+def between(interval: tuple[float, float]) -> str:
+    """In percent; a whole 0 or 100 in short."""
+    return "–".join(f"{100 * bound:.1f}" if 0 < bound < 1 else f"{100 * bound:.0f}" for bound in interval)
+
+
+def pace(seconds: float) -> str:
+    """In milliseconds, in two figures or more; never long."""
+    milliseconds = 1000 * seconds
+    if math.isnan(seconds):
+        return "–"
+    return "<0.1" if milliseconds < 0.1 else f"{milliseconds:.1f}" if milliseconds < 10 else f"{milliseconds:.0f}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+def _number(number: float) -> str:
+    """Three or four figures, with k or M for thousands and millions."""
+    if not math.isfinite(number) or abs(number) < 999.5:
+        return f"{number:.3g}"
+    if abs(number) < 1e4:
+        return f"{number:,.0f}"
+    return f"{number / 1e3:.3g} k" if abs(number) < 999_500 else f"{number / 1e6:.3g} M"
+
+
+def _duration(seconds: float) -> str:
+    if not math.isfinite(seconds) or seconds < 60:
+        return f"{seconds:.3g} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
+
+
+class ProgressBars(Progress):
+    """Bars at the foot of the terminal: the parts of the iteration under way, and the run."""
+
+    def __init__(self, console: Console) -> None:
+        right = Column(justify="right", no_wrap=True)
+        super().__init__(
+            TextColumn("{task.description}", style="cyan"), BarColumn(bar_width=None),
+            _Done(table_column=right), _Rate(table_column=right), _TimeLeft(table_column=right),
+            console=console, expand=True, transient=True, refresh_per_second=4,
+        )  # fmt: skip
+        self._parts: dict[str, TaskID] = {}
+        self._iteration = 0
+
+    def start_run(self, first_iteration: int, iterations: int) -> None:
+        """Shows the bars, the run's with what is done of it already."""
+        self._run = self.add_task("run", total=iterations, completed=first_iteration, begun_at=first_iteration)
+        self.start()
+
+    def start_iteration(self, iteration: int, parts: Mapping[str, int]) -> None:
+        """Replaces the bars of the last iteration's parts, above the run's.
+
+        Another thread may advance a part meanwhile, so the new bars are there before the old ones go.
+        Rich's lock is left alone here: `add_task` draws, and drawing takes the display's lock first,
+        as the thread that redraws does; holding one and waiting for the other, the two would wait for ever.
+        """
+        old = self._parts
+        self._iteration = iteration
+        self._parts = {name: self.add_task(name, total=max(1, total)) for name, total in parts.items()}
+        for part in old.values():
+            self.remove_task(part)
+        self.update(self._run, completed=iteration)
+
+    def advance_part(self, part: str, done: int) -> None:
+        """Moves the part's bar on, and the run's by the mean of the parts."""
+        with self._lock:
+            self.advance(self._parts[part], done)
+            shares = [self._tasks[task].percentage / 100 for task in self._parts.values()]
+            self.update(self._run, completed=self._iteration + sum(shares) / len(shares))
+
+    def get_renderables(self) -> Iterator[Any]:
+        """The run's bar last, though it was there first."""
+        yield self.make_tasks_table(sorted(self.tasks, key=lambda task: "begun_at" in task.fields))
+
+
+class _Done(ProgressColumn):
+    """What is done, and of how much."""
+
+    def render(self, task: Task) -> Text:
+        done, total = (_number(math.floor(amount or 0)) for amount in (task.completed, task.total))
+        return Text(f"{done} of {total}")
+
+
+class _Rate(ProgressColumn):
+    """How fast a part goes; nothing for the run."""
+
+    def render(self, task: Task) -> Text:
+        speed = None if "begun_at" in task.fields else task.speed
+        return Text(f"{_number(speed)}/s" if speed else "")
+
+
+class _TimeLeft(ProgressColumn):
+    """Time left; the run's is from its mean pace since this start, its parts differ too much for a recent one."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.speed
+        if "begun_at" in task.fields and task.elapsed:
+            speed = (task.completed - task.fields["begun_at"]) / task.elapsed
+        if not speed or task.remaining is None or task.finished:
+            return Text("")
+        return Text(f"{timedelta(seconds=math.ceil(task.remaining / speed))} left")

@@ -1,0 +1,128 @@
+"""Trained agents: found in runs and checkpoints, exported, and read back.
+
+An exported agent is agent.onnx, its network, with agent.json, its card: the game, the settings of the
+search, what goes in and comes out, and the network's digest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import onnx
+
+from alphazero.config import Config, NetworkConfig, SearchConfig
+from alphazero.game import Discrete, Game, load_game
+from alphazero.learner import Learner
+from alphazero.mcts.evaluator import Evaluator
+from alphazero.network.architectures import in_torch
+from alphazero.network.inference import NetworkEvaluators, OnnxEvaluator
+from alphazero.runs.checkpoint import FORMAT, checkpoints, load_weights, read_config, run_folder
+from alphazero.runs.files import RunError, clear_errors, write_file
+
+
+def load_agent(path: Path) -> Agent:
+    """The agent of a run, a checkpoint, or an exported one. RunError if it is none."""
+    if path.suffix == ".onnx":
+        return load_exported(path)
+    if (path / "agent.onnx").is_file() and not (path / "config.toml").is_file():
+        return load_exported(path / "agent.onnx")
+    path = path.resolve()
+    folder = run_folder(path)
+    config = read_config(folder)
+    found = [path] if folder != path else checkpoints(folder)
+    if not found:
+        raise RunError(f"{folder} has no checkpoint yet; train a little longer")
+    game = load_game(config.game)
+    learner = Learner(game, replace(config.learner, device="cpu"), config.network, seed=0)
+    try:
+        load_weights(found[-1], game, learner)
+    except RunError as error:
+        others = [str(other) for other in (*reversed(found[:-1]), folder / "agent.onnx") if other.exists()]
+        raise RunError(f"{error}; name another instead: {' or '.join(others[:2])}" if others else str(error)) from error
+    evaluator = NetworkEvaluators(game, engine="onnx")(learner.weights())
+    return Agent(game, evaluator, config.search.without_noise(), f"{folder.name}, iteration {int(found[-1].name)}")
+
+
+def load_exported(path: Path) -> Agent:
+    """The agent of an agent.onnx with its card, agent.json, beside it. RunError if they do not fit."""
+    card_path = path.with_suffix(".json")
+    try:
+        serialized = path.read_bytes()
+        card = json.loads(card_path.read_bytes())
+        version, game_path, expected = card["format"], card["game"], card["sha256"]
+        search = SearchConfig(**card.get("search", {}))
+        network = NetworkConfig(**card["network"]) if "network" in card else None  # older cards have none
+        if not isinstance(game_path, str):
+            raise TypeError(f"the game is {game_path!r}")
+    except OSError as error:
+        raise RunError(
+            f"{error.filename} cannot be read ({error.strerror}); an agent is agent.onnx with agent.json"
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{card_path} is not an agent's card ({error!r})") from error
+    if version != FORMAT:
+        raise RunError(f"{card_path} has format {version}; this version of alphazero reads format {FORMAT}")
+    if hashlib.sha256(serialized).hexdigest() != expected:
+        raise RunError(f"{path} was truncated or altered: its digest is not the one in {card_path.name}")
+    game = load_game(game_path)
+    for field, now in agent_form(game).items():
+        if card.get(field) != now:
+            raise RunError(f"{card_path} is of a game with {field} {card.get(field)}; {game_path} now has {now}")
+    try:
+        module = None if network is None else in_torch(onnx.load_from_string(serialized), game, network)
+    except ValueError as error:
+        raise RunError(f"{card_path} does not tell the network that is in {path.name}: {error}") from error
+    title = f"{path.resolve().parent.name}/{path.name}, iteration {card.get('iteration', '?')}"
+    return Agent(game, OnnxEvaluator(game, serialized, module=module), search.without_noise(), title)
+
+
+def agent_form(game: Game) -> dict[str, Any]:
+    """What an agent and its game have to agree in."""
+    return {
+        "name": game.name,
+        "observation_shape": list(game.observation_shape),
+        "actions": [game.action_name(action) for action in range(game.actions.n)]
+        if isinstance(game.actions, Discrete)
+        else {"low": list(game.actions.low), "high": list(game.actions.high)},
+    }
+
+
+def export_agent(folder: Path, game: Game, config: Config, model: onnx.ModelProto, *, iteration: int) -> None:
+    """Writes agent.onnx and agent.json, for players outside this run."""
+    serialized = model.SerializeToString()
+    card = {
+        "format": FORMAT,
+        "game": config.game,
+        "iteration": iteration,
+        "search": asdict(config.search),
+        "network": asdict(config.network),
+        **agent_form(game),
+        "inputs": {"observation": "[batch, *observation_shape] float32, seen by the player to move"},
+        "outputs": {
+            "logits": "[batch, actions], before masking"
+            if isinstance(game.actions, Discrete)
+            else "[batch, 2 * dimensions], means and spreads of a normal distribution (alphazero.mcts.gaussian)",
+            "value": "[batch] in [-1, 1], for the player to move",
+        },
+        "sha256": hashlib.sha256(serialized).hexdigest(),
+    }
+    with clear_errors(folder):
+        write_file(folder / "agent.onnx", serialized)
+        write_file(folder / "agent.json", json.dumps(card, indent=2).encode())
+
+
+class Agent(NamedTuple):
+    """A trained agent, as `alphazero.runs.agents.load_agent` reads it.
+
+    search: the settings that it learned with, without their noise.
+    title:  where it comes from, for people.
+    """
+
+    game: Game
+    evaluator: Evaluator
+    search: SearchConfig
+    title: str

@@ -1,0 +1,270 @@
+"""What a run leaves on disk, and how it is read back safely.
+
+    runs/<name>/
+      config.toml                the resolved configuration
+      checkpoints/<iteration>/   model.safetensors  optimizer.pt  replay.npz  streams.npz  state.json
+      games/<iteration>.npz      a game of self-play from each stream
+      agent.onnx  agent.json     the agent that others can load
+
+A checkpoint is written under a temporary name, flushed, and renamed as a whole, so that weights,
+buffer and games under way always belong together. `state.json` holds a digest of every file: one
+that was cut short or altered is noticed. Nothing that is read can run code: safetensors, arrays
+without objects, JSON, and torch's tensors-only format.
+
+Everything to continue a run is kept for the last two checkpoints; older ones keep the network
+alone, and of those only the ones that were measured.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+
+from alphazero.config import Config, ReplayConfig, load_config, to_toml
+from alphazero.game import Game
+from alphazero.learner import Learner
+from alphazero.replay import Replay, Samples
+from alphazero.runs.files import (
+    RunError,
+    clear_errors,
+    digest,
+    flush_folder,
+    read_arrays,
+    reading,
+    save_arrays,
+    write_file,
+    write_with,
+)
+from alphazero.selfplay import SelfPlay, Trajectories
+
+FORMAT = 1
+WHOLE = ("model.safetensors", "optimizer.pt", "replay.npz", "streams.npz", "state.json")
+LIGHT = ("model.safetensors", "state.json")
+
+
+class Progress(NamedTuple):
+    """How far a run has come.
+
+    iteration:    of them are done.
+    new_samples:  that have not been learned from yet, which the next learning is measured by.
+    core_seconds: CPU time of self-play and learning so far.
+    """
+
+    iteration: int = 0
+    new_samples: int = 0
+    core_seconds: float = 0.0
+
+
+def create_run(folder: Path, config: Config) -> None:
+    """A new run's folder. RunError if there is something already, or it cannot be written."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        fix = f"continue it with --resume {folder}" if (folder / "config.toml").exists() else "it is no run"
+        raise RunError(f"{folder} exists already ({fix}); name another folder with --run")
+    with clear_errors(folder):
+        (folder / "checkpoints").mkdir(parents=True)
+    write_config(folder, config)
+
+
+def write_config(folder: Path, config: Config) -> None:
+    with clear_errors(folder):
+        write_file(folder / "config.toml", to_toml(config).encode())
+
+
+def read_config(folder: Path) -> Config:
+    """The configuration of a run. RunError if the folder is not one."""
+    if not (folder / "config.toml").is_file() or not (folder / "checkpoints").is_dir():
+        raise RunError(f"{folder} is not a run: it has no config.toml with checkpoints/ beside it")
+    return load_config(folder / "config.toml")
+
+
+def save_checkpoint(
+    folder: Path, game: Game, progress: Progress, learner: Learner, replay: Replay, streams: Sequence[SelfPlay]
+) -> None:
+    """Writes the checkpoint of `progress.iteration`. RunError if there is no room for it."""
+    final = folder / "checkpoints" / f"{progress.iteration:06d}"
+    unfinished = final.with_name(f".{final.name}.unfinished")
+    games = numbered({number: stream.arrays() for number, stream in enumerate(streams)})
+    with clear_errors(folder):
+        try:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            unfinished.mkdir()
+            tensors = {name: tensor.contiguous().cpu() for name, tensor in learner.tensors().items()}
+            write_file(unfinished / "model.safetensors", safetensors.torch.save(tensors))
+            # By way of memory: torch's own writer reports a full disk in several ways, none of them an OSError.
+            optimizer = io.BytesIO()
+            torch.save(learner.optimizer.state_dict(), optimizer)
+            write_file(unfinished / "optimizer.pt", optimizer.getvalue())
+            write_with(unfinished / "replay.npz", lambda path: save_arrays(path, replay.arrays()))
+            write_with(unfinished / "streams.npz", lambda path: save_arrays(path, games))
+            digests = {path.name: digest(path) for path in sorted(unfinished.iterdir())}
+            state = {
+                "format": FORMAT,
+                "game": game.name,
+                "steps": learner.steps,
+                **progress._asdict(),
+                "sha256": digests,
+            }
+            write_file(unfinished / "state.json", json.dumps(state, indent=2).encode())
+            if final.exists():
+                shutil.rmtree(final)
+            unfinished.rename(final)
+            flush_folder(final.parent)
+        except BaseException:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            raise
+
+
+def save_games(folder: Path, iteration: int, games: Mapping[int, Trajectories]) -> None:
+    """Writes a game of some streams that ended in an iteration, to be looked at later. RunError if there is no room."""
+    if not games:
+        return
+    with clear_errors(folder):
+        (folder / "games").mkdir(exist_ok=True)
+        arrays = numbered({stream: game.arrays() for stream, game in games.items()})
+        write_with(folder / "games" / f"{iteration:06d}.npz", lambda path: save_arrays(path, arrays))
+
+
+def load_games(folder: Path, iteration: int, game: Game) -> dict[int, Trajectories]:
+    """What `save_games` wrote, by stream, each game in one slot. RunError if there is nothing or it cannot be read."""
+    path = folder / "games" / f"{iteration:06d}.npz"
+    if not path.is_file():
+        there = sorted(int(other.stem) for other in path.parent.glob("*.npz") if other.stem.isdecimal())
+        known = f"it has games of iterations {there[0]} to {there[-1]}" if there else "it has no games at all"
+        raise RunError(f"{folder} has no game of iteration {iteration}; {known}")
+    with reading(path):
+        parts = unnumbered(read_arrays(path))
+        return {stream: Trajectories.from_arrays(game, arrays) for stream, arrays in parts.items()}
+
+
+def numbered(parts: Mapping[int, dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Several sets of arrays as one, each name behind its set's number."""
+    return {f"{number}/{name}": array for number, part in parts.items() for name, array in part.items()}
+
+
+def unnumbered(arrays: dict[str, np.ndarray]) -> dict[int, dict[str, np.ndarray]]:
+    """The sets that `numbered` joined."""
+    parts: dict[int, dict[str, np.ndarray]] = {}
+    for name, array in arrays.items():
+        number, _, rest = name.partition("/")
+        parts.setdefault(int(number), {})[rest] = array
+    return dict(sorted(parts.items()))
+
+
+def prune_checkpoints(folder: Path, *, every: int) -> None:
+    """Keeps the last two whole, of older ones the network, and only of every `every`-th (0: of none)."""
+    for path in checkpoints(folder)[:-2]:
+        if not every or int(path.name) % every:
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            for name in set(WHOLE) - set(LIGHT):
+                (path / name).unlink(missing_ok=True)
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints of a run, oldest first, whether or not they can be read."""
+    return sorted(path for path in (folder / "checkpoints").glob("*") if path.name.isdecimal() and path.is_dir())
+
+
+def restore(
+    folder: Path,
+    game: Game,
+    learner: Learner,
+    replay: Replay,
+    streams: Sequence[SelfPlay],
+    *,
+    say: Callable[[str], None],
+) -> Progress:
+    """Loads the last whole checkpoint; says so when it had to pass over a newer one.
+
+    RunError if there is none, or it was made by another game, version or network.
+    """
+    reason = ""
+    for path in reversed(checkpoints(folder)):
+        try:
+            state = verify(path, WHOLE)
+        except RunError as error:
+            say(f"{error}; trying the checkpoint before it")
+            reason = reason or f": {error}"
+            continue
+        if state["game"] != game.name:
+            raise RunError(f"{path} was made by the game {state['game']}, not {game.name}")
+        with reading(path):
+            learner.load(
+                safetensors.torch.load_file(path / "model.safetensors"),
+                torch.load(path / "optimizer.pt", map_location="cpu", weights_only=True),
+                state["steps"],
+            )
+            replay.load(read_arrays(path / "replay.npz"))
+            saved = list(unnumbered(read_arrays(path / "streams.npz")).values())
+            for stream in streams:
+                stream.turns = state["iteration"]
+            try:
+                if len(saved) != len(streams):
+                    raise ValueError(f"{len(saved)} streams, not {len(streams)}")
+                for stream, arrays in zip(streams, saved, strict=True):
+                    stream.load(arrays)
+            except (KeyError, ValueError):
+                # Other self_play.streams or games: the games under way are given up, nothing else.
+                say("the games under way do not fit the changed configuration; all slots start new games")
+        return Progress(state["iteration"], state["new_samples"], state["core_seconds"])
+    raise RunError(f"{folder} has no whole checkpoint to resume from; start anew with --run{reason}")
+
+
+def load_samples(folder: Path, game: Game) -> Samples | None:
+    """The replay buffer of a run's last whole checkpoint; None if it has no samples yet. RunError if there is none."""
+    whole = [path for path in checkpoints(folder) if (path / "replay.npz").is_file()]
+    if not whole:
+        raise RunError(f"{folder} has no whole checkpoint, and so no replay buffer")
+    verify(whole[-1], ("replay.npz", "state.json"))
+    replay = Replay(game, ReplayConfig())
+    with reading(whole[-1]):
+        replay.load(read_arrays(whole[-1] / "replay.npz"))
+    return replay.samples
+
+
+def load_weights(path: Path, game: Game, learner: Learner) -> None:
+    """The networks of any checkpoint into the learner, to play with. RunError if it cannot be read."""
+    state = verify(path, LIGHT)
+    if state["game"] != game.name:
+        raise RunError(f"{path} was made by the game {state['game']}, not {game.name}")
+    with reading(path):
+        learner.load_networks(safetensors.torch.load_file(path / "model.safetensors"))
+
+
+def run_folder(path: Path) -> Path:
+    """The folder of the run that a checkpoint or an exported agent lies in; any other path is one itself."""
+    path = path.resolve()
+    if path.suffix == ".onnx":
+        return path.parent
+    return path.parents[1] if path.parent.name == "checkpoints" else path
+
+
+def verify(path: Path, names: Sequence[str]) -> dict[str, Any]:
+    """`state.json` of the checkpoint, after checking that `names` are there and unaltered. RunError otherwise."""
+    for name in names:
+        if not (path / name).is_file():
+            raise RunError(f"{path} is not whole: {name} is missing")
+    try:
+        state = json.loads((path / "state.json").read_bytes())
+        version, digests = state["format"], dict(state["sha256"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{path / 'state.json'} is not a checkpoint's state ({error!r})") from error
+    if version != FORMAT:
+        raise RunError(f"{path} has format {version}; this version of alphazero reads format {FORMAT}")
+    if missing := {"game", "steps", *Progress._fields} - set(state):
+        raise RunError(f"{path / 'state.json'} lacks {', '.join(sorted(missing))}")
+    if state["iteration"] != int(path.name):
+        raise RunError(f"{path} holds iteration {state['iteration']}: the folder was renamed or altered")
+    for name in names:
+        if name != "state.json" and digests.get(name) != digest(path / name):
+            raise RunError(f"{path / name} was truncated or altered: its digest is not the one in state.json")
+    return dict(state)

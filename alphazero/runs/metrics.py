@@ -1,0 +1,73 @@
+"""metrics.csv: the scalars of a run, a row an iteration and a column a tag."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from pathlib import Path
+
+from alphazero.runs.files import RunError, _naming, _replace
+
+
+def read_history(path: Path) -> dict[int, dict[str, float]]:
+    """What a metrics.csv holds, by iteration; nothing if there is none. RunError if it is something else."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        text = text[: text.rfind("\n") + 1]  # a crash may have cut the last line
+        table = csv.reader(io.StringIO(text, newline=""), strict=True)
+        tags = next(table, ["iteration"])
+        if tags[0] != "iteration":
+            raise ValueError(f"the first column is {tags[0]!r} instead of 'iteration'")
+        cells = [dict(zip(tags, row, strict=True)) for row in table]
+        return {int(row.pop("iteration")): {tag: float(s) for tag, s in row.items() if s} for row in cells}
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error.strerror}") from error
+    except (ValueError, IndexError, csv.Error) as error:
+        raise RunError(
+            f"{path} does not hold a run's metrics ({error}); move it away to go on without the past curves"
+        ) from error
+
+
+def opponents_of(history: Mapping[int, Mapping[str, float]]) -> list[str]:
+    """The opponents whose games the history tells of, in the order of their first games."""
+    tags = (tag for scalars in history.values() for tag in scalars)
+    return list(dict.fromkeys(t.split("/")[1] for t in tags if t.startswith("strength/") and t.count("/") > 1))
+
+
+class MetricsFile:
+    """The scalars of a run as a CSV file: the iteration, then a column a tag, empty where there is none.
+
+    rows: by iteration, scalars by tag. Rows of `first_iteration` and later are dropped from an old file.
+    """
+
+    def __init__(self, path: Path, first_iteration: int) -> None:
+        self.path = path
+        old = read_history(path)
+        self.rows = {iteration: scalars for iteration, scalars in old.items() if iteration < first_iteration}
+        self.tags = list(dict.fromkeys(tag for scalars in self.rows.values() for tag in scalars))
+        if path.exists():
+            self._rewrite()
+
+    def record(self, iteration: int, scalars: Mapping[str, float]) -> None:
+        """Adds a row; new tags become columns, and what is known of the iteration already is kept."""
+        appended = iteration not in self.rows and all(tag in self.tags for tag in scalars) and self.path.exists()
+        self.rows.setdefault(iteration, {}).update({tag: float(scalar) for tag, scalar in scalars.items()})
+        self.tags += [tag for tag in scalars if tag not in self.tags]
+        if not appended:
+            self._rewrite()
+            return
+        with _naming(self.path), self.path.open("a", encoding="utf-8", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerow(self._row(iteration))
+
+    def _row(self, iteration: int) -> list[int | float | str]:
+        return [iteration, *(self.rows[iteration].get(tag, "") for tag in self.tags)]
+
+    def _rewrite(self) -> None:
+        content = io.StringIO(newline="")
+        table = csv.writer(content, lineterminator="\n")
+        table.writerow(["iteration", *self.tags])
+        table.writerows(map(self._row, self.rows))
+        _replace(self.path, content.getvalue().encode())

@@ -1,0 +1,361 @@
+"""A copy of a run where its driver's machine cannot take it along: on object storage, another machine, another disk.
+
+A run trains in a local folder. A mirror copies it, after each checkpoint, to an address that fsspec understands
+(s3://bucket/runs/x, sftp://host/runs/x, file:///mnt/x), and `fetch` makes a local run of the copy, on any machine.
+
+Such places rename nothing, so a checkpoint's `state.json` is what makes it whole there: it is copied last and
+removed first. `run.id` says which run the copy is of, lest one run be written over another.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import fsspec
+from fsspec.core import url_to_fs
+from fsspec.utils import get_protocol
+
+from alphazero.runs.checkpoint import LIGHT, WHOLE, checkpoints, verify
+from alphazero.runs.files import RunError, write_file
+
+IDENTITY = "run.id"
+FILES = (
+    IDENTITY,
+    "config.toml",
+    "metrics.csv",
+    "log.txt",
+    "ray.log",
+    "policies.npz",
+    "agent.onnx",
+    "agent.json",
+    "curves.png",
+)
+FOLDERS = ("games", "tensorboard")
+PATIENCE = 60.0  # seconds that the end of training waits for the last copy
+
+
+def is_url(text: str) -> bool:
+    """Whether it is an address for a mirror rather than a path."""
+    return "://" in text
+
+
+class Mirror:
+    """Keeps the copy of a run's folder at `url` up to date, in a thread of its own.
+
+    Whatever goes wrong there leaves the training and the local folder as they are. `say` is told, from that
+    thread, when copying begins to fail and when it works again.
+    """
+
+    def __init__(self, folder: Path, url: str, *, say: Callable[[str], None]) -> None:
+        """RunError if nothing that is installed can reach such an address. Does not try to yet."""
+        check_protocol(url)
+        self.folder, self.url, self.say = folder, url, say
+        self.failing = False
+        self._place: Place | None = None
+        self._copied: dict[str, tuple[int, int]] = {}  # size and time of files when they were last copied
+        self._states: dict[str, bytes] = {}  # state.json of the checkpoints that are whole there
+        self._wanted = self._busy = False
+        self._changed = threading.Condition()
+
+    def update(self) -> None:
+        """Has the copy brought up to date; returns at once. While that is under way it will be done once more."""
+        with self._changed:
+            self._wanted = True
+            if not self._busy:
+                self._busy = True
+                # A daemon: an address that does not answer must not keep the program from ending.
+                threading.Thread(target=self._work, name="mirror", daemon=True).start()
+
+    def wait(self, seconds: float) -> bool:
+        """Whether all that was asked for has been tried within that time."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._busy, seconds)
+
+    def close(self, *, wait: bool = True) -> None:
+        """Waits for the last update, though not for ever, and says so if the copy is not up to date."""
+        if not wait:
+            return
+        fix = f"what is whole there stays so, and --resume {self.folder} copies the rest"
+        if not self.wait(PATIENCE):
+            self.say(f"the last copy to {self.url} is not finished after {PATIENCE:.0f} s and is given up; {fix}")
+        elif self.failing:
+            self.say(f"the last checkpoint was not copied to {self.url}; {fix}")
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                self._busy, self._wanted = self._wanted, False
+                if not self._busy:
+                    self._changed.notify_all()
+                    return
+            self._try()
+
+    def _try(self) -> None:
+        try:
+            self._copy()
+        except Exception as error:  # what the packages behind an address raise has no other base in common
+            self._place = None  # connects and lists anew: who knows what is there now
+            failing = True
+            line = f"cannot copy the run to {self.url}: {reason(error)}; trying again after the next checkpoint"
+        else:
+            failing, line = False, f"the run is copied to {self.url} again"
+        if failing != self.failing:
+            self.failing = failing
+            with suppress(OSError):  # the log cannot be written: the training's own thread will meet that and stop
+                self.say(line)
+
+    def _copy(self) -> None:
+        """Brings the copy up to date with the folder as it is now, whatever the training removes meanwhile."""
+        place = self._place = self._place or self._connect()
+        # Hard links, so that slow copying gets to the end of a checkpoint that has been pruned since.
+        held = self.folder / "checkpoints" / ".copying"
+        shutil.rmtree(held, ignore_errors=True)
+        try:
+            kept: dict[str, tuple[str, ...]] = {}  # the checkpoints and which of their files
+            for path in checkpoints(self.folder):
+                names = WHOLE if all((path / name).is_file() for name in WHOLE) else LIGHT
+                try:
+                    if not self._is_there(place, path, names):
+                        hold(path, held / path.name, names)
+                except FileNotFoundError:  # pruned just now: left as it is until the next update
+                    shutil.rmtree(held / path.name, ignore_errors=True)
+                    names = WHOLE
+                kept[path.name] = names
+            files = self._copy_files(place)
+            for path in reversed(checkpoints_in(held)):  # the newest matters most
+                self._copy_checkpoint(place, path, kept[path.name])
+            if kept and set(checkpoint_names(max(kept), WHOLE)) <= place.sizes.keys():
+                self._prune(place, files, kept)
+        finally:
+            shutil.rmtree(held, ignore_errors=True)
+
+    def _connect(self) -> Place:
+        """RunError if there is another run, or more of this one than in the folder."""
+        place, identity = Place(self.url), self.folder / IDENTITY
+        if not identity.exists():
+            write_file(identity, uuid.uuid4().hex.encode())
+        if IDENTITY not in place.sizes or place.read(IDENTITY) != identity.read_bytes():
+            if place.sizes.keys() - {IDENTITY}:
+                raise RunError(f"another run is there, not {self.folder}; have this one copied to another address")
+            place.put(identity, IDENTITY)
+        there, here = place.checkpoints(), [path.name for path in checkpoints(self.folder)]
+        if there and there[-1] > max(here, default=""):
+            raise RunError(
+                f"it is at iteration {int(there[-1])} already, ahead of {self.folder};"
+                f" continue from there with --resume {self.url}"
+            )
+        self._states = {number: place.read(f"checkpoints/{number}/state.json") for number in there if number in here}
+        return place
+
+    def _is_there(self, place: Place, path: Path, names: tuple[str, ...]) -> bool:
+        """Whether the copy has this very checkpoint: its digests are in its state."""
+        return (
+            set(checkpoint_names(path.name, names)) <= place.sizes.keys()
+            and self._states.get(path.name) == (path / "state.json").read_bytes()
+        )
+
+    def _copy_files(self, place: Place) -> set[str]:
+        """Copies what has changed beside the checkpoints; returns all that there is."""
+        names = set()
+        for path in run_files(self.folder):
+            name = path.relative_to(self.folder).as_posix()
+            try:
+                status = path.stat()
+                stamp = status.st_size, status.st_mtime_ns
+                # In the folders files are written once or grow, so at first their size tells them apart. Those
+                # beside config.toml are written over: each is copied when first seen.
+                if name not in self._copied and name not in FILES and place.sizes.get(name) == status.st_size:
+                    self._copied[name] = stamp
+                if name not in place.sizes or self._copied.get(name) != stamp:
+                    place.put(path, name)
+                    self._copied[name] = stamp
+            except FileNotFoundError:
+                if path.exists():  # then it is the address that was not found
+                    raise
+            else:
+                names.add(name)
+        return names
+
+    def _copy_checkpoint(self, place: Place, path: Path, names: tuple[str, ...]) -> None:
+        *others, state = checkpoint_names(path.name, names)
+        place.remove(state)
+        for name in (*others, state):
+            place.put(path / Path(name).name, name)
+        self._states[path.name] = (path / "state.json").read_bytes()
+
+    def _prune(self, place: Place, files: set[str], kept: dict[str, tuple[str, ...]]) -> None:
+        """Removes from the copy what the run has no longer."""
+        for number in {name.split("/")[1] for name in place.sizes if is_checkpoint(name)} - kept.keys():
+            place.remove(f"checkpoints/{number}/state.json")
+            place.remove_folder(f"checkpoints/{number}")
+        wanted = files | {name for number, names in kept.items() for name in checkpoint_names(number, names)}
+        for name in place.sizes.keys() - wanted:
+            place.remove(name)
+
+
+class Place:
+    """A folder at an address, and the sizes of the files of a run that are in it. Foreign files are not seen."""
+
+    def __init__(self, url: str) -> None:
+        # An instance of its own: fsspec would give us the one whose connection broke, and its old listings.
+        self.files, path = url_to_fs(url, skip_instance_cache=True)
+        self.root = path.rstrip("/")
+        self.folders: set[str] = set()
+        self.sizes: dict[str, int] = {}
+        try:
+            self.files.ls(path, detail=False)  # `find` takes what cannot be listed for empty
+        except FileNotFoundError:
+            return
+        for full, details in self.files.find(path, detail=True).items():
+            name = full.removeprefix(f"{self.root}/")
+            if is_file(name) or is_checkpoint(name):
+                self.sizes[name] = details["size"]
+
+    def checkpoints(self) -> list[str]:
+        """The numbers of those that have a state.json, oldest first."""
+        return sorted(name.split("/")[1] for name in self.sizes if is_checkpoint(name) and name.endswith("/state.json"))
+
+    def read(self, name: str) -> bytes:
+        return bytes(self.files.cat_file(f"{self.root}/{name}"))
+
+    def get(self, name: str, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.files.get_file(f"{self.root}/{name}", str(path))
+
+    def put(self, path: Path, name: str) -> None:
+        target, size = f"{self.root}/{name}", path.stat().st_size
+        parent = target.rpartition("/")[0]
+        if parent not in self.folders:
+            with suppress(PermissionError):  # object stores need no folders, and may forbid to make a bucket
+                self.files.makedirs(parent, exist_ok=True)
+            self.folders.add(parent)
+        self.files.put_file(str(path), target)
+        self.sizes[name] = size
+
+    def remove(self, name: str) -> None:
+        """If it is there."""
+        if name in self.sizes:
+            with suppress(FileNotFoundError):
+                self.files.rm_file(f"{self.root}/{name}")
+            del self.sizes[name]
+
+    def remove_folder(self, name: str) -> None:
+        """With all that is in it, if it is there."""
+        with suppress(FileNotFoundError):
+            self.files.rm(f"{self.root}/{name}", recursive=True)
+        self.sizes = {other: size for other, size in self.sizes.items() if not other.startswith(f"{name}/")}
+
+
+def fetch(url: str, folder: Path) -> None:
+    """Makes a run in a new folder from the copy at `url`: the newest two whole checkpoints, of older ones the network.
+
+    RunError if there is no run with a whole checkpoint, or the folder is not new. Reads no file but to
+    compare digests.
+    """
+    folder = folder.resolve()
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise RunError(f"{folder} exists already, so {url} cannot be copied there; name another folder with --run")
+    check_protocol(url)
+    unfinished = folder.with_name(f".{folder.name}.unfinished")
+    try:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        place = Place(url)
+        if "config.toml" not in place.sizes or not place.checkpoints():
+            found = "is no run: it has no config.toml with checkpoints/ beside it" if place.sizes else "holds no run"
+            raise RunError(f"{url} {found}; name the address that a run was copied to")
+        for name in filter(is_file, place.sizes):
+            place.get(name, unfinished / name)
+        fetch_checkpoints(place, unfinished)
+        unfinished.rename(folder)
+    except RunError as error:
+        raise RunError(str(error).replace(str(unfinished), url)) from error
+    except Exception as error:  # see Mirror
+        raise RunError(f"cannot copy {url} to {folder}: {reason(error)}; nothing was left behind, try again") from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def fetch_checkpoints(place: Place, folder: Path) -> None:
+    """RunError if none is whole. One that is altered, or pruned while it is copied, is passed over."""
+    whole, problem = 0, ""
+    for number in reversed(place.checkpoints()):
+        names = WHOLE if whole < 2 and set(checkpoint_names(number, WHOLE)) <= place.sizes.keys() else LIGHT
+        if names == LIGHT and not whole:
+            continue
+        path = folder / "checkpoints" / number
+        try:
+            for name in checkpoint_names(number, names):
+                place.get(name, folder / name)
+            verify(path, names)
+        except (FileNotFoundError, RunError) as error:
+            problem = problem or f": {error}"
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            whole += names == WHOLE
+    if not whole:
+        raise RunError(f"{folder} has no whole checkpoint to resume from; start anew with --run{problem}")
+
+
+def run_files(folder: Path) -> Iterator[Path]:
+    """What a run holds beside its checkpoints."""
+    candidates = [folder / name for name in FILES]
+    for name in FOLDERS:
+        candidates += sorted((folder / name).rglob("*"))
+    return (path for path in candidates if path.is_file() and is_file(path.relative_to(folder).as_posix()))
+
+
+def is_file(name: str) -> bool:
+    """Whether a run has a file of this name beside its checkpoints: none that is hidden, unfinished or in '..'."""
+    first, *rest = name.split("/")
+    return name in FILES or (first in FOLDERS and bool(rest) and not any(part.startswith(".") for part in rest))
+
+
+def is_checkpoint(name: str) -> bool:
+    """Whether it names a file of a checkpoint."""
+    match = re.fullmatch(r"checkpoints/[0-9]+/([^/]+)", name)
+    return match is not None and match[1] in WHOLE
+
+
+def checkpoint_names(number: str, names: tuple[str, ...]) -> list[str]:
+    """Files of a checkpoint by their names in the run; state.json is the last, as in WHOLE and LIGHT."""
+    return [f"checkpoints/{number}/{name}" for name in names]
+
+
+def checkpoints_in(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir()) if folder.is_dir() else []
+
+
+def hold(path: Path, held: Path, names: tuple[str, ...]) -> None:
+    """Links or, where there are no hard links, copies the files. FileNotFoundError if one is gone."""
+    held.mkdir(parents=True)
+    for name in reversed(names):  # state.json first: should this be saved anew meanwhile, the next update notices
+        try:
+            os.link(path / name, held / name)
+        except FileNotFoundError:
+            raise
+        except OSError:
+            shutil.copyfile(path / name, held / name)
+
+
+def check_protocol(url: str) -> None:
+    """RunError if fsspec does not know it, or lacks the package for it."""
+    try:
+        fsspec.get_filesystem_class(get_protocol(url))
+    except ValueError as error:
+        fix = "name one that fsspec has, as file, s3, gs, abfs or sftp"
+        raise RunError(f"cannot use {url}: {error}; {fix}") from error
+    except ImportError as error:
+        raise RunError(f"cannot use {url}: {error}") from error
+
+
+def reason(error: Exception) -> str:
+    """In one line; with its kind, which the messages of other packages tend to leave out."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, RunError) else f"{type(error).__name__}: {text}"

@@ -1,0 +1,295 @@
+"""What both shells share: the board, the commands about the record of moves, and how errors are said."""
+
+from __future__ import annotations
+
+import cmd
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from alphazero.arena.players import Strength
+from alphazero.arena.solved import review
+from alphazero.game.grid import read_grid
+from alphazero.game.record import Record
+from alphazero.runs.agents import Agent
+from alphazero.runs.files import RunError
+
+MARK_STYLES = {"x": "bold bright_blue", "o": "bold yellow"}
+
+
+class Shell(cmd.Cmd):
+    """What both shells share: a board, moves that are typed as they are named, and commands about the record.
+
+    What goes wrong with a line is said in one line, and the game goes on.
+    """
+
+    def __init__(self, agent: Agent, record: Record, console: Console, *, strength: Strength) -> None:
+        super().__init__()
+        self.agent, self.record, self.console, self.strength = agent, record, console, strength
+        self.stopped = False  # by Ctrl-C, while something was computed
+        self.typed = sys.stdin.isatty()
+        if not self.typed:
+            self.prompt = ""
+
+    # ------------------------------------------------------------------------- reading lines
+
+    def run(self) -> None:
+        """Until `quit` or the end of the input; Ctrl-C ends what is under way, and at the prompt the shell."""
+        begun = False
+        while True:
+            try:
+                if not begun:
+                    begun = True
+                    self.begin()
+                self.cmdloop()
+                return
+            except KeyboardInterrupt:
+                self.say()
+                if not self.stopped:
+                    return
+                self.stopped = False
+                self.interrupted()
+
+    def begin(self) -> None:
+        """Shows what there is to see before the first prompt."""
+        self.show()
+
+    def interrupted(self) -> None:
+        """After Ctrl-C while something was computed."""
+
+    def precmd(self, line: str) -> str:
+        if not self.typed and line != "EOF":
+            self.say(f"> {printable(line)[1:-1]}")
+        return line
+
+    def onecmd(self, line: str) -> bool:
+        """One command; True ends the shell. What names an action plays it, even if a command has the same name."""
+        line, stop = line.strip(), False
+        word, space, rest = line.partition(" ")
+        with self.complaining():
+            if (action := self.named_action(line)) is not None:
+                self.play(action)
+            elif word.lower() in self.commands():
+                stop = bool(super().onecmd(word.lower() + space + rest))
+            elif line == "EOF":
+                stop = self.do_EOF("")
+            elif line:
+                self.default(line)
+        return stop
+
+    def named_action(self, line: str) -> int | None:
+        """The action that the line names, in small letters if need be."""
+        for text in (line, line.lower()):
+            with suppress(ValueError):
+                return self.agent.game.parse_action(text) if text else None
+        return None
+
+    @contextmanager
+    def complaining(self) -> Iterator[None]:
+        """Says in one line what went wrong, and goes on."""
+        try:
+            yield
+        except BrokenPipeError:  # nobody is listening any more
+            raise
+        except (ValueError, RunError, OSError) as error:
+            self.say(Text(f"{error}", style="red"))
+        except Exception as error:  # whatever a stranger's game or player raises
+            self.say(Text(f"{self.agent.game.name} failed: {error!r}", style="red"))
+
+    def default(self, line: str) -> None:
+        raise ValueError(f"{printable(line)} is no move and no command; {self.legal()}; `help` lists the commands")
+
+    def commands(self) -> list[str]:
+        return [name.removeprefix("do_") for name in self.get_names() if name.startswith("do_") and name != "do_EOF"]
+
+    def play(self, action: int) -> None:
+        raise NotImplementedError
+
+    # ---------------------------------------------------------------------------- commands
+
+    def do_help(self, argument: str) -> None:
+        """help [COMMAND]: what there is to type"""
+        names = [argument] if argument else self.commands()
+        if unknown := [name for name in names if name not in self.commands()]:
+            raise ValueError(f"there is no command {printable(unknown[0])}; commands: {', '.join(self.commands())}")
+        table = Table.grid(padding=(0, 2))
+        if not argument:
+            table.add_row(Text("a move", style="cyan"), Text(f"plays it; {self.legal()}"))
+        for name in names:
+            usage, _, meaning = getattr(self, f"do_{name}").__doc__.partition(": ")
+            table.add_row(Text(usage, style="cyan"), " ".join(meaning.split()))
+        self.console.print(table)
+
+    def do_board(self, argument: str) -> None:
+        """board: shows the board again"""
+        self.show()
+
+    def do_moves(self, argument: str) -> None:
+        """moves: prints the moves so far, to be loaded again"""
+        self.say(self.record.moves or "no move yet")
+
+    def do_save(self, argument: str) -> None:
+        """save [FILE]: writes the moves to a new file; without one, prints them"""
+        if not argument:
+            return self.do_moves("")
+        with expanded(argument).open("x", encoding="utf-8") as file:
+            file.write(self.record.moves + "\n")
+        self.say(f"saved to {argument}")
+
+    def do_load(self, argument: str) -> None:
+        """load MOVES or FILE: goes to the position after these moves from the start"""
+        if not argument:
+            raise ValueError("load what? moves as in `moves`, or a file")
+        try:
+            record = Record(self.agent.game, argument)
+        except ValueError as no_moves:
+            try:
+                text = expanded(argument).read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError):
+                raise ValueError(f"{printable(argument)} is no file to read, nor moves: {no_moves}") from None
+            record = Record(self.agent.game, text)
+        self.move_to(record)
+
+    def do_restart(self, argument: str) -> None:
+        """restart: a new game"""
+        self.move_to(Record(self.agent.game))
+
+    def do_flip(self, argument: str) -> None:
+        """flip [N]: turns the board into its mirror image, by the game's first or N-th symmetry"""
+        count = len(self.agent.game.symmetries())
+        if argument and not (argument.isdecimal() and 1 <= int(argument) <= count):
+            raise ValueError(f"{printable(argument)} is no symmetry of {self.agent.game.name}; it has {count}")
+        self.move_to(self.record.mirrored(int(argument or 1) - 1))
+
+    def do_review(self, argument: str) -> None:
+        """review: the game's mistakes against perfect play (needs a solver)"""
+        if not self.record.actions:
+            raise ValueError("there is no move to review yet")
+        with self.thinking("solving"):
+            verdicts = review(self.record)
+        table = Table("move", "by", "played", "score", "was", "became", "best", box=None, pad_edge=False)
+        for number, verdict in enumerate(verdicts, start=1):
+            cells = [str(number), self.seat_name(verdict.seat), self.agent.game.action_name(verdict.action)]
+            cells += [f"{verdict.score:+g}", OUTCOMES[verdict.before], OUTCOMES[verdict.after]]
+            cells += [" ".join(map(self.agent.game.action_name, verdict.best))]
+            table.add_row(*map(Text, cells), style="red" if verdict.mistake else "")
+        self.console.print(table)
+        mistakes = [str(number) for number, verdict in enumerate(verdicts, start=1) if verdict.mistake]
+        self.say(f"mistakes at moves {', '.join(mistakes)}" if mistakes else "no mistakes")
+
+    def do_quit(self, argument: str) -> bool:
+        """quit: ends"""
+        return True
+
+    def do_EOF(self, argument: str) -> bool:
+        self.say()
+        return True
+
+    # ----------------------------------------------------------------------------- showing
+
+    def move_to(self, record: Record) -> None:
+        self.record = record
+        self.show()
+
+    def say(self, text: str | Text = "") -> None:
+        self.console.print(text, soft_wrap=not self.console.is_terminal, highlight=False, markup=False)
+
+    def show(self) -> None:
+        """The board, and what can be said of it in a line."""
+        self.say()
+        self.say(draw(self.record, colours=self.console.color_system is not None))
+        self.say(self.status())
+
+    def status(self) -> str:
+        if self.record.finished:
+            return self.result()
+        last = f"last move {self.agent.game.action_name(self.record.actions[-1])} · " if self.record.actions else ""
+        return f"move {len(self.record.actions) + 1} · {last}{self.seat_name(self.record.seat)} to move"
+
+    def result(self) -> str:
+        score, moves = self.record.score, len(self.record.actions)
+        if self.agent.game.num_players == 1:
+            return f"over after {moves} moves, with {score:g} points"
+        if score == 0:
+            return f"a draw after {moves} moves"
+        return f"{self.seat_name(0 if score > 0 else 1)} wins after {moves} moves"
+
+    def seat_name(self, seat: int) -> str:
+        """x and o where the board shows these, in words otherwise."""
+        if self.agent.game.num_players == 1:
+            return "the player"
+        if read_grid(self.agent.game.render(self.record.state)):
+            return "xo"[seat]
+        return ("the first player", "the second player")[seat]
+
+    def legal(self) -> str:
+        names = [self.agent.game.action_name(action) for action in self.record.legal()]
+        return f"legal moves: {', '.join(names)}" if names else "the game is over"
+
+    def line(self, actions: Sequence[int], *, most: int = 12) -> str:
+        names = [self.agent.game.action_name(action) for action in actions]
+        return " ".join(names[:most] + ["…"] * (len(names) > most))
+
+    def expectation(self, value: float) -> str:
+        """A value in words: between two the share of the points that it stands for, too."""
+        share = f" ({50 * (1 + value):.0f} % of the points)" if self.agent.game.num_players == 2 else ""
+        return f"{value:+.2f}{share}"
+
+    @contextmanager
+    def thinking(self, text: str) -> Iterator[None]:
+        """While something is computed that Ctrl-C may end; on a terminal it shows that it goes on."""
+        draws = self.console.is_terminal and not self.console.is_dumb_terminal
+        with self.console.status(f"{text} …") if draws else nullcontext():
+            try:
+                yield
+            except KeyboardInterrupt:
+                self.stopped = True
+                raise
+
+
+OUTCOMES = {1: "win", 0: "draw", -1: "loss"}
+
+
+def draw(record: Record, *, colours: bool) -> Text:
+    """The board, with the cells that the last move changed in brackets; plain lines where it is no grid."""
+    game = record.game
+    rendered = game.render(record.state)
+    grid = read_grid(rendered)
+    if grid is None:
+        return Text(rendered)
+    before = read_grid(game.render(record.states[-2])) if record.actions else None
+    indent = max(map(len, grid.row_names))
+    board = Text()
+    for number, (name, cells) in enumerate(zip(grid.row_names, grid.cells, strict=True)):
+        board.append(f"{name:>{indent}} " if indent else "", style="dim" if colours else "")
+        for place, mark in enumerate(cells):
+            changed = before is not None and before.cells[number][place] != mark
+            left, right = "[]" if changed else "  "
+            board.append(left).append(mark, style=MARK_STYLES.get(mark, "dim") if colours else "").append(right)
+        board.append("\n")
+    names = "".join(f" {name:<2}" for name in grid.column_names)
+    board.append(" " * (indent + 1 if indent else 0) + names, style="dim" if colours else "")
+    return Text("\n").join(line_without_end(line) for line in board.split("\n"))
+
+
+def line_without_end(line: Text) -> Text:
+    line.rstrip()
+    return line
+
+
+def expanded(path: str) -> Path:
+    """The path with ~ replaced. ValueError if nobody is called so."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"{printable(path)}: {error}") from error
+
+
+def printable(text: str) -> str:
+    """The text in quotes, cut where it is long, with control characters escaped."""
+    return repr(text if len(text) <= 40 else text[:40] + "…")

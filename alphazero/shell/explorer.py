@@ -1,0 +1,178 @@
+"""What an agent thinks of a position: its network, its search, and the samples that it learned from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from alphazero.game import State, take
+from alphazero.game.record import Record
+from alphazero.mcts import gumbel, puct, tree
+from alphazero.mcts.search import Simulator, grow_trees
+from alphazero.network.cache import with_cache
+from alphazero.replay import Samples
+from alphazero.runs.agents import Agent
+
+
+class ActionStatistics(NamedTuple):
+    """Of one legal action; values are for the player to move at the position.
+
+    policy:    improved by the search, what it would learn from.
+    visits:    simulations that took it, and `visit_share` of all.
+    prior:     the network's.
+    q:         the search's mean value of it; None without a visit.
+    network_q: the network's own value of what follows it.
+    score:     by which the root's rule ranks it: g + logits + sigma(q) without noise (Gumbel; normalised
+               logits), or Q + U (PUCT).
+    replayed:  the mean policy target of the position in the replay buffer; None if it is not there.
+    """
+
+    action: int
+    policy: float
+    visits: int
+    visit_share: float
+    prior: float
+    q: float | None
+    network_q: float
+    score: float
+    replayed: float | None
+
+
+class ReplayStatistics(NamedTuple):
+    """Of a position in the replay buffer, its mirror images included: samples, means, and iterations."""
+
+    samples: int
+    value: float
+    outcome: float
+    policy: Tensor
+    oldest: int
+    newest: int
+
+
+class PositionStatistics(NamedTuple):
+    """Of an unfinished position; values are for the player to move.
+
+    line:    what the search expects both to play.
+    actions: the legal ones, best by improved policy first.
+    """
+
+    simulations: int
+    value: float
+    network_value: float
+    depth: int
+    line: list[int]
+    replay: ReplayStatistics | None
+    actions: list[ActionStatistics]
+
+
+class Explorer:
+    """Examines positions with one agent, and remembers what its network said of them."""
+
+    def __init__(self, agent: Agent, load_samples: Callable[[], Samples | None] = lambda: None) -> None:
+        """`load_samples` gives the replay buffer once it is needed: it may be large."""
+        self.agent, self._load_samples = agent, load_samples
+        self.evaluator = with_cache(agent.game, agent.evaluator)
+
+    @cached_property
+    def samples(self) -> Samples | None:
+        return self._load_samples()
+
+    @cached_property
+    def _keys(self) -> Tensor | None:
+        return None if self.samples is None else self.agent.game.key(self.samples.state)
+
+    def examine(self, record: Record, simulations: int) -> PositionStatistics:
+        """What there is to say of the record's position after so many simulations. ValueError if it is finished."""
+        if record.finished:
+            raise ValueError("the game is over: there is nothing to search")
+        agent, state, generator = self.agent, record.state, torch.Generator().manual_seed(0)
+        config = replace(agent.search, simulations=simulations)
+        trees = grow_trees(self.evaluator, agent.game, state, config, generator)
+        found, scores = trees.result(), root_scores(trees)[0]
+        network_q = self._network_q(state)
+        replay = self._replayed(record)
+        actions = [
+            ActionStatistics(
+                action=action,
+                policy=float(found.policy[0, action]),
+                visits=int(found.visits[0, action]),
+                visit_share=int(found.visits[0, action]) / simulations,
+                prior=float(found.prior[0, action]),
+                q=float(found.q[0, action]) if found.visits[0, action] else None,
+                network_q=float(network_q[action]),
+                score=float(scores[action]),
+                replayed=None if replay is None else float(replay.policy[action]),
+            )
+            for action in record.legal()
+        ]
+        return PositionStatistics(
+            simulations=simulations,
+            value=float(found.value[0]),
+            network_value=float(found.raw_value[0]),
+            depth=int(found.depth[0]),
+            line=trees.main_line(0),
+            replay=replay,
+            actions=sorted(actions, key=lambda one: (-one.policy, -one.visits)),
+        )
+
+    def _network_q(self, state: State) -> Tensor:
+        """[A], what the network expects behind each action: reward + discount * value, for the player to move."""
+        game = self.agent.game
+        legal = game.legal(state)[0].nonzero()[:, 0]
+        before = take(state, torch.zeros_like(legal))
+        after, reward, done = game.step(before, legal)
+        turns = game.to_play(before) != game.to_play(after)
+        value = torch.zeros(len(legal))
+        if not done.all():
+            value[~done] = self.evaluator(take(after, ~done), torch.Generator()).value
+        q = torch.zeros(game.legal(state).shape[1])
+        q[legal] = reward + game.discount * torch.where(turns, -value, value)
+        return q
+
+    def _replayed(self, record: Record) -> ReplayStatistics | None:
+        """None if there is no replay buffer, the game has no keys, or the position is not in it."""
+        if self.samples is None or self._keys is None:
+            return None
+        game, found, policies = self.agent.game, [], []
+        identity = tuple(range(self.samples.policy.shape[1]))
+        images = [(record, identity)]
+        images += [(record.mirrored(n), s.actions) for n, s in enumerate(game.symmetries())]
+        seen: set[int] = set()
+        for image, actions in images:
+            key = game.key(image.state)
+            assert key is not None
+            if int(key) in seen:  # the position is its own mirror image
+                continue
+            seen.add(int(key))
+            index = (self._keys == key).nonzero()[:, 0]
+            found.append(index)
+            # The image's action a is the original's actions[a].
+            original = torch.empty(len(index), len(identity))
+            original[:, list(actions)] = self.samples.policy[index]
+            policies.append(original)
+        index = torch.cat(found)
+        if not len(index):
+            return None
+        samples = self.samples.at(index)
+        return ReplayStatistics(
+            samples=len(index),
+            value=float(samples.value.mean()),
+            outcome=float(samples.outcome.mean()),
+            policy=torch.cat(policies).mean(0),
+            oldest=int(samples.iteration.min()),
+            newest=int(samples.iteration.max()),
+        )
+
+
+def root_scores(trees: Simulator) -> Tensor:
+    """[B, A], the scores of all the root's actions; see `ActionStatistics.score`."""
+    edges = tree.edges_at(trees.tree, trees.root)
+    if trees.config.algorithm == "puct":
+        return puct.scores(edges, trees.config)
+    logits = edges.logits.log_softmax(-1)
+    return logits + gumbel.sigma(gumbel.completed_q(edges), edges, trees.config)

@@ -1,0 +1,228 @@
+"""A game between two seats, persons or players."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import cached_property
+
+from rich.console import Console
+
+from alphazero.arena.players import AgentPlayer, Player, Strength, parse_strength
+from alphazero.arena.registry import agent_player, find_entrant
+from alphazero.game.record import Record
+from alphazero.runs.agents import Agent
+from alphazero.shell.base import Shell, printable
+from alphazero.shell.explore import ExploreShell
+from alphazero.shell.explorer import Explorer
+
+HUMAN = "human"
+EXPLORED = Strength(600)  # in the explorer, which counts simulations, where the agent has seconds a move
+
+
+class PlayShell(Shell):
+    """A game between two seats, persons or players."""
+
+    prompt = "your move: "
+
+    def __init__(
+        self,
+        agent: Agent,
+        record: Record,
+        console: Console,
+        *,
+        seats: Sequence[str],
+        strength: Strength,
+        seed: int,
+        explorer: Explorer,
+    ) -> None:
+        """`seats`: who sits where, "human" or as `find_entrant` has it."""
+        super().__init__(agent, record, console, strength=strength)
+        self.seed, self.explorer = seed, explorer
+        self.seats, self.rivals = list(seats), list(seats)  # rivals: who plays there when no person does
+        self.players: list[Player | None] = [None] * len(seats)
+        self.resigned: int | None = None
+        self.paused = False
+        for seat, name in enumerate(seats):
+            self.sit(seat, name)
+
+    def sit(self, seat: int, name: str) -> None:
+        """Puts somebody into a seat. ValueError or RunError if nobody is called so."""
+        player = None
+        if name != HUMAN:
+            player = find_entrant(name, self.agent, self.strength).build(self.seed + seat)
+        self.seats[seat], self.players[seat] = name, player
+        if name != HUMAN:
+            self.rivals[seat] = name
+
+    # -------------------------------------------------------------------------------- turns
+
+    def begin(self) -> None:
+        self.show()
+        self.advance()
+        self.ask()
+
+    def interrupted(self) -> None:
+        if not self.over() and self.players[self.record.seat] is not None:
+            self.paused = True
+            self.say("stopped; `continue` goes on")
+        self.ask()
+
+    def ask(self) -> None:
+        """Makes the prompt say whether it is a person's turn."""
+        if self.typed:
+            theirs = not self.over() and self.players[self.record.seat] is None
+            self.prompt = "your move: " if theirs else "> "
+
+    def postcmd(self, stop: bool, line: str) -> bool:
+        if not stop:
+            self.advance()
+            self.ask()
+        return stop
+
+    def advance(self) -> None:
+        """Lets players move until it is a person's turn, or the game is over; one who cannot stops the game."""
+        while not self.paused and not self.over() and (player := self.players[self.record.seat]):
+            seat, self.paused = self.record.seat, True
+            with self.complaining():
+                with self.thinking(f"{player.name} thinks"):
+                    action, thoughts = self.think(player)
+                self.record.play(action)
+                name = self.agent.game.action_name(action)
+                self.say()
+                self.say(f"{self.seat_name(seat)} ({player.name}) plays {name}{thoughts}")
+                self.paused = False
+                self.show()
+
+    def think(self, player: Player) -> tuple[int, str]:
+        """The player's action, and in words what it expects."""
+        if not isinstance(player, AgentPlayer):
+            return int(player.actions(self.record.state)[0]), ""
+        trees = player.think(self.record.state)
+        found, line = trees.result(), trees.main_line(0)
+        return int(found.action[0]), f" · expects {self.expectation(float(found.value[0]))} · line {self.line(line)}"
+
+    def over(self) -> bool:
+        return self.record.finished or self.resigned is not None
+
+    def play(self, action: int) -> None:
+        if self.over():
+            raise ValueError("the game is over; `restart` starts another, `undo` takes back")
+        if self.players[self.record.seat] is not None:
+            raise ValueError(f"it is {self.seats[self.record.seat]}'s turn; `continue` lets it move")
+        self.record.play(action)
+        self.show()
+
+    def status(self) -> str:
+        if self.over():
+            return f"{self.result()} · `restart`, `undo`, {'`review`, ' * self.has_solver}`explore` or `quit`"
+        held = " · `continue` lets it move" if self.paused and self.players[self.record.seat] else ""
+        return f"{super().status()} ({self.seats[self.record.seat]}){held}"
+
+    @cached_property
+    def has_solver(self) -> bool:
+        with suppress(ValueError):
+            self.agent.game.solve(self.agent.game.initial(0))
+            return True
+        return False
+
+    def result(self) -> str:
+        if self.resigned is None:
+            return super().result()
+        gives_up = f"{self.seat_name(self.resigned)} resigns"
+        return f"{gives_up}: {self.seat_name(1 - self.resigned)} wins" if len(self.seats) == 2 else gives_up
+
+    def move_to(self, record: Record) -> None:
+        self.resigned = None
+        self.paused = HUMAN not in self.seats and record.actions != []
+        super().move_to(record)
+
+    # ------------------------------------------------------------------------------ commands
+
+    def do_undo(self, argument: str) -> None:
+        """undo: takes back to your last turn"""
+        if self.resigned is not None:
+            self.resigned = None
+        else:
+            self.record.undo()
+            while HUMAN in self.seats and self.seats[self.record.seat] != HUMAN and self.record.actions:
+                self.record.undo()
+        self.paused = self.seats[self.record.seat] != HUMAN
+        self.show()
+
+    def do_hint(self, argument: str) -> None:
+        """hint: what the agent would play here, and what it expects then"""
+        if self.over():
+            raise ValueError("the game is over")
+        with self.thinking("the agent thinks"):
+            trees = agent_player(self.agent, self.strength, seed=self.seed).think(self.record.state)
+        found = trees.result()
+        name, value = self.agent.game.action_name(int(found.action[0])), float(found.value[0])
+        self.say(f"{name} · you can expect {self.expectation(value)} · line {self.line(trees.main_line(0))}")
+
+    def do_continue(self, argument: str) -> None:
+        """continue: lets the players go on, after you stopped them or took back"""
+        self.paused = False
+        if self.over():
+            raise ValueError("the game is over; `restart` starts another")
+        if self.players[self.record.seat] is None:
+            raise ValueError(f"it is your turn; {self.legal()}")
+
+    def do_side(self, argument: str) -> None:
+        """side first, second, both or none: which seats are yours; the others are your opponent's"""
+        if len(self.seats) == 1:
+            raise ValueError(f"{self.agent.game.name} is a game for one; `opponent human` or `opponent agent`")
+        mine = {"first": (0,), "second": (1,), "both": (0, 1), "none": ()}.get(argument)
+        if mine is None:
+            raise ValueError(f"{printable(argument) or 'side'}: say first, second, both or none")
+        for seat in range(2):
+            rivals = [name for name in (self.rivals[seat], self.rivals[1 - seat]) if name != HUMAN]
+            self.sit(seat, HUMAN if seat in mine else (rivals or ["agent"])[0])
+        self.paused = False
+        self.show()
+
+    def do_swap(self, argument: str) -> None:
+        """swap: the two seats change sides"""
+        if len(self.seats) == 1:
+            raise ValueError(f"{self.agent.game.name} is a game for one")
+        for each in (self.seats, self.players, self.rivals):
+            each.reverse()
+        self.paused = False
+        self.show()
+
+    def do_opponent(self, argument: str) -> None:
+        """opponent NAME: who plays what is not yours: agent, agent:2s, network, minimax:5, mcts:1000, random, perfect,
+        a run's folder, human"""
+        if not argument:
+            raise ValueError(f"now {self.seating()}; say who, as `opponent minimax:5`")
+        theirs = [seat for seat, name in enumerate(self.seats) if name != HUMAN] or [1 - self.record.seat]
+        for seat in theirs if len(self.seats) == 2 else [0]:
+            self.sit(seat, argument)
+        self.say(self.seating())
+
+    def do_strength(self, argument: str) -> None:
+        """strength N or Ss: how long the agent thinks a move: 600 simulations, or 2s"""
+        if not argument:
+            raise ValueError(f"now {self.strength}; say simulations as 600, or seconds as 2s")
+        self.strength = parse_strength(argument)
+        for seat, name in enumerate(self.seats):
+            self.sit(seat, name)
+        self.say(f"the agent thinks {self.strength} a move")
+
+    def do_resign(self, argument: str) -> None:
+        """resign: gives the game up, for you or where two persons play for the side to move"""
+        if self.over():
+            raise ValueError("the game is over already")
+        mine = [seat for seat, name in enumerate(self.seats) if name == HUMAN]
+        self.resigned = mine[0] if len(mine) == 1 else self.record.seat
+        self.say(self.status())
+
+    def do_explore(self, argument: str) -> None:
+        """explore: opens the explorer at this position; `quit` there comes back"""
+        explored = Record(self.agent.game, self.record.moves)
+        strength = self.strength if self.strength.seconds is None else EXPLORED
+        ExploreShell(self.agent, explored, self.console, strength=strength, explorer=self.explorer).run()
+        self.show()
+
+    def seating(self) -> str:
+        return " · ".join(f"{self.seat_name(seat)}: {name}" for seat, name in enumerate(self.seats))

@@ -1,0 +1,396 @@
+"""Measures how the work spreads over processes, here and now: self-play over Ray, its driver, shared inference.
+
+    benchmarks/cluster.py [workers] [driver] [shared] [options]      all by default
+
+    workers   self-play in this process, by one Ray worker and by two, and by two while this process learns
+    driver    what the process that learns has to do for many workers, which are simulated here
+    shared    one process that evaluates for two of self-play, against two that evaluate for themselves
+
+Everything is configs/connect_four.toml with random weights. What is compared takes turns as in
+benchmarks/speed.py. Ray gives its workers a niceness of 15: on a machine with other work they come last.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter as Counts
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, wait
+from contextlib import ExitStack
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+# Before torch is loaded: processes run side by side, each on one thread.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+import psutil
+import torch
+from rich.console import Console
+
+from alphazero.config import Config, load_config
+from alphazero.learner import Learner, draw, terciles
+from alphazero.mcts.evaluator import UniformEvaluator
+from alphazero.network.architectures import InferenceModule
+from alphazero.network.inference import NetworkEvaluators
+from alphazero.parallel.executor import Counter, Crew, Threads
+from alphazero.parallel.ray_cluster import Needs, cluster
+from alphazero.parallel.ray_executor import RayCrew
+from alphazero.replay import Samples, join
+from alphazero.report.monitor import Monitor
+from alphazero.runs import checkpoint
+from alphazero.selfplay import SelfPlay, SelfPlayStatistics, stream_generator
+from alphazero.trainer.asynchronous import AsynchronousTraining
+from alphazero.trainer.tasks import PlayedTurn, PlayTurn, make_worker
+from benchmarks.shared_inference import shared
+from benchmarks.speed import (
+    GAME,
+    Report,
+    Speed,
+    Work,
+    cpu_seconds,
+    in_turns,
+    machine,
+    seconds,
+    show,
+    whole,
+)
+
+SECTIONS = ("workers", "driver", "shared")
+RECIPE = load_config(Path(__file__).resolve().parents[1] / "configs" / "connect_four.toml")
+ACTOR = 250 * 2**20  # bytes of memory that a simulated worker has for itself: torch and its like
+
+
+def main() -> int:
+    options = parsed(sys.argv[1:])
+    console = Console(width=None if sys.stdout.isatty() else 120, markup=False)  # piped, no line is broken
+    report = Report(machine())
+    console.print(f"{report.machine['processor']}, {report.machine['load']:.1f} processes busy before we start")
+    measure = {"workers": workers, "driver": driver, "shared": partial(shared, RECIPE)}
+    with ExitStack() as stack:
+        if set(options.sections) - {"shared"}:
+            # More cores than there may be: of Ray's processes only a few are busy at a time.
+            stack.enter_context(cluster("", cores=4))
+        for section in SECTIONS:
+            if section in options.sections:
+                measure[section](options, report)
+                show(console, report, section)
+    if options.json:
+        options.json.write_text(json.dumps(asdict(report), indent=2) + "\n")
+    return 0
+
+
+def parsed(arguments: Sequence[str]) -> argparse.Namespace:
+    """The command line; exits with a message if it is wrong."""
+    parser = argparse.ArgumentParser(prog="benchmarks/cluster.py", description=__doc__.splitlines()[0])
+    parser.add_argument("sections", nargs="*", metavar="section", help=f"any of {', '.join(SECTIONS)}; default: all")
+    parser.add_argument("--rounds", type=whole, default=3, help="of `workers` and `shared`; the median is shown (3)")
+    parser.add_argument("--games", type=whole, default=64, help="workers: games at once of each worker (64)")
+    parser.add_argument("--moves", type=whole, default=6, help="workers, shared: moves of a turn (6)")
+    parser.add_argument("--simulations", type=whole, default=32, help="workers, shared: simulations a move (32)")
+    parser.add_argument("--turns", type=whole, default=3, help="workers: turns of each worker in a round (3)")
+    parser.add_argument("--simulated", type=whole, default=64, metavar="WORKERS", help="driver: workers (64)")
+    parser.add_argument("--offered", type=whole, default=60_000, help="driver: samples/s, at first (60000)")
+    parser.add_argument("--window", type=seconds, default=20.0, help="driver: seconds of a measurement (20)")
+    parser.add_argument("--rate", type=whole, help="driver: samples/s of a real worker (as `workers` has measured)")
+    parser.add_argument("--seconds", type=seconds, default=3.0, help="shared: of a measurement, in each round (3)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything measured there")
+    options = parser.parse_args(arguments)
+    for section in options.sections:
+        if section not in SECTIONS:
+            parser.error(f"there is no section {section!r}; choose from {', '.join(SECTIONS)}")
+    if options.json and not options.json.resolve().parent.is_dir():
+        parser.error(f"--json: there is no folder {options.json.resolve().parent}")
+    options.sections = options.sections or list(SECTIONS)
+    return options
+
+
+# --- workers
+
+
+def workers(options: argparse.Namespace, report: Report) -> None:
+    """Samples a second of real self-play, with the crews and tasks of a training run."""
+    config = replace(
+        RECIPE,
+        search=replace(RECIPE.search, simulations=options.simulations),
+        self_play=replace(RECIPE.self_play, games=options.games, moves=options.moves),
+    )
+    learner = Learner(GAME, config.learner, config.network, seed=0)
+    weights = learner.weights()
+    exporting = NetworkEvaluators(GAME, engine="onnx")
+    exporting(weights)  # here, once and before there are threads, as `Training` does
+    make = partial(make_worker, config, exporting.exported)
+    with ExitStack() as stack:
+        here = stack.enter_context(Threads(make(1), 1))
+        one, two = (stack.enter_context(RayCrew(make, size, Needs(1, 0))) for size in (1, 2))
+        alone, pair = (turns_work(config, crew, weights, options.turns) for crew in (one, two))
+        study = Study(learner, canned_turn().samples)
+        contenders = {
+            "in this process": turns_work(config, here, weights, options.turns),
+            "one Ray worker": alone,
+            "two Ray workers": pair,
+            "two Ray workers, and learning in this process": partial(study.beside, two, pair),
+        }
+        speeds = in_turns(contenders, options.rounds, 0)
+    for what, speed in speeds.items():
+        report.speed("workers", what, speed, "samples/s")
+    report.speed("workers", "the same, and what is learned from meanwhile", study.speed(speeds), "samples/s")
+    first, *others = speeds
+    for what, promised in zip(others, (0.95, 1.8, None), strict=True):
+        report.ratio("workers", f"{what} / {first}", speeds[what].rate / speeds[first].rate, promised=promised)
+
+
+def turns_work(config: Config, crew: Crew, weights: InferenceModule, turns: int) -> Work:
+    """So many turns of each worker, one more of them under way than there are workers: nobody ever waits."""
+    shared = crew.share(weights)
+    waiting = deque((stream, 0, games_under_way(config, stream)) for stream in range(crew.size + 1))
+
+    def work() -> int:
+        samples, left, under_way = 0, turns * crew.size, {}
+        while left or under_way:
+            while left and waiting:
+                stream, turn, games = waiting.popleft()
+                task = PlayTurn(stream, turn, config.search.simulations, games, config.seed)
+                under_way[crew.submit(task, shared)] = (stream, turn)
+                left -= 1
+            for done in wait(under_way, return_when=FIRST_COMPLETED).done:
+                stream, turn = under_way.pop(done)
+                waiting.append((stream, turn + 1, done.result().games))
+                samples += done.result().statistics.moves  # each becomes a sample, once its game has ended
+        return samples
+
+    return work
+
+
+def games_under_way(config: Config, stream: int) -> dict[str, np.ndarray]:
+    """Games in all their stages, as a run has them once its first ones have ended."""
+    play = SelfPlay(
+        GAME, replace(config.search, simulations=2), replace(config.self_play, moves=30), seed=0, stream=stream
+    )
+    play.play(UniformEvaluator(GAME), 0)
+    return play.arrays()
+
+
+class Study:
+    """Learning that goes on while something else is done."""
+
+    def __init__(self, learner: Learner, samples: Samples) -> None:
+        self.learner, self.samples = learner, samples
+        self.rates: list[float] = []  # samples a second, of each time
+
+    def beside(self, crew: Crew, work: Work) -> int:
+        """Does the work, and learns all the while."""
+        over = threading.Event()
+        learning = crew.local.submit(self.learn, over)
+        try:
+            return work()
+        finally:
+            over.set()
+            self.rates.append(learning.result())
+
+    def learn(self, over: threading.Event) -> float:
+        steps, started, generator = 0, time.perf_counter(), stream_generator(0)
+        while not over.is_set():
+            self.learner.learn(self.samples, 5, generator, progress_from=0.0, progress_to=0.0)
+            steps += 5
+        return steps * self.learner.config.batch / (time.perf_counter() - started)
+
+    def speed(self, speeds: dict[str, Speed]) -> Speed:
+        return Speed(float(np.median(self.rates[1:])), [*speeds.values()][-1].cores)  # the first time warms up
+
+
+# --- driver
+
+
+def driver(options: argparse.Namespace, report: Report) -> None:
+    """A training run's loop, crew, buffer and checkpoints, fed by workers that only pretend to play."""
+    turn = canned_turn()
+    actors = max(1, min(options.simulated, int(0.8 * psutil.virtual_memory().available / ACTOR)))
+    with RayCrew(partial(simulate, turn), actors, Needs(0.01, 0)) as crew:
+        crew.submit(PlayTurn(0, 0, 1, turn.games, 0), None).result()  # raises if they cannot start
+        while len(crew.pids()) < actors:
+            time.sleep(0.1)
+        memory = psutil.Process(crew.pids()[0]).memory_full_info()
+        offered, spans = float(options.offered), {}
+        while True:  # more and more, until it cannot follow
+            spans[offered] = drive(crew, turn, actors * turn.samples.size / offered, options.window)
+            if spans[offered].own.rate < 0.95 * offered:
+                break
+            offered *= 1.5
+    for offered, span in spans.items():
+        what = f"of {offered:,.0f} samples/s that are offered"
+        report.speed("driver", f"{what}, by the driver's cores", span.own, "samples/s")
+        report.speed("driver", f"{what}, by all processes' cores", span.all, "samples/s")
+    most = max(spans.values(), key=lambda span: span.own.rate)
+    report.ratio("driver", "samples/s taken in / 50,000", most.own.rate / 50_000, promised=1.0)
+    for part, share in most.parts.items():
+        report.ratio("driver", f"driver's CPU time then: {part}", share)
+    measured = [speed["rate"] for speed in report.speeds if speed["what"] == "one Ray worker"]
+    report.notes += [
+        f"driver: {actors} processes stood for {options.simulated} workers ({memory.uss / 2**20:.0f} MB each, not "
+        f"counting what they share). They sleep for as long as a turn takes and then send one of {turn.samples.size:,} "
+        "samples that was played beforehand. The driver is real: crew, loop, a full buffer, batches drawn at the "
+        "recipe's replay ratio, weights handed out, checkpoints on this disk. Only the network's steps are left out.",
+        f"driver: a second of its CPU time takes in {most.own.rate / most.own.cores:,.0f} samples, also where it gets "
+        f"less than a core; what takes most of that is: {next(iter(most.parts))}",
+        *(
+            f"driver: saturates at about {most.own.rate / rate:,.0f} workers of {rate:,.0f} samples/s each on this "
+            f"machine, which they share; with a core to itself at about {most.own.rate / most.own.cores / rate:,.0f}"
+            for rate in [options.rate or sum(measured)]
+            if rate
+        ),
+    ]
+
+
+def canned_turn() -> PlayedTurn:
+    """A turn of the recipe's size and shape, of games that were played without a network."""
+    config = RECIPE.self_play
+    play = SelfPlay(GAME, replace(RECIPE.search, simulations=2), replace(config, cache=0), seed=0, stream=0)
+    turns = [play.play(UniformEvaluator(GAME), number) for number in range(3)]
+    samples = join([turn.samples for turn in turns]).at(slice(config.games * config.moves))
+    counts = SelfPlayStatistics(moves=samples.size, samples=samples.size)
+    return PlayedTurn(samples, counts, turns[-1].game, play.arrays())
+
+
+def simulate(turn: PlayedTurn, threads: int) -> None:
+    """Makes this process a simulated worker: it takes a millisecond a turn for each simulation a move.
+
+    About, or all would always come at once. The games under way go back as they came.
+    """
+
+    def run(task: PlayTurn, worker: None, count: Counter, weights: InferenceModule) -> PlayedTurn:
+        time.sleep(task.simulations / 1000 * random.uniform(0.5, 1.5))
+        count(turn.statistics.moves)
+        return turn._replace(games=task.games)
+
+    PlayTurn.run = run  # the driver knows nothing of it: its tasks are the real ones
+
+
+class Span(NamedTuple):
+    """What a driver did in a while.
+
+    own, all: samples a second, and the cores of the driver's process or of all, the workers and Ray's own among them.
+    parts:    of the driver's CPU time, the largest first.
+    """
+
+    own: Speed
+    all: Speed
+    parts: dict[str, float]
+
+
+def drive(crew: RayCrew, turn: PlayedTurn, nap: float, window: float) -> Span:
+    """Runs until `window` seconds and a whole number of iterations, two or more, are over. The first does not count."""
+    with tempfile.TemporaryDirectory() as name, open(os.devnull, "w", encoding="utf-8") as nowhere:
+        folder = Path(name) / "run"
+        training = DrawingTraining(folder, crew, nap, window)
+        while len(training.replay) < training.config.replay.window:
+            training.replay.extend(turn.samples)
+        with Monitor(folder, iterations=1, first_iteration=0, console=Console(file=nowhere)) as monitor:
+            training.monitor = monitor
+            training.iterate()
+    first, last = training.marks[0], training.marks[-1]
+    elapsed, own, everybody = last.time - first.time, last.own - first.own, last.everybody - first.everybody
+    # Samples that are taken in and not learned from in time pile up: they do not count.
+    rate = min(last.samples - first.samples, last.learned - first.learned) / elapsed
+    parts = {part: spent / own for part, spent in (last.parts - first.parts).most_common()}
+    parts["the rest: Ray's threads, and waking up"] = 1 - sum(parts.values())
+    return Span(Speed(rate, own / elapsed), Speed(rate, everybody / elapsed), parts)
+
+
+class Mark(NamedTuple):
+    """Since the beginning.
+
+    samples, learned: taken in, and worth the batches that were drawn.
+    own, everybody:   CPU seconds of this process and of all.
+    parts:            of the former.
+    """
+
+    time: float
+    samples: int
+    learned: float
+    own: float
+    everybody: float
+    parts: Counts[str]
+
+
+class DrawingTraining(AsynchronousTraining):
+    """A run that draws what it would learn from and learns nothing, and keeps account of what its time goes into."""
+
+    def __init__(self, folder: Path, crew: RayCrew, nap: float, window: float) -> None:
+        config = replace(
+            RECIPE,
+            iterations=1_000_000,  # the window ends it
+            workers=crew.size,
+            search=replace(RECIPE.search, simulations=max(1, round(1000 * nap))),  # see `simulate`
+            self_play=replace(RECIPE.self_play, streams=crew.size + 1, first_simulations=0),
+            evaluation=replace(RECIPE.evaluation, opponents=(), every=0),
+            cluster=replace(RECIPE.cluster, mode="asynchronous"),
+        )
+        super().__init__(GAME, config, folder)
+        checkpoint.create_run(folder, config)
+        self.crew, self.window = crew, window
+        self.learn = self.draw
+        self.marks: list[Mark] = []
+        self.steps = 0
+        self.spent: Counts[str] = Counts()
+        self.of_thread = threading.local()
+        for owner, method, part in (
+            (crew, "_settle", "outcomes fetched from Ray"),
+            (crew, "_assign", "turns sent"),
+            (crew, "_look", "workers asked for their pulse"),
+            (self, "_take_in_the_next", "turns taken in"),
+            (self.replay, "extend", "the buffer extended"),
+            (self, "_hand_out", "weights handed out"),
+        ):
+            bare = partial(getattr(type(owner), method), owner)  # the crew may have been timed for another run
+            setattr(owner, method, self.timed(bare, part))
+
+    def draw(
+        self, samples: Samples, steps: int, generator: torch.Generator, *, progress: Callable[[int], None], **_: float
+    ) -> dict[str, float]:
+        """`Learner.learn` without what the network does."""
+        self.timed(terciles, "thirds of the buffer found")(samples)
+        draw_timed = self.timed(draw, "batches drawn")
+        for _step in range(steps):
+            draw_timed(self.game, samples, self.config.learner.batch, generator)
+            self.steps += 1
+            progress(1)
+        return {"learner/steps": steps, "learner/seconds": 0.0}
+
+    def timed(self, function: Callable[..., Any], part: str) -> Callable[..., Any]:
+        """The function; its CPU time, less that of timed ones within, is added to that of the part."""
+
+        def call(*arguments: Any, **knobs: Any) -> Any:
+            started, outer = time.thread_time(), getattr(self.of_thread, "inner", 0.0)
+            self.of_thread.inner = 0.0
+            try:
+                return function(*arguments, **knobs)
+            finally:
+                spent = time.thread_time() - started
+                self.spent[part] += spent - self.of_thread.inner
+                self.of_thread.inner = outer + spent
+
+        return call
+
+    def _close_iteration(self) -> None:
+        self.timed(super()._close_iteration, "iterations closed: checkpoints, figures")()
+        learned = self.steps * self.config.learner.batch / self.config.learner.replay_ratio
+        spent = time.process_time(), cpu_seconds(), self.spent.copy()
+        self.marks.append(Mark(time.perf_counter(), self.replay.seen, learned, *spent))
+        if len(self.marks) > 1 and self.marks[-1].time - self.marks[0].time >= self.window:
+            self.stop.set()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,302 @@
+"""Players, by what they answer and by their names."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+import alphazero.arena.minimax
+import alphazero.arena.players
+from alphazero.arena.match import play_match
+from alphazero.arena.minimax import minimax
+from alphazero.arena.players import (
+    FIRST_SIMULATIONS,
+    AgentPlayer,
+    MinimaxPlayer,
+    NetworkPlayer,
+    Player,
+    RandomPlayer,
+    Stoppable,
+    parse_player,
+)
+from alphazero.config import SearchConfig
+from alphazero.game import Box, State, batch_size, concatenate, map_states
+from alphazero.mcts.evaluator import Evaluation
+from games.connect_four import BOARD, BOTTOM, COLUMNS, ConnectFour, ConnectFourState
+from games.tic_tac_toe import TicTacToe
+from tests.evaluators import ScrambledEvaluator
+from tests.positions import CONNECT_FOUR, Web, after, board, random_positions
+
+# --------------------------------------------------------------------------------------- players
+
+
+def answer_counts(player: Player, state: ConnectFourState, draws: int) -> Tensor:
+    """How many of so many answers to one position were each column."""
+    copies = map_states(lambda field: field.expand(draws), state)
+    return player.actions(copies).bincount(minlength=COLUMNS)
+
+
+def assert_uniform(counts: Tensor, members: set[int]) -> None:
+    """Chi-square at one error in a million, by the cube-root law of Wilson and Hilferty 1931."""
+    assert set(counts.nonzero()[:, 0].tolist()) == members
+    seen = counts[sorted(members)].double()
+    expected = seen.sum() / len(seen)
+    freedom = len(seen) - 1
+    spread = 2 / (9 * freedom)
+    limit = freedom * (1 - spread + 4.753 * math.sqrt(spread)) ** 3
+    assert float(((seen - expected) ** 2 / expected).sum()) < limit
+
+
+def test_random_player_is_uniform_over_the_legal_actions() -> None:
+    position = board("""
+        . o . . . x .
+        . x . . . o .
+        . o . . . x .
+        . x . . . o .
+        . o . . . x .
+        . x . . . o .""")
+    assert_uniform(answer_counts(RandomPlayer(CONNECT_FOUR, 5), position, 7000), {0, 2, 3, 4, 6})
+
+
+def test_minimax_draws_uniformly_among_equals() -> None:
+    position = board("""
+        . . . . . . .
+        . . . . . . .
+        . . . . . . .
+        . . . . . . .
+        . . o o . . .
+        o . x x x . .""")
+    assert_uniform(answer_counts(MinimaxPlayer(CONNECT_FOUR, 3, seed=7), position, 2000), {1, 5})
+
+
+class Throw(Web):
+    """The same with continuous actions, for what is asked of the space of actions only."""
+
+    actions = Box(low=(-1.0, 10.0), high=(1.0, 30.0))
+
+
+@pytest.mark.parametrize("kind", [int, float])
+def test_random_player_fills_the_box(kind: type) -> None:
+    game = Throw(seed=0, players=1, keys=False)
+    game.actions = Box(*(tuple(map(kind, bound)) for bound in Throw.actions))
+    draws = 4000
+    thrown = RandomPlayer(game, 3).actions(game.initial(draws))
+    low, high = (torch.tensor(bound) for bound in game.actions)
+    assert thrown.dtype == torch.float32
+    assert ((thrown >= low) & (thrown <= high)).all()
+    share = ((thrown - low) / (high - low)).sort(0).values
+    # Kolmogorov and Smirnov: sup |F_n - F| exceeds 2.7 / sqrt(n) less than once in a million.
+    distance = (share - torch.arange(1, draws + 1)[:, None] / draws).abs().amax(0)
+    assert (distance < 2.7 / math.sqrt(draws)).all()
+    assert abs(float(torch.corrcoef(thrown.T)[0, 1])) < 5 / math.sqrt(draws)
+
+
+def assert_shares(counts: Tensor, shares: Tensor) -> None:
+    """Counts of draws against their probabilities, each within five standard deviations."""
+    draws = int(counts.sum())
+    margin = 5 * (shares * (1 - shares) / draws).sqrt()
+    assert ((counts / draws - shares).abs() <= margin).all(), (counts, shares)
+
+
+@pytest.mark.parametrize("temperature", [0.1, 1.0])
+def test_minimax_with_a_temperature_draws_by_softmax_of_its_scores(temperature: float) -> None:
+    position = board("""
+        . . o . . . .
+        . . x . . . .
+        . . o . . . .
+        . . x . . . .
+        . . o . x . .
+        . . x o x . .""")
+    scores = minimax(CONNECT_FOUR, position, depth=1)[0]
+    weights = [math.exp(score / temperature) for score in scores.tolist()]
+    assert weights[2] == 0  # the full column
+    player = MinimaxPlayer(CONNECT_FOUR, 1, seed=3, temperature=temperature)
+    assert_shares(answer_counts(player, position, 6000), torch.tensor(weights) / sum(weights))
+
+
+def test_the_network_alone_can_draw_by_softmax_of_its_logits() -> None:
+    position = after("444444")
+    logits = ScrambledEvaluator(CONNECT_FOUR)(position).logits[0].tolist()
+    weights = [0.0 if column == 3 else math.exp(logit / 0.7) for column, logit in enumerate(logits)]
+    player = NetworkPlayer(CONNECT_FOUR, ScrambledEvaluator(CONNECT_FOUR), seed=3, temperature=0.7)
+    assert_shares(answer_counts(player, position, 6000), torch.tensor(weights) / sum(weights))
+
+
+def test_rollouts_find_the_win_the_block_and_beat_random_play() -> None:
+    win = after("112233")
+    player = parse_player("mcts:200", CONNECT_FOUR, seed=1)
+    assert player.actions(concatenate((win, win))).tolist() == [3, 3]
+    assert int(player.actions(after("1122335"))) == 3  # o has to stop the row
+    result = play_match(TicTacToe(), parse_player("mcts:100", TicTacToe(), seed=1), RandomPlayer(TicTacToe(), 2),
+                        games=40, seed=1)  # fmt: skip
+    assert result.total.losses <= 2
+    assert result.points > 0.85
+
+
+class Clock:
+    """Time that passes by evaluating: a thousandth of a second for every position."""
+
+    def __init__(self, evaluator: ScrambledEvaluator) -> None:
+        self.evaluator, self.now = evaluator, 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def __call__(self, states: State, generator: torch.Generator) -> Evaluation:
+        self.now += batch_size(states) / 1000
+        return self.evaluator(states, generator)
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_an_agent_thinks_for_as_long_as_it_was_given(monkeypatch: pytest.MonkeyPatch, cached: bool) -> None:
+    """What is cached costs nothing here, and yet the next position, where it is not, does not take much longer."""
+    clock = Clock(ScrambledEvaluator(CONNECT_FOUR))
+    monkeypatch.setattr(alphazero.arena.players, "time", clock)
+    player = AgentPlayer(CONNECT_FOUR, clock, SearchConfig().without_noise(), seed=1, seconds=0.5, cached=cached)
+    for seed, batch in enumerate((1, 1, 3)):
+        before = clock.now
+        visits = player.think(random_positions(CONNECT_FOUR, batch, plies=6, seed=seed)).result().visits.sum(1)
+        assert 0.25 * batch <= clock.now - before <= (0.8 if cached else 0.55) * batch
+        assert (visits >= 250).all()
+
+
+def test_time_is_not_spent_on_more_simulations_than_there_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(alphazero.arena.players, "MOST_SIMULATIONS", 100)
+    clock = Clock(ScrambledEvaluator(CONNECT_FOUR))
+    monkeypatch.setattr(alphazero.arena.players, "time", clock)
+    player = AgentPlayer(CONNECT_FOUR, clock, SearchConfig().without_noise(), seed=1, seconds=1000)
+    for _ in range(2):
+        assert int(player.think(CONNECT_FOUR.initial(1)).result().visits.sum()) == 100
+
+
+def test_an_agent_in_a_hurry_still_searches(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(ScrambledEvaluator(CONNECT_FOUR))
+    monkeypatch.setattr(alphazero.arena.players, "time", clock)
+    player = AgentPlayer(CONNECT_FOUR, clock, SearchConfig().without_noise(), seed=1, seconds=1e-6)
+    assert int(player.think(CONNECT_FOUR.initial(1)).result().visits.sum()) == FIRST_SIMULATIONS
+
+
+class SolvedGame(ConnectFour):
+    """Says that every column's score is its number, and full ones are illegal."""
+
+    def solve(self, state: ConnectFourState) -> Tensor:
+        scores = torch.tensor([0.0, 2, 1, 2, -1, 0, 2]).expand(len(state.mine), COLUMNS)
+        return torch.where(self.legal(state), scores, -torch.inf)
+
+
+def test_the_perfect_player_draws_among_the_best_of_the_solver() -> None:
+    assert_uniform(answer_counts(parse_player("perfect", SolvedGame(), seed=1), after("444444"), 2000), {1, 6})
+
+
+@pytest.mark.parametrize("name", ["random", "minimax:1", "minimax:2@0.5", "mcts:8"])
+def test_the_seed_decides(name: str) -> None:
+    states = random_positions(CONNECT_FOUR, 400, plies=30, seed=1) if name == "minimax:1" else CONNECT_FOUR.initial(64)
+
+    def answers(seed: int) -> list[list[int]]:
+        player = parse_player(name, CONNECT_FOUR, seed=seed)
+        return [player.actions(states).tolist() for _ in range(2)]
+
+    assert answers(1) == answers(1)
+    assert answers(1) != answers(2)
+    assert answers(1)[0] != answers(1)[1]
+
+
+@pytest.mark.parametrize("name", ["random", "minimax:3"])
+def test_finished_states_are_answered_too(name: str) -> None:
+    """A full board has no legal action; the answer is unused but has to be a number of an action."""
+    full = ConnectFourState(
+        torch.tensor([BOTTOM]),
+        torch.tensor([BOARD & ~BOTTOM]),
+        torch.tensor([0], dtype=torch.int8),
+        torch.tensor([True]),
+    )
+    states = concatenate((full, CONNECT_FOUR.initial(1)))
+    answer = parse_player(name, CONNECT_FOUR, seed=0).actions(states)
+    assert answer.shape == (batch_size(states),)
+    assert ((answer >= 0) & (answer < COLUMNS)).all()
+
+
+def test_players_are_parsed_by_the_names_they_carry() -> None:
+    for name in ("random", "minimax:1", "minimax:12", "minimax:5@0.25", "mcts:1000", "mcts:2s", "mcts:0.5s"):
+        assert parse_player(name, CONNECT_FOUR, seed=0).name == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "Random",
+        "random:1",
+        "random@1",
+        "minimax",
+        "minimax:",
+        "minimax:0",
+        "minimax:-1",
+        "minimax:2.5",
+        "minimax@1",
+        "mcts",
+        "mcts:",
+        "mcts:5@1",
+        "perfect:1",
+        "agent",
+    ],
+)
+def test_unknown_players_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=r"expected random, minimax:DEPTH") as caught:
+        parse_player(name, CONNECT_FOUR, seed=0)
+    assert repr(name) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "complaint"),
+    [
+        ("minimax:3@", "no player is called"),
+        ("minimax:3@-1", "'-1' is no temperature; expected a number from 0"),
+        ("minimax:3@warm", "'warm' is no temperature"),
+        ("mcts:0", "'0' is no strength; expected simulations a move as 600, at most 65536, or seconds"),
+        ("mcts:0s", "'0s' is no strength"),
+        ("mcts:99999999", "'99999999' is no strength; expected simulations a move as 600, at most 65536"),
+        ("mcts:3601s", "seconds as 2s or 0.5s, at most 3600"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(name: str, complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        parse_player(name, CONNECT_FOUR, seed=0)
+
+
+def test_what_a_game_does_not_have_is_said() -> None:
+    with pytest.raises(ValueError, match="tic_tac_toe has no perfect player"):
+        parse_player("perfect", TicTacToe(), seed=0)
+    with pytest.raises(ValueError, match="web has continuous actions"):
+        parse_player("minimax:2", Throw(seed=0, players=1, keys=False), seed=0)
+
+
+def test_minimax_refuses_what_it_cannot_play() -> None:
+    with pytest.raises(ValueError, match="at least 1 ply ahead, not 0"):
+        MinimaxPlayer(CONNECT_FOUR, 0, seed=0)
+    with pytest.raises(TypeError, match="web has continuous actions"):
+        MinimaxPlayer(Throw(seed=0, players=1, keys=False), 2, seed=0)
+
+
+@pytest.mark.parametrize("name", ["agent", "mcts:1000"])
+def test_a_search_can_be_ended_within_a_move(name: str) -> None:
+    """Before the fourth evaluation of a thousand; the first question comes before the move itself."""
+
+    class EndedError(Exception):
+        pass
+
+    def check(done: int) -> None:
+        asked.append(done)
+        if len(asked) == 5:
+            raise EndedError
+
+    asked: list[int] = []
+    evaluator, many = ScrambledEvaluator(CONNECT_FOUR), SearchConfig(simulations=1000)
+    agent = AgentPlayer(CONNECT_FOUR, evaluator, many, seed=1)
+    player = Stoppable(agent if name == "agent" else parse_player(name, CONNECT_FOUR, seed=1), check)
+    with pytest.raises(EndedError):
+        player.actions(CONNECT_FOUR.initial(2))
+    assert asked == [0] * 5

@@ -1,0 +1,91 @@
+"""Players by name, among them agents from files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from alphazero.arena.players import AgentPlayer, Strength
+from alphazero.arena.registry import find_entrant
+from alphazero.game.record import Record
+from alphazero.runs.agents import Agent, load_agent
+from alphazero.runs.files import RunError
+from games.connect_four import ConnectFour
+from tests.evaluators import ScrambledEvaluator
+from tests.trainer.test_synchronous import copy_of_whole
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return copy_of_whole(tmp_path_factory, "run")
+
+
+@pytest.fixture(scope="module")
+def agent(trained: Path) -> Agent:
+    return load_agent(trained)
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("agent", "agent:32"),
+        ("agent:5", "agent:5"),
+        ("agent:0.5s", "agent:0.5s"),
+        ("network", "network"),
+        ("network@0.5", "network@0.5"),
+        ("minimax:3@0.25", "minimax:3@0.25"),
+        ("mcts:20", "mcts:20"),
+        ("mcts:2s", "mcts:2s"),
+        ("random", "random"),
+    ],
+)
+def test_names(agent: Agent, text: str, name: str) -> None:
+    player = find_entrant(text, agent, Strength(32)).build(1)
+    assert player.name == name
+    start = Record(agent.game)
+    if not text.endswith("s"):
+        assert int(player.actions(start.state)[0]) in start.legal()
+
+
+def test_a_path_is_the_agent_there_at_the_strength_behind_it(agent: Agent, trained: Path) -> None:
+    states = [Record(agent.game, moves).state for moves in ("", "b2", "b2 a3", "a1 b2 c3")]
+    mine = find_entrant("agent:16", agent, Strength(8)).build(1)
+    for path in (trained, trained / "agent.onnx", trained / "checkpoints" / "000004"):
+        other = find_entrant(f"{path}@16", agent, Strength(8)).build(1)
+        assert other.name == f"{path}@16"
+        for state in states:
+            assert torch.equal(mine.actions(state), other.actions(state))
+    unnamed = find_entrant(str(trained), agent, Strength(8)).build(1)
+    assert isinstance(unnamed, AgentPlayer)
+    assert unnamed.think(states[0]).result().visits.sum() == 8
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("agnet", "no player is called 'agnet'; expected agent or agent:STRENGTH, network"),
+        ("agent:", "no player is called 'agent:'"),
+        ("agent:0", "'0' is no strength"),
+        ("agent:-3", "'-3' is no strength"),
+        ("network:3", "no player is called 'network:3'"),
+        ("network@x", "'x' is no temperature"),
+        ("minimax:0", "no player is called 'minimax:0'"),
+        ("mcts", "no player is called 'mcts'"),
+        ("mcts:1h", "'1h' is no strength"),
+        ("perfect", "tic_tac_toe has no perfect player"),
+    ],
+)
+def test_other_names_are_refused_with_what_is_expected(agent: Agent, text: str, complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        find_entrant(text, agent, Strength(8)).build(1)
+
+
+def test_a_path_without_an_agent_and_one_of_another_game_are_refused(agent: Agent, trained: Path) -> None:
+    with pytest.raises(RunError, match="is not a run"):
+        find_entrant(str(trained / "checkpoints"), agent, Strength(8)).build(1)
+    game = ConnectFour()
+    other = Agent(game, ScrambledEvaluator(game), agent.search, "scrambled")
+    with pytest.raises(ValueError, match="plays tic_tac_toe, not connect_four"):
+        find_entrant(str(trained), other, Strength(8)).build(1)

@@ -1,0 +1,48 @@
+"""The script that measures how work spreads runs, at the smallest sizes; what it says depends on the machine."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.cluster import main
+
+SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "cluster.py"
+TINY = {"rounds": 1, "games": 2, "moves": 1, "turns": 1, "simulations": 2, "seconds": 0}
+TINY |= {"simulated": 2, "window": 0, "rate": 500}
+
+
+def measure(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(SCRIPT), *arguments], cwd=folder, capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+def test_every_section_reports_its_speeds_and_promises(tmp_path: Path) -> None:
+    done = measure(*(f"--{name}={value}" for name, value in TINY.items()), "--json", "speeds.json", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "speeds.json").read_text())
+    assert {speed["section"] for speed in report["speeds"]} == {"workers", "driver", "shared"}
+    assert all(speed["rate"] > 0 for speed in report["speeds"])
+    assert [ratio["promised"] for ratio in report["ratios"] if ratio["promised"]] == [0.95, 1.8, 1.0]
+    parts = [ratio["ratio"] for ratio in report["ratios"] if "CPU time" in ratio["what"]]
+    assert sum(parts) == pytest.approx(1)
+    assert all(0 <= part < 1 for part in parts)
+    for speed in report["speeds"]:
+        assert speed["what"] in done.stdout
+    assert "2 processes stood for 2 workers" in done.stdout
+    assert "saturates at about" in done.stdout
+
+
+def test_a_section_that_does_not_exist_is_told_of_with_those_that_do(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["measure_cluster.py", "worker"])
+    with pytest.raises(SystemExit) as refused:
+        main()
+    assert refused.value.code == 2
+    assert "there is no section 'worker'; choose from workers, driver, shared" in capsys.readouterr().err

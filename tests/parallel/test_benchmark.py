@@ -1,0 +1,159 @@
+"""A benchmark over Ray workers comes to the figures that one in this process comes to, whatever happens to them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from alphazero.arena.benchmark import Benchmark, Exam, Match
+from alphazero.arena.minimax import minimax
+from alphazero.arena.players import Player, Strength
+from alphazero.arena.registry import Entrant, find_entrant
+from alphazero.arena.solved import SolvedPositions
+from alphazero.config import LearnerConfig, NetworkConfig, SearchConfig
+from alphazero.game import State
+from alphazero.learner import Learner
+from alphazero.network.inference import NetworkEvaluators
+from alphazero.parallel.executor import Threads
+from alphazero.parallel.ray_cluster import Needs, cluster
+from alphazero.parallel.ray_executor import RayCrew
+from alphazero.runs.agents import Agent
+from games.tic_tac_toe import TicTacToe
+from tests.arena.test_benchmark import Listener
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _cluster() -> Iterator[None]:
+    with cluster("", cores=2):
+        yield
+
+
+@pytest.fixture(scope="module")
+def agent() -> Agent:
+    game = TicTacToe()
+    learner = Learner(game, LearnerConfig(), NetworkConfig(kind="dense", blocks=1, width=16), seed=1)
+    return Agent(game, NetworkEvaluators(game, engine="onnx")(learner.weights()), SearchConfig(), "untrained")
+
+
+@pytest.fixture(scope="module")
+def positions() -> SolvedPositions:
+    """All after three moves: enough for several chunks."""
+    game = TicTacToe()
+    ways = torch.cartesian_prod(*[torch.arange(9)] * 3)
+    ways = ways[[len(set(way)) == 3 for way in ways.tolist()]]
+    states = game.initial(len(ways))
+    for action in ways.T:
+        states = game.step(states, action).state
+    return SolvedPositions(
+        states, minimax(game, states, depth=6), ("",) * len(ways), torch.full((len(ways),), 3, dtype=torch.int64)
+    )
+
+
+def benchmark(
+    agent: Agent, positions: SolvedPositions, change: Callable[[Entrant], Entrant] = lambda e: e
+) -> Benchmark:
+    """A match of the network, an exam of the agent, and a round robin of three; 20 games each."""
+    me, network, mcts, minimax2 = (
+        find_entrant(text, agent, Strength(8)) for text in ("agent", "network@1", "mcts:16", "minimax:2")
+    )
+    return Benchmark(
+        agent=agent,
+        path=Path("nowhere"),
+        strength=Strength(8),
+        games=20,
+        seed=3,
+        matches=[Match(network, mcts, 20)],
+        exams=[Exam(me, "solved.csv")],
+        entrants=[me, mcts, minimax2],
+        positions={"solved.csv": positions},
+    )
+
+
+@pytest.fixture(scope="module")
+def expected(agent: Agent, positions: SolvedPositions) -> Benchmark:
+    """What threads come to."""
+    one = benchmark(agent, positions)
+    one.run_all(Listener(), Threads(None, 2))
+    assert one.complete
+    return one
+
+
+@pytest.fixture(scope="module")
+def crew() -> Iterator[RayCrew]:
+    with RayCrew(lambda threads: None, 2, Needs(1, 0)) as crew:
+        yield crew
+
+
+def assert_same(one: Benchmark, expected: Benchmark, listener: Listener) -> None:
+    """All figures apart from times, and progress that adds up."""
+    assert one.complete
+    assert one.results == expected.results
+    assert one.errors == expected.errors
+    assert one.standings() == expected.standings() != []
+    assert sorted(listener.begun) == sorted(
+        [
+            *((match.title, 20, "games", 5) for match in expected.results),
+            ("agent:8 on solved.csv", 504, "positions", 5),
+        ]
+    )
+    assert listener.done == [total for _, total, *_ in listener.begun]
+    assert len(listener.ended) == 5
+
+
+def test_workers_come_to_the_figures_of_threads(
+    agent: Agent, positions: SolvedPositions, expected: Benchmark, crew: RayCrew
+) -> None:
+    one, listener = benchmark(agent, positions), Listener()
+    one.run_all(listener, crew)
+    assert_same(one, expected, listener)
+    assert sum(result.distinct_games for result in one.results.values()) > 40  # there is something to be the same
+
+
+class Killer(Listener):
+    """Kills all workers at the first sight of a match in its middle."""
+
+    def __init__(self, crew: RayCrew) -> None:
+        super().__init__()
+        self.crew, self.killed = crew, list[int]()
+
+    def begin(self, title: str, total: int, unit: str, *, steps: int) -> Callable[[int], None]:
+        advance, place = super().begin(title, total, unit, steps=steps), len(self.done) - 1
+
+        def advance_and_kill(done: int) -> None:
+            advance(done)
+            if not self.killed and 0 < self.done[place] < total:
+                self.killed = self.crew.pids()
+                for pid in self.killed:
+                    os.kill(pid, signal.SIGKILL)
+
+        return advance_and_kill
+
+
+class Slow:
+    """The same player, but long enough at it to be seen in the middle of a match."""
+
+    def __init__(self, player: Player) -> None:
+        self.name, self.player = player.name, player
+
+    def actions(self, states: State) -> Tensor:
+        time.sleep(0.3)
+        return self.player.actions(states)
+
+
+def test_workers_that_are_killed_change_nothing(
+    agent: Agent, positions: SolvedPositions, expected: Benchmark, crew: RayCrew
+) -> None:
+    one, listener = benchmark(agent, positions), Killer(crew)
+    (network, mcts, games), build = one.matches[0], one.matches[0].player.build
+    one.matches[0] = Match(Entrant(network.name, lambda seed: Slow(build(seed))), mcts, games)
+    one.run_all(listener, crew)
+    assert len(listener.killed) == 2
+    assert crew.lost_tasks >= 1
+    assert_same(one, expected, listener)

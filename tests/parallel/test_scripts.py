@@ -1,0 +1,132 @@
+"""scripts/train.py over Ray, as a user starts, stops, kills and resumes it; every run has a Ray of its own."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pexpect
+import psutil
+import pytest
+import safetensors.torch
+
+from alphazero.parallel import ray_setup as assemble
+from alphazero.runs.checkpoint import checkpoints
+from tests.trainer.test_synchronous import ROOT, Train, assert_same, run, start, train, wait_for_checkpoints, write
+from tests.trainer.test_synchronous import SMALL as of_trainer
+
+__all__ = ["train"]  # a fixture
+PATIENCE = 120.0
+SMALL = replace(of_trainer, evaluation=replace(of_trainer.evaluation, every=0))
+
+
+def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
+    return [one for one in processes if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+
+
+def rays() -> list[psutil.Process]:
+    """What this process has running of Ray."""
+    children = psutil.Process().children(recursive=True)
+    return [one for one in alive(children) if "ray" in " ".join(one.cmdline()).lower()]
+
+
+def wait_until(true: Callable[[], object]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < deadline, "it did not come to that"
+        time.sleep(0.1)
+
+
+def test_the_driver_killed_and_resumed_ends_as_if_nothing_had_been(tmp_path: Path, train: Train) -> None:
+    config = replace(SMALL, iterations=8)
+    undisturbed, _ = run(config, tmp_path / "undisturbed")
+    process = start(write(tmp_path, config), "--run", tmp_path / "run", "--workers", 2)
+    wait_for_checkpoints(tmp_path / "run", 2)
+    children = psutil.Process(process.pid).children(recursive=True)
+    assert len(children) > 4  # workers, and Ray's daemons
+    process.kill()
+    process.communicate()
+    # Two agents of Ray need a minute to notice that it is gone, and then go as well.
+    wait_until(lambda: all("Agent" in " ".join(one.cmdline()) for one in alive(children)))
+    resumed = train("--resume", tmp_path / "run")
+    assert resumed.returncode == 0, resumed.stderr
+    assert "2 workers of 1 CPU on this machine, synchronous" in resumed.stdout
+    last = checkpoints(tmp_path / "run")[-1]
+    assert last.name == "000008"
+    assert_same(undisturbed, safetensors.torch.load_file(last / "model.safetensors"))
+    assert not rays()
+
+
+def test_ctrl_c_saves_and_leaves_nothing_running(tmp_path: Path) -> None:
+    arguments = ["scripts/train.py", str(write(tmp_path, replace(SMALL, iterations=100_000))), "--workers", "2"]
+    arguments += ["--run", str(tmp_path / "run"), "--cluster.mode", "asynchronous"]
+    terminal = pexpect.spawn(sys.executable, arguments, cwd=str(ROOT), timeout=PATIENCE, dimensions=(40, 100))
+    terminal.expect("iteration 2 ")
+    children = psutil.Process(terminal.pid).children(recursive=True)
+    assert len(children) > 4
+    terminal.sendintr()  # to all processes of the terminal, as a person's would be
+    terminal.expect("Stopping after this iteration")
+    terminal.expect("everything saved")
+    terminal.expect(pexpect.EOF)
+    terminal.close()
+    assert terminal.exitstatus == 0
+    assert b"Traceback" not in (terminal.before or b"")
+    assert len(checkpoints(tmp_path / "run")) >= 2
+    wait_until(lambda: not alive(children))
+
+
+def test_a_broken_game_is_told_of_once_with_its_seed(
+    tmp_path: Path, train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SICK_DRIVER", str(os.getpid()))
+    config = replace(SMALL, game="tests.parallel.cluster_tasks:Sick")
+    finished = train("--run", tmp_path / "run", "--workers", 2, config=write(tmp_path, config))
+    assert finished.returncode == 1
+    assert finished.stderr.count("ArithmeticError: the board has caught a cold") == 1
+    assert "error: turn 0 of self-play stream " in finished.stderr
+    assert "(seed 1, " in finished.stderr
+    assert "errands.py" in finished.stderr
+
+
+@pytest.mark.parametrize(
+    ("asked", "complaint"),
+    [
+        (["--workers", 1000], "1000 workers of 1 CPU each were asked for, and the cluster has"),
+        (
+            ["--learner-gpus", 64, "--learner.batch", 64],
+            "64 ranks of the learner of 1 CPU and 1 GPU each were asked for, and the cluster has",
+        ),
+        (["--cluster.learner_ranks", 3], "learner.batch = 32 does not divide into 3 ranks"),
+        (["--ray-address", "127.0.0.1:1"], "the Ray cluster at '127.0.0.1:1' cannot be joined"),
+    ],
+)
+def test_what_cannot_be_had_is_told_within_seconds(
+    asked: list[object], complaint: str, tmp_path: Path, train: Train
+) -> None:
+    started = time.monotonic()
+    finished = train("--run", tmp_path / "run", *asked, config=write(tmp_path, SMALL))
+    assert finished.returncode == 1
+    assert complaint in finished.stderr
+    assert "Traceback" not in finished.stderr
+    assert time.monotonic() - started < PATIENCE
+
+
+def test_ranks_learn_and_a_mirror_on_another_disk_is_resumed_from(
+    tmp_path: Path, train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(assemble, "available_cores", lambda: 3)
+    url = f"file://{tmp_path / 'elsewhere' / 'run'}"
+    config = write(tmp_path, replace(SMALL, iterations=2))
+    first = train(
+        "--run", tmp_path / "run", "--cluster.learner_ranks", 2,
+        "--cluster.mirror", url, config=config,
+    )  # fmt: skip
+    assert first.returncode == 0, first.stderr
+    assert "1 worker of 1 CPU on this machine" in first.stdout  # what the ranks leave
+    moved = train("--resume", url, "--run", tmp_path / "moved", "--iterations", 3)
+    assert moved.returncode == 0, moved.stderr
+    assert [path.name for path in checkpoints(tmp_path / "moved")] == ["000002", "000003"]

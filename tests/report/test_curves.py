@@ -1,0 +1,95 @@
+"""Curves and bars hold what the history holds; `curves_figure` is tested with the monitor that saves it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from alphazero.report.curves import PANELS, learning_figure, strength_figure
+from alphazero.report.position_figures import png
+from alphazero.runs.files import RunError
+from alphazero.runs.metrics import read_history
+
+
+def titles(figure: Figure | None) -> list[str]:
+    assert figure is not None
+    png(figure, dpi=40)
+    return [axes.get_title(loc="left") for axes in figure.axes if axes.axison]
+
+
+def test_a_history_is_read_as_it_was_written(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    assert read_history(path) == {}
+    path.write_text("iteration,loss/total,buffer/samples\n0,,5\n1,2.5,\n2,nan,7\n3,2.2")
+    history = read_history(path)
+    assert history[0] == {"buffer/samples": 5.0}
+    assert history[1] == {"loss/total": 2.5}
+    assert np.isnan(history[2]["loss/total"])
+    assert 3 not in history  # a crash cut it
+    assert path.read_text().endswith("3,2.2")  # and nobody repaired it
+
+
+@pytest.mark.parametrize("content", ["name,score\nme,3\n", "iteration,loss\n0,high\n", "iteration,a\n0,1,2\n", "\n"])
+def test_a_foreign_csv_is_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / "metrics.csv").write_text(content)
+    with pytest.raises(RunError, match=r"metrics\.csv does not hold a run's metrics"):
+        read_history(tmp_path / "metrics.csv")
+
+
+def test_every_measure_has_its_panel_and_others_are_left_out() -> None:
+    everything = {curve.tag: 0.5 for panel in PANELS for curve in panel.curves}
+    assert titles(learning_figure({0: everything, 1: everything})) == [panel.title for panel in PANELS]
+    history = {i: {"self_play/cache_hits": 0.25 * i, "self_play/simulations_per_second": 4000.0} for i in range(3)}
+    figure = learning_figure(history)
+    assert titles(figure) == ["Evaluations from the cache", "Speed of self-play"]
+    assert figure is not None
+    cache, speed = figure.axes
+    assert list(cache.lines[0].get_ydata()) == [0, 25, 50]
+    assert list(speed.lines[0].get_ydata()) == [4, 4, 4]
+    assert cache.get_ylim()[0] == 0
+    assert learning_figure({0: {"strength/random/points": 0.5}}) is None
+
+
+STRENGTH = {
+    i: {
+        f"{player}/minimax:2/{measure}": value
+        for player in ("strength", "network")
+        for measure, value in {
+            "points": 0.3 + i / 100,
+            "points_low": 0.2 + i / 100,
+            "points_high": 0.4 + i / 100,
+            "win": i / 100,
+            "draw": 0.6,
+            "loss": 0.4 - i / 100,
+        }.items()
+    }
+    for i in (20, 40)
+}
+
+
+def test_strength_has_bands_and_bars() -> None:
+    figure = strength_figure(STRENGTH | {30: {"loss/total": 1.0}})
+    assert titles(figure) == [
+        "Points won against fixed opponents",
+        "against minimax:2",
+        "network alone against minimax:2",
+    ]
+    assert figure is not None
+    points, agent, network = figure.axes
+    np.testing.assert_allclose(points.lines[0].get_ydata(), [0.5, 0.7])
+    band = points.collections[0].get_paths()[0].vertices
+    assert {(round(x), round(y, 6)) for x, y in band} == {(20, 0.4), (40, 0.6), (20, 0.6), (40, 0.8)}
+    for axes in (agent, network):
+        heights = [[bar.get_height() for bar in bars] for bars in axes.containers]
+        bottoms = [[bar.get_y() for bar in bars] for bars in axes.containers]
+        np.testing.assert_allclose(heights, [[20, 40], [60, 60], [20, 0]], atol=1e-9)
+        np.testing.assert_allclose(bottoms, [[0, 0], [20, 40], [80, 100]], atol=1e-9)
+        assert [label.get_text() for label in axes.get_xticklabels()] == ["20", "40"]
+
+
+def test_points_alone_make_no_bars() -> None:
+    assert titles(strength_figure({0: {"strength/random/points": 12.0}})) == ["Strength"]
+    assert strength_figure({0: {"loss/total": 1.0}}) is None

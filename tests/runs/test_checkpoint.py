@@ -1,0 +1,490 @@
+"""Checkpoints: bit for bit, whole or passed over, no code run, nothing left behind, and errors that name the fix."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import pickle
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+
+from alphazero.config import Config, LearnerConfig, NetworkConfig, ReplayConfig, SearchConfig, SelfPlayConfig
+from alphazero.game import Game
+from alphazero.learner import Learner
+from alphazero.mcts.evaluator import UniformEvaluator
+from alphazero.network.architectures import to_onnx
+from alphazero.replay import Replay
+from alphazero.runs.agents import export_agent, load_agent
+from alphazero.runs.checkpoint import (
+    LIGHT,
+    WHOLE,
+    Progress,
+    checkpoints,
+    create_run,
+    load_weights,
+    prune_checkpoints,
+    read_config,
+    restore,
+    save_checkpoint,
+)
+from alphazero.runs.files import RunError, read_arrays, save_arrays
+from alphazero.selfplay import SelfPlay
+from games.connect_four import ConnectFour
+from games.tic_tac_toe import TicTacToe
+
+CONFIG = Config(
+    game="games.tic_tac_toe:TicTacToe",
+    search=SearchConfig(simulations=4),
+    network=NetworkConfig(kind="dense", blocks=1, width=8),
+    self_play=SelfPlayConfig(streams=2, games=4, moves=8, cache=0, opening_moves=2),
+    learner=LearnerConfig(batch=8, precision="float32"),
+)
+
+
+class Parts(NamedTuple):
+    """What a checkpoint holds, of a run that is under way."""
+
+    game: Game
+    learner: Learner
+    replay: Replay
+    streams: list[SelfPlay]
+
+
+def parts(*, seed: int = 1, iterations: int = 0, config: Config = CONFIG) -> Parts:
+    """After some iterations of self-play and learning."""
+    game = TicTacToe()
+    made = Parts(
+        game,
+        Learner(game, config.learner, config.network, seed=seed),
+        Replay(game, ReplayConfig()),
+        [
+            SelfPlay(game, config.search, config.self_play, seed=seed, stream=number)
+            for number in range(config.self_play.streams)
+        ],
+    )
+    for iteration in range(iterations):
+        go_on(made, iteration)
+    return made
+
+
+def go_on(made: Parts, iteration: int) -> None:
+    for stream in made.streams:
+        made.replay.extend(stream.play(UniformEvaluator(made.game), iteration).samples)
+    generator = torch.Generator().manual_seed(iteration)
+    made.learner.learn(made.replay.training_set(), 3, generator, progress_from=0.5, progress_to=0.5)
+
+
+def contents(made: Parts) -> dict[str, Any]:
+    """Everything as arrays, by name."""
+    optimizer = made.learner.optimizer.state_dict()["state"]
+    return {
+        **{name: tensor.numpy().copy() for name, tensor in made.learner.tensors().items()},
+        **{f"{i}.{name}": value.numpy().copy() for i, state in optimizer.items() for name, value in state.items()},
+        **{f"replay.{name}": array.copy() for name, array in made.replay.arrays().items()},
+        **{f"{i}/{name}": a.copy() for i, s in enumerate(made.streams) for name, a in s.arrays().items()},
+    }
+
+
+def assert_the_same(some: dict[str, Any], other: dict[str, Any]) -> None:
+    assert some.keys() == other.keys()
+    for name, array in some.items():
+        np.testing.assert_array_equal(array, other[name], err_msg=name)
+
+
+def save(folder: Path, made: Parts, iteration: int) -> Path:
+    save_checkpoint(folder, made.game, Progress(iteration, 17, 2.5), made.learner, made.replay, made.streams)
+    return folder / "checkpoints" / f"{iteration:06d}"
+
+
+def resume(folder: Path, made: Parts) -> tuple[Progress, list[str]]:
+    """Progress, and what was said."""
+    said: list[str] = []
+    progress = restore(folder, made.game, made.learner, made.replay, made.streams, say=said.append)
+    return progress, said
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    create_run(tmp_path / "run", CONFIG)
+    return tmp_path / "run"
+
+
+def files(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+# --- Whole
+
+
+def test_a_checkpoint_round_trips_bit_for_bit(folder: Path) -> None:
+    made, other = parts(iterations=2), parts(seed=2, iterations=1)
+    save(folder, made, 2)
+    progress, said = resume(folder, other)
+    assert progress == Progress(2, 17, 2.5)
+    assert said == []
+    assert_the_same(contents(made), contents(other))
+    assert (other.learner.steps, len(other.replay)) == (made.learner.steps, len(made.replay))
+
+
+def test_a_resumed_run_goes_on_as_if_it_had_never_stopped(folder: Path) -> None:
+    made, other = parts(iterations=2), parts()
+    save(folder, made, 2)
+    resume(folder, other)
+    for one in (made, other):
+        go_on(one, 2)
+    assert_the_same(contents(made), contents(other))
+
+
+def test_nothing_is_left_beside_the_files_it_promises(folder: Path) -> None:
+    path = save(folder, parts(iterations=1), 1)
+    assert {file.name for file in path.iterdir()} == set(WHOLE)
+    assert files(folder) == {"config.toml"} | {f"checkpoints/000001/{name}" for name in WHOLE}
+
+
+def test_saving_an_iteration_again_replaces_it(folder: Path) -> None:
+    save(folder, parts(iterations=1), 1)
+    made, other = parts(iterations=2), parts()
+    save(folder, made, 1)
+    resume(folder, other)
+    assert_the_same(contents(made), contents(other))
+
+
+def test_a_checkpoint_of_a_run_that_has_not_played_yet_can_be_resumed(folder: Path) -> None:
+    save(folder, parts(), 0)
+    assert resume(folder, parts(seed=2))[0].iteration == 0
+
+
+# --- Damaged
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-7])
+
+
+def alter(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("damage", [cut, alter, empty, Path.unlink], ids=["cut", "altered", "empty", "missing"])
+@pytest.mark.parametrize("name", [name for name in WHOLE if name != "state.json"])
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(name: str, damage: Any, folder: Path) -> None:
+    made, other = parts(iterations=1), parts()
+    save(folder, made, 1)
+    expected = contents(made)
+    go_on(made, 1)
+    damaged = save(folder, made, 2)
+    damage(damaged / name)
+    progress, said = resume(folder, other)
+    assert progress.iteration == 1
+    assert_the_same(contents(other), expected)
+    (line,) = said
+    assert str(damaged) in line
+    assert name in line
+    assert line.endswith("; trying the checkpoint before it")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"[]", b"3", b'{"format": 1}', b'{"format": 1, "sha256": []}', b'{"format": 1, "sha256": {}}'],
+)
+def test_a_state_that_is_no_state_is_passed_over_too(content: bytes, folder: Path) -> None:
+    made = parts(iterations=1)
+    save(folder, made, 1)
+    (save(folder, made, 2) / "state.json").write_bytes(content)
+    progress, said = resume(folder, parts())
+    assert progress.iteration == 1
+    assert len(said) == 1
+
+
+def test_a_state_without_a_field_is_passed_over_too(folder: Path) -> None:
+    made = parts(iterations=1)
+    save(folder, made, 1)
+    path = save(folder, made, 2) / "state.json"
+    state = json.loads(path.read_bytes())
+    for field in ("game", "steps", "iteration"):
+        path.write_text(json.dumps({name: value for name, value in state.items() if name != field}))
+        progress, (line,) = resume(folder, parts())
+        assert progress.iteration == 1
+        assert field in line
+
+
+def test_without_a_whole_checkpoint_it_says_how_to_start(folder: Path) -> None:
+    with pytest.raises(RunError, match="has no whole checkpoint to resume from; start anew with --run"):
+        resume(folder, parts())
+    (save(folder, parts(iterations=1), 1) / "replay.npz").unlink()
+    with pytest.raises(RunError, match="has no whole checkpoint to resume from"):
+        resume(folder, parts())
+
+
+def test_what_an_interrupted_save_left_is_ignored_and_replaced(folder: Path) -> None:
+    made = parts(iterations=1)
+    save(folder, made, 1)
+    left = folder / "checkpoints" / ".000002.unfinished"
+    left.mkdir()
+    (left / "model.safetensors").write_bytes(b"half")
+    assert [path.name for path in checkpoints(folder)] == ["000001"]
+    assert resume(folder, parts())[0].iteration == 1
+    save(folder, made, 2)
+    assert not left.exists()
+    assert resume(folder, parts())[0].iteration == 2
+
+
+# --- Foreign
+
+
+def sign(path: Path) -> None:
+    """Makes the digests in state.json those of the files as they are, as an attacker would."""
+    state = json.loads((path / "state.json").read_bytes())
+    state["sha256"] = {name: hashlib.sha256((path / name).read_bytes()).hexdigest() for name in state["sha256"]}
+    (path / "state.json").write_text(json.dumps(state))
+
+
+def test_another_games_checkpoint_is_refused_by_name(folder: Path) -> None:
+    path = save(folder, parts(iterations=1), 1)
+    four = ConnectFour()
+    learner = Learner(four, CONFIG.learner, CONFIG.network, seed=0)
+    with pytest.raises(RunError, match="was made by the game tic_tac_toe, not connect_four"):
+        restore(folder, four, learner, Replay(four, ReplayConfig()), [], say=print)
+    with pytest.raises(RunError, match="was made by the game tic_tac_toe, not connect_four"):
+        load_weights(path, four, learner)
+
+
+def test_another_format_is_refused_with_both_numbers(folder: Path) -> None:
+    path = save(folder, parts(iterations=1), 1)
+    state = json.loads((path / "state.json").read_bytes())
+    (path / "state.json").write_text(json.dumps(state | {"format": 2}))
+    with pytest.raises(RunError, match="has format 2; this version of alphazero reads format 1"):
+        load_weights(path, TicTacToe(), parts().learner)
+
+
+def test_another_networks_checkpoint_names_itself(folder: Path) -> None:
+    path = save(folder, parts(iterations=1), 1)
+    wider = parts(config=replace(CONFIG, network=replace(CONFIG.network, width=16)))
+    with pytest.raises(RunError, match=f"(?s){path} does not fit this configuration or version: .*size mismatch"):
+        resume(folder, wider)
+
+
+def test_another_optimizers_checkpoint_names_itself(folder: Path) -> None:
+    save(folder, parts(iterations=1), 1)
+    other = parts(config=replace(CONFIG, learner=replace(CONFIG.learner, optimizer="sgd")))
+    with pytest.raises(RunError, match=r"does not fit this configuration.*learner\.optimizer"):
+        resume(folder, other)
+
+
+def test_games_that_do_not_fit_are_given_up_and_nothing_else(folder: Path) -> None:
+    made = parts(iterations=1)
+    save(folder, made, 1)
+    other = parts(config=replace(CONFIG, self_play=replace(CONFIG.self_play, games=3)))
+    progress, said = resume(folder, other)
+    assert progress.iteration == 1
+    assert said == ["the games under way do not fit the changed configuration; all slots start new games"]
+    assert len(other.replay) == len(made.replay)
+    go_on(other, 1)
+
+
+class Bomb:
+    """Unpickling it makes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.touch, (self.path,))
+
+
+@pytest.mark.parametrize("name", ["replay.npz", "streams.npz", "optimizer.pt", "model.safetensors"])
+def test_nothing_read_can_run_code(name: str, folder: Path, tmp_path: Path) -> None:
+    """Whoever writes such a file can write its digest too, so the readers themselves have to refuse."""
+    path, marker = save(folder, parts(iterations=1), 1), tmp_path / "ran"
+    bomb = Bomb(marker)
+    if name.endswith(".npz"):
+        arrays = {key: np.array([bomb], dtype=object) for key in read_arrays(path / name)}
+        with (path / name).open("wb") as file:
+            np.savez(file, allow_pickle=True, **arrays)
+    elif name == "optimizer.pt":
+        torch.save(bomb, path / name)
+    else:
+        (path / name).write_bytes(pickle.dumps(bomb))
+    sign(path)
+    other = parts()
+    if name == "streams.npz":
+        other.streams.clear()  # so that a complaint about games under way is not what we see
+    said = "does not fit this configuration or version|optimizer.pt holds other things than tensors"
+    with pytest.raises(RunError, match=f"{path}.*({said})"):
+        resume(folder, other)
+    assert not marker.exists()
+
+
+def test_objects_are_never_saved(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="allow_pickle=False"):
+        save_arrays(tmp_path / "objects.npz", {"it": np.array([object()], dtype=object)})
+
+
+# --- Full disks
+
+
+@pytest.mark.parametrize("fails_at", range(8))
+def test_a_full_disk_leaves_the_checkpoints_before_it_and_says_what_to_do(
+    fails_at: int, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = parts(iterations=1)
+    save(folder, made, 1)
+    before, calls, fsync = files(folder), [0], os.fsync
+
+    def full(descriptor: int) -> None:
+        calls[0] += 1
+        if calls[0] > fails_at:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    flushes = 6  # five files and the folder
+    if fails_at >= flushes:
+        save(folder, made, 2)
+        return
+    with pytest.raises(RunError, match=rf"cannot write .*No space left on device; free some.*--resume {folder}"):
+        save(folder, made, 2)
+    monkeypatch.undo()
+    if fails_at < flushes - 1:  # after that the checkpoint is in place
+        assert files(folder) == before
+        assert resume(folder, parts())[0].iteration == 1
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 512 KiB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = shutil.which("mount") and subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", disk], capture_output=True, check=False
+    )
+    if not mounted or mounted.returncode:
+        pytest.skip("no right to mount a small file system")
+    yield disk
+    subprocess.run(["umount", "--lazy", disk], check=True)
+
+
+@pytest.mark.parametrize("left", [0, 4, 12, 20, 24, 28, 32, 40])
+def test_a_really_full_disk_does_the_same(left: int, small_disk: Path) -> None:
+    """With so many KiB left of it: another file is the first that does not fit."""
+    folder, made = small_disk / "run", parts(iterations=1)
+    create_run(folder, CONFIG)
+    save(folder, made, 1)
+    before = files(folder)
+    free = shutil.disk_usage(small_disk).free
+    (small_disk / "ballast").write_bytes(bytes(free - left * 1024))
+    with pytest.raises(RunError, match=rf"cannot write.*free some space.*--resume {folder}"):
+        save(folder, made, 2)
+    assert files(folder) == before
+    (small_disk / "ballast").unlink()
+    save(folder, made, 2)
+    assert resume(folder, parts())[0].iteration == 2
+
+
+def test_a_folder_that_cannot_be_written_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Path, *_: Any, **__: Any) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(RunError, match=r"cannot write .*Permission denied; make it writable or choose another folder"):
+        save(folder, parts(), 1)
+
+
+# --- What is kept
+
+
+@pytest.mark.parametrize(
+    ("every", "kept"), [(0, ["6", "7"]), (3, ["3", "6", "7"]), (2, ["2", "4", "6", "7"]), (20, ["6", "7"])]
+)
+def test_the_last_two_are_kept_whole_and_of_the_others_the_measured_networks(
+    every: int, kept: list[str], folder: Path
+) -> None:
+    made = parts()
+    for iteration in range(1, 8):
+        save(folder, made, iteration)
+        prune_checkpoints(folder, every=every)
+    paths = checkpoints(folder)
+    assert [path.name.lstrip("0") for path in paths] == kept
+    for path in paths[-2:]:
+        assert {file.name for file in path.iterdir()} == set(WHOLE)
+    for path in paths[:-2]:
+        assert {file.name for file in path.iterdir()} == set(LIGHT)
+        load_weights(path, made.game, made.learner)
+
+
+def test_folders_that_people_put_there_are_left_alone(folder: Path) -> None:
+    copied = folder / "checkpoints" / "000001 before the change"
+    copied.mkdir()
+    for iteration in range(1, 5):
+        save(folder, parts(), iteration)
+        prune_checkpoints(folder, every=1)
+    assert copied.is_dir()
+    assert copied not in checkpoints(folder)
+
+
+def test_weights_alone_can_be_taken_from_a_checkpoint_that_lost_the_rest(folder: Path) -> None:
+    made, other = parts(iterations=1), parts(seed=2)
+    path = save(folder, made, 1)
+    for name in set(WHOLE) - set(LIGHT):
+        (path / name).unlink()
+    load_weights(path, made.game, other.learner)
+    assert all(torch.equal(t, other.learner.tensors()[name]) for name, t in made.learner.tensors().items())
+
+
+# --- Runs and agents
+
+
+def test_a_run_keeps_its_configuration(folder: Path) -> None:
+    assert read_config(folder) == CONFIG
+
+
+def test_a_run_is_not_started_over_another(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=f"{folder} exists already .continue it with --resume {folder}"):
+        create_run(folder, CONFIG)
+    (tmp_path / "empty").mkdir()
+    create_run(tmp_path / "empty", CONFIG)
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match="exists already"):
+        create_run(tmp_path / "file", CONFIG)
+
+
+def test_a_folder_that_is_no_run_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"is not a run: it has no config\.toml with checkpoints/ beside it"):
+        read_config(tmp_path)
+
+
+def test_agent_run_and_checkpoint_say_the_same_as_the_learner(folder: Path) -> None:
+    made = parts(iterations=2)
+    path, weights = save(folder, made, 2), made.learner.weights()
+    model = to_onnx(weights, made.game.observation_shape)
+    export_agent(folder, made.game, CONFIG, model, iteration=2)
+    state = made.streams[0].state
+    expected = weights(made.game.observe(state))
+    for source in (folder, path, folder / "agent.onnx"):
+        game, evaluator, *_ = load_agent(source)
+        assert game.name == "tic_tac_toe"
+        said = evaluator(state, torch.Generator())
+        torch.testing.assert_close(said.logits, expected[0], rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(said.value, expected[1], rtol=1e-5, atol=1e-5)
+        assert load_agent(source).search == CONFIG.search.without_noise() != SearchConfig().without_noise()
+    card = json.loads((folder / "agent.json").read_bytes())
+    assert card["actions"] == ["a3", "b3", "c3", "a2", "b2", "c2", "a1", "b1", "c1"]
+    cut(folder / "agent.onnx")
+    with pytest.raises(RunError, match="was truncated or altered"):
+        load_agent(folder / "agent.onnx")
