@@ -1,4 +1,5 @@
 """The old name of `alphazero.game.conformance`, for one version."""
 
-from alphazero.game.conformance import ConformanceError as ConformanceError
-from alphazero.game.conformance import check_game as check_game
+from alphazero.game.conformance import ConformanceError, check_game
+
+__all__ = ["ConformanceError", "check_game"]
