@@ -86,7 +86,8 @@ class PerfectPlayer:
     def __init__(self, game: Game, seed: int) -> None:
         """ValueError if the game has no solver, or the package that it needs is not installed."""
         self.name = "perfect"
-        game.solve(game.initial(0))
+        if not game.has_solver:
+            raise ValueError(game.solver_help)
         self._game = game
         self._generator = torch.Generator().manual_seed(seed)
 

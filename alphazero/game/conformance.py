@@ -10,12 +10,22 @@ rule of the game that was meant, is left to the game's own tests.
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
 
-from alphazero.game.interface import Box, Discrete, Game, Symmetry, Transition, concatenate
+from alphazero.game.interface import (
+    Box,
+    Discrete,
+    Game,
+    S,
+    Symmetry,
+    Transition,
+    concatenate,
+    field_names,
+    named_fields,
+)
 from alphazero.game.probe import (
     ConformanceError,
     Positions,
@@ -35,21 +45,22 @@ PLIES_PAST_THE_END = 4
 GARBAGE = ("", "no such action", "-1", "99999999", "\N{SNOWMAN}")
 
 
-def check_game(game: Game, *, games: int = 64, seed: int = 0, device: str = "cpu", max_moves: int = 10_000) -> None:
+def check_game(game: Game[S], *, games: int = 64, seed: int = 0, device: str = "cpu", max_moves: int = 10_000) -> None:
     """Raises ConformanceError, naming function, promise and state, if `game` breaks a promise.
 
     games:     how many random games are played, all in one batch.
     device:    where the states live.
     max_moves: a random game longer than this counts as one that never ends.
     """
-    _check_attributes(game)
-    _check_names(game)
+    rules = cast(Game, game)  # the checks are the same for states of any type
+    _check_attributes(rules)
+    _check_names(rules)
     generator = torch.Generator(device).manual_seed(seed)
-    start = _check_initial(game, games, generator)
-    witness = Witness(game)
+    start = _check_initial(rules, games, generator)
+    witness = Witness(rules)
     record = _play(witness, start, generator, max_moves)
     seen = _sample(record, generator)
-    actions = _random_actions(game, witness.query("legal", seen), seen.done, generator)
+    actions = _random_actions(rules, witness.query("legal", seen), seen.done, generator)
     _check_ranges(witness, seen)
     _check_same_answer_twice(witness, seen, actions)
     _check_batch_independence(witness, seen, actions, generator)
@@ -161,18 +172,19 @@ def _check_initial(game: Game, games: int, generator: torch.Generator) -> Positi
     start, again = (
         _initial(game, games, torch.Generator(generator.device).manual_seed(generator.initial_seed())) for _ in range(2)
     )
-    for name, a, b in zip(start.state._fields, start.state, again.state, strict=True):
+    for name, a, b in zip(field_names(type(start.state)), start.state, again.state, strict=True):
         Witness(game).require(same_rows(a, b), "initial: one seed must give the same states twice", start, name)
     return start
 
 
 def _initial(game: Game, batch: int, generator: torch.Generator | None) -> Positions:
     state: Any = call("initial", lambda: game.initial(batch, generator=generator))
-    if not (isinstance(state, tuple) and hasattr(state, "_asdict")):
+    if not (isinstance(state, tuple) and hasattr(state, "_fields")):
         raise ConformanceError(f"initial: must return a NamedTuple of tensors, returned {type(state).__name__}")
     index = torch.arange(batch, device=None if generator is None else generator.device)
     start = Positions(state, index, torch.zeros_like(index), torch.zeros_like(index, dtype=torch.bool))
-    for name, field in state._asdict().items():
+    fields: dict[str, Any] = named_fields(state)
+    for name, field in fields.items():
         inner, dtype = (field.shape[1:], field.dtype) if isinstance(field, Tensor) else ((), torch.bool)
         require_tensor(f"initial: field `{name}`", field, (batch, *inner), dtype, start)
     return start
@@ -180,7 +192,7 @@ def _initial(game: Game, batch: int, generator: torch.Generator | None) -> Posit
 
 def _check_finished(witness: Witness, before: Positions, after: Transition) -> None:
     running = ~before.done
-    for name, a, b in zip(before.state._fields, before.state, after.state, strict=True):
+    for name, a, b in zip(field_names(type(before.state)), before.state, after.state, strict=True):
         witness.require(running | same_rows(a, b), "step: finished states must not change", before, name)
     witness.require(running | (after.reward == 0), "step: a finished state must give reward 0", before)
     witness.require(running | after.done, "step: a finished state must stay done", before)
@@ -297,7 +309,7 @@ def _mapped_observation(witness: Witness, positions: Positions, symmetry: Symmet
 
 def _check_key(witness: Witness, seen: Positions, actions: Tensor) -> None:
     """States with one key agree in what is seen, and in what one and the same move leads to."""
-    if not witness.has_keys(seen):
+    if not witness.game.has_key:
         return
     _, group = witness.query("key", seen).unique(return_inverse=True)
     index = torch.arange(len(group), device=group.device)

@@ -22,7 +22,7 @@ class CachedEvaluator:
     WAYS = 4
 
     def __init__(self, game: Game, evaluator: Evaluator, *, capacity: int) -> None:
-        if game.key(game.initial(1)) is None:
+        if not game.has_key:
             raise ValueError(f"{game.name} has no `key`, so its evaluations cannot be cached; set self_play.cache = 0")
         self.game, self.evaluator = game, evaluator
         buckets = max(1, capacity // self.WAYS)
@@ -41,9 +41,7 @@ class CachedEvaluator:
         self.clock.fill(0)  # from here on as if new, so that a resumed run evaluates in the same batches
 
     def __call__(self, states: State, generator: torch.Generator) -> Evaluation:
-        key = self.game.key(states)
-        assert key is not None
-        keys = key.numpy()
+        keys = self.game.key(states).numpy()
         batch = len(keys)
         logits = np.empty((batch, self.logits.shape[2]), np.float32)
         values = np.empty(batch, np.float32)
@@ -111,6 +109,4 @@ CACHED_POSITIONS = 1 << 19
 
 def with_cache(game: Game, evaluator: Evaluator) -> Evaluator:
     """The evaluator behind a cache, if the game has keys."""
-    if game.key(game.initial(1)) is None:
-        return evaluator
-    return CachedEvaluator(game, evaluator, capacity=CACHED_POSITIONS)
+    return CachedEvaluator(game, evaluator, capacity=CACHED_POSITIONS) if game.has_key else evaluator

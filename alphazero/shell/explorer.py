@@ -84,7 +84,8 @@ class Explorer:
 
     @cached_property
     def _keys(self) -> Tensor | None:
-        return None if self.samples is None else self.agent.game.key(self.samples.state)
+        game = self.agent.game
+        return game.key(self.samples.state) if self.samples is not None and game.has_key else None
 
     def examine(self, record: Record, simulations: int) -> PositionStatistics:
         """What there is to say of the record's position after so many simulations. ValueError if it is finished."""
@@ -145,7 +146,6 @@ class Explorer:
         seen: set[int] = set()
         for image, actions in images:
             key = game.key(image.state)
-            assert key is not None
             if int(key) in seen:  # the position is its own mirror image
                 continue
             seen.add(int(key))

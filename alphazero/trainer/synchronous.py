@@ -71,7 +71,7 @@ class Training:
                 f"{game.name} has continuous actions, which are sampled anew in each position, so that positions "
                 'cannot be merged; set replay.merge = "none"'
             )
-        if config.replay.merge != "none" and game.key(game.initial(1)) is None:
+        if config.replay.merge != "none" and not game.has_key:
             raise ValueError(f'{game.name} has no `key` to tell equal positions by; set replay.merge = "none"')
         for opponent in config.evaluation.opponents:
             parse_player(opponent, game, seed=config.seed)
@@ -238,7 +238,7 @@ class Training:
         """What the network's likeliest actions do at the fixed positions, if the game can draw it."""
         for number in range(len(actions)):
             one = slice(number, number + 1)
-            figure = self.game.picture(take(self.positions, one), actions[one])
+            figure = self.game.figure(take(self.positions, one), actions[one])
             if figure is not None:
                 self.monitor.picture(iteration, f"position/{number}", figure)
 
