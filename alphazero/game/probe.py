@@ -41,7 +41,7 @@ def at(positions: Positions, index: Tensor) -> Positions:
     return Positions(take(state, index), *(label[index] for label in labels))
 
 
-class Witness:
+class Probe:
     """Asks a game, and lets no answer pass that lacks its shape or type, nor a call that fails or alters its input."""
 
     def __init__(self, game: Game) -> None:

@@ -12,8 +12,7 @@ from torch import Tensor
 
 from alphazero.game import State, take
 from alphazero.game.record import Record
-from alphazero.mcts import gumbel, puct, tree
-from alphazero.mcts.search import Simulator, grow_trees
+from alphazero.mcts.search import search_trees
 from alphazero.network.cache import with_cache
 from alphazero.replay import Samples
 from alphazero.runs.agents import Agent
@@ -93,8 +92,8 @@ class Explorer:
             raise ValueError("the game is over: there is nothing to search")
         agent, state, generator = self.agent, record.state, torch.Generator().manual_seed(0)
         config = replace(agent.search, simulations=simulations)
-        trees = grow_trees(self.evaluator, agent.game, state, config, generator)
-        found, scores = trees.result(), root_scores(trees)[0]
+        trees = search_trees(self.evaluator, agent.game, state, config, generator)
+        found, scores = trees.result(), trees.root_ranking()[0]
         network_q = self._network_q(state)
         replay = self._replayed(record)
         actions = [
@@ -167,12 +166,3 @@ class Explorer:
             oldest=int(samples.iteration.min()),
             newest=int(samples.iteration.max()),
         )
-
-
-def root_scores(trees: Simulator) -> Tensor:
-    """[B, A], the scores of all the root's actions; see `ActionStatistics.score`."""
-    edges = tree.edges_at(trees.tree, trees.root)
-    if trees.config.algorithm == "puct":
-        return puct.scores(edges, trees.config)
-    logits = edges.logits.log_softmax(-1)
-    return logits + gumbel.sigma(gumbel.completed_q(edges), edges, trees.config)
