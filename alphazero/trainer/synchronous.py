@@ -28,7 +28,7 @@ from torch import Tensor
 from alphazero.arena.match import MatchResult, SoloResult
 from alphazero.arena.players import parse_player
 from alphazero.config import Config
-from alphazero.game import Discrete, Game, State, concatenate, masked, take
+from alphazero.game import Game, State, concatenate, masked, take
 from alphazero.learner import Learner
 from alphazero.mcts.planning import likeliest
 from alphazero.network.architectures import with_weights
@@ -64,9 +64,9 @@ class Training:
             )
         if game.num_players != 2 and config.evaluation.opponents:
             raise ValueError(f"{game.name} is a game for one: nobody can oppose it; set evaluation.opponents = []")
-        if config.search.refine_steps and isinstance(game.actions, Discrete):
+        if config.search.refine_steps and game.discrete:
             raise ValueError(f"{game.name} has discrete actions, which cannot be refined; set search.refine_steps = 0")
-        if config.replay.merge != "none" and not isinstance(game.actions, Discrete):
+        if config.replay.merge != "none" and not game.discrete:
             raise ValueError(
                 f"{game.name} has continuous actions, which are sampled anew in each position, so that positions "
                 'cannot be merged; set replay.merge = "none"'
@@ -220,7 +220,7 @@ class Training:
         """Exports the agent, and draws what it thinks of a few fixed positions."""
         self._export()
         evaluation = self.judges(self.learner.weights())(self.positions, torch.Generator())
-        if not isinstance(self.game.actions, Discrete):
+        if not self.game.discrete:
             self._show_actions(iteration, likeliest(self.game, self.positions, evaluation))
             return
         policies = masked(evaluation.logits, self.game.legal(self.positions)).softmax(-1)
