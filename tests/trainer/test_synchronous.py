@@ -150,8 +150,7 @@ def test_so_does_one_with_convolutions_in_onnx_runtime(tmp_path: Path) -> None:
 class Keyless(TicTacToe):
     """A game that leaves out everything optional that the engine can do without."""
 
-    def key(self, state: TicTacToeState) -> None:
-        return None
+    has_key = False
 
 
 def test_a_game_without_keys_and_opponents_trains_and_says_so(tmp_path: Path, train: Train) -> None:
