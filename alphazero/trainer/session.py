@@ -31,8 +31,9 @@ from alphazero.report.monitor import Monitor
 from alphazero.runs import checkpoint
 from alphazero.runs.agents import export_agent
 from alphazero.runs.checkpoint import Progress
-from alphazero.runs.mirror import Mirror
-from alphazero.selfplay import SelfPlay, SelfPlayStatistics, fresh_starts, stream_generator
+from alphazero.runs.metrics import buffer_scalars, self_play_scalars
+from alphazero.runs.mirror import Mirror, mirrored
+from alphazero.selfplay import SelfPlay, fresh_starts, stream_generator
 from alphazero.trainer import asynchronous, synchronous
 from alphazero.trainer.run import Control, Iteration, Learn, Run
 from alphazero.trainer.tasks import PlayMatch, Worker, make_worker
@@ -85,7 +86,7 @@ def open_session(
             monitor.say(notice)
         monitor.say(f"Watch it with: tensorboard --logdir {folder.parent}")
         with (
-            mirrored(folder, config, control, monitor) as mirror,
+            mirrored(folder, config.cluster.mirror, say=monitor.say, give_up=control.stop_now.is_set) as mirror,
             executor_of(game, config, learner, evaluators, folder, monitor) as (executor, learn),
         ):
             run = Run(game, config, learner, replay, streams, executor, learn, progress, control)
@@ -224,21 +225,6 @@ class Session:
 
 
 @contextmanager
-def mirrored(folder: Path, config: Config, control: Control, monitor: Monitor) -> Iterator[Mirror | None]:
-    """The copy of the run at the address that the configuration names, if it does; brought up to date at both ends."""
-    if not config.cluster.mirror:
-        yield None
-        return
-    mirror = Mirror(folder, config.cluster.mirror, say=monitor.say)
-    mirror.update()  # tells at once if it cannot
-    try:
-        yield mirror
-    finally:
-        mirror.update()  # the agent and the last figures too
-        mirror.close(wait=not control.stop_now.is_set())
-
-
-@contextmanager
 def executor_of(
     game: Game, config: Config, learner: Learner, evaluators: NetworkEvaluators, folder: Path, monitor: Monitor
 ) -> Iterator[tuple[Crew, Learn]]:
@@ -263,31 +249,17 @@ def check_fit(game: Game, config: Config) -> None:
             there = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
             raise ValueError(f"device {device!r} is not available here; available: {', '.join(there)}") from error
     discrete, merging = isinstance(game.actions, Discrete), config.replay.merge != "none"
-    for wrong, message in (
-        (
-            config.self_play.cache and torch.device(config.self_play.device).type != "cpu",
-            "the cache of evaluations lives on the CPU; set self_play.cache = 0 for self-play elsewhere",
-        ),
-        (
-            game.num_players != 2 and config.evaluation.opponents,
-            f"{game.name} is a game for one: nobody can oppose it; set evaluation.opponents = []",
-        ),
-        (
-            config.search.refine_steps and discrete,
-            f"{game.name} has discrete actions, which cannot be refined; set search.refine_steps = 0",
-        ),
-        (
-            merging and not discrete,
-            f"{game.name} has continuous actions, which are sampled anew in each position, so that positions cannot be "
-            'merged; set replay.merge = "none"',
-        ),
-        (
-            merging and game.key(game.initial(1)) is None,
-            f'{game.name} has no `key` to tell equal positions by; set replay.merge = "none"',
-        ),
-    ):
-        if wrong:
-            raise ValueError(message)
+    if config.self_play.cache and torch.device(config.self_play.device).type != "cpu":
+        raise ValueError("the cache of evaluations lives on the CPU; set self_play.cache = 0 for self-play elsewhere")
+    if game.num_players != 2 and config.evaluation.opponents:
+        raise ValueError(f"{game.name} is a game for one: nobody can oppose it; set evaluation.opponents = []")
+    if config.search.refine_steps and discrete:
+        raise ValueError(f"{game.name} has discrete actions, which cannot be refined; set search.refine_steps = 0")
+    if merging and not discrete:
+        why = "continuous actions, which are sampled anew in each position, so that positions cannot be merged"
+        raise ValueError(f'{game.name} has {why}; set replay.merge = "none"')
+    if merging and game.key(game.initial(1)) is None:
+        raise ValueError(f'{game.name} has no `key` to tell equal positions by; set replay.merge = "none"')
     for opponent in config.evaluation.opponents:
         parse_player(opponent, game, seed=config.seed)
 
@@ -301,45 +273,3 @@ def fixed_positions(game: Game, config: Config) -> State:
 
 def scalars_of(results: Results) -> dict[str, float]:
     return {name: scalar for tag, result in results.items() for name, scalar in result.scalars(tag).items()}
-
-
-def buffer_scalars(replay: Replay, iteration: int) -> dict[str, float]:
-    """The replay buffer's sizes and the mean age of its samples, by tag."""
-    samples, distinct = replay.samples, replay.distinct()
-    if samples is None:
-        return {}
-    scalars = {
-        "buffer/samples": float(samples.size),
-        "buffer/window": float(replay.window),
-        "buffer/staleness": iteration - float(samples.iteration.double().mean()),
-    }
-    return scalars if distinct is None else scalars | {"buffer/distinct": float(distinct)}
-
-
-def self_play_scalars(
-    statistics: SelfPlayStatistics, learning_seconds: float, seconds: float, *, alone: bool
-) -> dict[str, float]:
-    """What self-play did in an iteration that took `seconds`, as scalars by tag.
-
-    Shares of time are of the CPU time of self-play and learning. alone: whether the game is for one.
-    """
-    moves, total = max(1, statistics.moves), max(1e-9, statistics.seconds + learning_seconds)
-    scalars = {
-        "self_play/positions_per_second": statistics.moves / seconds,
-        "self_play/simulations_per_second": statistics.simulations / seconds,
-        "self_play/tree_depth": statistics.depth / moves,
-        "self_play/games": float(statistics.games),
-        "time/inference": statistics.inference_seconds / total,
-        "time/tree": (statistics.seconds - statistics.inference_seconds) / total,
-        "time/learning": learning_seconds / total,
-    }
-    if statistics.cache_asked:
-        scalars["self_play/cache_hits"] = statistics.cache_found / statistics.cache_asked
-    if statistics.games:
-        scalars["self_play/game_length"] = statistics.game_moves / statistics.games
-    if statistics.games and alone:
-        scalars["self_play/return"] = statistics.returns / statistics.games
-    elif statistics.games:
-        scalars["self_play/first_player_wins"] = statistics.first_player_wins / statistics.games
-        scalars["self_play/draws"] = statistics.draws / statistics.games
-    return scalars
