@@ -28,7 +28,7 @@ from games.tic_tac_toe import TicTacToe
 from scripts.benchmark import main, watching
 from tests.arena.test_benchmark import load_quickly, small_run
 from tests.stubs import Mine
-from tests.trainer.test_synchronous import SMALL
+from tests.training_runs import SMALL
 
 ROOT = Path(__file__).resolve().parents[2]
 

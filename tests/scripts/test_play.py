@@ -16,7 +16,7 @@ import pexpect
 import pytest
 
 from scripts.play import main
-from tests.trainer.test_synchronous import copy_of_whole
+from tests.training_runs import copy_of_whole
 
 ROOT = Path(__file__).resolve().parents[2]
 PLAY = ["scripts/play.py"]

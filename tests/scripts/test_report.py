@@ -12,7 +12,7 @@ import pytest
 
 from alphazero.runs.checkpoint import checkpoints
 from scripts.report import main
-from tests.trainer.test_synchronous import copy_of_whole
+from tests.training_runs import copy_of_whole
 
 
 class Finished(NamedTuple):
