@@ -14,7 +14,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from alphazero.config import LearnerConfig, NetworkConfig
 from alphazero.game import Box, Discrete, Game, masked
-from alphazero.mcts.gaussian import NormalPolicy, from_box
+from alphazero.mcts.gaussian import GaussianPolicy, from_box
 from alphazero.network.architectures import (
     InferenceModule,
     Network,
@@ -186,7 +186,7 @@ class Learner:
         sampled: [B, K, D], coordinates in the Box.
         """
         if isinstance(self.game.actions, Box):
-            policy = NormalPolicy.of(logits)
+            policy = GaussianPolicy.of(logits)
             return policy.log_density(sampled), policy.entropy()
         log_policy = masked(logits, legal).log_softmax(-1)
         # The logarithm may be that of an illegal action, where the target is 0: 0 times it is to be 0.

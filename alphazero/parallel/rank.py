@@ -25,7 +25,7 @@ from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 from alphazero.config import LearnerConfig, NetworkConfig
-from alphazero.game import Game
+from alphazero.game import Game, field_names, state_from
 from alphazero.learner import Batch, Learner
 from alphazero.parallel.executor import CrewError
 from alphazero.replay import Samples
@@ -250,7 +250,7 @@ def arrays(batches: Sequence[Batch]) -> list[np.ndarray]:
 
 def batch_of(game: Game, batches: list[np.ndarray], step: int) -> Batch:
     """One of the batches that are in `arrays`."""
-    form = game.initial(1)
     fields = [torch.from_numpy(field[step].copy()) for field in batches]  # Ray's own are not to be written to
-    state, others = type(form)(*fields[: len(form)]), fields[len(form) :]
+    inner = len(field_names(game.state_type))
+    state, others = state_from(game.state_type, fields[:inner]), fields[inner:]
     return Batch(Samples(state, *others[:-1]), others[-1])

@@ -32,7 +32,7 @@ class FixedPositions:
         evaluation = evaluator(self.positions, torch.Generator())
         if not isinstance(self.game.actions, Discrete):
             for number, action in enumerate(likeliest(self.game, self.positions, evaluation)):
-                figure = self.game.picture(take(self.positions, slice(number, number + 1)), action[None])
+                figure = self.game.figure(take(self.positions, slice(number, number + 1)), action[None])
                 if figure is not None:  # the game can draw it
                     monitor.picture(iteration, f"position/{number}", figure)
             return

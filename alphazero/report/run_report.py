@@ -274,7 +274,7 @@ def _last_move(game: Game, played: Trajectories, section: Section) -> Section:
     state = map_states(lambda field: field[0, last : last + 1], played.states)
     action = played.sampled[0, last, played.action[0, last]]
     text = f"{game.render(state)}\naction {action.tolist()}: reward {float(played.reward[0, last]):.4g}"
-    return section._replace(figure=game.picture(state, action[None]), text=text)
+    return section._replace(figure=game.figure(state, action[None]), text=text)
 
 
 def _history(folder: Path) -> History:

@@ -258,7 +258,7 @@ def check_fit(game: Game, config: Config) -> None:
     if merging and not discrete:
         why = "continuous actions, which are sampled anew in each position, so that positions cannot be merged"
         raise ValueError(f'{game.name} has {why}; set replay.merge = "none"')
-    if merging and game.key(game.initial(1)) is None:
+    if merging and not game.has_key:
         raise ValueError(f'{game.name} has no `key` to tell equal positions by; set replay.merge = "none"')
     for opponent in config.evaluation.opponents:
         parse_player(opponent, game, seed=config.seed)
