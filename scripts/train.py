@@ -31,7 +31,7 @@ from alphazero.config import Config, ConfigError, differences, load_config
 from alphazero.game import Discrete, Game, load_game
 from alphazero.game.conformance import ConformanceError, check_game
 from alphazero.learner import LearningError
-from alphazero.parallel.executor import Crew, CrewError
+from alphazero.parallel.executor import Executor, ExecutorError
 from alphazero.report.monitor import Monitor
 from alphazero.report.terminal import match_table, solo_table
 from alphazero.runs.checkpoint import create_run, read_config, restore, write_config
@@ -64,7 +64,7 @@ def main() -> int:
         saved = read_config(resume) if resume else load_config(config_file) if config_file else Config()
         config = overridden(saved, overrides)
         train(config, saved, resume=resume, run=known.run, name=config_file, console=console)
-    except (ConfigError, RunError, ConformanceError, LearningError, CrewError) as error:
+    except (ConfigError, RunError, ConformanceError, LearningError, ExecutorError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except OSError as error:
@@ -120,8 +120,8 @@ def train(
             monitor.say(warning)
         monitor.say(f"{'Continuing' if resume else 'Training'} {game.name} in {folder}")
         monitor.say(f"Watch it with: tensorboard --logdir {folder.parent}")
-        with mirrored(training, monitor), crew_of(training, monitor) as crew:
-            results = training.run(monitor, crew)
+        with mirrored(training, monitor), executor_of(training, monitor) as executor:
+            results = training.run(monitor, executor)
     if results:
         console.print(strength_table(game, results, config))
     if training.progress.iteration < config.iterations:
@@ -150,13 +150,13 @@ def mirrored(training: Training, monitor: Monitor) -> Iterator[None]:
         mirror.close(wait=not training.stop_now.is_set())
 
 
-def crew_of(training: Training, monitor: Monitor) -> AbstractContextManager[Crew | None]:
+def executor_of(training: Training, monitor: Monitor) -> AbstractContextManager[Executor | None]:
     """Ray's workers, or nobody: then the run makes do with this process. Ray is loaded only if it is used."""
     if not training.config.distributed:
         return nullcontext()
-    from alphazero.parallel.ray_setup import training_crew
+    from alphazero.parallel.ray_setup import ray_executor
 
-    return training_crew(training, say=monitor.say, log=training.folder / "ray.log")
+    return ray_executor(training, say=monitor.say, log=training.folder / "ray.log")
 
 
 def strength_table(game: Game, results: dict[str, MatchResult | SoloResult], config: Config) -> Table:

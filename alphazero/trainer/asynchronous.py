@@ -77,17 +77,17 @@ class AsynchronousTraining(Training):
     # ------------------------------------------------------------------------------- self-play
 
     def _start_turns(self) -> None:
-        """Keeps the crew busy; called by the loop, and by the crew whenever a turn ends."""
+        """Keeps the executor busy; called by the loop, and by the executor whenever a turn ends."""
         with self._lock:
             # What has come in and is not taken in counts as well: if the loop cannot follow, self-play pauses.
-            room = self.crew.size + 1 - self._under_way - max(0, self._arrivals.qsize() - self.crew.size)
+            room = self.executor.size + 1 - self._under_way - max(0, self._arrivals.qsize() - self.executor.size)
             for _ in range(min(room, len(self._idle), self._startable)):
                 stream = self._idle.popleft()
                 number, games = self._heads[stream]
                 self._under_way += 1
                 self._startable -= 1
                 task = PlayTurn(stream, number, self._simulations(), games, self.config.seed)
-                turn = self.crew.submit(task, self._newest, count=partial(self._count, "self-play"))
+                turn = self.executor.submit(task, self._newest, count=partial(self._count, "self-play"))
                 turn.add_done_callback(partial(self._come_in, stream, self._born))
 
     def _come_in(self, stream: int, born: int, turn: Future[PlayedTurn]) -> None:
@@ -148,7 +148,7 @@ class AsynchronousTraining(Training):
     def _begin_learning(self, steps: int) -> None:
         config = self.config
         through = min(1.0, self.turns / self.turns_in_all)
-        self._learning = self.crew.local.submit(
+        self._learning = self.executor.local.submit(
             self.learn,
             self.replay.training_set(),
             steps,
@@ -171,7 +171,7 @@ class AsynchronousTraining(Training):
 
     def _hand_out(self) -> None:
         started = time.monotonic()
-        weights = self.crew.share(self.learner.weights())
+        weights = self.executor.share(self.learner.weights())
         with self._lock:
             self._newest, self._born = weights, self.turns
         self._handed_out, now = self.learner.steps, time.monotonic()

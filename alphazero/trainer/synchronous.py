@@ -33,7 +33,7 @@ from alphazero.learner import Learner
 from alphazero.mcts.planning import likeliest
 from alphazero.network.architectures import with_weights
 from alphazero.network.inference import NetworkEvaluators
-from alphazero.parallel.executor import Crew, Threads, available_cores
+from alphazero.parallel.executor import Executor, ThreadExecutor, available_cores
 from alphazero.replay import Replay, join
 from alphazero.report.monitor import Monitor
 from alphazero.report.position_figures import board_figure, policy_heatmap
@@ -76,7 +76,7 @@ class Training:
         for opponent in config.evaluation.opponents:
             parse_player(opponent, game, seed=config.seed)
         self.learner = Learner(game, config.learner, config.network, seed=config.seed)
-        self.learn = self.learner.learn  # or that of a gang, which brings the learner on with other machines' help
+        self.learn = self.learner.learn  # or that of a distributed learner
         self.after_saving: Callable[[], None] = lambda: None  # is told of every checkpoint
         self.replay = Replay(game, config.replay)
         # Here streams only wait for their next turn, so with workers that have GPUs they need none.
@@ -97,37 +97,37 @@ class Training:
             with files.reading(folder / "policies.npz"):
                 self.policies = files.read_arrays(folder / "policies.npz")
 
-    def run(self, monitor: Monitor, crew: Crew | None = None) -> dict[str, MatchResult | SoloResult]:
+    def run(self, monitor: Monitor, executor: Executor | None = None) -> dict[str, MatchResult | SoloResult]:
         """Trains until the configuration's end; returns how the agent then fares, see `_start_matches`.
 
         Empty without opponents in a game for two, or if it was asked to stop before the end: then the iteration under
-        way is finished and saved first. crew: who does the work; None: threads of this process.
+        way is finished and saved first. executor: who does the work; None: threads of this process.
         """
         self.monitor = monitor
-        self.crew = crew or self._threads()
-        with self.crew, self._signals(), self._ending():
+        self.executor = executor or self._threads()
+        with self.executor, self._signals(), self._ending():
             self.iterate()
             self._export()
             if self.stop.is_set() or not (self.config.evaluation.opponents or self.game.num_players == 1):
                 return {}
             monitor.say("Measuring the trained agent ...")
-            weights = self.crew.share(self.learner.weights())
+            weights = self.executor.share(self.learner.weights())
             matches = self._start_matches(weights, games=2 * self.config.evaluation.games)
             results = {tag: match.result() for tag, match in matches.items()}
             monitor.record(self.config.iterations - 1, strength_scalars(results))
             return results
 
-    def _threads(self) -> Crew:
+    def _threads(self) -> Executor:
         worker = Worker(self.game, self.config, self.judges.exported)
-        return Threads(worker, self.config.threads or available_cores())
+        return ThreadExecutor(worker, self.config.threads or available_cores())
 
     def iterate(self) -> None:
         """The loop."""
         while self.progress.iteration < self.config.iterations and not self.stop.is_set():
             started, iteration = time.monotonic(), self.progress.iteration
             self._announce()
-            weights = self.crew.share(self.learner.weights())
-            learning = self.crew.local.submit(self._learn)
+            weights = self.executor.share(self.learner.weights())
+            learning = self.executor.local.submit(self._learn)
             matches = self._start_matches(weights) if self._due(iteration) else {}
             turns = [self._start_turn(stream, weights) for stream in self.streams]
             losses, played = learning.result(), [turn.result() for turn in turns]
@@ -160,7 +160,7 @@ class Training:
 
     def _start_turn(self, stream: SelfPlay, weights: object) -> Future[PlayedTurn]:
         turn = PlayTurn(stream.seed[1], stream.turns, self._simulations(), stream.arrays(), self.config.seed)
-        return self.crew.submit(turn, weights, count=partial(self._count, "self-play"))
+        return self.executor.submit(turn, weights, count=partial(self._count, "self-play"))
 
     def _simulations(self) -> int:
         """A move's, in this iteration: early games teach little whatever the search, late ones more with more of it."""
@@ -182,7 +182,7 @@ class Training:
             for number, opponent in enumerate(opponents)
             for role in ("strength", "network")
         ]
-        return {match.tag: self.crew.submit(match, weights, count=self._check) for match in matches}
+        return {match.tag: self.executor.submit(match, weights, count=self._check) for match in matches}
 
     def _due(self, iteration: int) -> bool:
         every = self.config.evaluation.every
@@ -206,7 +206,7 @@ class Training:
         scalars |= strength_scalars(results)
         scalars |= {"self_play/simulations": float(self._simulations())}
         scalars |= {"time/iteration": seconds, "time/core_seconds": core_seconds}
-        scalars |= self.crew.scalars() | {"memory/resident_mb": psutil.Process().memory_info().rss / 2**20}
+        scalars |= self.executor.scalars() | {"memory/resident_mb": psutil.Process().memory_info().rss / 2**20}
         self.monitor.record(iteration, scalars)
         self.monitor.report(iteration, scalars)
         self.progress = Progress(iteration + 1, new_samples, core_seconds)
@@ -265,7 +265,7 @@ class Training:
         self.monitor.start(self.progress.iteration, {name: total for name, total in parts.items() if total})
 
     def _count(self, part: str, done: int) -> None:
-        """Moves the progress on; called from the crew's threads."""
+        """Moves the progress on; called from the executor's threads."""
         self._check(done)
         self.monitor.advance(part, done)
 
@@ -276,7 +276,7 @@ class Training:
 
     @contextmanager
     def _ending(self) -> Iterator[None]:
-        """An exception here ends what the crew is doing, or leaving would wait for that."""
+        """An exception here ends what the executor is doing, or leaving would wait for that."""
         try:
             yield
         except BaseException:

@@ -1,4 +1,4 @@
-"""The tasks of a training run, as any crew does them: a stream's turn of self-play, and a match."""
+"""The tasks of a training run, as any executor does them: a stream's turn of self-play, and a match."""
 
 from __future__ import annotations
 

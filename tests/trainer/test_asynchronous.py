@@ -31,7 +31,7 @@ class Watched(AsynchronousTraining):
 
     def iterate(self) -> None:
         self.taken: list[tuple[int, int]] = []
-        submit = self.crew.submit
+        submit = self.executor.submit
 
         def watched(task: Any, *shared: Any, **settings: Any) -> Any:
             future = submit(task, *shared, **settings)
@@ -40,7 +40,7 @@ class Watched(AsynchronousTraining):
                 future.add_done_callback(lambda done: self.taken.append((task.stream, task.turn)))
             return future
 
-        self.crew.submit = watched  # type: ignore[method-assign]
+        self.executor.submit = watched  # type: ignore[method-assign]
         super().iterate()
 
 
@@ -80,7 +80,7 @@ def test_every_turn_is_played_once_and_learned_from_at_the_replay_ratio(tmp_path
     for stream in range(5):
         turns = [turn for of, turn in training.taken if of == stream]
         assert turns == list(range(len(turns)))  # one after the other
-    assert training.most_under_way == training.crew.size + 1 == 3
+    assert training.most_under_way == training.executor.size + 1 == 3
     assert abs(training.learner.steps - steps_for(training, training.replay.seen)) <= 1
     assert all(scalars["cluster/left_out_behind"] == 0 for scalars in history.values())
     # Learning takes its turn after each of self-play's, so no network is old when a turn begins.
@@ -101,7 +101,7 @@ def test_self_play_pauses_if_what_comes_in_is_not_taken_in(tmp_path: Path, monke
     monkeypatch.setattr(Watched, "_take_in_the_next", slowly)
     many = replace(CONFIG, iterations=2, threads=1, self_play=replace(CONFIG.self_play, streams=8))
     training, _ = train(many, tmp_path / "run")
-    assert training.crew.size == 1
+    assert training.executor.size == 1
     assert most == 3  # turns under way or waiting, twice as many as there are workers and one: then the next waits
     assert len(training.taken) == 16
 
