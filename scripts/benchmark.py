@@ -39,7 +39,7 @@ from alphazero.arena.players import parse_strength
 from alphazero.arena.registry import ENTRANTS
 from alphazero.config import ConfigError
 from alphazero.game import Game
-from alphazero.parallel.executor import Crew, CrewError, Threads, available_cores
+from alphazero.parallel.executor import Executor, ExecutorError, ThreadExecutor, available_cores
 from alphazero.report.terminal import between, make_table, match_table, solo_table
 from alphazero.runs.files import RunError
 
@@ -52,7 +52,7 @@ def main() -> int:
     except KeyboardInterrupt:  # the second one, or before there was anything to keep
         print("Stopped.", file=sys.stderr)
         return 130
-    except (RunError, ConfigError, CrewError, ValueError, OSError) as error:
+    except (RunError, ConfigError, ExecutorError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 
@@ -130,7 +130,7 @@ def worker_count(text: str) -> int | str:
 def measure(arguments: argparse.Namespace, console: Console) -> int:
     if arguments.json and not arguments.json.absolute().parent.is_dir():
         raise OSError(f"{arguments.json} cannot be written: its folder does not exist")
-    with ExitStack() as stack:  # the crew is left last: a cluster's end takes seconds, the figures should not wait
+    with ExitStack() as stack:  # the executor is left last: a cluster's end takes seconds, the figures should not wait
         with watching(console) as watcher:
             benchmark = plan(
                 arguments.agent,
@@ -145,8 +145,8 @@ def measure(arguments: argparse.Namespace, console: Console) -> int:
                 curve_strength=arguments.curve_simulations and parse_strength(arguments.curve_simulations),
             )
             try:
-                crew = stack.enter_context(crew_of(arguments, benchmark.game, console))
-                benchmark.run_all(watcher, crew)
+                executor = stack.enter_context(executor_of(arguments, benchmark.game, console))
+                benchmark.run_all(watcher, executor)
                 code = 0
             except KeyboardInterrupt:
                 code = 130
@@ -163,20 +163,20 @@ def measure(arguments: argparse.Namespace, console: Console) -> int:
 
 
 @contextmanager
-def crew_of(arguments: argparse.Namespace, game: Game, console: Console) -> Iterator[Crew]:
+def executor_of(arguments: argparse.Namespace, game: Game, console: Console) -> Iterator[Executor]:
     """Threads of this process, or Ray's workers, a core each. Ray is loaded only if it is used."""
     if not (arguments.workers or arguments.ray_address):
-        yield Threads(None, available_cores())  # never left: that would wait for whatever search is under way
+        yield ThreadExecutor(None, available_cores())  # never left: that would wait for whatever search is under way
         return
     from alphazero.parallel.ray_cluster import Needs, cluster, room
-    from alphazero.parallel.ray_executor import RayCrew
+    from alphazero.parallel.ray_executor import RayExecutor
 
     core = Needs(1, 0)
     modules = (type(game).__module__,)
     with cluster(arguments.ray_address, cores=available_cores(), modules=modules):
         size = max(1, room(core)) if arguments.workers in (0, "auto") else arguments.workers
-        with RayCrew(lambda threads: None, size, core, say=partial(console.print, soft_wrap=True)) as crew:
-            yield crew
+        with RayExecutor(lambda threads: None, size, core, say=partial(console.print, soft_wrap=True)) as executor:
+            yield executor
 
 
 # ----------------------------------------------------------------------------------- progress

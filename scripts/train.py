@@ -29,7 +29,7 @@ from alphazero.config import Config, ConfigError, load_config
 from alphazero.game import Discrete, Game, load_game
 from alphazero.game.conformance import ConformanceError, check_game
 from alphazero.learner import LearningError
-from alphazero.parallel.executor import CrewError
+from alphazero.parallel.executor import ExecutorError
 from alphazero.report.terminal import match_table, solo_table
 from alphazero.runs.checkpoint import read_config
 from alphazero.runs.files import RunError
@@ -61,7 +61,7 @@ def main() -> int:
         saved = read_config(resume) if resume else load_config(config_file) if config_file else Config()
         config = overridden(saved, overrides)
         train(config, saved, resume=resume, run=known.run, name=config_file, console=console)
-    except (ConfigError, RunError, ConformanceError, LearningError, CrewError) as error:
+    except (ConfigError, RunError, ConformanceError, LearningError, ExecutorError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except OSError as error:

@@ -26,7 +26,7 @@ from alphazero.arena.registry import Entrant
 from alphazero.arena.solved import ErrorRate, SolvedPositions
 from alphazero.arena.tasks import PlayMatch, SitExam
 from alphazero.game import Game
-from alphazero.parallel.executor import Counter, Crew, Task
+from alphazero.parallel.executor import Counter, Executor, Task
 from alphazero.report.benchmark import CurvePoint, curve_figure
 from alphazero.report.position_figures import pixels, png
 from alphazero.runs.agents import Agent
@@ -79,10 +79,10 @@ class Exam(NamedTuple):
 
 
 class Step(NamedTuple):
-    """A match or an exam on its way to the crew.
+    """A match or an exam on its way to the executor.
 
     total, unit: how much there is to do, for the watcher.
-    shared:      what the task is run with, as the crew has it.
+    shared:      what the task is run with, as the executor has it.
     """
 
     subject: Match | Exam
@@ -148,14 +148,14 @@ class Benchmark:
     def complete(self) -> bool:
         return all(match in self.results for match in self._all_matches()) and all(e in self.errors for e in self.exams)
 
-    def run_all(self, watcher: Watcher, crew: Crew) -> None:
+    def run_all(self, watcher: Watcher, executor: Executor) -> None:
         """Plays what has not been played. Whatever is raised meanwhile, all steps that had ended are kept.
 
-        The results do not depend on the crew, since no step knows of another. (ONNX Runtime, torch and the kernels
-        release the interpreter's lock while they compute.) `crew` stays the caller's to leave, who need not wait for
-        what is still being played.
+        The results do not depend on the executor, since no step knows of another. (ONNX Runtime, torch and the kernels
+        release the interpreter's lock while they compute.) `executor` stays the caller's to leave, who need not wait
+        for what is still being played.
         """
-        waiting = deque(self._steps(crew))
+        waiting = deque(self._steps(executor))
         steps, stop = len(waiting), threading.Event()
 
         def counter(step: Step) -> Counter:
@@ -173,10 +173,10 @@ class Benchmark:
         under_way: dict[Future[Any], Step] = {}
         try:
             while waiting or under_way:
-                # Crews ask about tasks that wait, too; since none waits here, the first call means that a step begins.
-                while waiting and len(under_way) < crew.size:
+                # Executors ask about waiting tasks, too; since none waits here, the first call means a step begins.
+                while waiting and len(under_way) < executor.size:
                     step = waiting.popleft()
-                    under_way[crew.submit(step.task, *step.shared, count=counter(step))] = step
+                    under_way[executor.submit(step.task, *step.shared, count=counter(step))] = step
                 wait(under_way, return_when=FIRST_COMPLETED)
                 for future in [future for future in under_way if future.done()]:
                     subject, outcome = under_way[future].subject, future.result()
@@ -285,13 +285,13 @@ class Benchmark:
         """Each once, in the order in which they are played."""
         return list(dict.fromkeys([*self.matches, *self.tournament, *(point.match for point in self.curve)]))
 
-    def _steps(self, crew: Crew) -> list[Step]:
-        """What has not been played; who takes part, and the positions, are shared with the crew once."""
+    def _steps(self, executor: Executor) -> list[Step]:
+        """What has not been played; who takes part, and the positions, are shared with the executor once."""
         matches = [match for match in self._all_matches() if match not in self.results]
         exams = [exam for exam in self.exams if exam not in self.errors]
         everyone = [entrant for match in matches for entrant in match.entrants] + [exam.player for exam in exams]
-        entrants = {entrant: crew.share(entrant) for entrant in dict.fromkeys(everyone)}
-        positions = {file: crew.share(self.positions[file]) for file in dict.fromkeys(exam.file for exam in exams)}
+        entrants = {entrant: executor.share(entrant) for entrant in dict.fromkeys(everyone)}
+        positions = {file: executor.share(self.positions[file]) for file in dict.fromkeys(exam.file for exam in exams)}
         steps = []
         for match in matches:
             play = PlayMatch(f"{match.title} (seed {self.seed})", self.game, match.games, self.seed)

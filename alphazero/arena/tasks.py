@@ -1,6 +1,6 @@
-"""The steps of a benchmark as tasks, for any crew (`alphazero.parallel.executor`): a match, and an exam.
+"""The steps of a benchmark as tasks, for any executor (`alphazero.parallel.executor`): a match, and an exam.
 
-Who takes part in them, and the positions, are shared with the crew, since many tasks have them in common.
+Who takes part in them, and the positions, are shared with the executor, since many tasks have them in common.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from alphazero.game import Discrete, Game, State, concatenate
 from alphazero.learner import Learner
 from alphazero.network.architectures import with_weights
 from alphazero.network.inference import NetworkEvaluators
-from alphazero.parallel.executor import Crew, Threads, available_cores
+from alphazero.parallel.executor import Executor, ThreadExecutor, available_cores
 from alphazero.replay import Replay
 from alphazero.report.fixed_positions import FixedPositions
 from alphazero.report.monitor import Monitor
@@ -227,11 +227,11 @@ class Session:
 @contextmanager
 def executor_of(
     game: Game, config: Config, learner: Learner, evaluators: NetworkEvaluators, folder: Path, monitor: Monitor
-) -> Iterator[tuple[Crew, Learn]]:
+) -> Iterator[tuple[Executor, Learn]]:
     """What executes the run's tasks, and what learns: threads of this process, or Ray's workers and ranks."""
     if not config.distributed:
         worker = Worker(game, config, evaluators.exported)
-        yield Threads(worker, config.threads or available_cores()), learner.learn
+        yield ThreadExecutor(worker, config.threads or available_cores()), learner.learn
         return
     from alphazero.parallel.ray_setup import ray_executor  # Ray is loaded only if it is used
 

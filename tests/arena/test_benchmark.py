@@ -24,7 +24,7 @@ from alphazero.arena.match import MatchResult, play_match
 from alphazero.arena.plan import plan, spread
 from alphazero.arena.players import AgentPlayer, MinimaxPlayer, NetworkPlayer, RandomPlayer, Strength
 from alphazero.arena.registry import Entrant, find_entrant
-from alphazero.parallel.executor import Counter, Task, Threads
+from alphazero.parallel.executor import Counter, Task, ThreadExecutor
 from alphazero.report.benchmark import CurvePoint, curve_figure
 from alphazero.runs.agents import Agent, load_agent
 from alphazero.runs.files import RunError
@@ -94,7 +94,7 @@ def played(path: Path, **options: object) -> Benchmark:
     listener = Listener()
     settings = {"games": 8, "strength": FAST, "seed": 1, "curve": 0} | options
     benchmark = plan(path, listener, **settings)  # type: ignore[arg-type]
-    benchmark.run_all(listener, Threads(None, 1))
+    benchmark.run_all(listener, ThreadExecutor(None, 1))
     return benchmark
 
 
@@ -220,7 +220,7 @@ def test_player_and_opponent_draw_apart(trained: Path) -> None:
 
     benchmark = plan(trained / "agent.onnx", Listener(), against=[], games=2, strength=FAST, seed=1)
     benchmark.matches = [Match(Entrant("one", build), Entrant("other", build), 2)]
-    benchmark.run_all(Listener(), Threads(None, 1))
+    benchmark.run_all(Listener(), ThreadExecutor(None, 1))
     assert len({*seeds, benchmark.seed}) == 3
 
 
@@ -235,7 +235,7 @@ def test_a_match_that_is_asked_for_twice_is_played_once(trained: Path) -> None:
         strength=FAST,
         seed=1,
     )
-    benchmark.run_all(listener, Threads(None, 1))
+    benchmark.run_all(listener, ThreadExecutor(None, 1))
     titles = [title for title, *_ in listener.begun]
     assert titles == [
         "agent:4 against random",
@@ -275,7 +275,7 @@ def test_the_figures_do_not_depend_on_the_number_of_threads(trained: Path, tmp_p
     for threads in (1, 3):
         benchmark = plan(trained / "agent.onnx", Listener(), against=["random", "minimax:1", "mcts:8"], games=20,
                          strength=FAST, seed=1, files=[positions])  # fmt: skip
-        benchmark.run_all(Listener(), Threads(None, threads))
+        benchmark.run_all(Listener(), ThreadExecutor(None, threads))
         assert benchmark.complete
         found.append((benchmark.results, benchmark.errors))
     assert found[0] == found[1]
@@ -294,20 +294,20 @@ def test_what_had_ended_is_kept_and_can_be_gone_on_with(trained: Path) -> None:
         seed=1,
     )
     with pytest.raises(KeyboardInterrupt):
-        benchmark.run_all(listener, Threads(None, 1))
+        benchmark.run_all(listener, ThreadExecutor(None, 1))
     assert not benchmark.complete
     record = benchmark.record()
     assert record["complete"] is False
     assert [match["opponent"] for match in record["matches"]] == ["random", "random"]
     assert record["tournament"] == {"players": [], "matches": []}
     rest = Listener()
-    benchmark.run_all(rest, Threads(None, 1))
+    benchmark.run_all(rest, ThreadExecutor(None, 1))
     assert len(rest.ended) == len(whole.results) - 2
     assert benchmark.complete
     assert benchmark.results == whole.results
 
 
-class Prompt(Threads):
+class Prompt(ThreadExecutor):
     """Has always ended by the time that it is asked."""
 
     def submit(self, task: Task[Any], *shared: Any, count: Counter = lambda done: None) -> Future[Any]:
@@ -317,7 +317,7 @@ class Prompt(Threads):
 
 
 def test_what_had_ended_before_it_was_looked_at_is_kept_too(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And no more is begun than the crew does at once: here three matches, of which the first is told of."""
+    """And no more is begun than the executor does at once: here three matches, of which the first is told of."""
 
     def interrupt(title: str, summary: str) -> None:
         raise KeyboardInterrupt
@@ -326,8 +326,8 @@ def test_what_had_ended_before_it_was_looked_at_is_kept_too(trained: Path, monke
     benchmark = plan(trained / "agent.onnx", listener, against=["random", "minimax:1"], games=2, strength=FAST, seed=1)
     assert len(benchmark.matches) == 4
     monkeypatch.setattr(listener, "end", interrupt)
-    with Prompt(None, 3) as crew, pytest.raises(KeyboardInterrupt):
-        benchmark.run_all(listener, crew)
+    with Prompt(None, 3) as executor, pytest.raises(KeyboardInterrupt):
+        benchmark.run_all(listener, executor)
     assert list(benchmark.results) == benchmark.matches[:3]
 
 
@@ -349,9 +349,9 @@ def test_what_is_under_way_at_an_error_ends_before_its_next_move(trained: Path) 
     benchmark = plan(trained / "agent.onnx", Listener(), against=[], games=2, strength=FAST, seed=1)
     waiting, failing = (Entrant(of.__name__, partial(of, TicTacToe())) for of in (Waiting, Failing))
     benchmark.matches = [Match(waiting, waiting, 2), Match(failing, failing, 2)]
-    with Threads(None, 2) as crew:
+    with ThreadExecutor(None, 2) as executor:
         with pytest.raises(ValueError, match="no idea"):
-            benchmark.run_all(Listener(), crew)
+            benchmark.run_all(Listener(), executor)
         go_on.set()
     assert len(moves) == 1
 
