@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 import pickle
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import safetensors.torch
@@ -35,6 +37,11 @@ def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
 def write_file(path: Path, content: bytes) -> None:
     """Writes all of it or nothing: under another name first, then renamed."""
     write_with(path, lambda unfinished: unfinished.write_bytes(content))
+
+
+def write_json(path: Path, record: Mapping[str, Any]) -> None:
+    """ValueError if it holds a number that JSON has not."""
+    write_file(path, (json.dumps(record, indent=2, allow_nan=False) + "\n").encode())
 
 
 def write_with(path: Path, write: Callable[[Path], object]) -> None:
