@@ -27,7 +27,7 @@ from alphazero.arena.registry import Entrant
 from alphazero.report.curves import OPPONENT_COLOURS, caption, label_ends
 from alphazero.report.position_figures import GREY, INK, pixels, png
 from alphazero.report.terminal import between, make_table, match_table, solo_table
-from alphazero.runs.files import clear_errors, write_file, write_json
+from alphazero.runs.files import BENCHMARK, BENCHMARK_CURVE, METRICS, TENSORBOARD, clear_errors, write_file, write_json
 from alphazero.runs.metrics import read_history
 
 LONGEST_NAME = 22
@@ -86,14 +86,14 @@ def write_beside_run(benchmark: Benchmark) -> None:
         return
     points = benchmark.points()
     with clear_errors(run):
-        write_json(run / "benchmark.json", benchmark.record())
-        with SummaryWriter(run / "tensorboard") as events:
+        write_json(run / BENCHMARK, benchmark.record())
+        with SummaryWriter(run / TENSORBOARD) as events:
             for step, scalars in sorted(scalars_by_iteration(benchmark).items()):  # TensorBoard expects steps to rise
                 for tag, scalar in scalars.items():
                     events.add_scalar(tag, scalar, step)
             if points:
-                figure = curve_figure(points, read_history(run / "metrics.csv"), title=run.resolve().name)
-                write_file(run / "benchmark.png", png(figure))
+                figure = curve_figure(points, read_history(run / METRICS), title=run.resolve().name)
+                write_file(run / BENCHMARK_CURVE, png(figure))
                 events.add_image("benchmark/curve", pixels(figure), iteration, dataformats="HWC")
 
 

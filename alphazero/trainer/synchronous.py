@@ -93,9 +93,9 @@ class Training:
         self.stop, self.stop_now = threading.Event(), threading.Event()
         self.positions = fixed_positions(game, config)
         self.policies: dict[str, np.ndarray] = {}  # of the fixed positions, by iteration
-        if (folder / "policies.npz").exists():
-            with files.reading(folder / "policies.npz"):
-                self.policies = files.read_arrays(folder / "policies.npz")
+        if (folder / files.POLICIES).exists():
+            with files.reading(folder / files.POLICIES):
+                self.policies = files.read_arrays(folder / files.POLICIES)
 
     def run(self, monitor: Monitor, crew: Crew | None = None) -> dict[str, MatchResult | SoloResult]:
         """Trains until the configuration's end; returns how the agent then fares, see `_start_matches`.
@@ -226,7 +226,7 @@ class Training:
         policies = masked(evaluation.logits, self.game.legal(self.positions)).softmax(-1)
         self.policies[str(iteration)] = policies.numpy()
         with files.clear_errors(self.folder):
-            files.write_with(self.folder / "policies.npz", lambda path: files.save_arrays(path, self.policies))
+            files.save_arrays(self.folder / files.POLICIES, self.policies)
         history = {int(then): policies for then, policies in self.policies.items() if int(then) <= iteration}
         self.monitor.picture(iteration, "policy/fixed_positions", policy_heatmap(self.game, history))
         for number in range(len(policies)):

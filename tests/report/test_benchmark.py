@@ -73,7 +73,7 @@ def test_the_runs_folder_tells_of_the_benchmark(trained: Path, tmp_path: Path) -
         (4, "network", "network"),
     ]
     assert (copy / "benchmark.png").read_bytes().startswith(b"\x89PNG")
-    assert not list(copy.glob(".unfinished*"))
+    assert not list(copy.glob(".*.unfinished"))
     events = EventAccumulator(str(copy / "tensorboard"))
     events.Reload()
     assert "benchmark/curve" in events.Tags()["images"]
