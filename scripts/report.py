@@ -22,7 +22,7 @@ from rich.text import Text
 
 from alphazero.config import ConfigError
 from alphazero.report.run_report import Section, Table, make_report, write_report
-from alphazero.runs.files import RunError
+from alphazero.runs.files import REPORT, RunError
 
 
 def main() -> int:
@@ -39,7 +39,7 @@ def main() -> int:
         sections = make_report(
             arguments.run, iteration=arguments.iteration, game_iteration=arguments.game, stream=arguments.stream
         )
-        out = arguments.out or arguments.run / "report"
+        out = arguments.out or arguments.run / REPORT
         index = write_report(arguments.run, sections, out, pictures=not arguments.text)
         # Nothing is cut when piped, nor in a narrow window: there lines are broken.
         console = Console(width=max(80, Console().width) if sys.stdout.isatty() else 1_000)

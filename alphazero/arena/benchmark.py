@@ -7,7 +7,6 @@ match that is asked for twice, in the table and in the round robin, is played on
 
 from __future__ import annotations
 
-import json
 import math
 import threading
 from collections import deque
@@ -17,8 +16,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
-from torch.utils.tensorboard import SummaryWriter
-
 from alphazero.arena.elo import Rating, ratings
 from alphazero.arena.match import MatchResult, SoloResult
 from alphazero.arena.players import Strength
@@ -27,11 +24,7 @@ from alphazero.arena.solved import ErrorRate, SolvedPositions
 from alphazero.arena.tasks import PlayMatch, SitExam
 from alphazero.game import Game
 from alphazero.parallel.executor import Counter, Executor, Task
-from alphazero.report.benchmark import CurvePoint, curve_figure
-from alphazero.report.position_figures import pixels, png
 from alphazero.runs.agents import Agent
-from alphazero.runs.files import clear_errors, write_file
-from alphazero.runs.metrics import read_history
 
 
 class Watcher(Protocol):
@@ -98,6 +91,16 @@ class CurveMatch(NamedTuple):
     iteration: int
     role: Literal["agent", "network"]
     match: Match
+
+
+class CurvePoint(NamedTuple):
+    """What a checkpoint won of an opponent's points, or earned a game where there is none ("")."""
+
+    iteration: int
+    role: Literal["agent", "network"]
+    opponent: str
+    points: float
+    interval: tuple[float, float]
 
 
 class Standing(NamedTuple):
@@ -246,41 +249,6 @@ class Benchmark:
         without_nan: dict[str, Any] = _without_nan(record)
         return without_nan
 
-    def scalars(self) -> dict[int, dict[str, float]]:
-        """By iteration and tag, for TensorBoard: benchmark/ as in the table, benchmark_curve/ as on the curve."""
-        assert self.iteration is not None
-        found: dict[int, dict[str, float]] = {self.iteration: {}}
-        for match in self.matches:
-            if (result := self.results.get(match)) is not None:
-                opponent = match.opponent.name if match.opponent else "alone"
-                points = result.points if isinstance(result, MatchResult) else result.mean
-                tag = f"benchmark/{opponent}/{_role(match.player)}_points"
-                low, high = result.interval
-                found[self.iteration] |= {tag: points, f"{tag}_low": low, f"{tag}_high": high}
-        for exam, errors in self.errors.items():
-            tag = f"benchmark/error_rate/{Path(exam.file).stem}/{_role(exam.player)}"
-            found[self.iteration][tag] = errors["all"].rate
-        for point in self.points():
-            tag = f"benchmark_curve/{point.opponent or 'alone'}/{point.role}_points"
-            found.setdefault(point.iteration, {})[tag] = point.points
-        return found
-
-    def write_beside_run(self) -> None:
-        """benchmark.json, benchmark.png and TensorBoard's events in the run's folder. RunError if it cannot be."""
-        if self.run is None or self.iteration is None or not (self.results or self.errors):
-            return
-        points = self.points()
-        with clear_errors(self.run):
-            write_json(self.run / "benchmark.json", self.record())
-            with SummaryWriter(self.run / "tensorboard") as events:
-                for iteration, scalars in sorted(self.scalars().items()):  # TensorBoard expects steps to rise
-                    for tag, scalar in scalars.items():
-                        events.add_scalar(tag, scalar, iteration)
-                if points:
-                    figure = curve_figure(points, read_history(self.run / "metrics.csv"), title=self.run.resolve().name)
-                    write_file(self.run / "benchmark.png", png(figure))
-                    events.add_image("benchmark/curve", pixels(figure), self.iteration, dataformats="HWC")
-
     def _all_matches(self) -> list[Match]:
         """Each once, in the order in which they are played."""
         return list(dict.fromkeys([*self.matches, *self.tournament, *(point.match for point in self.curve)]))
@@ -333,10 +301,6 @@ def match_record(match: Match, result: MatchResult | SoloResult) -> dict[str, An
     }
 
 
-def write_json(path: Path, record: Mapping[str, Any]) -> None:
-    write_file(path, (json.dumps(record, indent=2, allow_nan=False) + "\n").encode())
-
-
 def _exam_record(exam: Exam, errors: Mapping[str, ErrorRate]) -> dict[str, Any]:
     def figures(rate: ErrorRate) -> dict[str, Any]:
         return {**rate._asdict(), "error_rate": rate.rate, "interval": list(rate.interval)}
@@ -350,11 +314,6 @@ def _summary(outcome: MatchResult | SoloResult | dict[str, ErrorRate]) -> str:
         return str(outcome)
     low, high = outcome["all"].interval
     return f"{outcome['all'].rate:.2%} mistakes (95 % interval {low:.2%} to {high:.2%})"
-
-
-def _role(player: Entrant) -> str:
-    """The player's name for tags that runs share: without how long it thinks, unless that is all there is to it."""
-    return player.name if player.name.startswith("minimax") else player.name.partition(":")[0]
 
 
 def _without_nan(record: Any) -> Any:

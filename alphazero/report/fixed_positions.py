@@ -12,7 +12,7 @@ from alphazero.mcts.evaluator import Evaluator
 from alphazero.mcts.planning import likeliest
 from alphazero.report.monitor import Monitor
 from alphazero.report.position_figures import board_figure, policy_heatmap
-from alphazero.runs.files import clear_errors, read_arrays, reading, save_arrays, write_with
+from alphazero.runs.files import POLICIES, clear_errors, read_arrays, reading, save_arrays
 
 
 class FixedPositions:
@@ -21,7 +21,7 @@ class FixedPositions:
     def __init__(self, game: Game, positions: State, folder: Path) -> None:
         """Reads the policies of before, if there are any. RunError if they cannot be read."""
         self.game, self.positions, self.folder = game, positions, folder
-        self.path = folder / "policies.npz"
+        self.path = folder / POLICIES
         self.policies: dict[str, np.ndarray] = {}  # by iteration
         if self.path.exists():
             with reading(self.path):
@@ -39,7 +39,7 @@ class FixedPositions:
         policies = masked(evaluation.logits, self.game.legal(self.positions)).softmax(-1)
         self.policies[str(iteration)] = policies.numpy()
         with clear_errors(self.folder):
-            write_with(self.path, lambda path: save_arrays(path, self.policies))
+            save_arrays(self.path, self.policies)
         history = {int(then): policies for then, policies in self.policies.items() if int(then) <= iteration}
         monitor.picture(iteration, "policy/fixed_positions", policy_heatmap(self.game, history))
         for number in range(len(policies)):

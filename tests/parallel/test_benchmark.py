@@ -26,7 +26,7 @@ from alphazero.parallel.ray_cluster import Needs, cluster
 from alphazero.parallel.ray_executor import RayExecutor
 from alphazero.runs.agents import Agent
 from games.tic_tac_toe import TicTacToe
-from tests.arena.test_benchmark import Listener
+from tests.small_benchmark import Listener
 
 
 @pytest.fixture(scope="module", autouse=True)
