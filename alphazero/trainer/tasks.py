@@ -1,4 +1,4 @@
-"""The tasks of a training run, as any crew does them: a stream's turn of self-play, and a match."""
+"""The tasks of a training run, for any executor: a segment of self-play, and a match."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class Worker:
         self.game, self.config = game, config
         play = config.self_play
         self.evaluators = NetworkEvaluators(game, engine=play.engine, device=play.device, threads=threads)
-        self.judges = NetworkEvaluators(game, engine="onnx", threads=threads)
-        self.evaluators.exported = self.judges.exported = exported
-        self.of_thread = threading.local()  # a cache of positions for each thread, for one at a time can use it
+        self.match_evaluators = NetworkEvaluators(game, engine="onnx", threads=threads)
+        self.evaluators.exported = self.match_evaluators.exported = exported
+        self.of_thread = threading.local()  # a cache of positions for each thread: only one thread at a time can use it
 
 
 def make_worker(config: Config, exported: onnx.ModelProto | None, threads: int) -> Worker:
@@ -43,8 +43,8 @@ def make_worker(config: Config, exported: onnx.ModelProto | None, threads: int) 
     return Worker(load_game(config.game), config, exported, threads=threads)
 
 
-class PlayedTurn(NamedTuple):
-    """What came of a turn: see `Played`; games: those under way after it, as `SelfPlay.arrays` gives them."""
+class PlayedSegment(NamedTuple):
+    """The outcome of a segment: see `Played`; games: those under way after it, as `SelfPlay.arrays` gives them."""
 
     samples: Samples
     statistics: SelfPlayStatistics
@@ -53,27 +53,28 @@ class PlayedTurn(NamedTuple):
 
 
 @dataclass(frozen=True)
-class PlayTurn:
-    """Plays a stream on by `self_play.moves` moves, from the games under way that it brings along."""
+class PlaySegment:
+    """Plays a stream on by `self_play.moves` moves, from the games under way that the task brings along."""
 
     stream: int
-    turn: int
+    segment: int
     simulations: int
     games: dict[str, np.ndarray]
     seed: int
 
     @property
     def title(self) -> str:
-        return f"turn {self.turn} of self-play stream {self.stream} (seed {self.seed}, {self.stream}, {self.turn})"
+        seed = f"seed {self.seed}, {self.stream}, {self.segment}"
+        return f"segment {self.segment} of self-play stream {self.stream} ({seed})"
 
-    def run(self, worker: Worker, count: Counter, weights: InferenceModule) -> PlayedTurn:
+    def run(self, worker: Worker, count: Counter, weights: InferenceModule) -> PlayedSegment:
         config = worker.config
         stream = SelfPlay(worker.game, config.search, config.self_play, seed=self.seed, stream=self.stream)
         stream.load(self.games)
         stream.cache = getattr(worker.of_thread, "cache", None)
-        played = stream.play(worker.evaluators(weights), self.turn, simulations=self.simulations, progress=count)
+        played = stream.play(worker.evaluators(weights), self.segment, simulations=self.simulations, progress=count)
         worker.of_thread.cache = stream.cache
-        return PlayedTurn(*played, stream.arrays())
+        return PlayedSegment(*played, stream.arrays())
 
 
 @dataclass(frozen=True)
@@ -99,11 +100,11 @@ class PlayMatch:
 
     def run(self, worker: Worker, count: Counter, weights: InferenceModule) -> MatchResult | SoloResult:
         config, game = worker.config, worker.game
-        judge = worker.judges(weights)
+        evaluator = worker.match_evaluators(weights)
         search = replace(config.search.without_noise(), simulations=config.evaluation.simulations)
-        player: Player = NetworkPlayer(game, judge)
+        player: Player = NetworkPlayer(game, evaluator)
         if self.role == "strength":
-            player = AgentPlayer(game, judge, search, seed=config.seed)
+            player = AgentPlayer(game, evaluator, search, seed=config.seed)
         player = Stoppable(player, count)
         if self.opponent is None:
             return play_alone(game, player, games=self.games, seed=config.seed, progress=count)
