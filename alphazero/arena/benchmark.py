@@ -24,7 +24,7 @@ from alphazero.arena.match import MatchResult, SoloResult
 from alphazero.arena.players import Strength
 from alphazero.arena.registry import Entrant
 from alphazero.arena.solved import ErrorRate, SolvedPositions
-from alphazero.arena.tasks import PlayMatch, SitExam
+from alphazero.arena.tasks import PlayMatch, SitExam, player_seeds
 from alphazero.game import Game
 from alphazero.parallel.executor import Counter, Crew, Task
 from alphazero.report.benchmark import CurvePoint, curve_figure
@@ -292,9 +292,9 @@ class Benchmark:
         everyone = [entrant for match in matches for entrant in match.entrants] + [exam.player for exam in exams]
         entrants = {entrant: crew.share(entrant) for entrant in dict.fromkeys(everyone)}
         positions = {file: crew.share(self.positions[file]) for file in dict.fromkeys(exam.file for exam in exams)}
-        steps = []
+        steps, seeds = [], player_seeds(self.seed)
         for match in matches:
-            play = PlayMatch(f"{match.title} (seed {self.seed})", self.game, match.games, self.seed)
+            play = PlayMatch(f"{match.title} (seed {self.seed})", self.game, match.games, self.seed, seeds)
             steps.append(Step(match, match.games, "games", play, tuple(entrants[one] for one in match.entrants)))
         for exam in exams:
             sit, total = SitExam(f"{exam.title} (seed {self.seed})", self.seed), len(self.positions[exam.file].plies)
