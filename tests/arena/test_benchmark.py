@@ -29,7 +29,7 @@ from alphazero.report.benchmark import CurvePoint, curve_figure
 from alphazero.runs.agents import Agent, load_agent
 from alphazero.runs.files import RunError
 from games.tic_tac_toe import TicTacToe, TicTacToeState
-from tests.trainer.test_synchronous import whole_run
+from tests.training_runs import whole_run
 
 FAST = Strength(4)
 

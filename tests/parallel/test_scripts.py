@@ -16,8 +16,8 @@ import safetensors.torch
 
 from alphazero.parallel import ray_setup as assemble
 from alphazero.runs.checkpoint import checkpoints
-from tests.trainer.test_synchronous import ROOT, Train, assert_same, run, start, train, wait_for_checkpoints, write
-from tests.trainer.test_synchronous import SMALL as of_trainer
+from tests.training_runs import ROOT, Train, assert_same, run, start, train, wait_for_checkpoints, write
+from tests.training_runs import SMALL as of_trainer
 
 __all__ = ["train"]  # a fixture
 PATIENCE = 120.0

@@ -28,7 +28,7 @@ from alphazero.trainer.asynchronous import AsynchronousTraining
 from alphazero.trainer.synchronous import Training
 from alphazero.trainer.tasks import PlayTurn, make_worker
 from games.tic_tac_toe import TicTacToe
-from tests.trainer.test_synchronous import SMALL, assert_same
+from tests.training_runs import SMALL, assert_same
 
 
 @pytest.fixture(scope="module", autouse=True)

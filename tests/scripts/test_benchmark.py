@@ -29,7 +29,7 @@ from scripts.benchmark import main, watching
 from tests.arena.test_benchmark import load_quickly, small_run
 from tests.commands import Finished, call
 from tests.stubs import Mine
-from tests.trainer.test_synchronous import SMALL
+from tests.training_runs import SMALL
 
 ROOT = Path(__file__).resolve().parents[2]
 

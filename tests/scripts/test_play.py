@@ -17,7 +17,7 @@ import pytest
 
 from scripts.play import main
 from tests.commands import Finished, call
-from tests.trainer.test_synchronous import copy_of_whole
+from tests.training_runs import copy_of_whole
 
 ROOT = Path(__file__).resolve().parents[2]
 PLAY = ["scripts/play.py"]

@@ -11,7 +11,7 @@ import pytest
 from alphazero.runs.checkpoint import checkpoints
 from scripts.report import main
 from tests.commands import Finished, call
-from tests.trainer.test_synchronous import copy_of_whole
+from tests.training_runs import copy_of_whole
 
 Report = Callable[..., Finished]
 
