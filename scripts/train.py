@@ -10,16 +10,15 @@ A run's folder is runs/NAME-DATE unless --run says otherwise.
 
 from __future__ import annotations
 
-import argparse
-import os
 import sys
 from datetime import datetime
 from pathlib import Path
 
-# Before torch is loaded: threads work side by side, each in operations of its own.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from alphazero.shell import cli
+
+# isort: split
 import tyro
 from rich.console import Console
 from rich.table import Table
@@ -39,20 +38,28 @@ from alphazero.trainer.session import open_session
 
 
 def main() -> int:
+    return cli.run(
+        command,
+        errors=(ConformanceError, LearningError, ExecutorError),
+        stopped="Stopped; the last checkpoint stands.",
+    )
+
+
+def command() -> None:
     given = sys.argv[1:]
     config_file = Path(given.pop(0)) if given and not given[0].startswith("-") else None
-    arguments = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    arguments.add_argument("--run", type=Path)
-    arguments.add_argument("--resume")
-    known, overrides = arguments.parse_known_args(given)
+    parser = cli.Parser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--run", type=Path)
+    parser.add_argument("--resume")
+    known, overrides = parser.parse_known_args(given)
     console = Console()
     try:
         if {"-h", "--help"} & set(overrides):
             print(__doc__)
         elif (config_file is None) == (known.resume is None):
-            raise ConfigError("name either a configuration, as configs/connect_four.toml, or a run with --resume DIR")
+            parser.error("name either a configuration, as configs/connect_four.toml, or a run with --resume DIR")
         elif known.resume and known.run and not is_url(known.resume):
-            raise ConfigError("--resume DIR continues in that folder; leave --run away")
+            parser.error("--resume DIR continues in that folder; leave --run away")
         resume = Path(known.resume) if known.resume else None
         if resume and is_url(known.resume):
             resume = known.run or Path("runs") / resume.name
@@ -61,16 +68,10 @@ def main() -> int:
         saved = read_config(resume) if resume else load_config(config_file) if config_file else Config()
         config = overridden(saved, overrides)
         train(config, saved, resume=resume, run=known.run, name=config_file, console=console)
-    except (ConfigError, RunError, ConformanceError, LearningError, ExecutorError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
     except OSError as error:
-        print(f"error: {error}; what was saved before is whole", file=sys.stderr)
-        return 1
-    except (Stopped, KeyboardInterrupt):
-        print("Stopped; the last checkpoint stands.", file=sys.stderr)
-        return 130
-    return 0
+        raise RunError(f"{error}; what was saved before is whole") from error
+    except Stopped:
+        raise KeyboardInterrupt from None
 
 
 def overridden(config: Config, arguments: list[str]) -> Config:

@@ -25,6 +25,7 @@ from alphazero.runs.checkpoint import checkpoints
 from alphazero.trainer.session import Results, Session, open_session
 from games.tic_tac_toe import TicTacToe
 from scripts.train import main
+from tests.commands import Finished, call
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = make_config(
@@ -123,12 +124,6 @@ def start(*arguments: object) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
 
 
-class Finished(NamedTuple):
-    returncode: int
-    stdout: str
-    stderr: str
-
-
 class Train(Protocol):
     def __call__(self, *arguments: object, config: Path | None = None) -> Finished: ...
 
@@ -136,17 +131,12 @@ class Train(Protocol):
 def call_train(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Train:
     """Runs scripts/train.py within this process, which spares a start of it each time."""
 
-    def call(*arguments: object, config: Path | None = None) -> Finished:
+    def train(*arguments: object, config: Path | None = None) -> Finished:
         monkeypatch.chdir(ROOT)
         monkeypatch.setenv("COLUMNS", "200")
-        monkeypatch.setattr(sys, "argv", ["train.py", *([str(config)] if config else []), *map(str, arguments)])
-        try:
-            code = main()
-        except SystemExit as refused:  # the command line's parser
-            code = int(refused.code or 0)
-        return Finished(code, *capsys.readouterr())
+        return call(main, *([config] if config else []), *arguments, monkeypatch=monkeypatch, capsys=capsys)
 
-    return call
+    return train
 
 
 def wait_for_checkpoints(folder: Path, count: int) -> None:

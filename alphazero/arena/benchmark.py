@@ -21,7 +21,7 @@ from alphazero.arena.match import MatchResult, SoloResult
 from alphazero.arena.players import Strength
 from alphazero.arena.registry import Entrant
 from alphazero.arena.solved import ErrorRate, SolvedPositions
-from alphazero.arena.tasks import PlayMatch, SitExam
+from alphazero.arena.tasks import PlayMatch, SitExam, player_seeds
 from alphazero.game import Game
 from alphazero.parallel.executor import Counter, Executor, Task
 from alphazero.runs.agents import Agent
@@ -260,9 +260,9 @@ class Benchmark:
         everyone = [entrant for match in matches for entrant in match.entrants] + [exam.player for exam in exams]
         entrants = {entrant: executor.share(entrant) for entrant in dict.fromkeys(everyone)}
         positions = {file: executor.share(self.positions[file]) for file in dict.fromkeys(exam.file for exam in exams)}
-        steps = []
+        steps, seeds = [], player_seeds(self.seed)
         for match in matches:
-            play = PlayMatch(f"{match.title} (seed {self.seed})", self.game, match.games, self.seed)
+            play = PlayMatch(f"{match.title} (seed {self.seed})", self.game, match.games, self.seed, seeds)
             steps.append(Step(match, match.games, "games", play, tuple(entrants[one] for one in match.entrants)))
         for exam in exams:
             sit, total = SitExam(f"{exam.title} (seed {self.seed})", self.seed), len(self.positions[exam.file].plies)

@@ -36,7 +36,7 @@ from alphazero.runs.mirror import Mirror, mirrored
 from alphazero.selfplay import SelfPlay, fresh_starts, stream_generator
 from alphazero.trainer import asynchronous, synchronous
 from alphazero.trainer.run import Control, Iteration, Learn, Run
-from alphazero.trainer.tasks import PlayMatch, Worker, make_worker
+from alphazero.trainer.tasks import Worker, evaluation_matches, make_worker
 
 POSITIONS = 1_000_002  # sets the seed of the fixed positions apart from those of the streams
 
@@ -159,15 +159,9 @@ class Session:
         return every > 0 and iteration > 0 and iteration % every == 0
 
     def _start_matches(self, weights: Any, *, games: int) -> dict[str, Future[MatchResult | SoloResult]]:
-        """Matches against each opponent, all from the same openings; in a game for one, games alone."""
         run = self.run
-        opponents = run.config.evaluation.opponents if run.game.num_players == 2 else (None,)
-        matches = [
-            PlayMatch(role, opponent, number, games)
-            for number, opponent in enumerate(opponents)
-            for role in ("strength", "network")
-        ]
-        return {match.tag: run.executor.submit(match, weights, count=run.control.check) for match in matches}
+        matches = evaluation_matches(run.game, run.config, games=games)
+        return {tag: run.executor.submit(match, weights, count=run.control.check) for tag, match in matches.items()}
 
     def _collect_matches(self, current: int | None = None, *, wait: bool) -> dict[str, float]:
         """The scalars of the current iteration's matches; records those of earlier ones that have ended meanwhile."""

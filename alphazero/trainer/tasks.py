@@ -1,22 +1,25 @@
-"""The tasks of a training run, for any executor: a segment of self-play, and a match."""
+"""The tasks of a training run, for any executor: segments of self-play, and matches."""
 
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import onnx
 
-from alphazero.arena.match import MatchResult, SoloResult, play_alone, play_match
-from alphazero.arena.players import AgentPlayer, NetworkPlayer, Player, Stoppable, parse_player
+from alphazero.arena.players import Strength
+from alphazero.arena.registry import Entrant, agent_entrant, named_entrant, network_entrant
+from alphazero.arena.tasks import PlayMatch
 from alphazero.config import Config
 from alphazero.game import Game, load_game
 from alphazero.network.architectures import InferenceModule
 from alphazero.network.inference import NetworkEvaluators
 from alphazero.parallel.executor import Counter
 from alphazero.replay import Samples
+from alphazero.runs.agents import Agent
 from alphazero.selfplay import SelfPlay, SelfPlayStatistics, Trajectories
 
 ALONE = "alone"  # stands for the opponent's name in a game for one
@@ -77,39 +80,31 @@ class PlaySegment:
         return PlayedSegment(*played, stream.arrays())
 
 
-@dataclass(frozen=True)
-class PlayMatch:
-    """A match of the agent, or of its network alone, against one of the configuration's opponents.
+def evaluation_matches(game: Game, config: Config, *, games: int) -> dict[str, PlayMatch]:
+    """Matches of the agent and of its network alone against each opponent, all from the same openings, by tag.
 
-    In a game for one there is no opponent: it plays alone.
+    In a game for one there is no opponent, and they play alone. The weights must be shared with each match.
     """
+    opponents = config.evaluation.opponents if game.num_players == 2 else (None,)
+    return {
+        f"{role}/{opponent or ALONE}": PlayMatch(
+            f"{games} games of {player}" + (f" against {opponent}" if opponent else ""),
+            game,
+            games,
+            config.seed,
+            (config.seed, config.seed + number),
+            config.evaluation.opening_moves,
+            partial(match_players, role, opponent),
+        )
+        for number, opponent in enumerate(opponents)
+        for role, player in (("strength", "the agent"), ("network", "the network alone"))
+    }
 
-    role: str  # strength or network: what TensorBoard calls them
-    opponent: str | None
-    number: int  # of the opponent in the configuration
-    games: int
 
-    @property
-    def title(self) -> str:
-        player = "the agent" if self.role == "strength" else "the network alone"
-        return f"{self.games} games of {player}" + (f" against {self.opponent}" if self.opponent else "")
-
-    @property
-    def tag(self) -> str:
-        return f"{self.role}/{self.opponent or ALONE}"
-
-    def run(self, worker: Worker, count: Counter, weights: InferenceModule) -> MatchResult | SoloResult:
-        config, game = worker.config, worker.game
-        evaluator = worker.match_evaluators(weights)
-        search = replace(config.search.without_noise(), simulations=config.evaluation.simulations)
-        player: Player = NetworkPlayer(game, evaluator)
-        if self.role == "strength":
-            player = AgentPlayer(game, evaluator, search, seed=config.seed)
-        player = Stoppable(player, count)
-        if self.opponent is None:
-            return play_alone(game, player, games=self.games, seed=config.seed, progress=count)
-        opponent = Stoppable(parse_player(self.opponent, game, seed=config.seed + self.number), count)
-        return play_match(
-            game, player, opponent,
-            games=self.games, seed=config.seed, opening_plies=config.evaluation.opening_moves, progress=count,
-        )  # fmt: skip
+def match_players(role: str, opponent: str | None, worker: Worker, weights: InferenceModule) -> list[Entrant]:
+    """The agent with these weights, or its network alone, and the opponent if there is one."""
+    game, config = worker.game, worker.config
+    agent = Agent(game, worker.match_evaluators(weights), config.search.without_noise(), "")
+    simulations = Strength(config.evaluation.simulations)
+    player = agent_entrant(None, agent, simulations) if role == "strength" else network_entrant(None, agent)
+    return [player, named_entrant(opponent, game)] if opponent else [player]

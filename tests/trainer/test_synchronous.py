@@ -94,14 +94,14 @@ def test_a_game_without_keys_and_opponents_trains_and_says_so(tmp_path: Path, tr
     assert "Stopped" not in finished.stdout
     assert (tmp_path / "run" / "agent.onnx").is_file()
     merging = train("--run", tmp_path / "other", "--replay.merge", "log", config=tmp_path / "config.toml")
-    assert merging.returncode == 1
+    assert merging.returncode == 2
     assert 'set replay.merge = "none"' in merging.stderr
 
 
 def test_a_run_cannot_be_resumed_to_fewer_iterations_or_from_damage(tmp_path: Path, train: Train, whole: Whole) -> None:
     shutil.copytree(whole.folder, tmp_path / "run")
     fewer = train("--resume", tmp_path / "run", "--iterations", 2)
-    assert fewer.returncode == 1
+    assert fewer.returncode == 2
     assert "has 4 iterations behind it" in fewer.stderr
     for path in checkpoints(tmp_path / "run"):
         (path / "replay.npz").unlink(missing_ok=True)
