@@ -1,4 +1,4 @@
-"""A crew of Ray workers: processes on one machine or many, each with one task at a time.
+"""An executor of Ray workers: processes on one machine or many, each with one task at a time.
 
 A task that is lost with its worker, or whose outcome is lost with a machine, is run again by another one, and the
 worker is replaced. A task that fails by itself would do so again: its first error ends everything.
@@ -23,17 +23,17 @@ import ray
 import torch
 from ray.exceptions import RayActorError, RayError, RayTaskError, RuntimeEnvSetupError
 
-from alphazero.parallel.executor import Counter, CrewError, Outcome, Task
+from alphazero.parallel.executor import Counter, ExecutorError, Outcome, Task
 from alphazero.parallel.ray_cluster import Needs, check_room, have
 
 MOST_LOSSES = 10  # of one task, or of workers in a row that die before they are ready: it is they that kill
 PATIENCE = 20.0  # seconds without any worker until it is said what is missing
 POLL = 0.05  # seconds that a new task may have to wait until its end is noticed
-PULSE = 0.5  # seconds between two looks at what the workers are doing, or more:
-PULSES = 32  # so many answers a second are enough for anyone who watches
+HEARTBEAT = 0.5  # seconds between two looks at what the workers are doing, or more:
+HEARTBEATS = 32  # so many answers a second are enough for anyone who watches
 
 
-class TaskError(CrewError):
+class TaskError(ExecutorError):
     """A task failed, by its own fault and not for want of a machine; the message holds the traceback."""
 
 
@@ -41,17 +41,17 @@ class Lost(Exception):
     """A task's worker, or its outcome, is gone."""
 
 
-class Pulse(NamedTuple):
+class Heartbeat(NamedTuple):
     """A worker's answer. done: units of its tasks since it started; resident: bytes of memory."""
 
     done: int
     resident: int
 
 
-NO_PULSE = Pulse(0, 0)
+NO_HEARTBEAT = Heartbeat(0, 0)
 
 
-class Member:
+class WorkerProcess:
     """The actor: makes ready once what all its tasks need, then runs them."""
 
     def __init__(self) -> None:
@@ -72,13 +72,13 @@ class Member:
         self.done += done
 
     @ray.method(concurrency_group="watch")
-    def watch(self) -> Pulse:
+    def watch(self) -> Heartbeat:
         """Answers while a task runs."""
-        return Pulse(self.done, psutil.Process().memory_info().rss)
+        return Heartbeat(self.done, psutil.Process().memory_info().rss)
 
 
 @dataclass(eq=False)
-class Errand:
+class PendingTask:
     """A task, whose outcome somebody waits for."""
 
     task: Task[Any]
@@ -90,27 +90,27 @@ class Errand:
 
 
 @dataclass(eq=False)
-class Seat:
-    """A worker's place in the crew; its processes come and go."""
+class Worker:
+    """A worker's place in the executor; its processes come and go."""
 
     number: int
     actor: Any
     pid: int = 0
-    errand: Errand | None = None
+    pending: PendingTask | None = None
     ready: bool = False
-    pulse: Pulse = NO_PULSE
-    base: int = 0  # units done when the errand began
+    heartbeat: Heartbeat = NO_HEARTBEAT
+    base: int = 0  # units done when the pending began
     reported: int = 0  # units at the last call of `scalars`
     watching: bool = False
 
 
-class RayCrew:
-    """`size` workers, see `executor.Crew`; Ray has to be there already (`ray_cluster`).
+class RayExecutor:
+    """`size` workers, see `executor.Executor`; Ray has to be there already (`ray_cluster`).
 
     make_worker: makes what the tasks are given, in each process; is told how many threads an operation may use.
     say:         is told what people should know: workers lost, and what is waited for.
 
-    CrewError, from here or from the tasks' futures, if the cluster has no room for them, they do not start, or a
+    ExecutorError, from here or from the tasks' futures, if the cluster has no room for them, they do not start, or a
     task cannot be done.
     """
 
@@ -135,19 +135,19 @@ class RayCrew:
             num_gpus=needs.gpus,
             scheduling_strategy="SPREAD",
             concurrency_groups={"watch": 1},
-        )(Member)
+        )(WorkerProcess)
         self._lock = threading.RLock()
-        self._queue: deque[Errand] = deque()
-        self._expected: dict[Any, tuple[str, Seat]] = {}  # what of which seat a reference will bring
+        self._queue: deque[PendingTask] = deque()
+        self._expected: dict[Any, tuple[str, Worker]] = {}  # what of which worker a reference will bring
         self._deaths = 0  # of workers in a row before they were ready
         self._failure: BaseException | None = None
         self._closing = threading.Event()
         self._looked = self._reported = self._alone_since = time.monotonic()
         self._complained = False
-        self._seats = [Seat(number, None) for number in range(size)]
-        for seat in self._seats:
-            self._fill(seat)
-        self._server = threading.Thread(target=self._serve, name="cluster crew", daemon=True)
+        self._workers = [Worker(number, None) for number in range(size)]
+        for worker in self._workers:
+            self._fill(worker)
+        self._server = threading.Thread(target=self._serve, name="cluster executor", daemon=True)
         self._server.start()
 
     def __enter__(self) -> Self:
@@ -158,9 +158,9 @@ class RayCrew:
     ) -> None:
         self._closing.set()
         self._server.join()
-        self._fail(CrewError("the crew was sent home"))
-        for seat in self._seats:
-            ray.kill(seat.actor)
+        self._fail(ExecutorError("the executor was sent home"))
+        for worker in self._workers:
+            ray.kill(worker.actor)
         self.local.shutdown(cancel_futures=True)
 
     def share(self, thing: Any) -> Any:
@@ -168,14 +168,14 @@ class RayCrew:
         return ray.put(thing)
 
     def submit(self, task: Task[Outcome], *shared: Any, count: Counter = lambda done: None) -> Future[Outcome]:
-        errand = Errand(task, shared, count)
+        pending = PendingTask(task, shared, count)
         with self._lock:
             if self._failure is not None:
-                errand.future.set_exception(self._failure)
+                pending.future.set_exception(self._failure)
             else:
-                self._queue.append(errand)
+                self._queue.append(pending)
                 self._assign()
-        return errand.future
+        return pending.future
 
     def scalars(self) -> dict[str, float]:
         """By tag: units a second of each worker, how many there are, losses, queues, memory."""
@@ -185,26 +185,26 @@ class RayCrew:
             total, free = ray.cluster_resources(), ray.available_resources()
             store = total.get("object_store_memory", 0.0) - free.get("object_store_memory", 0.0)
             scalars = {
-                "cluster/workers": float(sum(seat.ready for seat in self._seats)),
+                "cluster/workers": float(sum(worker.ready for worker in self._workers)),
                 "cluster/restarts": float(self.restarts),
                 "cluster/lost_tasks": float(self.lost_tasks),
-                "cluster/in_flight": float(sum(seat.errand is not None for seat in self._seats)),
+                "cluster/in_flight": float(sum(worker.pending is not None for worker in self._workers)),
                 "cluster/queued": float(len(self._queue)),
                 "cluster/object_store_mb": max(0.0, store) / 2**20,
-                "memory/workers_mb": sum(seat.pulse.resident for seat in self._seats) / 2**20,
+                "memory/workers_mb": sum(worker.heartbeat.resident for worker in self._workers) / 2**20,
             }
             rates = []
-            for seat in self._seats:
-                rates.append((seat.pulse.done - seat.reported) / seconds)
-                scalars[f"cluster/worker/{seat.number}_per_second"] = rates[-1]
-                seat.reported = seat.pulse.done
+            for worker in self._workers:
+                rates.append((worker.heartbeat.done - worker.reported) / seconds)
+                scalars[f"cluster/worker/{worker.number}_per_second"] = rates[-1]
+                worker.reported = worker.heartbeat.done
             scalars |= {"cluster/slowest_per_second": min(rates), "cluster/fastest_per_second": max(rates)}
             return scalars
 
     def pids(self) -> list[int]:
         """Of the workers that are ready; each on its own machine."""
         with self._lock:
-            return [seat.pid for seat in self._seats if seat.ready]
+            return [worker.pid for worker in self._workers if worker.ready]
 
     # All below is the server's thread, or holds the lock.
 
@@ -223,114 +223,115 @@ class RayCrew:
                 self._fail(error)
                 return
 
-    def _fill(self, seat: Seat) -> None:
-        """A new process for the seat."""
-        seat.actor = self._actor_class.remote()
-        seat.ready, seat.errand, seat.watching = False, None, False
-        seat.pulse, seat.reported = NO_PULSE, 0
-        self._expected[seat.actor.prepare.remote(self._make_worker, self.threads)] = ("prepare", seat)
+    def _fill(self, worker: Worker) -> None:
+        """A new process for the worker."""
+        worker.actor = self._actor_class.remote()
+        worker.ready, worker.pending, worker.watching = False, None, False
+        worker.heartbeat, worker.reported = NO_HEARTBEAT, 0
+        self._expected[worker.actor.prepare.remote(self._make_worker, self.threads)] = ("prepare", worker)
 
     def _assign(self) -> None:
-        """Gives waiting errands to free workers."""
-        for seat in self._seats:
+        """Gives waiting pending_tasks to free workers."""
+        for worker in self._workers:
             if not self._queue:
                 return
-            if seat.ready and seat.errand is None:
-                errand = seat.errand = self._queue.popleft()
-                seat.base = seat.pulse.done
-                reference = seat.actor.run.remote(errand.task, *errand.shared)
-                self._expected[reference] = ("run", seat)
+            if worker.ready and worker.pending is None:
+                pending = worker.pending = self._queue.popleft()
+                worker.base = worker.heartbeat.done
+                reference = worker.actor.run.remote(pending.task, *pending.shared)
+                self._expected[reference] = ("run", worker)
 
     def _settle(self, reference: Any) -> None:
         """Takes what a reference brought."""
         with self._lock:
-            what, seat = self._expected.pop(reference)
-            errand = seat.errand
+            what, worker = self._expected.pop(reference)
+            pending = worker.pending
         try:
             brought = ray.get(reference)
         except RayTaskError as error:
-            title = errand.task.title if what == "run" and errand else "a worker's start"
+            title = pending.task.title if what == "run" and pending else "a worker's start"
             self._fail(TaskError(f"{title} failed:\n{_traceback(error)}"))
         except RuntimeEnvSetupError as error:
-            self._fail(CrewError(f"a machine of the cluster cannot run this code: {error}"))
+            self._fail(ExecutorError(f"a machine of the cluster cannot run this code: {error}"))
         except RayError as error:
             with self._lock:
                 if what == "watch" and not isinstance(error, RayActorError):
-                    seat.watching = False  # the answer went astray, no more than that
+                    worker.watching = False  # the answer went astray, no more than that
                 else:
-                    self._lose(seat, error)
+                    self._lose(worker, error)
         else:
-            self._take(what, seat, errand, brought)
+            self._take(what, worker, pending, brought)
 
-    def _take(self, what: str, seat: Seat, errand: Errand | None, brought: Any) -> None:
+    def _take(self, what: str, worker: Worker, pending: PendingTask | None, brought: Any) -> None:
         if what == "prepare":
             with self._lock:
-                seat.pid, seat.ready, self._deaths = brought, True, 0
+                worker.pid, worker.ready, self._deaths = brought, True, 0
                 self._assign()
         elif what == "watch":
-            seat.pulse, seat.watching = brought, False
-            if errand:
-                self._count(seat, errand)
-        elif errand:
+            worker.heartbeat, worker.watching = brought, False
+            if pending:
+                self._count(worker, pending)
+        elif pending:
             outcome, done = brought
-            seat.pulse = seat.pulse._replace(done=done)
-            self._count(seat, errand)
+            worker.heartbeat = worker.heartbeat._replace(done=done)
+            self._count(worker, pending)
             with self._lock:
-                seat.errand = None
+                worker.pending = None
                 self._assign()
-            if not errand.future.done():
-                errand.future.set_result(outcome)
+            if not pending.future.done():
+                pending.future.set_result(outcome)
 
-    def _count(self, seat: Seat, errand: Errand) -> None:
-        self._tell(errand, max(0, seat.pulse.done - seat.base - errand.counted))
+    def _count(self, worker: Worker, pending: PendingTask) -> None:
+        self._tell(pending, max(0, worker.heartbeat.done - worker.base - pending.counted))
 
-    def _tell(self, errand: Errand, more: int) -> None:
-        """Tells how many more units of an errand are done; an exception is how a run is stopped at once."""
-        errand.counted += more
+    def _tell(self, pending: PendingTask, more: int) -> None:
+        """Tells how many more units of an pending are done; an exception is how a run is stopped at once."""
+        pending.counted += more
         try:
-            errand.count(more)
+            pending.count(more)
         except Exception as error:
             self._fail(error)
 
-    def _lose(self, seat: Seat, error: RayError) -> None:
-        """The seat's errand is done again, and if its process is gone it gets a new one."""
-        errand, seat.errand = seat.errand, None
-        if errand:
+    def _lose(self, worker: Worker, error: RayError) -> None:
+        """The worker's pending is done again, and if its process is gone it gets a new one."""
+        pending, worker.pending = worker.pending, None
+        if pending:
             self.lost_tasks += 1
-            errand.losses += 1
-            self._queue.appendleft(errand)
-            if errand.losses >= MOST_LOSSES:
-                self._fail(CrewError(f"{errand.task.title} was lost {errand.losses} times, at last so: {error}"))
+            pending.losses += 1
+            self._queue.appendleft(pending)
+            if pending.losses >= MOST_LOSSES:
+                self._fail(ExecutorError(f"{pending.task.title} was lost {pending.losses} times, at last so: {error}"))
                 return
         if not isinstance(error, RayActorError):  # the worker is there; its outcome was lost on the way
             return
-        if not seat.ready:
+        if not worker.ready:
             self._deaths += 1
             if self._deaths >= MOST_LOSSES:
-                self._fail(CrewError(f"{self._deaths} workers in a row died before they were ready: {error}"))
+                self._fail(ExecutorError(f"{self._deaths} workers in a row died before they were ready: {error}"))
                 return
         self.restarts += 1
         self.say(
-            f"Lost worker {seat.number} (process {seat.pid})" + (f"; again: {errand.task.title}" if errand else "")
+            f"Lost worker {worker.number} (process {worker.pid})"
+            + (f"; again: {pending.task.title}" if pending else "")
         )
-        for reference in [reference for reference, (_, of) in self._expected.items() if of is seat]:
+        for reference in [reference for reference, (_, of) in self._expected.items() if of is worker]:
             del self._expected[reference]
-        ray.kill(seat.actor)  # in case it is only out of reach
-        self._fill(seat)
+        ray.kill(worker.actor)  # in case it is only out of reach
+        self._fill(worker)
 
     def _look(self) -> None:
-        """Now and then asks the workers for their pulse, and those who wait whether they still do."""
+        """Now and then asks the workers for their heartbeat, and those who wait whether they still do."""
         now = time.monotonic()
-        if now - self._looked < max(PULSE, self.size / PULSES):
+        if now - self._looked < max(HEARTBEAT, self.size / HEARTBEATS):
             return
         self._looked = now
-        for seat in self._seats:
-            if seat.ready and not seat.watching:
-                seat.watching = True
-                self._expected[seat.actor.watch.remote()] = ("watch", seat)
-        for errand in list(self._queue):
-            self._tell(errand, 0)
-        if any(seat.ready for seat in self._seats):
+        for worker in self._workers:
+            if worker.ready and not worker.watching:
+                worker.watching = True
+                self._expected[worker.actor.watch.remote()] = ("watch", worker)
+        for pending in list(self._queue):
+            self._tell(pending, 0)
+        if any(worker.ready for worker in self._workers):
             self._alone_since, self._complained = now, False
         elif now - self._alone_since > PATIENCE and not self._complained:
             self._complained = True
@@ -344,13 +345,13 @@ class RayCrew:
         with self._lock:
             if self._failure is None:
                 self._failure = error
-            errands = [*self._queue, *(seat.errand for seat in self._seats if seat.errand)]
+            pending_tasks = [*self._queue, *(worker.pending for worker in self._workers if worker.pending)]
             self._queue.clear()
-            for seat in self._seats:
-                seat.errand = None
-        for errand in errands:
-            if not errand.future.done():
-                errand.future.set_exception(self._failure)
+            for worker in self._workers:
+                worker.pending = None
+        for pending in pending_tasks:
+            if not pending.future.done():
+                pending.future.set_exception(self._failure)
 
 
 def _traceback(error: RayTaskError) -> str:

@@ -6,12 +6,15 @@ from dataclasses import replace
 
 import torch
 
-from alphazero.config import Config, NetworkConfig, SearchConfig, SelfPlayConfig
+from alphazero.arena.match import play_match
+from alphazero.arena.players import AgentPlayer, NetworkPlayer, parse_player
+from alphazero.config import Config, EvaluationConfig, NetworkConfig, SearchConfig, SelfPlayConfig
 from alphazero.learner import Learner
 from alphazero.network.architectures import inference_module
+from alphazero.network.inference import NetworkEvaluators
 from alphazero.replay import fields_of
 from alphazero.selfplay import SelfPlay
-from alphazero.trainer.tasks import PlayTurn, make_worker
+from alphazero.trainer.tasks import PlaySegment, evaluation_matches, make_worker
 from games.tic_tac_toe import TicTacToe
 
 CONFIG = Config(
@@ -31,7 +34,7 @@ def test_turns_in_different_processes_are_one_stream() -> None:
     games = whole.arrays()
     for number, simulations in enumerate((4, 4, 6)):
         worker = make_worker(CONFIG, None, 1)  # knows nothing of the turn before
-        task = PlayTurn(1, number, simulations, games, CONFIG.seed)
+        task = PlaySegment(1, number, simulations, games, CONFIG.seed)
         played = task.run(worker, counted.append, weights)
         expected = whole.play(worker.evaluators(weights), number, simulations=simulations)
         games = played.games
@@ -45,3 +48,31 @@ def test_turns_in_different_processes_are_one_stream() -> None:
             name: array.tolist() for name, array in whole.arrays().items()
         }
     assert sum(counted) == 3 * 8 * 4
+
+
+def test_matches_of_a_run_are_those_that_its_configuration_describes() -> None:
+    game = TicTacToe()
+    config = replace(
+        CONFIG, evaluation=EvaluationConfig(opponents=("random", "minimax:2"), simulations=6, opening_moves=3)
+    )
+    weights = inference_module(Learner(game, config.learner, config.network, seed=0).network)
+    worker = make_worker(config, None, 1)
+    matches = evaluation_matches(game, config, games=12)
+    assert list(matches) == ["strength/random", "network/random", "strength/minimax:2", "network/minimax:2"]
+    assert matches["network/minimax:2"].title == "12 games of the network alone against minimax:2"
+    evaluator = NetworkEvaluators(game, engine="onnx")(weights)
+    search = replace(config.search.without_noise(), simulations=6)
+    for number, opponent in enumerate(("random", "minimax:2")):
+        for role in ("strength", "network"):
+            counted: list[int] = []
+            agent = AgentPlayer(game, evaluator, search, seed=5)
+            expected = play_match(
+                game,
+                agent if role == "strength" else NetworkPlayer(game, evaluator),
+                parse_player(opponent, game, seed=5 + number),
+                games=12,
+                seed=5,
+                opening_plies=3,
+            )
+            assert matches[f"{role}/{opponent}"].run(worker, counted.append, weights) == expected
+            assert sum(counted) == 12
