@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -94,6 +95,15 @@ class MatchResult:
         design_effect = max(1.0, 2 * variance_of_means / variance) if variance > 0 else 1.0
         return wilson_interval(p, self.total.games / design_effect)
 
+    def scalars(self, tag: str) -> dict[str, float]:
+        """Points, their interval, and the shares of games won, drawn and lost, by tags that begin with `tag`."""
+        low, high = self.interval
+        scalars = {f"{tag}/points": self.points, f"{tag}/points_low": low, f"{tag}/points_high": high}
+        for part, tally in (("", self.total), ("_first", self.first), ("_second", self.second)):
+            for outcome, count in zip(("win", "draw", "loss"), tally, strict=True):
+                scalars[f"{tag}/{outcome}{part}"] = count / max(1, tally.games)
+        return scalars
+
     def __str__(self) -> str:
         low, high = self.interval
         return (
@@ -135,6 +145,14 @@ class SoloResult:
         deviation = math.sqrt(sum((reward - self.mean) ** 2 for reward in self.rewards) / (games - 1))
         margin = Z95 * deviation / math.sqrt(games)
         return self.mean - margin, self.mean + margin
+
+    def scalars(self, tag: str) -> dict[str, float]:
+        """The mean reward, its interval, each measure's median and 95th percentile, by tags that begin with `tag`."""
+        low, high = self.interval
+        scalars = {f"{tag}/points": self.mean, f"{tag}/points_low": low, f"{tag}/points_high": high}
+        for name, of_games in self.measures.items():
+            scalars[f"{tag}/{name}_median"], scalars[f"{tag}/{name}_95"] = np.quantile(of_games, (0.5, 0.95)).tolist()
+        return scalars
 
     def __str__(self) -> str:
         low, high = self.interval

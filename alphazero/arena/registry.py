@@ -58,12 +58,17 @@ def find_entrant(text: str, agent: Agent, strength: Strength) -> Entrant:
             raise ValueError(f"{path} plays {other.game.name}, not {agent.game.name}")
         return agent_entrant(text, other, parse_strength(own_strength) if own_strength else strength)
     try:
-        # Built once here, so that what cannot be is refused now and not after hours.
-        return Entrant(parse_player(text, agent.game, seed=0).name, partial(_parse_player, text, agent.game))
+        return named_entrant(text, agent.game)
     except ValueError as error:
         if str(error).endswith(NAMES):
             raise ValueError(f"no player is called {text!r}; expected {ENTRANTS}") from error
         raise
+
+
+def named_entrant(text: str, game: Game) -> Entrant:
+    """A player without a network, as `parse_player` names it."""
+    # Built once here, so that a player that cannot be is refused now and not after hours.
+    return Entrant(parse_player(text, game, seed=0).name, partial(_parse_player, text, game))
 
 
 def agent_entrant(name: str | None, agent: Agent, strength: Strength) -> Entrant:

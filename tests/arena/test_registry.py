@@ -14,7 +14,7 @@ from alphazero.runs.agents import Agent, load_agent
 from alphazero.runs.files import RunError
 from games.connect_four import ConnectFour
 from tests.evaluators import ScrambledEvaluator
-from tests.trainer.test_synchronous import copy_of_whole
+from tests.training_runs import copy_of_whole
 
 
 @pytest.fixture(scope="module")

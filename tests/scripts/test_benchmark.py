@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import math
 import os
 import shutil
 import signal
@@ -13,7 +12,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import psutil
 import pytest
@@ -25,18 +24,13 @@ from alphazero.report.terminal import pace
 from alphazero.runs.checkpoint import checkpoints, create_run
 from alphazero.trainer.synchronous import Training
 from games.tic_tac_toe import TicTacToe
-from scripts.benchmark import main, watching
-from tests.arena.test_benchmark import load_quickly, small_run
+from scripts.benchmark import main
+from tests.commands import Finished, call
+from tests.small_benchmark import load_quickly, small_run
 from tests.stubs import Mine
-from tests.trainer.test_synchronous import SMALL
+from tests.training_runs import SMALL
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-class Finished(NamedTuple):
-    returncode: int
-    stdout: str
-    stderr: str
 
 
 BenchmarkScript = Callable[..., Finished]
@@ -47,15 +41,10 @@ def benchmark(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
     """Runs scripts/benchmark.py within this process."""
     monkeypatch.setattr("alphazero.arena.plan.load_agent", load_quickly)
 
-    def call(*arguments: object) -> Finished:
-        monkeypatch.setattr(sys, "argv", ["benchmark.py", *map(str, arguments)])
-        try:
-            code = main()
-        except SystemExit as refused:  # the command line's parser
-            code = int(refused.code or 0)
-        return Finished(code, *capsys.readouterr())
+    def run(*arguments: object) -> Finished:
+        return call(main, *arguments, monkeypatch=monkeypatch, capsys=capsys)
 
-    return call
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -200,7 +189,7 @@ def test_a_game_for_one_is_played_alone(tmp_path: Path, benchmark: BenchmarkScri
         (1, "agent"), (1, "network"), (2, "agent"), (2, "network"),
     }  # fmt: skip
     refused = benchmark(tmp_path / "run", "--against", "random")
-    assert (refused.returncode, "is a game for one" in refused.stderr) == (1, True)
+    assert (refused.returncode, "is a game for one" in refused.stderr) == (2, True)
 
 
 def test_seconds_for_simulations(trained: Path, tmp_path: Path, benchmark: BenchmarkScript) -> None:
@@ -230,6 +219,7 @@ def test_bad_input_gets_one_clear_error(trained: Path, tmp_path: Path, benchmark
         json.dumps(card | {"game": "tests.scripts.test_benchmark:Renamed", "name": "renamed"})
     )
     positions = ROOT / "games" / "data" / "connect_four" / "positions.csv"
+    unusable = ("is not a run", "cannot be read", "was truncated or altered", "No such file")
     for arguments, complaint in (
         ((ROOT / "tests",), "is not a run"),
         ((tmp_path / "none.onnx",), "cannot be read"),
@@ -251,7 +241,7 @@ def test_bad_input_gets_one_clear_error(trained: Path, tmp_path: Path, benchmark
         ((exported, "--positions", tmp_path / "none.csv"), "No such file"),
     ):
         finished = benchmark(*arguments)
-        assert finished.returncode == 1, arguments
+        assert finished.returncode == (1 if complaint in unusable else 2), arguments
         assert complaint in finished.stderr
         assert finished.stderr.startswith("error: ")
         assert finished.stdout == ""
@@ -327,34 +317,7 @@ def test_a_second_ctrl_c_ends_at_once(
     assert not (tmp_path / "o").exists()
 
 
-# --------------------------------------------------------------------------------------- progress
-
-
-@pytest.mark.parametrize("terminal", [True, False])
-def test_bars_on_terminals_only(terminal: bool) -> None:
-    output = io.StringIO()
-    console = Console(file=output, force_terminal=terminal, width=100, color_system=None, legacy_windows=False)
-    with watching(console) as watcher:
-        watcher.begin("reading", 3, "positions", steps=0)
-        watcher.end("reading", "")
-        advance = watcher.begin("one against other", 10, "games", steps=2)
-        advance(4)
-        if terminal:
-            watcher._progress.refresh()  # type: ignore[attr-defined]
-        watcher.end("one against other", "so and so")
-    shown = output.getvalue()
-    if terminal:
-        assert "one against other" in shown
-        assert "4/10" in shown
-        assert "\x1b" in shown
-    else:
-        assert shown == "one against other: so and so\n"
-
-
-def test_times_are_shown_short() -> None:
-    assert [pace(seconds) for seconds in (math.nan, 0.00002, 0.00234, 0.05678, 2.5)] == [
-        "–", "<0.1", "2.3", "57", "2500",
-    ]  # fmt: skip
+# ----------------------------------------------------------------------------------------- tables
 
 
 def test_tables_fit_eighty_columns(

@@ -16,7 +16,8 @@ import pexpect
 import pytest
 
 from scripts.play import main
-from tests.trainer.test_synchronous import copy_of_whole
+from tests.commands import Finished, call
+from tests.training_runs import copy_of_whole
 
 ROOT = Path(__file__).resolve().parents[2]
 PLAY = ["scripts/play.py"]
@@ -322,13 +323,11 @@ def test_bytes_that_are_no_text_are_garbled_input_and_no_more() -> None:
 
 def called(
     typed: str, *arguments: object, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> subprocess.CompletedProcess[str]:
+) -> Finished:
     """`piped`, but within this process, which spares a start."""
-    command = ["play.py", *map(str, arguments)]
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(sys, "argv", command)
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(typed.encode()), encoding="utf-8"))
-    return subprocess.CompletedProcess(command, main(), *capsys.readouterr())
+    return call(main, *arguments, monkeypatch=monkeypatch, capsys=capsys)
 
 
 def test_moves_of_one_seed_are_the_same(
@@ -343,12 +342,13 @@ def test_moves_of_one_seed_are_the_same(
 def test_wrong_arguments_get_one_clear_error(
     trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def complains(finished: subprocess.CompletedProcess[str], complaint: str) -> None:
-        assert finished.returncode == 1, finished.args
+    def complains(finished: Finished | subprocess.CompletedProcess[str], complaint: str) -> None:
+        assert finished.returncode == (1 if complaint in unusable else 2), complaint
         assert complaint in finished.stderr
         assert finished.stderr.count("\n") == 1
         assert finished.stderr.startswith("error: ")
 
+    unusable = ("nowhere is not a run", "cannot be read")
     for arguments, complaint in (
         (("nowhere",), "nowhere is not a run"),
         (("none.onnx",), "cannot be read"),
@@ -358,7 +358,7 @@ def test_wrong_arguments_get_one_clear_error(
         ((CONNECT_FOUR, "--second", trained), "plays tic_tac_toe, not connect_four"),
         ((CONNECT_FOUR, "--explore", "--first", "agent"), "--explore takes no players"),
         ((CONNECT_FOUR, "--explore", "--strength", "2s"), "its --strength is a number of simulations"),
-        ((CONNECT_FOUR, "--seed", 10**30), "--seed must be from 0 to 2^62"),
+        ((CONNECT_FOUR, "--seed", 10**30), "--seed: must be a whole number from 0 to 2^62"),
     ):
         complains(called("", *arguments, monkeypatch=monkeypatch, capsys=capsys), complaint)
     complains(piped("", "nowhere"), "nowhere is not a run")

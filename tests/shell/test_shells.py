@@ -17,9 +17,10 @@ from alphazero.game import Discrete, Game, Transition
 from alphazero.game.record import Record
 from alphazero.mcts.evaluator import UniformEvaluator
 from alphazero.runs.agents import Agent
-from alphazero.shell import ExploreShell, PlayShell
 from alphazero.shell.base import draw, printable
+from alphazero.shell.explore import ExploreShell
 from alphazero.shell.explorer import Explorer
+from alphazero.shell.play import PlayShell
 from games.tic_tac_toe import TicTacToe, TicTacToeState
 
 
