@@ -7,14 +7,28 @@ another with `dataclasses.replace`, which validates again.
 from __future__ import annotations
 
 import difflib
+import logging
 import tomllib
+from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tomli_w
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
+
+_log = logging.getLogger(__name__)
+
+OLD_NAMES = {  # fields as the version before called them: section and name now
+    "self_play.games": ("self_play", "parallel_games"),
+    "learner.batch": ("learner", "batch_size"),
+    "learner.clip": ("learner", "max_grad_norm"),
+    "learner.average": ("learner", "ema_decay"),
+    "cluster.most_behind": ("cluster", "max_backlog"),
+    "cluster.most_stale": ("cluster", "max_staleness"),
+}
 
 _strict = ConfigDict(extra="forbid", allow_inf_nan=False)
 
@@ -106,10 +120,10 @@ class SelfPlayConfig:
 
     streams: Positive = 4
     """Independent batches of games. Streams run side by side, on as many threads as there are."""
-    games: Positive = 128
+    parallel_games: Positive = 128
     """Games at once in each stream: the batch of the search."""
     moves: Positive = 40
-    """Moves that every game makes in an iteration, so samples: streams * games * moves."""
+    """Moves that every game makes in an iteration, so samples: streams * parallel_games * moves."""
     first_simulations: Count = 0
     """Simulations a move at the start of the run, growing evenly to search.simulations at its end; 0: no growth."""
     opening_share: Fraction = 0.7
@@ -152,7 +166,7 @@ class LearnerConfig:
 
     optimizer: Literal["adamw", "sgd"] = "adamw"
     """AdamW (Loshchilov and Hutter 2019), or SGD with momentum 0.9 (AlphaZero)."""
-    batch: Positive = 256
+    batch_size: Positive = 256
     """Samples a step. AlphaZero: 4,096."""
     replay_ratio: PositiveFloat = 2.5
     """How often a sample is learned from in all; steps follow from it."""
@@ -166,10 +180,10 @@ class LearnerConfig:
     """AdamW: times the learning rate, off the weights at each step. SGD: L2. AlphaZero: 1e-4."""
     value_weight: PositiveFloat = 1.0
     """The value's loss counts this much beside the policy's. AlphaZero: 1."""
-    clip: PositiveFloat = 1.0
+    max_grad_norm: PositiveFloat = 1.0
     """Largest norm of a gradient; a larger one is scaled down."""
-    average: Fraction = 0.995
-    """Self-play and export use weights averaged over about 1 / (1 - average) steps."""
+    ema_decay: Fraction = 0.995
+    """Self-play and export use an exponential moving average of the weights, over about 1 / (1 - ema_decay) steps."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of the forward and backward pass; auto: bfloat16 on CUDA and Intel AMX, else float32."""
     device: str = "cpu"
@@ -206,10 +220,10 @@ class ClusterConfig:
     """GPUs of a worker, parts too: 0.25 puts four on each. They need self_play.device = "cuda"."""
     learner_ranks: Positive = 1
     """Data-parallel copies of the learner on CPUs, a core each; 1: the learner in this process. See learner_gpus."""
-    most_behind: PositiveFloat = 2.0
+    max_backlog: PositiveFloat = 2.0
     """asynchronous: samples that come in while learning is this many iterations behind are left out (and
     counted), so that learner.replay_ratio holds for all that are kept."""
-    most_stale: PositiveFloat = 4.0
+    max_staleness: PositiveFloat = 4.0
     """asynchronous: samples of a network that is older than this many iterations are left out (and counted)."""
     mirror: str = ""
     """Where every checkpoint is copied to, for machines that share no disk: a URL that fsspec knows, such as
@@ -269,9 +283,40 @@ def load_config(path: Path) -> Config:
 def make_config(fields: dict[str, Any], *, source: str) -> Config:
     """The configuration with these fields, defaults for the rest. ConfigError names `source` and all faults."""
     try:
-        return TypeAdapter(Config).validate_python(fields)
+        return TypeAdapter(Config).validate_python(_with_current_names(fields))
     except ValidationError as error:
         raise ConfigError("\n".join(f"{source}: {fault}" for fault in describe_faults(error))) from error
+
+
+def _with_current_names(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields with those that have one of OLD_NAMES under its new name."""
+    renamed = fields
+    for old, (section, new) in OLD_NAMES.items():
+        inner, name = renamed.get(section), old.rpartition(".")[2]
+        if isinstance(inner, dict) and name in inner and new not in inner:
+            _notice(old, f"{section}.{new}")
+            renamed = renamed | {section: {new if field == name else field: value for field, value in inner.items()}}
+    return renamed
+
+
+def with_current_names(arguments: Sequence[str]) -> list[str]:
+    """Command-line arguments with each `--section.field` that has one of OLD_NAMES under its new name."""
+    renamed = []
+    for argument in arguments:
+        option, equals, value = argument.partition("=")
+        old = option.removeprefix("--").replace("-", "_")
+        if option.startswith("--") and old in OLD_NAMES:
+            new = ".".join(OLD_NAMES[old])
+            _notice(old, new)
+            option = f"--{new}"
+        renamed.append(option + equals + value)
+    return renamed
+
+
+@cache
+def _notice(old: str, new: str) -> None:
+    """Says once in a process that a name is old."""
+    _log.warning("`%s` is called `%s` now; the old name is read for one more version", old, new)
 
 
 def describe_faults(error: ValidationError) -> list[str]:

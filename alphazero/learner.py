@@ -58,7 +58,7 @@ class Inputs(NamedTuple):
     value: Tensor
     drawn: Tensor
     weight: Tensor
-    turns_left: Tensor
+    plies_left: Tensor
     sampled: Tensor
 
 
@@ -77,7 +77,8 @@ class Learner:
         self.model: nn.Module = self.network
         lay_out(self.network, game.observation_shape)
         self.layout = layout(game.observation_shape)
-        self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(config.average), use_buffers=True)
+        moving_average = get_ema_multi_avg_fn(config.ema_decay)
+        self.average = AveragedModel(self.network, multi_avg_fn=moving_average, use_buffers=True)
         self.policy = policy_of(game)
         fast = config.precision == "auto" and self.policy.bfloat16_suffices and multiplies_bfloat16(config.device)
         self.bfloat16 = fast or config.precision == "bfloat16"
@@ -133,7 +134,7 @@ class Learner:
         totals: dict[str, Tensor] = {}
         rates = self.learning_rates(steps, progress_from, progress_to)
         for rate in rates:
-            inputs = self.inputs(draw(self.game, samples, self.config.batch, generator))
+            inputs = self.inputs(draw(self.game, samples, self.config.batch_size, generator))
             measures = self.gradients(inputs, tercile)
             measures["loss/gradient_norm"] = self.update(rate)
             for tag, measure in measures.items():  # summed where they are: no waiting
@@ -147,7 +148,7 @@ class Learner:
         samples = batch.samples
         sampled = self.policy.coordinates(samples.sampled)
         here = [*augmented(self.game, batch)]
-        here += [samples.value, samples.drawn, samples.weight, samples.turns_left, sampled]
+        here += [samples.value, samples.drawn, samples.weight, samples.plies_left, sampled]
         if torch.device(self.config.device).type == "cuda":
             here = [tensor.pin_memory() for tensor in here]
         there = Inputs(*(tensor.to(self.config.device, non_blocking=True) for tensor in here))
@@ -177,14 +178,14 @@ class Learner:
                 "loss/target_entropy": torch.special.entr(inputs.policy).sum(-1).mean(),
             }
             losses = policy_losses + config.value_weight * value_losses
-            measures |= by_stage(losses, inputs.turns_left, tercile.to(losses.device))
+            measures |= by_stage(losses, inputs.plies_left, tercile.to(losses.device))
         return {tag: measure.detach() for tag, measure in measures.items()}
 
     def update(self, rate: float) -> Tensor:
         """A step down the gradients that are with the weights, and of the average; returns the gradients' norm."""
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip)
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.max_grad_norm)
         self.optimizer.step()
         self.average.update_parameters(self.network)
         self.steps += 1
@@ -206,8 +207,8 @@ class Learner:
             if math.isfinite(means.get(tag, 0.0)):
                 continue
             raise LearningError(
-                f"the {name} is {means[tag]} after {self.steps} steps; lower learner.learning_rate "
-                f"(now {rate:.2g}) or learner.clip (now {self.config.clip}) and resume from the last checkpoint"
+                f"the {name} is {means[tag]} after {self.steps} steps; lower learner.learning_rate (now {rate:.2g}) "
+                f"or learner.max_grad_norm (now {self.config.max_grad_norm}) and resume from the last checkpoint"
             )
         return means | {"loss/learning_rate": rate, "learner/steps": steps}
 
@@ -262,7 +263,7 @@ def terciles(samples: Samples) -> Tensor:
     """[2] int64, the moves left that part the samples into STAGES: a third has as many or fewer, two thirds have."""
     ranks = torch.tensor([(samples.size - 1) // 3, 2 * (samples.size - 1) // 3])
     # Counting is faster than sorting, for which torch's own quantiles take longer than all else about a few steps.
-    return torch.searchsorted(samples.turns_left.bincount().cumsum(0), ranks, right=True)
+    return torch.searchsorted(samples.plies_left.bincount().cumsum(0), ranks, right=True)
 
 
 def value_loss(predicted: Tensor, target: Tensor, drawn: Tensor) -> Tensor:
@@ -279,9 +280,9 @@ def value_loss(predicted: Tensor, target: Tensor, drawn: Tensor) -> Tensor:
     return F.cross_entropy(predicted, distribution, reduction="none")
 
 
-def by_stage(losses: Tensor, turns_left: Tensor, tercile: Tensor) -> dict[str, Tensor]:
+def by_stage(losses: Tensor, plies_left: Tensor, tercile: Tensor) -> dict[str, Tensor]:
     """Sums of losses by stage of the game, over the batch's size, and each stage's share of it."""
-    late, early = turns_left <= tercile[0], turns_left > tercile[1]
+    late, early = plies_left <= tercile[0], plies_left > tercile[1]
     measures = {}
     for stage, members in zip(STAGES, (early, ~early & ~late, late), strict=True):
         measures[f"loss_by_stage/{stage}"] = (losses * members).mean()

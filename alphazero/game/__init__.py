@@ -9,6 +9,7 @@ from alphazero.game.interface import Game as Game
 from alphazero.game.interface import S as S
 from alphazero.game.interface import State as State
 from alphazero.game.interface import Symmetry as Symmetry
+from alphazero.game.interface import Tensors as Tensors
 from alphazero.game.interface import Transition as Transition
 from alphazero.game.interface import batch_size as batch_size
 from alphazero.game.interface import box_of as box_of

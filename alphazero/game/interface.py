@@ -28,6 +28,11 @@ State = tuple[Tensor, ...]
 S = TypeVar("S", bound=State, default=State)
 """The type of a game's states: `class ConnectFour(Game[ConnectFourState])`."""
 
+Tensors = tuple["Tensor | Tensors", ...]
+"""A NamedTuple of tensors, or of such NamedTuples: a state, samples, trajectories."""
+
+T = TypeVar("T", bound=Tensors)
+
 
 class Discrete(NamedTuple):
     """Actions 0 .. n - 1. A batch of them is [B] int64."""
@@ -256,32 +261,46 @@ def box_of(game: Game[S]) -> Box:
     raise TypeError(f"{game.name} has discrete actions; this needs a game with continuous ones")
 
 
-def named_fields(state: State) -> dict[str, Tensor]:
-    """The fields of a state by name."""
-    return cast(Any, state)._asdict()  # type: ignore[no-any-return]
+def named_fields(tensors: Tensors) -> dict[str, Tensor]:
+    """The fields of a NamedTuple by name; those of a NamedTuple within it as `outer.inner`."""
+    fields: dict[str, Tensor] = {}
+    for name, field in zip(field_names(type(tensors)), tensors, strict=True):
+        if isinstance(field, tuple):
+            fields |= {f"{name}.{inner}": value for inner, value in named_fields(field).items()}
+        else:
+            fields[name] = field
+    return fields
 
 
-def field_names(state_type: type[State]) -> tuple[str, ...]:
-    """The names of the fields of states of this type."""
-    return cast(Any, state_type)._fields  # type: ignore[no-any-return]
+def field_names(kind: type[Tensors]) -> tuple[str, ...]:
+    return cast(Any, kind)._fields  # type: ignore[no-any-return]
 
 
-def state_from(state_type: type[S], fields: Iterable[Tensor]) -> S:
-    """The state of this type with these fields."""
-    return cast(S, cast(Any, state_type)._make(fields))
+def state_from(kind: type[T], fields: Iterable[Tensor | Tensors]) -> T:
+    """The state (or other NamedTuple) of this type with these fields."""
+    return cast(T, cast(Any, kind)._make(fields))
 
 
-def map_states(function: Callable[..., Tensor], *states: S) -> S:
-    """Applies `function` to each field of the states, as in `map_states(torch.cat, ...)`."""
-    return state_from(type(states[0]), (function(*fields) for fields in zip(*states, strict=True)))
+def map_states(function: Callable[..., Tensor], *states: T) -> T:
+    """Applies `function` to each field of the states, as in `map_states(torch.cat, ...)`.
+
+    They may also be NamedTuples that hold states beside their tensors, such as samples.
+    """
+    return state_from(
+        type(states[0]),
+        (
+            map_states(function, *fields) if isinstance(fields[0], tuple) else function(*fields)
+            for fields in zip(*states, strict=True)
+        ),
+    )
 
 
-def take(state: S, index: Tensor | slice) -> S:
+def take(state: T, index: Tensor | slice) -> T:
     """The states at `index`: [M] int64 positions, a [B] bool mask, or a slice."""
     return map_states(lambda field: field[index], state)
 
 
-def where(mask: Tensor, chosen: S, other: S) -> S:
+def where(mask: Tensor, chosen: T, other: T) -> T:
     """`chosen` where mask [B] holds, `other` elsewhere."""
 
     def pick(a: Tensor, b: Tensor) -> Tensor:
@@ -290,7 +309,7 @@ def where(mask: Tensor, chosen: S, other: S) -> S:
     return map_states(pick, chosen, other)
 
 
-def concatenate(states: Sequence[S]) -> S:
+def concatenate(states: Sequence[T]) -> T:
     """One batch out of several."""
     return map_states(lambda *fields: torch.cat(fields), *states)
 

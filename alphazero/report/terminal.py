@@ -23,7 +23,7 @@ LABEL_WIDTH = 15
 ALARM = "not finite"
 LEFT_OUT = {
     "cluster/left_out_behind": "learning cannot follow (more ranks, or a lower learner.replay_ratio)",
-    "cluster/left_out_stale": "their network was too old (cluster.most_stale)",
+    "cluster/left_out_stale": "their network was too old (cluster.max_staleness)",
 }
 
 
