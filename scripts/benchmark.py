@@ -35,8 +35,8 @@ from rich.text import Text
 from alphazero.arena.benchmark import Benchmark, Standing, Watcher, write_json
 from alphazero.arena.match import MatchResult, SoloResult
 from alphazero.arena.plan import plan
-from alphazero.arena.players import parse_strength
-from alphazero.arena.registry import ENTRANTS
+from alphazero.arena.players import parse_budget
+from alphazero.arena.registry import PLAYERS
 from alphazero.game import Game
 from alphazero.parallel.executor import Crew, CrewError, Threads, available_cores
 from alphazero.report.terminal import between, make_table, match_table, solo_table
@@ -53,14 +53,14 @@ def parse_arguments() -> argparse.Namespace:
         "--against",
         metavar="NAMES",
         type=names,
-        help=f"opponents, separated by commas: {ENTRANTS}. Default: random,minimax:1,minimax:3,minimax:5,mcts:1000; "
+        help=f"opponents, separated by commas: {PLAYERS}. Default: random,minimax:1,minimax:3,minimax:5,mcts:1000; "
         "none beside --tournament",
     )
     parser.add_argument("--games", type=int, default=200, help="games of each match, an even number; default: 200")
     parser.add_argument(
         "--simulations",
-        metavar="STRENGTH",
-        type=cli.option(parse_strength),
+        metavar="BUDGET",
+        type=cli.option(parse_budget),
         default="600",
         help="simulations a move of the agent and of opponents that are paths, or seconds as 2s; default: 600",
     )
@@ -86,8 +86,8 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument(
         "--curve-simulations",
-        metavar="STRENGTH",
-        type=cli.option(parse_strength),
+        metavar="BUDGET",
+        type=cli.option(parse_budget),
         help="of agents on the curve; default: as --simulations, but at most 64",
     )
     parser.add_argument(
@@ -132,11 +132,11 @@ def measure() -> int:
                 against=arguments.against,
                 tournament=arguments.tournament,
                 games=arguments.games,
-                strength=arguments.simulations,
+                budget=arguments.simulations,
                 seed=arguments.seed,
                 files=arguments.positions,
                 curve=arguments.curve,
-                curve_strength=arguments.curve_simulations,
+                curve_budget=arguments.curve_simulations,
             )
             try:
                 crew = stack.enter_context(crew_of(arguments, benchmark.game, console))
@@ -251,7 +251,7 @@ def tables(benchmark: Benchmark) -> Iterator[Table]:
     if rows := [(m.player.name, m.opponent.name, r) for m, r in done if m.opponent and isinstance(r, MatchResult)]:
         yield match_table(rows, title)
     for file in benchmark.positions:
-        if any(exam.file == file for exam in benchmark.errors):
+        if any(test.file == file for test in benchmark.errors):
             yield positions_table(benchmark, file)
     if benchmark.standings():
         yield tournament_table(benchmark.standings())
@@ -261,8 +261,8 @@ def tables(benchmark: Benchmark) -> Iterator[Table]:
 
 def positions_table(benchmark: Benchmark, file: str) -> Table:
     """Error rates by stage and difficulty; the first row says of how many positions."""
-    done = [exam for exam in benchmark.exams if exam.file == file and exam in benchmark.errors]
-    rows = {exam.player.name: benchmark.errors[exam] for exam in done}
+    done = [test for test in benchmark.position_tests if test.file == file and test in benchmark.errors]
+    rows = {test.player.name: benchmark.errors[test] for test in done}
     groups = list(next(iter(rows.values())))
     table = make_table(f"mistakes in {Path(file).name}", ["player"], [groups[0], "95 %\ninterval", *groups[1:]])
     counts = [str(rate.positions) for rate in next(iter(rows.values())).values()]
