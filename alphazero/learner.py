@@ -14,7 +14,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from alphazero.config import LearnerConfig, NetworkConfig
 from alphazero.game import Box, Discrete, Game, masked
-from alphazero.mcts.gaussian import NormalPolicy, from_box
+from alphazero.mcts.gaussian import GaussianPolicy, from_box
 from alphazero.network.architectures import (
     InferenceModule,
     Network,
@@ -65,7 +65,7 @@ class Inputs(NamedTuple):
 class Learner:
     """The network, its optimizer, and the exponential average of its weights.
 
-    model: what makes the predictions: the network, or what shares its gradients with others (`cluster.gang`).
+    model: what makes the predictions: the network, or what shares its gradients with others (`parallel.rank`).
     """
 
     def __init__(self, game: Game, config: LearnerConfig, network_config: NetworkConfig, *, seed: int) -> None:
@@ -186,7 +186,7 @@ class Learner:
         sampled: [B, K, D], coordinates in the Box.
         """
         if isinstance(self.game.actions, Box):
-            policy = NormalPolicy.of(logits)
+            policy = GaussianPolicy.of(logits)
             return policy.log_density(sampled), policy.entropy()
         log_policy = masked(logits, legal).log_softmax(-1)
         # The logarithm may be that of an illegal action, where the target is 0: 0 times it is to be 0.

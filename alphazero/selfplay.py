@@ -12,7 +12,17 @@ import torch
 from torch import Tensor
 
 from alphazero.config import SearchConfig, SelfPlayConfig
-from alphazero.game import Discrete, Game, State, map_states, random_actions, take, where
+from alphazero.game import (
+    Discrete,
+    Game,
+    State,
+    field_names,
+    map_states,
+    named_fields,
+    random_actions,
+    state_from,
+    where,
+)
 from alphazero.mcts.evaluator import Evaluator, TimedEvaluator
 from alphazero.mcts.planning import planners, played
 from alphazero.mcts.search import SearchResult, search
@@ -66,14 +76,14 @@ class Trajectories(NamedTuple):
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The fields as plain arrays, for `checkpoint`."""
-        arrays = {f"states.{name}": field.numpy() for name, field in self.states._asdict().items()}
+        arrays = {f"states.{name}": field.numpy() for name, field in named_fields(self.states).items()}
         return arrays | {name: field.numpy() for name, field in self._asdict().items() if name != "states"}
 
     @classmethod
     def from_arrays(cls, game: Game, arrays: dict[str, np.ndarray]) -> Trajectories:
         """What `arrays` gave. KeyError if another game made it."""
-        form = type(game.initial(1))
-        states = form(*(torch.from_numpy(arrays[f"states.{name}"]) for name in form._fields))
+        kind = game.state_type
+        states = state_from(kind, (torch.from_numpy(arrays[f"states.{name}"]) for name in field_names(kind)))
         # Runs from before there were games with continuous actions have none.
         arrays = {"sampled": no_actions(*arrays["action"].shape).numpy()} | arrays
         return cls(states, *(torch.from_numpy(arrays[name]) for name in cls._fields[1:]))
@@ -200,7 +210,7 @@ class SelfPlay:
         return Played(samples, statistics, game)
 
     def _with_cache(self, evaluator: Evaluator) -> Evaluator:
-        if self.config.cache == 0 or self.game.key(self.state) is None:
+        if self.config.cache == 0 or not self.game.has_key:
             return evaluator
         if self.cache is None:
             self.cache = CachedEvaluator(self.game, evaluator, capacity=self.config.cache)
@@ -293,12 +303,12 @@ class SelfPlay:
         whole = none.int()
         choices, sampled = self._choices()
         policy, actions = torch.zeros(0, choices), torch.zeros(0, *sampled)
-        start = take(self.game.initial(1), slice(0, 0))
+        start = map_states(lambda field: field[:0].cpu(), self.state)
         return Samples(start, policy, none, none, none, none, whole, whole, none, actions)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The games under way as plain arrays, for `checkpoint`."""
-        now = {f"now.{name}": f.cpu().numpy() for name, f in self.state._asdict().items()}
+        now = {f"now.{name}": f.cpu().numpy() for name, f in named_fields(self.state).items()}
         counts = {"moves_played": self.moves_played.cpu().numpy(), "turns": np.array(self.turns)}
         return now | self.games_under_way.map(Tensor.cpu).arrays() | counts
 
@@ -309,8 +319,8 @@ class SelfPlay:
         """
         # Copies: they may lie in memory that is shared, or that cannot be written.
         arrays = {name: array.copy() for name, array in arrays.items()}
-        device, form = self.config.device, type(self.state)
-        state = form(*(torch.from_numpy(arrays[f"now.{name}"]).to(device) for name in form._fields))
+        device, kind = self.config.device, self.game.state_type
+        state = state_from(kind, (torch.from_numpy(arrays[f"now.{name}"]).to(device) for name in field_names(kind)))
         if len(state[0]) != self.config.games:
             raise ValueError(f"{len(state[0])} games under way, not {self.config.games}")
         games = Trajectories.from_arrays(self.game, arrays)

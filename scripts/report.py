@@ -19,6 +19,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from alphazero.report.run_report import Section, Table, make_report, write_report
+from alphazero.runs.files import REPORT
 
 
 def main() -> int:
@@ -37,7 +38,7 @@ def report() -> int:
     sections = make_report(
         arguments.run, iteration=arguments.iteration, game_iteration=arguments.game, stream=arguments.stream
     )
-    out = arguments.out or arguments.run / "report"
+    out = arguments.out or arguments.run / REPORT
     index = write_report(arguments.run, sections, out, pictures=not arguments.text)
     # Nothing is cut when piped, nor in a narrow window: there lines are broken.
     console = Console(width=max(80, Console().width) if sys.stdout.isatty() else 1_000)

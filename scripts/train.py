@@ -28,7 +28,7 @@ from alphazero.config import Config, ConfigError, load_config
 from alphazero.game import Discrete, Game, load_game
 from alphazero.game.conformance import ConformanceError, check_game
 from alphazero.learner import LearningError
-from alphazero.parallel.executor import CrewError
+from alphazero.parallel.executor import ExecutorError
 from alphazero.report.terminal import match_table, solo_table
 from alphazero.runs.checkpoint import read_config
 from alphazero.runs.files import RunError
@@ -40,7 +40,7 @@ from alphazero.trainer.session import open_session
 def main() -> int:
     return cli.run(
         command,
-        errors=(ConformanceError, LearningError, CrewError),
+        errors=(ConformanceError, LearningError, ExecutorError),
         stopped="Stopped; the last checkpoint stands.",
     )
 

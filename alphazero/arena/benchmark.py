@@ -7,7 +7,6 @@ match that is asked for twice, in the table and in the round robin, is played on
 
 from __future__ import annotations
 
-import json
 import math
 import threading
 from collections import deque
@@ -17,8 +16,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
-from torch.utils.tensorboard import SummaryWriter
-
 from alphazero.arena.elo import Rating, ratings
 from alphazero.arena.match import MatchResult, SoloResult
 from alphazero.arena.players import SearchBudget
@@ -26,12 +23,8 @@ from alphazero.arena.registry import PlayerSpec
 from alphazero.arena.solved import ErrorRate, SolvedPositions
 from alphazero.arena.tasks import PlayMatch, RunPositionTest, player_seeds
 from alphazero.game import Game
-from alphazero.parallel.executor import Counter, Crew, Task
-from alphazero.report.benchmark import CurvePoint, curve_figure
-from alphazero.report.position_figures import pixels, png
+from alphazero.parallel.executor import Counter, Executor, Task
 from alphazero.runs.agents import Agent
-from alphazero.runs.files import clear_errors, write_file
-from alphazero.runs.metrics import read_history
 
 
 class Watcher(Protocol):
@@ -79,10 +72,10 @@ class PositionTest(NamedTuple):
 
 
 class Step(NamedTuple):
-    """A match or a position test on its way to the crew.
+    """A match or a position test on its way to the executor.
 
     total, unit: how much there is to do, for the watcher.
-    shared:      what the task is run with, as the crew has it.
+    shared:      what the task is run with, as the executor has it.
     """
 
     subject: Match | PositionTest
@@ -98,6 +91,16 @@ class CurveMatch(NamedTuple):
     iteration: int
     role: Literal["agent", "network"]
     match: Match
+
+
+class CurvePoint(NamedTuple):
+    """What a checkpoint won of an opponent's points, or earned a game where there is none ("")."""
+
+    iteration: int
+    role: Literal["agent", "network"]
+    opponent: str
+    points: float
+    interval: tuple[float, float]
 
 
 class Standing(NamedTuple):
@@ -150,14 +153,14 @@ class Benchmark:
             e in self.errors for e in self.position_tests
         )
 
-    def run_all(self, watcher: Watcher, crew: Crew) -> None:
+    def run_all(self, watcher: Watcher, executor: Executor) -> None:
         """Plays what has not been played. Whatever is raised meanwhile, all steps that had ended are kept.
 
-        The results do not depend on the crew, since no step knows of another. (ONNX Runtime, torch and the kernels
-        release the interpreter's lock while they compute.) `crew` stays the caller's to leave, who need not wait for
-        what is still being played.
+        The results do not depend on the executor, since no step knows of another. (ONNX Runtime, torch and the kernels
+        release the interpreter's lock while they compute.) `executor` stays the caller's to leave, who need not wait
+        for what is still being played.
         """
-        waiting = deque(self._steps(crew))
+        waiting = deque(self._steps(executor))
         steps, stop = len(waiting), threading.Event()
 
         def counter(step: Step) -> Counter:
@@ -175,10 +178,10 @@ class Benchmark:
         under_way: dict[Future[Any], Step] = {}
         try:
             while waiting or under_way:
-                # Crews ask about tasks that wait, too; since none waits here, the first call means that a step begins.
-                while waiting and len(under_way) < crew.size:
+                # Executors ask about waiting tasks, too; since none waits here, the first call means a step begins.
+                while waiting and len(under_way) < executor.size:
                     step = waiting.popleft()
-                    under_way[crew.submit(step.task, *step.shared, count=counter(step))] = step
+                    under_way[executor.submit(step.task, *step.shared, count=counter(step))] = step
                 wait(under_way, return_when=FIRST_COMPLETED)
                 for future in [future for future in under_way if future.done()]:
                     subject, outcome = under_way[future].subject, future.result()
@@ -248,53 +251,18 @@ class Benchmark:
         without_nan: dict[str, Any] = _without_nan(record)
         return without_nan
 
-    def scalars(self) -> dict[int, dict[str, float]]:
-        """By iteration and tag, for TensorBoard: benchmark/ as in the table, benchmark_curve/ as on the curve."""
-        assert self.iteration is not None
-        found: dict[int, dict[str, float]] = {self.iteration: {}}
-        for match in self.matches:
-            if (result := self.results.get(match)) is not None:
-                opponent = match.opponent.name if match.opponent else "alone"
-                points = result.points if isinstance(result, MatchResult) else result.mean
-                tag = f"benchmark/{opponent}/{_role(match.player)}_points"
-                low, high = result.interval
-                found[self.iteration] |= {tag: points, f"{tag}_low": low, f"{tag}_high": high}
-        for test, errors in self.errors.items():
-            tag = f"benchmark/error_rate/{Path(test.file).stem}/{_role(test.player)}"
-            found[self.iteration][tag] = errors["all"].rate
-        for point in self.points():
-            tag = f"benchmark_curve/{point.opponent or 'alone'}/{point.role}_points"
-            found.setdefault(point.iteration, {})[tag] = point.points
-        return found
-
-    def write_beside_run(self) -> None:
-        """benchmark.json, benchmark.png and TensorBoard's events in the run's folder. RunError if it cannot be."""
-        if self.run is None or self.iteration is None or not (self.results or self.errors):
-            return
-        points = self.points()
-        with clear_errors(self.run):
-            write_json(self.run / "benchmark.json", self.record())
-            with SummaryWriter(self.run / "tensorboard") as events:
-                for iteration, scalars in sorted(self.scalars().items()):  # TensorBoard expects steps to rise
-                    for tag, scalar in scalars.items():
-                        events.add_scalar(tag, scalar, iteration)
-                if points:
-                    figure = curve_figure(points, read_history(self.run / "metrics.csv"), title=self.run.resolve().name)
-                    write_file(self.run / "benchmark.png", png(figure))
-                    events.add_image("benchmark/curve", pixels(figure), self.iteration, dataformats="HWC")
-
     def _all_matches(self) -> list[Match]:
         """Each once, in the order in which they are played."""
         return list(dict.fromkeys([*self.matches, *self.tournament, *(point.match for point in self.curve)]))
 
-    def _steps(self, crew: Crew) -> list[Step]:
-        """What has not been played; who takes part, and the positions, are shared with the crew once."""
+    def _steps(self, executor: Executor) -> list[Step]:
+        """What has not been played; who takes part, and the positions, are shared with the executor once."""
         matches = [match for match in self._all_matches() if match not in self.results]
         position_tests = [test for test in self.position_tests if test not in self.errors]
         everyone = [player for match in matches for player in match.players] + [test.player for test in position_tests]
-        players = {player: crew.share(player) for player in dict.fromkeys(everyone)}
+        players = {player: executor.share(player) for player in dict.fromkeys(everyone)}
         positions = {
-            file: crew.share(self.positions[file]) for file in dict.fromkeys(test.file for test in position_tests)
+            file: executor.share(self.positions[file]) for file in dict.fromkeys(test.file for test in position_tests)
         }
         steps, seeds = [], player_seeds(self.seed)
         for match in matches:
@@ -340,10 +308,6 @@ def match_record(match: Match, result: MatchResult | SoloResult) -> dict[str, An
     }
 
 
-def write_json(path: Path, record: Mapping[str, Any]) -> None:
-    write_file(path, (json.dumps(record, indent=2, allow_nan=False) + "\n").encode())
-
-
 def _test_record(test: PositionTest, errors: Mapping[str, ErrorRate]) -> dict[str, Any]:
     def figures(rate: ErrorRate) -> dict[str, Any]:
         return {**rate._asdict(), "error_rate": rate.rate, "interval": list(rate.interval)}
@@ -357,11 +321,6 @@ def _summary(outcome: MatchResult | SoloResult | dict[str, ErrorRate]) -> str:
         return str(outcome)
     low, high = outcome["all"].interval
     return f"{outcome['all'].rate:.2%} mistakes (95 % interval {low:.2%} to {high:.2%})"
-
-
-def _role(player: PlayerSpec) -> str:
-    """The player's name for tags that runs share: without how long it thinks, unless that is all there is to it."""
-    return player.name if player.name.startswith("minimax") else player.name.partition(":")[0]
 
 
 def _without_nan(record: Any) -> Any:

@@ -120,7 +120,7 @@ class SoloResult:
     rewards: the rewards of each game added up, without discount. The same seed gives every
         player the same starts, in the same order.
     distinct_games: starts with the moves that followed, each counted once.
-    measures: what the game says besides of each game at its end (`Game.measures`), by name.
+    measures: what the game says besides of each game at its end (`Game.metrics`), by name.
     seconds_a_move: wall-clock time of the player's moves by their number.
     """
 
@@ -257,9 +257,8 @@ def _openings(game: Game, count: int, seed: int, plies: int) -> State:
 
 def _identities(game: Game, states: State) -> list[int | bytes]:
     """What tells each position from others: its key, or its fields' bytes in a game without keys."""
-    key = game.key(states)
-    if key is not None:
-        keys: list[int | bytes] = key.tolist()
+    if game.has_key:
+        keys: list[int | bytes] = game.key(states).tolist()
         return keys
     fields = [field.flatten(1) if field.dim() > 1 else field[:, None] for field in states]
     rows = torch.cat([field.contiguous().view(torch.uint8) for field in fields], 1)
@@ -307,7 +306,7 @@ def _play_out(
         states, reward, done = game.step(states, actions)
         score[running] += torch.where(seat_to_move == 0, reward, -reward)
         if done.any():
-            for name, measure in game.measures(take(states, done)).items():
+            for name, measure in game.metrics(take(states, done)).items():
                 measures.setdefault(name, torch.full_like(score, math.nan))[running[done]] = measure.double()
         states, running = take(states, ~done), running[~done]
         if progress is not None and done.any():

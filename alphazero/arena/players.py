@@ -21,7 +21,7 @@ from alphazero.config import SearchConfig
 from alphazero.game import ILLEGAL, Discrete, Game, State, batch_size, masked, num_actions, random_actions
 from alphazero.mcts.evaluator import Evaluation, Evaluator, RolloutEvaluator
 from alphazero.mcts.planning import Planners, likeliest, planners, played
-from alphazero.mcts.search import Simulator, grow_trees
+from alphazero.mcts.search import TreeSearch, search_trees
 from alphazero.network.cache import with_cache
 
 # For a time limit: the simulations of a first search, which measures the pace, and the most of any.
@@ -86,7 +86,8 @@ class PerfectPlayer:
     def __init__(self, game: Game, seed: int) -> None:
         """ValueError if the game has no solver, or the package that it needs is not installed."""
         self.name = "perfect"
-        game.solve(game.initial(0))
+        if not game.has_solver:
+            raise ValueError(game.solver_help)
         self._game = game
         self._generator = torch.Generator().manual_seed(seed)
 
@@ -140,17 +141,17 @@ class AgentPlayer:
         found = self.think(states).result()
         return played(found.actions, found.action)
 
-    def think(self, states: State) -> Simulator:
+    def think(self, states: State) -> TreeSearch:
         """The trees behind the actions, for whoever wants to look."""
         if self._seconds is None:
-            return self._grow(states, self._config.simulations)
+            return self._search(states, self._config.simulations)
         # Sequential halving has to know beforehand how many simulations there will be. What the time that is left
         # allows for is searched anew, as long as that is more than what has been done.
         deadline = time.monotonic() + self._seconds * batch_size(states)
         simulations = self._affordable(states, deadline) if self._pace else FIRST_SIMULATIONS
         while True:
             started = time.monotonic()
-            trees = self._grow(states, simulations)
+            trees = self._search(states, simulations)
             pace = simulations * batch_size(states) / max(1e-9, time.monotonic() - started)
             # What was evaluated before costs nothing now and something at the next position.
             self._pace = min(pace, 1.5 * self._pace) if self._pace else pace
@@ -175,9 +176,9 @@ class AgentPlayer:
         affordable = self._pace * (deadline - time.monotonic()) / batch_size(states)
         return int(min(max(FIRST_SIMULATIONS, affordable), MOST_SIMULATIONS))
 
-    def _grow(self, states: State, simulations: int) -> Simulator:
+    def _search(self, states: State, simulations: int) -> TreeSearch:
         config = replace(self._config, simulations=simulations)
-        return grow_trees(
+        return search_trees(
             self._planners.inner, self._game, states, config, self._generator, root_evaluator=self._planners.root
         )
 

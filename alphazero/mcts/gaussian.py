@@ -14,19 +14,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from alphazero.game import Box, Discrete, Game
+from alphazero.game import Box, Discrete, Game, S
 
 FINEST = 1e-3  # the least deviation: a network that is sure draws within a thousandth of the Box
 
 
-class NormalPolicy(NamedTuple):
+class GaussianPolicy(NamedTuple):
     """mean, log_deviation: [B, D] float32, in the Box's coordinates."""
 
     mean: Tensor
     log_deviation: Tensor
 
     @classmethod
-    def of(cls, output: Tensor) -> NormalPolicy:
+    def of(cls, output: Tensor) -> GaussianPolicy:
         """What a network's policy head [B, 2 D] says."""
         mean, spread = output.float().chunk(2, -1)
         return cls(mean, math.log(FINEST) + F.softplus(spread))
@@ -52,12 +52,12 @@ class NormalPolicy(NamedTuple):
         return (self.log_deviation + math.log(2 * math.pi * math.e) / 2).sum(-1)
 
 
-def spread_of(deviation: float) -> float:
-    """What a network has to say for a deviation above FINEST: the inverse of `NormalPolicy.of`."""
+def raw_deviation(deviation: float) -> float:
+    """What a network has to say for a deviation above FINEST: the inverse of `GaussianPolicy.of`."""
     return math.log(math.expm1(math.log(deviation / FINEST)))
 
 
-def policy_outputs(game: Game) -> int:
+def policy_outputs(game: Game[S]) -> int:
     """By how many numbers a network tells its policy: a logit for each action, or two for each dimension of a Box."""
     return game.actions.n if isinstance(game.actions, Discrete) else 2 * len(game.actions.low)
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from alphazero.config import SearchConfig
 from alphazero.game import Box, Discrete, Game, State, map_states, masked, take
 from alphazero.mcts.evaluator import Evaluation, Evaluator
-from alphazero.mcts.gaussian import NormalPolicy, from_box, into_box
+from alphazero.mcts.gaussian import GaussianPolicy, from_box, into_box
 
 # Samples from the whole Box are as unlikely as that at least, beside the likeliest, in nats: so a value that is better
 # by some tenths is enough to prefer them, however sure the network is.
@@ -46,7 +46,7 @@ def planners(game: Game, network: Evaluator, config: SearchConfig, *, cached: Ev
 def likeliest(game: Game, states: State, evaluation: Evaluation) -> Tensor:
     """The action that a network's evaluation puts first: [B] int64, legal where unfinished, or [B, D] float32."""
     if isinstance(game.actions, Box):
-        return into_box(NormalPolicy.of(evaluation.logits).mode(), game.actions)
+        return into_box(GaussianPolicy.of(evaluation.logits).mode(), game.actions)
     return masked(evaluation.logits, game.legal(states)).argmax(1)
 
 
@@ -92,7 +92,7 @@ class SampledActions:
 
     def __call__(self, states: State, generator: torch.Generator) -> Evaluation:
         found = self.network(states, generator)
-        policy = NormalPolicy.of(found.logits)
+        policy = GaussianPolicy.of(found.logits)
         source: dict[str, Any] = {"generator": generator, "device": found.logits.device}
         places = policy.sample(self.count, generator)
         places[:, 0] = policy.mode()

@@ -20,7 +20,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from alphazero.config import NetworkConfig
 from alphazero.game import Box, Game
-from alphazero.mcts.gaussian import policy_outputs, spread_of
+from alphazero.mcts.gaussian import policy_outputs, raw_deviation
 
 ONNX_OPSET = 20
 
@@ -28,7 +28,7 @@ ONNX_OPSET = 20
 class Prediction(NamedTuple):
     """What the network says of B observations.
 
-    logits: [B, A], before masking; in a Box game [B, 2 D], see `box.NormalPolicy`.
+    logits: [B, A], before masking; in a Box game [B, 2 D], see `gaussian.GaussianPolicy`.
     value:  [B, 3] logits of win, draw and loss for the player to move, or [B, 1] before tanh.
     """
 
@@ -120,7 +120,7 @@ def _with_deviation(network: Network, game: Game, config: NetworkConfig) -> Netw
     """In a Box game: its policy is of this deviation, about."""
     if isinstance(game.actions, Box):
         with torch.no_grad():
-            network.policy.bias[len(game.actions.low) :] = spread_of(config.deviation)
+            network.policy.bias[len(game.actions.low) :] = raw_deviation(config.deviation)
     return network
 
 

@@ -28,7 +28,7 @@ from torch.utils.tensorboard import SummaryWriter
 from alphazero.report.curves import curves_figure
 from alphazero.report.position_figures import pixels, png
 from alphazero.report.terminal import ALARM, LABEL_WIDTH, ProgressBars, make_report, pack
-from alphazero.runs.files import _naming, _replace
+from alphazero.runs.files import CURVES, LOG, METRICS, TENSORBOARD, naming, write_file
 from alphazero.runs.metrics import MetricsFile, opponents_of
 
 
@@ -45,9 +45,9 @@ class Monitor:
     ) -> None:
         self.folder, self.iterations, self.first_iteration = run_folder, iterations, first_iteration
         self.console = console or Console()
-        self.log, self.curves, self.events = (run_folder / n for n in ("log.txt", "curves.png", "tensorboard"))
+        self.log, self.curves, self.events = (run_folder / name for name in (LOG, CURVES, TENSORBOARD))
         run_folder.mkdir(parents=True, exist_ok=True)
-        self.metrics = MetricsFile(run_folder / "metrics.csv", first_iteration)
+        self.metrics = MetricsFile(run_folder / METRICS, first_iteration)
         self.history = self.metrics.rows
         # Reentrant: a signal handler may speak while the thread that it interrupts does.
         self._lock = threading.RLock()
@@ -60,7 +60,7 @@ class Monitor:
         self._excepthook = threading.excepthook
         threading.excepthook = _without_event_writer(self._excepthook)
         try:
-            with _naming(self.events):
+            with naming(self.events):
                 self._writer = SummaryWriter(self.events, purge_step=self.first_iteration)
             if self._bars:
                 self._bars.start_run(self.first_iteration, self.iterations)
@@ -75,7 +75,7 @@ class Monitor:
         if self._bars:
             self._bars.stop()
         try:
-            with _naming(self.events):
+            with naming(self.events):
                 self._writer.close()
             if self.history:
                 self._save_curves()
@@ -104,7 +104,7 @@ class Monitor:
         """Writes the scalars by tag to TensorBoard, metrics.csv and, if some tell of strength, curves.png."""
         with self._lock:
             self.metrics.record(iteration, scalars)
-            with _naming(self.events):
+            with naming(self.events):
                 for tag, scalar in scalars.items():
                     self._writer.add_scalar(tag, float(scalar), iteration)
                 opponents = opponents_of(self.history)
@@ -130,7 +130,7 @@ class Monitor:
 
     def picture(self, iteration: int, tag: str, figure: Figure) -> None:
         """Shows the figure in TensorBoard."""
-        with self._lock, _naming(self.events):
+        with self._lock, naming(self.events):
             self._writer.add_image(tag, pixels(figure), iteration, dataformats="HWC")
             self._writer.flush()
         figure.clear()
@@ -142,12 +142,12 @@ class Monitor:
     def _append_to_log(self, text: str) -> None:
         time = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
         lines = text.replace("\n", "\n" + " " * (len(time) + 2))
-        with self._lock, _naming(self.log), self.log.open("a", encoding="utf-8") as log:
+        with self._lock, naming(self.log), self.log.open("a", encoding="utf-8") as log:
             log.write(f"{time}  {lines}\n")
 
     def _save_curves(self) -> None:
-        with self._lock:
-            _replace(self.curves, png(curves_figure(self.history)))
+        with self._lock, naming(self.curves):
+            write_file(self.curves, png(curves_figure(self.history)))
 
 
 # ------------------------------------------------------------------------------------ reports

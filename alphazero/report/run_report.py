@@ -20,7 +20,7 @@ from alphazero.report.buffer_analysis import MOST_MEASURED, Part, analyse, memor
 from alphazero.report.curves import learning_figure, strength_curves, strength_figure
 from alphazero.report.position_figures import png
 from alphazero.runs.checkpoint import checkpoints, load_games, load_samples, load_weights, read_config
-from alphazero.runs.files import RunError, clear_errors, write_file
+from alphazero.runs.files import GAMES, METRICS, RunError, clear_errors, write_file
 from alphazero.runs.metrics import read_history
 from alphazero.selfplay import Trajectories
 
@@ -154,7 +154,7 @@ def run_section(folder: Path, game: Game, config: Config) -> Section:
 
 def strength_section(folder: Path) -> Section:
     """Points against each opponent, and their 95 % intervals where they were recorded."""
-    title, history = "Strength", read_history(folder / "metrics.csv")
+    title, history = "Strength", read_history(folder / METRICS)
     figure = strength_figure(history)
     if figure is None:
         return Section(title, "strength", missing="metrics.csv has no games against opponents")
@@ -187,7 +187,7 @@ LEARNING = (
 
 def learning_section(folder: Path) -> Section:
     """Losses and self-play over the run, at evenly spaced iterations up to the last."""
-    title, history = "Learning and self-play", read_history(folder / "metrics.csv")
+    title, history = "Learning and self-play", read_history(folder / METRICS)
     figure = learning_figure(history)
     if figure is None:
         return Section(title, "learning", missing="metrics.csv is not there or has no measures of learning")
@@ -251,7 +251,7 @@ def game_section(folder: Path, game: Game, iteration: int | None, stream: int | 
     """A game that the run kept of an iteration's self-play."""
     title = "A game of self-play"
     if iteration is None:
-        kept = sorted(int(path.stem) for path in (folder / "games").glob("*.npz") if path.stem.isdecimal())
+        kept = sorted(int(path.stem) for path in (folder / GAMES).glob("*.npz") if path.stem.isdecimal())
         if not kept:
             return Section(title, "game", missing="the run kept no games")
         iteration = kept[-1]
@@ -274,12 +274,12 @@ def _last_move(game: Game, played: Trajectories, section: Section) -> Section:
     state = map_states(lambda field: field[0, last : last + 1], played.states)
     action = played.sampled[0, last, played.action[0, last]]
     text = f"{game.render(state)}\naction {action.tolist()}: reward {float(played.reward[0, last]):.4g}"
-    return section._replace(figure=game.picture(state, action[None]), text=text)
+    return section._replace(figure=game.figure(state, action[None]), text=text)
 
 
 def _history(folder: Path) -> History:
     try:
-        return read_history(folder / "metrics.csv")
+        return read_history(folder / METRICS)
     except RunError:  # said where the curves are
         return {}
 

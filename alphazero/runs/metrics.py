@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from alphazero.replay import Replay
-from alphazero.runs.files import RunError, _naming, _replace
+from alphazero.runs.files import RunError, naming, write_file
 from alphazero.selfplay import SelfPlayStatistics
 
 
@@ -61,7 +61,7 @@ class MetricsFile:
         if not appended:
             self._rewrite()
             return
-        with _naming(self.path), self.path.open("a", encoding="utf-8", newline="") as file:
+        with naming(self.path), self.path.open("a", encoding="utf-8", newline="") as file:
             csv.writer(file, lineterminator="\n").writerow(self._row(iteration))
 
     def _row(self, iteration: int) -> list[int | float | str]:
@@ -72,7 +72,8 @@ class MetricsFile:
         table = csv.writer(content, lineterminator="\n")
         table.writerow(["iteration", *self.tags])
         table.writerows(map(self._row, self.rows))
-        _replace(self.path, content.getvalue().encode())
+        with naming(self.path):
+            write_file(self.path, content.getvalue().encode())
 
 
 def buffer_scalars(replay: Replay, iteration: int) -> dict[str, float]:

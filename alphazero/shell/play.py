@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
-from functools import cached_property
 
 from rich.console import Console
 
@@ -115,16 +113,10 @@ class PlayShell(Shell):
 
     def status(self) -> str:
         if self.over():
-            return f"{self.result()} · `restart`, `undo`, {'`review`, ' * self.has_solver}`explore` or `quit`"
+            review = "`review`, " * self.agent.game.has_solver
+            return f"{self.result()} · `restart`, `undo`, {review}`explore` or `quit`"
         held = " · `continue` lets it move" if self.paused and self.players[self.record.seat] else ""
         return f"{super().status()} ({self.seats[self.record.seat]}){held}"
-
-    @cached_property
-    def has_solver(self) -> bool:
-        with suppress(ValueError):
-            self.agent.game.solve(self.agent.game.initial(0))
-            return True
-        return False
 
     def result(self) -> str:
         if self.resigned is None:

@@ -18,7 +18,7 @@ import numpy as np
 from alphazero.config import Config
 from alphazero.game import Game
 from alphazero.learner import Learner
-from alphazero.parallel.executor import Crew
+from alphazero.parallel.executor import Executor
 from alphazero.replay import Replay
 from alphazero.runs.checkpoint import Progress
 from alphazero.selfplay import SelfPlay, SelfPlayStatistics, Trajectories, stream_generator
@@ -104,7 +104,7 @@ class Run:
     learner: Learner
     replay: Replay
     streams: Sequence[SelfPlay]
-    executor: Crew
+    executor: Executor
     learn: Learn
     progress: Progress = field(default_factory=Progress)
     control: Control = field(default_factory=Control)

@@ -12,7 +12,7 @@ from torch import Tensor
 from alphazero.config import NetworkConfig, SearchConfig
 from alphazero.game import Box, Game, State, Transition, batch_size, take
 from alphazero.mcts.evaluator import Evaluation, UniformEvaluator
-from alphazero.mcts.gaussian import from_box, spread_of
+from alphazero.mcts.gaussian import from_box, raw_deviation
 from alphazero.mcts.planning import LEAST_LIKELY, RefinedActions, RolledOut, SampledActions, likeliest, planners, played
 from alphazero.mcts.search import search
 from alphazero.network.architectures import in_torch, inference_module, make_network, to_onnx
@@ -32,7 +32,7 @@ class Knowing:
     """A network that knows: the best policy of drift, and the value scaled by `value`."""
 
     def __init__(self, *, value: float = 0.0, deviation: float = 0.5) -> None:
-        self.value, self.spread = value, spread_of(deviation)
+        self.value, self.spread = value, raw_deviation(deviation)
 
     def __call__(self, states: DriftState, generator: torch.Generator) -> Evaluation:
         mean = from_box(DRIFT.optimal_action(states), DRIFT.actions)
@@ -157,7 +157,7 @@ def test_sampled_actions_are_as_likely_as_the_policy_says() -> None:
 
 def test_the_mode_is_the_likeliest_in_every_position_however_sure_the_network_is_there() -> None:
     deviation = torch.tensor([0.01, 0.1, 0.5, 0.9])
-    spread = torch.tensor([[spread_of(float(each))] * 2 for each in deviation])
+    spread = torch.tensor([[raw_deviation(float(each))] * 2 for each in deviation])
 
     def network(states: DriftState, generator: torch.Generator) -> Evaluation:
         return Evaluation(torch.cat([torch.zeros(4, 2), spread], 1), torch.zeros(4))

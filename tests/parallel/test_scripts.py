@@ -89,7 +89,7 @@ def test_a_broken_game_is_told_of_once_with_its_seed(
     assert finished.stderr.count("ArithmeticError: the board has caught a cold") == 1
     assert "error: turn 0 of self-play stream " in finished.stderr
     assert "(seed 1, " in finished.stderr
-    assert "errands.py" in finished.stderr
+    assert "cluster_tasks.py" in finished.stderr
 
 
 @pytest.mark.parametrize(

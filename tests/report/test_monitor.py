@@ -147,7 +147,7 @@ def test_curves_are_saved_at_each_evaluation_and_at_the_end(tmp_path: Path) -> N
         assert curves.read_bytes().startswith(PNG_SIGNATURE)
         curves.unlink()
     assert curves.read_bytes().startswith(PNG_SIGNATURE)
-    assert not list(tmp_path.glob("*.tmp"))
+    assert not list(tmp_path.glob(".*.unfinished"))
 
 
 def test_pictures_reach_tensorboard(tmp_path: Path) -> None:

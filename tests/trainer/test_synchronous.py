@@ -22,7 +22,7 @@ from alphazero.report.run_report import make_report
 from alphazero.runs.agents import load_agent
 from alphazero.runs.checkpoint import checkpoints, load_games, load_weights
 from alphazero.selfplay import Played, SelfPlay
-from games.tic_tac_toe import TicTacToe, TicTacToeState
+from games.tic_tac_toe import TicTacToe
 from tests.stubs import Drift
 from tests.training_runs import (
     ROOT,
@@ -79,8 +79,7 @@ def test_so_does_one_with_convolutions_in_onnx_runtime(tmp_path: Path) -> None:
 class Keyless(TicTacToe):
     """A game that leaves out everything optional that the engine can do without."""
 
-    def key(self, state: TicTacToeState) -> None:
-        return None
+    has_key = False
 
 
 def test_a_game_without_keys_and_opponents_trains_and_says_so(tmp_path: Path, train: Train) -> None:
