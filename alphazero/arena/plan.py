@@ -11,7 +11,7 @@ from alphazero.arena.players import SearchBudget
 from alphazero.arena.registry import PlayerSpec, agent_spec, find_player, network_spec
 from alphazero.arena.solved import load_positions
 from alphazero.arena.tasks import steps_of
-from alphazero.game import Discrete, Game
+from alphazero.game import Game
 from alphazero.runs.agents import load_agent
 from alphazero.runs.checkpoint import checkpoints
 from alphazero.runs.files import RunError
@@ -93,7 +93,7 @@ def plan(
 
 
 def default_opponents(game: Game) -> tuple[str, ...]:
-    minimax = ("minimax:1", "minimax:3", "minimax:5") if isinstance(game.actions, Discrete) else ()
+    minimax = ("minimax:1", "minimax:3", "minimax:5") if game.discrete else ()
     return () if game.num_players == 1 else ("random", *minimax, "mcts:1000")
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from alphazero.config import Config
-from alphazero.game import Discrete, Game, State, concatenate, masked, take
+from alphazero.game import Game, State, concatenate, masked, take
 from alphazero.mcts.evaluator import Evaluator
 from alphazero.mcts.planning import likeliest
 from alphazero.report.monitor import Monitor
@@ -35,7 +35,7 @@ class FixedPositions:
     def show(self, iteration: int, evaluator: Evaluator, monitor: Monitor) -> None:
         """Asks the evaluator about the positions, and shows its answers in TensorBoard."""
         evaluation = evaluator(self.positions, torch.Generator())
-        if not isinstance(self.game.actions, Discrete):
+        if not self.game.discrete:
             for number, action in enumerate(likeliest(self.game, self.positions, evaluation)):
                 figure = self.game.figure(take(self.positions, slice(number, number + 1)), action[None])
                 if figure is not None:  # the game can draw it

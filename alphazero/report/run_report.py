@@ -13,7 +13,7 @@ from typing import NamedTuple
 from matplotlib.figure import Figure
 
 from alphazero.config import Config
-from alphazero.game import Discrete, Game, load_game, map_states
+from alphazero.game import Game, load_game, map_states
 from alphazero.learner import Learner
 from alphazero.report.annotated_game import ScoreSheet
 from alphazero.report.buffer_analysis import MOST_MEASURED, Part, analyse, memory_figure
@@ -222,7 +222,7 @@ def memory_section(folder: Path, game: Game, config: Config, iteration: int | No
         "KL is the policy's loss less H, the entropy, of its target. "
         "The classes by turns left hold about equally many samples."
     )
-    if not isinstance(game.actions, Discrete):
+    if not game.discrete:
         words += (
             " Actions are continuous here: the policy's loss and H of the network are those of a density, and H of the "
             "target that of the choice among the actions sampled, so that KL tells nothing but their difference."
@@ -262,7 +262,7 @@ def game_section(folder: Path, game: Game, iteration: int | None, stream: int | 
         raise RunError(f"{folder} has no game of stream {stream} in iteration {iteration}; there is {there}")
     heading = f"{game.name}, self-play: a game that ended in iteration {iteration}, stream {stream}"
     name = f"game_{iteration:06d}_{stream}"
-    if not isinstance(game.actions, Discrete):
+    if not game.discrete:
         return _last_move(game, games[stream], Section(title, name, f"{heading}; its last move."))
     sheet = ScoreSheet(game, games[stream], heading)
     return Section(title, name, f"{sheet.summary}.", figure=sheet.figure(), text=sheet.text())
