@@ -10,7 +10,7 @@ import difflib
 import logging
 import tomllib
 from collections.abc import Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, fields, is_dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -21,13 +21,13 @@ from pydantic.dataclasses import dataclass
 
 _log = logging.getLogger(__name__)
 
-OLD_NAMES = {  # fields as the version before called them: section and name now
-    "self_play.games": ("self_play", "parallel_games"),
-    "learner.batch": ("learner", "batch_size"),
-    "learner.clip": ("learner", "max_grad_norm"),
-    "learner.average": ("learner", "ema_decay"),
-    "cluster.most_behind": ("cluster", "max_backlog"),
-    "cluster.most_stale": ("cluster", "max_staleness"),
+OLD_NAMES = {  # of fields in the version before, and what they are called now
+    "self_play.games": "self_play.parallel_games",
+    "learner.batch": "learner.batch_size",
+    "learner.clip": "learner.max_grad_norm",
+    "learner.average": "learner.ema_decay",
+    "cluster.most_behind": "cluster.max_backlog",
+    "cluster.most_stale": "cluster.max_staleness",
 }
 
 _strict = ConfigDict(extra="forbid", allow_inf_nan=False)
@@ -290,33 +290,30 @@ def make_config(fields: dict[str, Any], *, source: str) -> Config:
 
 def _with_current_names(fields: dict[str, Any]) -> dict[str, Any]:
     """The fields with those that have one of OLD_NAMES under its new name."""
-    renamed = fields
-    for old, (section, new) in OLD_NAMES.items():
-        inner, name = renamed.get(section), old.rpartition(".")[2]
-        if isinstance(inner, dict) and name in inner and new not in inner:
-            _notice(old, f"{section}.{new}")
-            renamed = renamed | {section: {new if field == name else field: value for field, value in inner.items()}}
-    return renamed
+
+    def renamed(section: str, inner: dict[str, Any]) -> dict[str, Any]:
+        new = {name: _current(f"{section}.{name}").rpartition(".")[2] for name in inner}
+        return {name if new[name] in inner else new[name]: value for name, value in inner.items()}
+
+    return {name: renamed(name, value) if isinstance(value, dict) else value for name, value in fields.items()}
 
 
 def with_current_names(arguments: Sequence[str]) -> list[str]:
     """Command-line arguments with each `--section.field` that has one of OLD_NAMES under its new name."""
-    renamed = []
-    for argument in arguments:
-        option, equals, value = argument.partition("=")
-        old = option.removeprefix("--").replace("-", "_")
-        if option.startswith("--") and old in OLD_NAMES:
-            new = ".".join(OLD_NAMES[old])
-            _notice(old, new)
-            option = f"--{new}"
-        renamed.append(option + equals + value)
-    return renamed
+
+    def renamed(option: str, equals: str, value: str) -> str:
+        name = option.removeprefix("--").replace("-", "_")
+        return (f"--{_current(name)}" if name in OLD_NAMES and name != option else option) + equals + value
+
+    return [renamed(*argument.partition("=")) for argument in arguments]
 
 
 @cache
-def _notice(old: str, new: str) -> None:
-    """Says once in a process that a name is old."""
-    _log.warning("`%s` is called `%s` now; the old name is read for one more version", old, new)
+def _current(name: str) -> str:
+    """The name that a field has now. If the given one is old, says so once in a process."""
+    if name in OLD_NAMES:
+        _log.warning("`%s` is called `%s` now; the old name is read for one more version", name, OLD_NAMES[name])
+    return OLD_NAMES.get(name, name)
 
 
 def describe_faults(error: ValidationError) -> list[str]:
@@ -327,7 +324,7 @@ def describe_faults(error: ValidationError) -> list[str]:
         place = ".".join(str(part) for part in fault["loc"])
         if fault["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
             section, _, name = place.rpartition(".")
-            known = _field_names(section)
+            known = [field.name for field in fields(SECTIONS.get(section, Config))]
             close = difflib.get_close_matches(name, known, n=1)
             fix = f"did you mean `{close[0]}`?" if close else f"expected one of {', '.join(known)}"
             faults.append(f"unknown field `{name}`{f' in [{section}]' if section else ''}; {fix}")
@@ -336,11 +333,6 @@ def describe_faults(error: ValidationError) -> list[str]:
             given = "" if isinstance(fault["input"], dict) else f" (given: {fault['input']!r})"
             faults.append(f"`{place}`: {message}{given}")
     return faults
-
-
-def _field_names(section: str) -> list[str]:
-    kind: Any = SECTIONS.get(section, Config)
-    return [field.name for field in fields(kind)]
 
 
 def to_toml(config: Config) -> str:
@@ -360,12 +352,4 @@ def differences(old: Config, new: Config) -> list[str]:
     return [f"{name}: {before[name]} -> {after[name]}" for name in before if before[name] != after[name]]
 
 
-SECTIONS = {
-    "search": SearchConfig,
-    "network": NetworkConfig,
-    "self_play": SelfPlayConfig,
-    "replay": ReplayConfig,
-    "learner": LearnerConfig,
-    "evaluation": EvaluationConfig,
-    "cluster": ClusterConfig,
-}
+SECTIONS: dict[str, Any] = {name: type(section) for name, section in vars(Config()).items() if is_dataclass(section)}

@@ -188,7 +188,8 @@ class SelfPlay:
         if isinstance(cached, CachedEvaluator):
             statistics.cache_asked, statistics.cache_found = cached.asked - asked, cached.found - found
         statistics.evaluations, statistics.inference_seconds = timed.evaluations, timed.seconds
-        samples = concatenate(parts) if parts else self._no_samples()
+        no_slots = torch.zeros(0, dtype=torch.int64, device=self.config.device)
+        samples = concatenate(parts or [self._harvest(no_slots, iteration, statistics)])
         statistics.samples = samples.size
         statistics.seconds = time.thread_time() - started
         self.segments = iteration + 1
@@ -234,7 +235,7 @@ class SelfPlay:
         """The samples of the finished games in `slots`."""
         games = self.games_under_way
         length = games.length[slots]
-        moves = int(length.max())
+        moves = max([1, *length.tolist()])
         reward, mover, root_value = (f[slots, :moves] for f in (games.reward, games.mover, games.root_value))
         outcome, value = targets(
             reward, mover, root_value, length, discount=self.game.discount, td_lambda=self.config.td_lambda
@@ -277,14 +278,6 @@ class SelfPlay:
         self.state = map_states(lambda now, new: now.index_copy(0, slots, new), self.state, starts)
         self.games_under_way.length[slots] = 0
         self.moves_played[slots] = 0
-
-    def _no_samples(self) -> Samples:
-        none = torch.zeros(0)
-        whole = none.int()
-        choices, sampled = policy_of(self.game).shapes(self.search_config)
-        policy, actions = torch.zeros(0, choices), torch.zeros(0, *sampled)
-        start = map_states(lambda field: field[:0].cpu(), self.state)
-        return Samples(start, policy, none, none, none, none, whole, whole, none, actions)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The games under way as plain arrays, for `checkpoint`."""

@@ -143,7 +143,7 @@ def test_the_sections_are_the_configurations_own() -> None:
 @pytest.fixture
 def fresh_notices() -> None:
     """Notices are given once in a process."""
-    alphazero.config._notice.cache_clear()
+    alphazero.config._current.cache_clear()
 
 
 EARLIER = """

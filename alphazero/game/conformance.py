@@ -15,27 +15,17 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor
 
-from alphazero.game.interface import (
-    Box,
-    Discrete,
-    Game,
-    S,
-    Symmetry,
-    Transition,
-    concatenate,
-    field_names,
-    named_fields,
-)
+from alphazero.game.interface import Box, Discrete, Game, Symmetry, Transition, num_actions
 from alphazero.game.probe import (
     ConformanceError,
     Positions,
     Probe,
-    at,
     call,
     require_tensor,
     require_type,
     same_rows,
 )
+from alphazero.game.states import S, concatenate, field_names, named_fields, take
 
 __all__ = ["ConformanceError", "check_game"]
 
@@ -90,7 +80,7 @@ def _random_actions(game: Game, legal: Tensor, done: Tensor, generator: torch.Ge
     """Legal actions; at finished states any, for `step` must not mind there. The bounds of a Box come up often."""
     if isinstance(game.actions, Discrete):
         return torch.multinomial((legal | done[:, None]).to(torch.float32), 1, generator=generator)[:, 0]
-    low, high = (torch.tensor(bound, dtype=torch.float32, device=done.device) for bound in game.actions)
+    low, high = game.actions.bounds(done.device)
     share = torch.rand((len(done), len(low)), generator=generator, device=done.device) * 1.25 - 0.125
     return low.lerp(high, share).clamp(low, high)
 
@@ -99,7 +89,7 @@ def _play(probe: Probe, start: Positions, generator: torch.Generator, max_moves:
     record, now, plies_left = _Record([start], [], []), start, max_moves
     while plies_left:
         legal = probe.query("legal", now)
-        if isinstance(probe.game.actions, Discrete):
+        if probe.game.discrete:
             probe.require(legal.any(1) | now.done, "legal: an unfinished state must have a legal action", now)
         action = _random_actions(probe.game, legal, now.done, generator)
         successor, reward, done = probe.step(now, action)
@@ -115,10 +105,9 @@ def _play(probe: Probe, start: Positions, generator: torch.Generator, max_moves:
 
 def _sample(record: _Record, generator: torch.Generator) -> Positions:
     """Positions of all plies in one batch: all of them where they are few, a random choice where many."""
-    states, *labels = zip(*record.positions, strict=True)
-    every = Positions(concatenate(states), *(torch.cat(label) for label in labels))
+    every = concatenate(record.positions)
     chosen = torch.randperm(len(every.done), generator=generator, device=generator.device)[:MOST_POSITIONS]
-    return at(every, chosen.sort().values)
+    return take(every, chosen.sort().values)
 
 
 # The promises
@@ -144,10 +133,9 @@ def _check_attributes(game: Game) -> None:
 
 
 def _check_names(game: Game) -> None:
-    if not isinstance(game.actions, Discrete):
+    if not game.discrete:
         return
-    count = game.actions.n
-    names = call("action_name", lambda: [game.action_name(action) for action in range(count)])
+    names = call("action_name", lambda: [game.action_name(action) for action in range(num_actions(game))])
     for action, name in enumerate(names):
         require_type(f"action_name: the name of action {action}", name, str)
         if (other := names.index(name)) != action:
@@ -212,7 +200,7 @@ def _check_same_answer_twice(probe: Probe, seen: Positions, actions: Tensor) -> 
     kept = {name: answer.clone() for name, answer in answers.items()}
     probe.require_same(probe.answers(seen, actions), kept, "must give the same answer twice", seen)
     backwards = torch.arange(len(actions) - 1, -1, -1, device=actions.device)
-    probe.answers(at(seen, backwards), actions[backwards])
+    probe.answers(take(seen, backwards), actions[backwards])
     probe.require_same(answers, kept, "an answer must not change when the game is asked again", seen)
 
 
@@ -221,19 +209,19 @@ def _check_batch_independence(probe: Probe, seen: Positions, actions: Tensor, ge
     answers = probe.answers(seen, actions)
     order = torch.randperm(len(actions), generator=generator, device=generator.device)
     for index in (order, *order[:MOST_SINGLES, None]):
-        positions = at(seen, index)
+        positions = take(seen, index)
         expected = {name: answer[index] for name, answer in answers.items()}
         probe.require_same(probe.answers(positions, actions[index]), expected, promise, positions, rounding=True)
 
 
 def _check_moves_change_the_state(probe: Probe, seen: Positions, generator: torch.Generator) -> None:
     """Every legal action of every unfinished position, or a random choice of many. One of a Box."""
-    running = at(seen, ~seen.done)
+    running = take(seen, ~seen.done)
     legal = probe.query("legal", running)
-    if isinstance(probe.game.actions, Discrete):
+    if probe.game.discrete:
         moves = legal.nonzero()
         moves = moves[torch.randperm(len(moves), generator=generator, device=moves.device)[:MOST_POSITIONS]]
-        positions, actions = at(running, moves[:, 0]), moves[:, 1]
+        positions, actions = take(running, moves[:, 0]), moves[:, 1]
     else:
         positions, actions = running, _random_actions(probe.game, legal, running.done, generator)
     successor = probe.step(positions, actions).state
@@ -255,9 +243,9 @@ def _check_totals(probe: Probe, record: _Record) -> None:
 def _check_symmetries(probe: Probe, record: _Record) -> None:
     for number, symmetry in enumerate(call("symmetries", probe.game.symmetries)):
         name = f"symmetries: symmetry {number}"
-        if not isinstance(probe.game.actions, Discrete):
+        if not probe.game.discrete:
             raise ConformanceError(f"{name} has continuous actions to permute, which cannot be")
-        if sorted(symmetry.actions) != list(range(probe.game.actions.n)):
+        if sorted(symmetry.actions) != list(range(num_actions(probe.game))):
             raise ConformanceError(f"{name} must permute the actions (has {symmetry.actions})")
         _check_symmetry(probe, record, symmetry, name)
 
@@ -273,10 +261,10 @@ def _check_symmetry(probe: Probe, record: _Record, symmetry: Symmetry, name: str
     starts_vary = (observation != observation[0]).any()
     probe.require(alike.any(1) | starts_vary, f"{name} must map the start of the game to itself", start)
     matched = alike.any(1).nonzero()[:, 0]
-    image = at(start, alike[matched].to(torch.int8).argmax(1))
+    image = take(start, alike[matched].to(torch.int8).argmax(1))
     permutation = torch.tensor(symmetry.actions, device=matched.device)
     for ply, action in enumerate(record.actions):
-        original = at(record.positions[ply], matched)
+        original = take(record.positions[ply], matched)
         _check_image(probe, original, image, symmetry, name)
         successor, reward, done = probe.step(image, permutation.argsort()[action[matched]])
         same_reward = same_rows(reward, record.rewards[ply][matched], rounding=True)
@@ -331,5 +319,5 @@ def _check_key(probe: Probe, seen: Positions, actions: Tensor) -> None:
 
 def _check_render(probe: Probe, seen: Positions) -> None:
     for index in torch.linspace(0, len(seen.done) - 1, MOST_SINGLES).long().to(seen.done.device):
-        picture = probe.ask("render", at(seen, index[None]))
+        picture = probe.ask("render", take(seen, index[None]))
         require_type("render: its answer", picture, str)

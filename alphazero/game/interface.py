@@ -9,29 +9,18 @@ else in the engine, from search to the terminal's board, is written against the 
 
 from __future__ import annotations
 
-import importlib
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, cast, get_args, get_origin
 
 import torch
 from torch import Tensor
-from typing_extensions import TypeVar
+
+from alphazero.game.states import S, named_fields
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-State = tuple[Tensor, ...]
-"""A NamedTuple of tensors, each [B, ...]. Every game defines its own."""
-
-S = TypeVar("S", bound=State, default=State)
-"""The type of a game's states: `class ConnectFour(Game[ConnectFourState])`."""
-
-Tensors = tuple["Tensor | Tensors", ...]
-"""A NamedTuple of tensors, or of such NamedTuples: a state, samples, trajectories."""
-
-T = TypeVar("T", bound=Tensors)
 
 
 class Discrete(NamedTuple):
@@ -261,93 +250,9 @@ def box_of(game: Game[S]) -> Box:
     raise TypeError(f"{game.name} has discrete actions; this needs a game with continuous ones")
 
 
-def named_fields(tensors: Tensors) -> dict[str, Tensor]:
-    """The fields of a NamedTuple by name; those of a NamedTuple within it as `outer.inner`."""
-    fields: dict[str, Tensor] = {}
-    for name, field in zip(field_names(type(tensors)), tensors, strict=True):
-        if isinstance(field, tuple):
-            fields |= {f"{name}.{inner}": value for inner, value in named_fields(field).items()}
-        else:
-            fields[name] = field
-    return fields
-
-
-def field_names(kind: type[Tensors]) -> tuple[str, ...]:
-    return cast(Any, kind)._fields  # type: ignore[no-any-return]
-
-
-def state_from(kind: type[T], fields: Iterable[Tensor | Tensors]) -> T:
-    """The state (or other NamedTuple) of this type with these fields."""
-    return cast(T, cast(Any, kind)._make(fields))
-
-
-def map_states(function: Callable[..., Tensor], *states: T) -> T:
-    """Applies `function` to each field of the states, as in `map_states(torch.cat, ...)`.
-
-    They may also be NamedTuples that hold states beside their tensors, such as samples.
-    """
-    return state_from(
-        type(states[0]),
-        (
-            map_states(function, *fields) if isinstance(fields[0], tuple) else function(*fields)
-            for fields in zip(*states, strict=True)
-        ),
-    )
-
-
-def take(state: T, index: Tensor | slice) -> T:
-    """The states at `index`: [M] int64 positions, a [B] bool mask, or a slice."""
-    return map_states(lambda field: field[index], state)
-
-
-def where(mask: Tensor, chosen: T, other: T) -> T:
-    """`chosen` where mask [B] holds, `other` elsewhere."""
-
-    def pick(a: Tensor, b: Tensor) -> Tensor:
-        return torch.where(mask.view(-1, *[1] * (a.dim() - 1)), a, b)
-
-    return map_states(pick, chosen, other)
-
-
-def concatenate(states: Sequence[T]) -> T:
-    """One batch out of several."""
-    return map_states(lambda *fields: torch.cat(fields), *states)
-
-
-def batch_size(state: State) -> int:
-    return state[0].shape[0]
-
-
 def random_actions(game: Game[S], state: S, generator: torch.Generator) -> Tensor:
     """Legal actions, uniformly: [B] int64, or in a Box game [B, D] float32; of finished states any."""
     return game.actions.random(game.legal(state), generator)
-
-
-def load_game(path: str) -> Game:
-    """The game at an import path such as `games.connect_four:ConnectFour`. ValueError otherwise."""
-    module_name, colon, class_name = path.partition(":")
-    if not (module_name and colon and class_name) or module_name.startswith("."):
-        raise ValueError(f"game {path!r} is no import path; write it as package.module:Class")
-    try:
-        module = importlib.import_module(module_name)
-    except Exception as error:  # whatever a stranger's module raises
-        raise ValueError(
-            f"game {path!r}: cannot import {module_name!r} ({error!r}); is its folder on the path?"
-        ) from error
-    game_class = getattr(module, class_name, None)
-    if game_class is None:
-        offered = [n for n, v in vars(module).items() if isinstance(v, type) and issubclass(v, Game) and v is not Game]
-        raise ValueError(
-            f"game {path!r}: {module_name} has no {class_name!r}; it offers {', '.join(offered) or 'no game'}"
-        )
-    if not (isinstance(game_class, type) and issubclass(game_class, Game)):
-        raise ValueError(f"game {path!r}: {class_name} is not a subclass of alphazero.game.Game")
-    if missing := sorted(game_class.__abstractmethods__):
-        raise ValueError(f"game {path!r}: {class_name} lacks {', '.join(missing)}")
-    try:
-        return game_class()
-    except Exception as error:
-        raise ValueError(f"game {path!r}: making a {class_name} failed: {error!r}") from error
 
 
 ILLEGAL = torch.finfo(torch.float32).min  # the logit of an illegal action: its prior is exactly 0

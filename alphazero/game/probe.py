@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from alphazero.game.interface import Game, State, Transition, batch_size, field_names, named_fields, num_actions, take
+from alphazero.game.interface import Game, Transition, num_actions
+from alphazero.game.states import State, batch_size, field_names, named_fields, take
 
 QUERIES = ("to_play", "legal", "observe", "heuristic", "key")  # functions of a state alone
 
@@ -34,11 +35,6 @@ class Positions(NamedTuple):
     game: Tensor
     ply: Tensor
     done: Tensor
-
-
-def at(positions: Positions, index: Tensor) -> Positions:
-    state, *labels = positions
-    return Positions(take(state, index), *(label[index] for label in labels))
 
 
 class Probe:
@@ -112,14 +108,10 @@ class Probe:
         return transition
 
     def answers(self, positions: Positions, actions: Tensor) -> Answers:
+        """Everything that the game says of the positions, and of the actions there."""
         functions = QUERIES if self.game.has_key else QUERIES[:-1]
-        successor, reward, done = self.step(positions, actions)
-        return {
-            **{(function, ""): self.query(function, positions) for function in functions},
-            **{("step", f"state.{name}"): field for name, field in named_fields(successor).items()},
-            ("step", "reward"): reward,
-            ("step", "done"): done,
-        }
+        answers = {(function, ""): self.query(function, positions) for function in functions}
+        return answers | {("step", name): field for name, field in named_fields(self.step(positions, actions)).items()}
 
 
 def call(function: str, ask: Callable[[], Any]) -> Any:

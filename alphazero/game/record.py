@@ -10,7 +10,8 @@ import re
 
 import torch
 
-from alphazero.game.interface import Game, State, num_actions
+from alphazero.game.interface import Game, num_actions
+from alphazero.game.states import State
 
 
 class Record:

@@ -256,11 +256,10 @@ class CompiledTreeSearch(TreeSearch[S]):
     def __init__(self, root: Tree[S], config: SearchConfig, gumbel_noise: Tensor | None) -> None:
         super().__init__(root, config, gumbel_noise)
         self.statistics = tuple(getattr(root, name).numpy() for name in tree.STATISTICS)
-        self.parents, self.actions, self.places = (np.zeros(root.batch, np.int64) for _ in range(3))
-        self.place, self.action = torch.from_numpy(self.places), torch.from_numpy(self.actions)
-        self.depths = self.depth.numpy()
-        self.gumbel_array, self.schedule_array = self.gumbel.numpy(), self.schedule.numpy()
-        self.considered_array = self.considered.numpy()
+        self.parent, self.action, self.place = (torch.zeros_like(self.root) for _ in range(3))
+        self.edges = self.parent.numpy(), self.action.numpy()  # the same memory, as all arrays here
+        self.walks = *self.edges, self.place.numpy(), self.depth.numpy()
+        self.halving = self.gumbel.numpy(), self.considered.numpy(), self.schedule.numpy()
         if config.algorithm == "gumbel":
             self.rule, constants = kernels.GUMBEL, (config.c_visit, config.c_scale)
         else:
@@ -268,20 +267,8 @@ class CompiledTreeSearch(TreeSearch[S]):
         self.constants = (*(np.float32(c) for c in constants), config.rescale_q)
 
     def select(self, simulation: int) -> tuple[Tensor, Tensor]:
-        kernels.select(
-            *self.statistics,
-            self.rule,
-            *self.constants,
-            self.gumbel_array,
-            self.considered_array,
-            self.schedule_array,
-            simulation,
-            self.max_depth,
-            self.parents,
-            self.actions,
-            self.places,
-            self.depths,
-        )
+        rule = self.rule, *self.constants, *self.halving
+        kernels.select(*self.statistics, *rule, simulation, self.max_depth, *self.walks)
         return self.place, self.action
 
     def expand_and_backup(
@@ -289,12 +276,6 @@ class CompiledTreeSearch(TreeSearch[S]):
     ) -> None:
         found = (evaluation.logits, game.legal(transition.state), evaluation.value, transition.reward, transition.done)
         movers = (game.to_play(before), game.to_play(transition.state))
-        kernels.expand_and_backup(
-            *self.statistics,
-            self.parents,
-            self.actions,
-            *(field.contiguous().numpy() for field in (*found, *movers)),
-            np.float32(game.discount),
-            simulation,
-        )
+        arrays = (field.contiguous().numpy() for field in (*found, *movers))
+        kernels.expand_and_backup(*self.statistics, *self.edges, *arrays, np.float32(game.discount), simulation)
         self.keep(transition, evaluation.actions, simulation)

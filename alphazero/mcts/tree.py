@@ -128,14 +128,7 @@ def make_tree(roots: S, evaluation: Evaluation, logits: Tensor, nodes: int) -> T
 def edges_at(tree: Tree[S], node: Tensor) -> Edges:
     """The statistics at `node` [B] int64 of every tree."""
     rows = torch.arange(tree.batch, device=node.device)
-    return Edges(
-        tree.logits[rows, node],
-        tree.prior[rows, node],
-        tree.visits[rows, node],
-        tree.q[rows, node],
-        tree.raw_value[rows, node],
-        tree.value[rows, node],
-    )
+    return Edges(*(getattr(tree, name)[rows, node] for name in Edges._fields))
 
 
 def select(
