@@ -42,14 +42,14 @@ NonNegativeFloat = Annotated[float, Field(ge=0, strict=True)]
 
 @dataclass(frozen=True, config=_strict)
 class SearchConfig:
-    """How the tree search chooses what to look at."""
+    """How the tree search chooses its simulations."""
 
     algorithm: Literal["gumbel", "puct"] = "gumbel"
     """Gumbel AlphaZero (Danihelka et al. 2022) or AlphaZero's PUCT (Silver et al. 2018)."""
     simulations: Positive = 32
     """Simulations a move. AlphaZero: 800; Gumbel AlphaZero learns with 2 to 200."""
     max_depth: Count = 0
-    """Deepest descent, in edges; 0: no limit. On a GPU a limit saves time: it bounds the walk's loop."""
+    """Deepest path, in edges; 0: no limit. On a GPU a limit saves time: it bounds the loop of a selection."""
     rescale_q: bool = False
     """Stretch a node's Q to [0, 1] before use, for games whose rewards are not within [-1, 1]."""
     considered_actions: Positive = 16
@@ -78,15 +78,15 @@ class SearchConfig:
     """Continuous actions: their prior is the policy's density to this power. The higher, the sooner the policy settles
     on one of several actions that are equally good."""
     rollout_moves: Count = 0
-    """A new node's value comes in part from playing the policy on by so many moves in the simulator; 0: from the
-    network alone."""
+    """The moves by which the policy is played on in the simulator, to value a new node in part by that; 0: the
+    network alone values it."""
     rollout_share: Fraction = 0.5
     """Weight of that part. AlphaGo: 0.5."""
     refine_steps: Count = 0
     """Continuous actions: steps up the gradient, through the game's own step, that the root's actions take before they
     are searched. The game's step must be differentiable by the action."""
     refine_gain: PositiveFloat = 0.1
-    """How much reward and value the first of these steps is to gain; its length follows from that and the gradient."""
+    """The reward and value that the first of these steps should gain; its length follows from that and the gradient."""
 
     def without_noise(self) -> SearchConfig:
         """The same, to play the strongest action instead of exploring."""
@@ -133,7 +133,7 @@ class SelfPlayConfig:
     temperature: PositiveFloat = 1.0
     """The first moves of a game are drawn from policy^(1/temperature). AlphaZero: 1."""
     temperature_moves: Count = 0
-    """How many moves are so drawn; later ones are the search's choice. AlphaGo Zero: 30."""
+    """How many moves are drawn in this way; later ones are the search's choice. AlphaGo Zero: 30."""
     td_lambda: Fraction = 0.85
     """Value target: 1 is the outcome alone (AlphaZero), 0 the search's root value alone, between
     them TD(lambda) over the root values of the moves that followed (Sutton 1988)."""
@@ -148,7 +148,7 @@ class SelfPlayConfig:
 
 @dataclass(frozen=True, config=_strict)
 class ReplayConfig:
-    """What is kept of the games played."""
+    """Which samples are kept to learn from."""
 
     window: Positive = 600_000
     """The most samples kept; the oldest go first."""
@@ -185,7 +185,7 @@ class LearnerConfig:
     ema_decay: Fraction = 0.995
     """Self-play and export use an exponential moving average of the weights, over about 1 / (1 - ema_decay) steps."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Of the forward and backward pass; auto: bfloat16 on CUDA and Intel AMX, else float32."""
+    """The number format of the forward and backward pass; auto: bfloat16 on CUDA and Intel AMX, else float32."""
     device: str = "cpu"
     """Where learning happens: cpu, cuda, cuda:1, ..."""
 
@@ -213,7 +213,7 @@ class ClusterConfig:
 
     mode: Literal["synchronous", "asynchronous"] = "synchronous"
     """synchronous: iterations as in one process, with the same samples and weights whatever the number of
-    workers. asynchronous: nobody waits for anybody, so all cores are busy; runs differ in timing."""
+    workers. asynchronous: no task waits for another, so all cores are busy; the result depends on timing."""
     worker_cpus: PositiveFloat = 1.0
     """Cores of a worker; from 2 on they are threads of the network's operations. Less than 1: several share one."""
     worker_gpus: NonNegativeFloat = 0.0
@@ -237,7 +237,7 @@ class Config:
     game: str = "games.connect_four:ConnectFour"
     """The game, by import path: package.module:Class."""
     seed: Count = 1
-    """Of everything random. The same seed gives the same weights on the same machine."""
+    """Seeds everything random. The same seed gives the same weights on the same machine."""
     iterations: Positive = 100
     """Rounds of self-play and learning."""
     threads: Count = 0

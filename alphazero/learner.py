@@ -26,7 +26,7 @@ from alphazero.network.architectures import (
 )
 from alphazero.replay import Samples
 
-STAGES = ("opening", "middle", "end")  # thirds of the training set by moves left
+STAGES = ("opening", "middle", "end")  # thirds of the training set by plies left
 
 
 class LearningError(Exception):
@@ -110,7 +110,7 @@ class Learner:
         return config.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * fall)))
 
     def learning_rates(self, steps: int, progress_from: float, progress_to: float) -> list[float]:
-        """Those of `steps` steps that are spread over this part of the run."""
+        """The learning rates of `steps` steps, spread over this part of the run."""
         length = progress_to - progress_from
         return [self.learning_rate(progress_from + length * step / steps) for step in range(steps)]
 
@@ -124,7 +124,7 @@ class Learner:
         progress_to: float,
         progress: Callable[[int], None] = lambda steps: None,
     ) -> dict[str, float]:
-        """`steps` steps on batches drawn from `samples`; returns mean losses and other measures by tag.
+        """`steps` steps on batches drawn from `samples`; returns mean metrics by tag.
 
         `progress_from` and `progress_to` place the steps within the run, for the learning rate.
         """
@@ -135,16 +135,16 @@ class Learner:
         rates = self.learning_rates(steps, progress_from, progress_to)
         for rate in rates:
             inputs = self.inputs(draw(self.game, samples, self.config.batch_size, generator))
-            measures = self.gradients(inputs, tercile)
-            measures["loss/gradient_norm"] = self.update(rate)
-            for tag, measure in measures.items():  # summed where they are: no waiting
-                totals[tag] = totals[tag] + measure if tag in totals else measure
+            metrics = self.gradients(inputs, tercile)
+            metrics["loss/gradient_norm"] = self.update(rate)
+            for tag, metric in metrics.items():  # summed where they are: no waiting
+                totals[tag] = totals[tag] + metric if tag in totals else metric
             progress(1)
         means = self.means({tag: float(total) for tag, total in totals.items()}, rates)
         return means | {"learner/seconds": time.thread_time() - started}
 
     def inputs(self, batch: Batch) -> Inputs:
-        """The batch, each sample under its symmetry. On its way to a GPU nothing waits for it."""
+        """The batch, each sample under its symmetry. Nothing waits for its way to a GPU."""
         samples = batch.samples
         sampled = self.policy.coordinates(samples.sampled)
         here = [*augmented(self.game, batch)]
@@ -155,7 +155,7 @@ class Learner:
         return there._replace(observation=there.observation.contiguous(memory_format=self.layout))
 
     def gradients(self, inputs: Inputs, tercile: Tensor) -> dict[str, Tensor]:
-        """Leaves the gradients of the batch's loss with the weights; returns losses and other measures by tag.
+        """Computes the gradients of the batch's loss, which stay with the weights; returns metrics by tag.
 
         tercile: [2], what `terciles` returns.
         """
@@ -170,7 +170,7 @@ class Learner:
         self.optimizer.zero_grad()
         loss.backward()
         with torch.no_grad():
-            measures = {
+            metrics = {
                 "loss/total": loss,
                 "loss/policy": policy_loss,
                 "loss/value": value_loss_,
@@ -178,11 +178,11 @@ class Learner:
                 "loss/target_entropy": torch.special.entr(inputs.policy).sum(-1).mean(),
             }
             losses = policy_losses + config.value_weight * value_losses
-            measures |= by_stage(losses, inputs.plies_left, tercile.to(losses.device))
-        return {tag: measure.detach() for tag, measure in measures.items()}
+            metrics |= by_stage(losses, inputs.plies_left, tercile.to(losses.device))
+        return {tag: metric.detach() for tag, metric in metrics.items()}
 
     def update(self, rate: float) -> Tensor:
-        """A step down the gradients that are with the weights, and of the average; returns the gradients' norm."""
+        """Takes a step down the weights' gradients, and updates the average; returns the gradients' norm."""
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.max_grad_norm)
@@ -192,9 +192,9 @@ class Learner:
         return norm
 
     def means(self, totals: Mapping[str, float], rates: Sequence[float]) -> dict[str, float]:
-        """Mean measures by tag, of totals over the steps that were taken last, at these learning rates.
+        """Mean metrics by tag, from totals over the last steps, which were taken at these learning rates.
 
-        LearningError if a loss or the gradient's norm is no number.
+        LearningError if a loss or the gradient's norm is not a number.
         """
         steps, rate = len(rates), rates[-1] if rates else 0.0
         means = {tag: total / steps for tag, total in totals.items()}
@@ -218,12 +218,12 @@ class Learner:
         return tensors | {f"average.{name}": tensor for name, tensor in self.average.state_dict().items()}
 
     def load_networks(self, tensors: Mapping[str, Tensor]) -> None:
-        """Takes back what `tensors` gave. RuntimeError if the network is of another shape."""
+        """Takes up what `tensors` returned. RuntimeError if the network is of another shape."""
         for prefix, module in (("network.", self.network), ("average.", self.average)):
             module.load_state_dict({n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)})
 
     def load(self, tensors: Mapping[str, Tensor], optimizer: dict[str, Any], steps: int) -> None:
-        """Takes back the networks and the optimizer's moments; its settings stay the configuration's.
+        """Takes up the networks and the optimizer's moments; its settings stay the configuration's.
 
         RuntimeError or ValueError if they are of another network or optimizer.
         """
@@ -260,9 +260,9 @@ def augmented(game: Game, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def terciles(samples: Samples) -> Tensor:
-    """[2] int64, the moves left that part the samples into STAGES: a third has as many or fewer, two thirds have."""
+    """[2] int64, the plies left that divide the samples into STAGES: a third has as many or fewer, and two thirds."""
     ranks = torch.tensor([(samples.size - 1) // 3, 2 * (samples.size - 1) // 3])
-    # Counting is faster than sorting, for which torch's own quantiles take longer than all else about a few steps.
+    # Counting is faster than sorting: torch's own quantiles take longer than all else in a few steps.
     return torch.searchsorted(samples.plies_left.bincount().cumsum(0), ranks, right=True)
 
 
@@ -283,8 +283,8 @@ def value_loss(predicted: Tensor, target: Tensor, drawn: Tensor) -> Tensor:
 def by_stage(losses: Tensor, plies_left: Tensor, tercile: Tensor) -> dict[str, Tensor]:
     """Sums of losses by stage of the game, over the batch's size, and each stage's share of it."""
     late, early = plies_left <= tercile[0], plies_left > tercile[1]
-    measures = {}
+    metrics = {}
     for stage, members in zip(STAGES, (early, ~early & ~late, late), strict=True):
-        measures[f"loss_by_stage/{stage}"] = (losses * members).mean()
-        measures[f"share/{stage}"] = members.float().mean()
-    return measures
+        metrics[f"loss_by_stage/{stage}"] = (losses * members).mean()
+        metrics[f"share/{stage}"] = members.float().mean()
+    return metrics

@@ -20,7 +20,7 @@ class Samples(NamedTuple):
     policy:     [M, A] float32, improved by the search; in a Box game [M, K], of the sampled actions.
     value:      [M] float32 in [-1, 1], the target, for the player to move: outcome and root values mixed.
     outcome:    [M] float32, the discounted return of the game, for the player to move.
-    drawn:      [M] float32, 1 where that is 0, else 0; where samples were merged, the share of them.
+    drawn:      [M] float32, 1 where that is 0, else 0; where samples were merged, their mean.
     root_value: [M] float32, the search's, for the player to move.
     plies_left: [M] int32, moves from here to the end of the game.
     iteration:  [M] int32, in which the game ended.
@@ -103,7 +103,7 @@ class Replay:
         self.game, self.config = game, config
         self.seen = 0  # samples ever added
         self.samples: Samples | None = None
-        # What `samples` is a part of, and where it ends there: behind it is space for more.
+        # The room that `samples` is a part of, and where it ends there; behind it is space for more.
         self._room: Samples | None = None
         self._end = 0
 
@@ -117,14 +117,14 @@ class Replay:
     def extend(self, new: Samples) -> None:
         """Adds samples, and drops the oldest beyond the window.
 
-        What was read from `samples` before stays as it was, so learning may go on from it meanwhile.
+        Samples that were read before stay as they were, so learning may go on from them meanwhile.
         """
         self.seen += new.size
         size = min(len(self) + new.size, self.window)
         new = new.at(slice(max(0, new.size - size), None))
         old = None if self.samples is None else self.samples.at(slice(len(self) + new.size - size, None))
         if self._room is None or self._end + new.size > self._room.size:
-            # A new room, half as large again: so a sample is moved twice or so in its time here, not at each call.
+            # A new room, half as large again: so a sample is moved about twice in its time here, not at each call.
             room = size + size // 2
             self._room, self._end = map_states(lambda field: field.new_empty(room, *field.shape[1:]), new), 0
             if old is not None:
@@ -133,7 +133,7 @@ class Replay:
         self.samples = self._room.at(slice(self._end - size, self._end))
 
     def _write(self, samples: Samples) -> None:
-        """Behind what is in the room."""
+        """Appends them to the room."""
         assert self._room is not None
         place = slice(self._end, self._end + samples.size)
         map_states(lambda room, field: room[place].copy_(field), self._room, samples)
@@ -154,7 +154,7 @@ class Replay:
         return ({} if self.samples is None else to_arrays(self.samples)) | {"seen": np.array(self.seen)}
 
     def load(self, arrays: dict[str, np.ndarray]) -> None:
-        """Takes back what `arrays` gave. KeyError if another game made it."""
+        """Takes up what `arrays` returned. KeyError if another game made it."""
         self.seen = int(arrays["seen"])
         if "policy" not in arrays:
             return

@@ -37,7 +37,7 @@ class SelfPlayStatistics:
     game_moves: int = 0
     first_player_wins: int = 0
     draws: int = 0
-    returns: float = 0.0  # of whoever moves first, discounted: in a game for one, what the games earned
+    returns: float = 0.0  # of the player who moves first, discounted
     seconds: float = 0.0  # CPU time of the stream's thread
     inference_seconds: float = 0.0
 
@@ -71,9 +71,9 @@ class Trajectories(NamedTuple):
 
 
 class Played(NamedTuple):
-    """What a stream brought in an iteration: samples of the games that ended, counts, and the last of the games.
+    """The outcome of a segment: samples of the games that ended, counts, and one of these games.
 
-    game: in one slot; None if no game ended. Its first moves may be an earlier iteration's.
+    game: in one slot; None if no game ended. Its first moves may be of an earlier segment.
     """
 
     samples: Samples
@@ -104,11 +104,11 @@ class SelfPlay:
     """One stream of self-play: a fixed number of slots, each always in the middle of a game.
 
     A game that ends gives its samples and its slot starts the next one at once. Games go on from
-    one iteration to the next, so no slot idles, and every game that starts is played to its end
-    and kept, whatever its length: cutting off at an iteration's end would prefer short games.
+    one segment to the next, so no slot idles, and every game that starts is played to its end
+    and kept, whatever its length: cutting off at a segment's end would prefer short games.
 
-    What `play` does depends on the games under way, the evaluator and (seed, stream, iteration)
-    alone, not on time or on other streams.
+    `play` depends on the games under way, the evaluator and (seed, stream, segment) alone, not on
+    time or on other streams.
     """
 
     def __init__(
@@ -155,17 +155,18 @@ class SelfPlay:
     def play(
         self,
         evaluator: Evaluator,
-        iteration: int,
+        segment: int,
         *,
         simulations: int | None = None,
         progress: Callable[[int], None] = lambda moves: None,
     ) -> Played:
         """Makes `config.moves` moves in every slot.
 
-        `simulations` a move, in place of the search's own number.
+        segment:     its number, from which the random numbers follow.
+        simulations: a move; None: as many as the search's configuration says.
         """
         started = time.thread_time()
-        generator = stream_generator(*self.seed, iteration + 1, device=self.config.device)
+        generator = stream_generator(*self.seed, segment + 1, device=self.config.device)
         timed = TimedEvaluator(evaluator)
         cached = self._with_cache(timed)
         ask = planners(self.game, timed, self.search_config, cached=cached)
@@ -182,17 +183,17 @@ class SelfPlay:
             statistics.depth += int(result.depth.sum())
             if len(finished):
                 game = self._record(int(finished[0]))
-                parts.append(self._harvest(finished, iteration, statistics))
+                parts.append(self._harvest(finished, segment, statistics))
                 self._restart(finished, generator)
             progress(self.config.parallel_games)
         if isinstance(cached, CachedEvaluator):
             statistics.cache_asked, statistics.cache_found = cached.asked - asked, cached.found - found
         statistics.evaluations, statistics.inference_seconds = timed.evaluations, timed.seconds
         no_slots = torch.zeros(0, dtype=torch.int64, device=self.config.device)
-        samples = concatenate(parts or [self._harvest(no_slots, iteration, statistics)])
+        samples = concatenate(parts or [self._harvest(no_slots, segment, statistics)])
         statistics.samples = samples.size
         statistics.seconds = time.thread_time() - started
-        self.segments = iteration + 1
+        self.segments = segment + 1
         return Played(samples, statistics, game)
 
     def _with_cache(self, evaluator: Evaluator) -> Evaluator:
@@ -231,7 +232,7 @@ class SelfPlay:
         self.state = transition.state
         return transition.done.nonzero()[:, 0]
 
-    def _harvest(self, slots: Tensor, iteration: int, statistics: SelfPlayStatistics) -> Samples:
+    def _harvest(self, slots: Tensor, segment: int, statistics: SelfPlayStatistics) -> Samples:
         """The samples of the finished games in `slots`."""
         games = self.games_under_way
         length = games.length[slots]
@@ -257,7 +258,7 @@ class SelfPlay:
             drawn=(outcome[counts] == 0).float(),
             root_value=root_value[counts],
             plies_left=left[counts].int(),
-            iteration=torch.full_like(left[counts], iteration, dtype=torch.int32),
+            iteration=torch.full_like(left[counts], segment, dtype=torch.int32),
             weight=torch.ones_like(value[counts]),
             sampled=games.sampled[slots, :moves][counts],
         )
@@ -286,11 +287,11 @@ class SelfPlay:
         return now | to_arrays(self.games_under_way) | counts
 
     def load(self, arrays: dict[str, np.ndarray]) -> None:
-        """Takes up a copy of the games that `arrays` gave.
+        """Takes up a copy of the games that `arrays` returned.
 
         KeyError or ValueError if they are not of this game and size.
         """
-        # Copies: they may lie in memory that is shared, or that cannot be written.
+        # Copies: the arrays may lie in memory that is shared, or that cannot be written.
         arrays = {name: array.copy() for name, array in arrays.items()}
         state, games = state_of(self.game, arrays, "now"), Trajectories.from_arrays(self.game, arrays)
         if len(state[0]) != self.config.parallel_games:

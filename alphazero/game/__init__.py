@@ -1,4 +1,4 @@
-"""What a game is, and the check that holds a game to it."""
+"""The game interface, and the check that holds a game to it."""
 
 from alphazero.game.conformance import ConformanceError as ConformanceError
 from alphazero.game.conformance import check_game as check_game

@@ -3,8 +3,8 @@
     check_game(MyGame())    # passes, or raises ConformanceError:
                             # step: finished states must not change (state 17 at ply 30, field `mine`)
 
-Every check works on whole batches. What cannot be seen from outside, such as whether `legal` is the
-rule of the game that was meant, is left to the game's own tests.
+Every check works on whole batches. Whether the rules are those of the game that was meant
+cannot be seen from outside; that is left to the game's own tests.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from alphazero.game.states import S, concatenate, field_names, named_fields, tak
 
 __all__ = ["ConformanceError", "check_game"]
 
-MOST_POSITIONS = 4096  # the checks look at so many: enough to meet the rare, few enough to be quick
-MOST_SINGLES = 16  # batches of one cost a call each
+MOST_POSITIONS = 4096  # that are checked at most: enough to meet rare ones, few enough to be quick
+MOST_SINGLES = 16  # batches of one that are checked; each costs a call
 PLIES_PAST_THE_END = 4
 GARBAGE = ("", "no such action", "-1", "99999999", "\N{SNOWMAN}")
 
@@ -77,7 +77,7 @@ class _Record(NamedTuple):
 
 
 def _random_actions(game: Game, legal: Tensor, done: Tensor, generator: torch.Generator) -> Tensor:
-    """Legal actions; at finished states any, for `step` must not mind there. The bounds of a Box come up often."""
+    """Legal actions; any at finished states, where `step` must accept them. The bounds of a Box come up often."""
     if isinstance(game.actions, Discrete):
         return torch.multinomial((legal | done[:, None]).to(torch.float32), 1, generator=generator)[:, 0]
     low, high = game.actions.bounds(done.device)
@@ -104,7 +104,7 @@ def _play(probe: Probe, start: Positions, generator: torch.Generator, max_moves:
 
 
 def _sample(record: _Record, generator: torch.Generator) -> Positions:
-    """Positions of all plies in one batch: all of them where they are few, a random choice where many."""
+    """Positions of all plies in one batch: all of them, or a random choice of many."""
     every = concatenate(record.positions)
     chosen = torch.randperm(len(every.done), generator=generator, device=generator.device)[:MOST_POSITIONS]
     return take(every, chosen.sort().values)
@@ -169,6 +169,7 @@ def _initial(game: Game, batch: int, generator: torch.Generator | None) -> Posit
     state: Any = call("initial", lambda: game.initial(batch, generator=generator))
     if not (isinstance(state, tuple) and hasattr(state, "_fields")):
         raise ConformanceError(f"initial: must return a NamedTuple of tensors, returned {type(state).__name__}")
+    require_type("initial: its answer", state, game.state_type)
     index = torch.arange(batch, device=None if generator is None else generator.device)
     start = Positions(state, index, torch.zeros_like(index), torch.zeros_like(index, dtype=torch.bool))
     fields: dict[str, Any] = named_fields(state)
@@ -195,7 +196,7 @@ def _check_ranges(probe: Probe, seen: Positions) -> None:
 
 
 def _check_same_answer_twice(probe: Probe, seen: Positions, actions: Tensor) -> None:
-    """Nothing is drawn at random, and no answer is a buffer that the next call writes over."""
+    """Answers are not random, and none is a buffer that the next call overwrites."""
     answers = probe.answers(seen, actions)
     kept = {name: answer.clone() for name, answer in answers.items()}
     probe.require_same(probe.answers(seen, actions), kept, "must give the same answer twice", seen)
@@ -215,7 +216,7 @@ def _check_batch_independence(probe: Probe, seen: Positions, actions: Tensor, ge
 
 
 def _check_moves_change_the_state(probe: Probe, seen: Positions, generator: torch.Generator) -> None:
-    """Every legal action of every unfinished position, or a random choice of many. One of a Box."""
+    """Tries every legal action of every unfinished position, or a random choice of many; one action of a Box."""
     running = take(seen, ~seen.done)
     legal = probe.query("legal", running)
     if probe.game.discrete:
@@ -230,7 +231,7 @@ def _check_moves_change_the_state(probe: Probe, seen: Positions, generator: torc
 
 
 def _check_totals(probe: Probe, record: _Record) -> None:
-    """What player 0 wins, player 1 loses, and from no move on does anybody win more than 1: values are within that."""
+    """Player 0 wins what player 1 loses, and from no move on does either win more than 1, as values assume."""
     if probe.game.num_players == 1:
         return
     total = torch.zeros_like(record.rewards[0])
@@ -296,16 +297,16 @@ def _mapped_observation(probe: Probe, positions: Positions, symmetry: Symmetry, 
 
 
 def _check_key(probe: Probe, seen: Positions, actions: Tensor) -> None:
-    """States with one key agree in what is seen, and in what one and the same move leads to."""
+    """States with the same key must look the same, and the same move must lead to the same."""
     if not probe.game.has_key:
         return
     _, group = probe.query("key", seen).unique(return_inverse=True)
     index = torch.arange(len(group), device=group.device)
     first = torch.zeros_like(index).scatter_reduce(0, group, index, "amin", include_self=False)[group]
 
-    def require_agreement(what: str, answer: Tensor, *, of_finished: bool = True) -> None:
+    def require_agreement(aspect: str, answer: Tensor, *, of_finished: bool = True) -> None:
         same = same_rows(answer, answer[first], rounding=True) | (seen.done if not of_finished else False)
-        probe.require(same, f"key: states with one key must agree in {what}", seen)
+        probe.require(same, f"key: states with one key must agree in {aspect}", seen)
 
     require_agreement("whether they are finished", seen.done)
     require_agreement("to_play", probe.query("to_play", seen), of_finished=False)

@@ -1,4 +1,4 @@
-"""What a game is: pure rules over a batch of states.
+"""The game interface: pure rules over a batch of states.
 
 A game holds no position. Positions are `State`s: NamedTuples of tensors that all have the
 batch as their leading dimension, live on one device and are never changed in place. Everything
@@ -29,7 +29,7 @@ class Discrete(NamedTuple):
     n: int
 
     def form(self) -> tuple[tuple[int, ...], torch.dtype]:
-        """Shape and type of an action within a batch."""
+        """The shape and type of one action."""
         return (), torch.int64
 
     def playable(self, actions: Tensor, legal: Tensor) -> Tensor:
@@ -38,6 +38,7 @@ class Discrete(NamedTuple):
         return in_range & legal.gather(1, actions.where(in_range, 0)[:, None])[:, 0]
 
     def random(self, legal: Tensor, generator: torch.Generator) -> Tensor:
+        """A legal action for each row, uniformly."""
         ticket = torch.rand(legal.shape, generator=generator, device=generator.device).to(legal.device)
         return torch.where(legal, ticket, -1.0).argmax(1)
 
@@ -57,7 +58,7 @@ class Box(NamedTuple):
         return low, high
 
     def form(self) -> tuple[tuple[int, ...], torch.dtype]:
-        """Shape and type of an action within a batch."""
+        """The shape and type of one action."""
         return (len(self.low),), torch.float32
 
     def playable(self, actions: Tensor, legal: Tensor) -> Tensor:
@@ -66,6 +67,7 @@ class Box(NamedTuple):
         return ((actions >= low) & (actions <= high)).all(1)
 
     def random(self, legal: Tensor, generator: torch.Generator) -> Tensor:
+        """An action for each row, uniformly."""
         low, high = self.bounds(legal.device)
         share = torch.rand(len(legal), len(low), generator=generator, device=generator.device).to(legal.device)
         # Rounding can carry low + share * (high - low) a last bit out of the box.
@@ -73,7 +75,7 @@ class Box(NamedTuple):
 
 
 class Transition(NamedTuple, Generic[S]):
-    """What `step` returns.
+    """The outcome of a step.
 
     state:  the successors.
     reward: [B] float32, to the player who moved.
@@ -97,7 +99,7 @@ class Symmetry(NamedTuple):
     actions: tuple[int, ...]
 
 
-OLD_METHODS = {"measures": "metrics", "picture": "figure"}  # of games that were written for earlier versions
+OLD_METHODS = {"measures": "metrics", "picture": "figure"}  # names of the version before, and of now
 
 
 class Game(ABC, Generic[S]):
@@ -151,7 +153,7 @@ class Game(ABC, Generic[S]):
 
     @property
     def solver_help(self) -> str:
-        """Told to a user who asks for the solver where there is none: how to get it, say."""
+        """The answer to a user who asks for the solver where there is none: how to get it, say."""
         return f"{self.name} has no perfect player"
 
     @abstractmethod
@@ -167,7 +169,7 @@ class Game(ABC, Generic[S]):
 
     @abstractmethod
     def legal(self, state: S) -> Tensor:
-        """[B, A] bool; at least one an unfinished state. Box games: every action, so [B, 0]."""
+        """[B, A] bool, at least one in an unfinished state. In a Box game every action is legal: [B, 0]."""
 
     @abstractmethod
     def step(self, state: S, action: Tensor) -> Transition[S]:
@@ -199,14 +201,14 @@ class Game(ABC, Generic[S]):
         return torch.zeros(self.to_play(state).shape, device=self.to_play(state).device)
 
     def metrics(self, state: S) -> dict[str, Tensor]:
-        """What else is worth knowing of finished games, by name, [B] each: a miss in metres, say. Default: nothing.
+        """Further metrics of finished games by name, [B] each: a miss in metres, say. Default: none.
 
-        A training run reports their median and 95th percentile where a game for one is played to measure an agent.
+        A training run reports their median and 95th percentile when it measures an agent in a game for one.
         """
         return {}
 
     def figure(self, state: S, action: Tensor) -> Figure | None:
-        """What `action` [1, D] does at the position of a batch of one, for TensorBoard. Default: None, no figure.
+        """A figure of what `action` [1, D] does in a batch of one position, for TensorBoard. Default: None.
 
         Discrete games need none: their boards are drawn from `render`.
         """

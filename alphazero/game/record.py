@@ -40,7 +40,7 @@ class Record:
 
     @property
     def seat(self) -> int:
-        """Who is to move."""
+        """The player to move."""
         return int(self.game.to_play(self.state)[0])
 
     @property

@@ -1,4 +1,4 @@
-"""States, and what can be done with any NamedTuple of tensors."""
+"""States, and functions over any NamedTuple of tensors."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ def named_fields(tensors: Tensors) -> dict[str, Tensor]:
 
 
 def field_names(kind: type[Tensors]) -> tuple[str, ...]:
+    """The names of the fields of this type of NamedTuple."""
     return cast(Any, kind)._fields  # type: ignore[no-any-return]
 
 
