@@ -21,7 +21,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from alphazero.config import ConfigError
-from alphazero.report.run_report import Section, Table, make_report, write_report
+from alphazero.report.run_report import Section, Table, report_sections, write_report
 from alphazero.runs.files import REPORT, RunError
 
 
@@ -36,7 +36,7 @@ def main() -> int:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     try:
-        sections = make_report(
+        sections = report_sections(
             arguments.run, iteration=arguments.iteration, game_iteration=arguments.game, stream=arguments.stream
         )
         out = arguments.out or arguments.run / REPORT

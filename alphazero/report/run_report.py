@@ -18,13 +18,13 @@ from alphazero.learner import Learner
 from alphazero.report.annotated_game import ScoreSheet
 from alphazero.report.buffer_analysis import MOST_MEASURED, Part, analyse, memory_figure
 from alphazero.report.curves import learning_figure, strength_curves, strength_figure
+from alphazero.report.metrics_table import ALL_METRICS
 from alphazero.report.position_figures import png
 from alphazero.runs.checkpoint import checkpoints, load_games, load_samples, load_weights, read_config
 from alphazero.runs.files import GAMES, METRICS, RunError, clear_errors, write_file
-from alphazero.runs.metrics import read_history
+from alphazero.runs.metrics import History, read_history
 from alphazero.selfplay import Trajectories
 
-History = Mapping[int, Mapping[str, float]]
 MOST_ROWS = 12  # of a table over the run
 
 
@@ -60,7 +60,7 @@ class Section(NamedTuple):
     damaged: bool = False
 
 
-def make_report(
+def report_sections(
     folder: Path, *, iteration: int | None = None, game_iteration: int | None = None, stream: int | None = None
 ) -> list[Section]:
     """The sections of a run's report: what it is, strength, learning, memory, a game.
@@ -158,7 +158,7 @@ def strength_section(folder: Path) -> Section:
     figure = strength_figure(history)
     if figure is None:
         return Section(title, "strength", missing="metrics.csv has no games against opponents")
-    tags = {curve.tag: curve.label.replace("\n", " ") for curve in strength_curves(history)}
+    tags = {tag: curve.label.replace("\n", " ") for tag, curve in strength_curves(history).items()}
     tags = {tag: label for tag, label in tags.items() if any(tag in scalars for scalars in history.values())}
     rows = [
         [str(iteration), *(_points(scalars, tag) for tag in tags)]
@@ -169,37 +169,22 @@ def strength_section(folder: Path) -> Section:
     return Section(title, "strength", words, Table(("iter.", *tags.values()), rows), figure)
 
 
-# A column each: its name, tag, and format.
-LEARNING = (
-    ("loss", "loss/total", "{:.3f}"),
-    ("policy", "loss/policy", "{:.3f}"),
-    ("value", "loss/value", "{:.3f}"),
-    ("H target", "loss/target_entropy", "{:.3f}"),
-    ("H network", "loss/policy_entropy", "{:.3f}"),
-    ("length", "self_play/game_length", "{:.1f}"),
-    ("first wins", "self_play/first_player_wins", "{:.0%}"),
-    ("draws", "self_play/draws", "{:.0%}"),
-    ("depth", "self_play/tree_depth", "{:.2f}"),
-    ("cached", "self_play/cache_hits", "{:.0%}"),
-    ("moves/s", "self_play/positions_per_second", "{:,.0f}"),
-)
-
-
 def learning_section(folder: Path) -> Section:
     """Losses and self-play over the run, at evenly spaced iterations up to the last."""
     title, history = "Learning and self-play", read_history(folder / METRICS)
     figure = learning_figure(history)
     if figure is None:
         return Section(title, "learning", missing="metrics.csv is not there or has no measures of learning")
-    known = [column for column in LEARNING if any(column[1] in scalars for scalars in history.values())]
+    recorded = {tag for scalars in history.values() for tag in scalars}
+    known = [(m.tag, *m.column.rsplit(" ", 1)) for m in ALL_METRICS if m.column and m.tag in recorded]
     iterations = sorted(history)
     step = -(-len(iterations) // MOST_ROWS)
     rows = [
-        [str(i), *(form.format(history[i][tag]) if tag in history[i] else "–" for _, tag, form in known)]
+        [str(i), *(form.format(history[i][tag]) if tag in history[i] else "–" for tag, _, form in known)]
         for i in reversed(iterations[::-1][::step])
     ]
     words = "Losses and entropies H in nats a sample, means over an iteration; games' length without random openings."
-    return Section(title, "learning", words, Table(("iter.", *(name for name, _, _ in known)), rows), figure)
+    return Section(title, "learning", words, Table(("iter.", *(name for _, name, _ in known)), rows), figure)
 
 
 def memory_section(folder: Path, game: Game, config: Config, iteration: int | None) -> Section:
