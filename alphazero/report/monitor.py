@@ -1,7 +1,7 @@
 """What a training run shows: TensorBoard, the terminal, and files to read later.
 
     runs/<name>/
-      tensorboard/   scalars and pictures, one step axis: the iteration
+      tensorboard/   scalars and figures, one step axis: the iteration
       metrics.csv    the same scalars, a row an iteration
       log.txt        what was said, with the time
       curves.png     strength, losses and buffer over the run
@@ -128,7 +128,7 @@ class Monitor:
         plain = [("  " if n else "") + f"{label}: {' · '.join(items)}" for n, (label, items) in enumerate(report)]
         self._append_to_log("\n".join(plain))
 
-    def picture(self, iteration: int, tag: str, figure: Figure) -> None:
+    def figure(self, iteration: int, tag: str, figure: Figure) -> None:
         """Shows the figure in TensorBoard."""
         with self._lock, naming(self.events):
             self._writer.add_image(tag, pixels(figure), iteration, dataformats="HWC")

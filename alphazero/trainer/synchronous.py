@@ -228,11 +228,11 @@ class Training:
         with files.clear_errors(self.folder):
             files.save_arrays(self.folder / files.POLICIES, self.policies)
         history = {int(then): policies for then, policies in self.policies.items() if int(then) <= iteration}
-        self.monitor.picture(iteration, "policy/fixed_positions", policy_heatmap(self.game, history))
+        self.monitor.figure(iteration, "policy/fixed_positions", policy_heatmap(self.game, history))
         for number in range(len(policies)):
             position = take(self.positions, slice(number, number + 1))
             figure = board_figure(self.game, position, policies[number], float(evaluation.value[number]))
-            self.monitor.picture(iteration, f"position/{number}", figure)
+            self.monitor.figure(iteration, f"position/{number}", figure)
 
     def _show_actions(self, iteration: int, actions: Tensor) -> None:
         """What the network's likeliest actions do at the fixed positions, if the game can draw it."""
@@ -240,7 +240,7 @@ class Training:
             one = slice(number, number + 1)
             figure = self.game.picture(take(self.positions, one), actions[one])
             if figure is not None:
-                self.monitor.picture(iteration, f"position/{number}", figure)
+                self.monitor.figure(iteration, f"position/{number}", figure)
 
     def _export(self) -> None:
         """Writes agent.onnx and agent.json."""

@@ -151,10 +151,10 @@ def test_curves_are_saved_at_each_evaluation_and_at_the_end(tmp_path: Path) -> N
     assert not list(tmp_path.glob(".*.unfinished"))
 
 
-def test_pictures_reach_tensorboard(tmp_path: Path) -> None:
+def test_figures_reach_tensorboard(tmp_path: Path) -> None:
     figure = Figure(figsize=(3, 2), dpi=100, facecolor="red")
     with monitor(tmp_path) as shown:
-        shown.picture(4, "position/0", figure)
+        shown.figure(4, "position/0", figure)
     (image,) = events(tmp_path).Images("position/0")
     assert (image.step, image.width, image.height) == (4, 300, 200)
     assert image.encoded_image_string.startswith(PNG_SIGNATURE)
@@ -307,7 +307,7 @@ def test_packing_fills_lines() -> None:
     assert pack(["too long", "b"], 3) == ["too long", "b"]
 
 
-# -------------------------------------------------------------------------------- the pictures
+# --------------------------------------------------------------------------------- the figures
 
 
 def test_boards_of_the_games_are_grids() -> None:

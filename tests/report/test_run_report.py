@@ -51,7 +51,7 @@ def cells(section: Section) -> list[dict[str, str]]:
 
 
 def test_a_whole_run_has_every_section(sections: list[Section]) -> None:
-    assert [section.name for section in sections] == ["run", "strength", "learning", "memory", "game_000003_0"]
+    assert [section.name for section in sections] == ["run", "strength", "learning", "buffer", "game_000003_0"]
     assert not any(section.missing or section.damaged for section in sections)
     assert [section.name for section in sections if section.figure is None] == ["run"]
 
@@ -92,8 +92,8 @@ def test_long_runs_get_a_short_table_that_ends_with_the_last_iteration(copied: P
     assert [int(row["iter."]) for row in rows][-3:] == [82, 91, 100]
 
 
-def test_the_memory_is_the_buffers(trained: Path, sections: list[Section]) -> None:
-    rows = cells(by_name(sections)["memory"])
+def test_the_analysis_counts_the_samples_of_the_buffer(trained: Path, sections: list[Section]) -> None:
+    rows = cells(by_name(sections)["buffer"])
     arrays = np.load(checkpoints(trained)[-1] / "replay.npz")
     assert rows[0]["samples"] == f"{len(arrays['value']):,}"
     assert rows[1]["samples"] == f"{int((arrays['iteration'] == 3).sum()):,}"
@@ -103,8 +103,8 @@ def test_the_memory_is_the_buffers(trained: Path, sections: list[Section]) -> No
 
 
 def test_an_older_network_can_be_measured_on_the_same_buffer(trained: Path, sections: list[Section]) -> None:
-    last, older = (cells(by_name(report_sections(trained, iteration=i))["memory"]) for i in (4, 2))
-    assert last == cells(by_name(sections)["memory"])
+    last, older = (cells(by_name(report_sections(trained, iteration=i))["buffer"]) for i in (4, 2))
+    assert last == cells(by_name(sections)["buffer"])
     assert [row["samples"] for row in last] == [row["samples"] for row in older]
     assert [row["H target"] for row in last] == [row["H target"] for row in older]
     assert last[0]["policy"] != older[0]["policy"]
@@ -128,17 +128,17 @@ def test_games_are_chosen_by_iteration_and_stream(trained: Path) -> None:
         report_sections(trained, stream=-1)
 
 
-def test_the_report_links_every_picture_that_it_writes(trained: Path, sections: list[Section], tmp_path: Path) -> None:
+def test_the_report_links_every_figure_that_it_writes(trained: Path, sections: list[Section], tmp_path: Path) -> None:
     index = write_report(trained, sections, tmp_path / "a" / "b")
     text = index.read_text()
     linked = re.findall(r"!\[.*\]\((.*)\)", text)
-    assert linked == ["strength.png", "learning.png", "memory.png", "game_000003_0.png"]
+    assert linked == ["strength.png", "learning.png", "buffer.png", "game_000003_0.png"]
     assert {path.name for path in index.parent.iterdir()} == {"report.md", *linked}
     assert all((index.parent / name).read_bytes().startswith(PNG_SIGNATURE) for name in linked)
     assert text.startswith("# Report on small\n")
     assert "\n| game | tic_tac_toe" in text
     assert re.search(r"\n1\. [xo] plays ", text)
-    plain = write_report(trained, sections, tmp_path / "plain", pictures=False)
+    plain = write_report(trained, sections, tmp_path / "plain", figures=False)
     assert [path.name for path in plain.parent.iterdir()] == ["report.md"]
     assert "![" not in plain.read_text()
 
@@ -156,9 +156,9 @@ def test_what_an_old_run_lacks_is_said(copied: Path, tmp_path: Path) -> None:
         (path / "replay.npz").unlink(missing_ok=True)
     sections = report_sections(copied)
     missing = {section.name: section.missing for section in sections if section.missing}
-    assert list(missing) == ["strength", "learning", "memory", "game"]
+    assert list(missing) == ["strength", "learning", "buffer", "game"]
     assert not any(section.damaged for section in sections)
-    assert "no checkpoint of the run holds its replay buffer" in missing["memory"]
+    assert "no checkpoint of the run holds its replay buffer" in missing["buffer"]
     said = write_report(copied, sections, tmp_path / "out").read_text()
     assert all(f"Not in this report: {reason}." in said for reason in missing.values())
     with pytest.raises(RunError, match="it has no games at all"):
@@ -169,15 +169,15 @@ def test_no_checkpoint_at_all_is_no_reason_to_fail(copied: Path) -> None:
     shutil.rmtree(copied / "checkpoints")
     (copied / "checkpoints").mkdir()
     sections = by_name(report_sections(copied))
-    assert sections["memory"].missing
+    assert sections["buffer"].missing
     assert sections["learning"].table
 
 
 @pytest.mark.parametrize(
     ("damaged", "damage", "sections"),
     [
-        ("checkpoints/000004/replay.npz", lambda content: content[: len(content) // 2], ["memory"]),
-        ("checkpoints/000004/model.safetensors", lambda content: content[:-1], ["memory"]),
+        ("checkpoints/000004/replay.npz", lambda content: content[: len(content) // 2], ["buffer"]),
+        ("checkpoints/000004/model.safetensors", lambda content: content[:-1], ["buffer"]),
         ("games/000003.npz", lambda content: content.replace(b"\x93NUMPY", b"numbers"), ["game"]),
         ("metrics.csv", lambda content: b"not," + content, ["strength", "learning"]),
     ],
