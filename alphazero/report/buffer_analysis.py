@@ -1,4 +1,4 @@
-"""Memory analysis: what a network makes of the replay buffer, as a whole and in parts; as figures and a picture.
+"""Buffer analysis: the losses of a network on the replay buffer, as a whole and in parts.
 
 The parts are those of AlphaZero.jl's reports (J. Laurent): all samples, the latest batch, and
 classes by the turns that were left. Its loss has further parts which ours has not.
@@ -132,7 +132,7 @@ def _measure(learner: Learner, batch: Samples) -> Tensor:
     return torch.stack(measures, -1)
 
 
-def memory_figure(parts: Sequence[Part], *, title: str) -> Figure:
+def parts_figure(parts: Sequence[Part], *, title: str) -> Figure:
     """Losses, entropies and samples of the parts, a row each."""
     layout = ConstrainedLayoutEngine(w_pad=0.14, h_pad=0.08)
     figure = Figure(figsize=(13, 1.9 + 0.42 * len(parts)), layout=layout, facecolor="white")
