@@ -1,7 +1,8 @@
 """A Sphinx extension that shows this project's docstrings as they are meant.
 
 They are plain text: single backticks are code, indented blocks are examples, and `name: what it is` at the start of
-lines is a list of fields. Everything else, such as `*` in a formula, stands for itself.
+lines is a list of fields; lines set in columns stay as they are. Everything else, such as `*` in a formula, stands for
+itself.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def to_rst(docstring: str) -> str:
 
 def _parts(lines: list[str]) -> Iterator[str]:
     """A block between empty lines: an example, fields, or a paragraph that an example may follow."""
-    if all(line.startswith("    ") for line in lines):
+    if all(line.startswith("    ") for line in lines) or (_in_columns(lines) and not _fields(lines)):
         yield "::\n\n" + textwrap.indent(textwrap.dedent("\n".join(lines)), "    ")
         return
     if fields := _fields(lines):
@@ -39,6 +40,11 @@ def _parts(lines: list[str]) -> Iterator[str]:
             yield from _parts(lines[indented:])
         return
     yield _inline(" ".join(line.strip() for line in lines))
+
+
+def _in_columns(lines: list[str]) -> bool:
+    """Whether several lines are set in columns, as a list of files is."""
+    return sum("  " in line.strip() for line in lines) > 1
 
 
 def _fields(lines: list[str]) -> list[tuple[str, str]]:
@@ -70,7 +76,7 @@ def _escaped(text: str) -> str:
 
 def process(app: Any, kind: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
     """Autodoc's event `autodoc-process-docstring`: changes the lines in place."""
-    lines[:] = to_rst("\n".join(lines)).split("\n") + [""]
+    lines[:] = [*to_rst("\n".join(lines)).split("\n"), ""]
 
 
 def skip(app: Any, kind: str, name: str, thing: Any, skip: bool, options: Any) -> bool | None:
