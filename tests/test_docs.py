@@ -221,8 +221,8 @@ def test_docstrings_become_restructured_text() -> None:
     assert to_rst(docstring) == "\n\n".join(
         [
             r"Uses the \ ``State``\ s of \*all\* games\_.",
-            ":logits: [B, A], before masking.",
-            r":value: of \|x\|.",
+            "``logits``\n    [B, A], before masking.",
+            r"``value``" + "\n" + r"    of \|x\|.",
             "As in",
             "::\n\n    x = 1",
         ]
