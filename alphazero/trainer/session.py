@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Iterator
-from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -17,10 +16,10 @@ import psutil
 import torch
 from rich.console import Console
 
-from alphazero.arena.match import MatchResult, SoloResult
+from alphazero.arena.evaluation import EvaluationMatches, Results, scalars_of
 from alphazero.arena.players import parse_player
 from alphazero.config import Config, ConfigError, differences
-from alphazero.game import Discrete, Game, State, concatenate
+from alphazero.game import Game
 from alphazero.learner import Learner
 from alphazero.network.architectures import with_weights
 from alphazero.network.inference import NetworkEvaluators
@@ -33,16 +32,10 @@ from alphazero.runs.agents import export_agent
 from alphazero.runs.checkpoint import Progress
 from alphazero.runs.metrics import buffer_scalars, self_play_scalars
 from alphazero.runs.mirror import Mirror, mirrored
-from alphazero.selfplay import SelfPlay, fresh_starts, stream_generator
+from alphazero.selfplay import SelfPlay
 from alphazero.trainer import asynchronous, synchronous
 from alphazero.trainer.run import Control, Iteration, Learn, Run
-from alphazero.trainer.tasks import Worker, evaluation_matches, make_worker
-
-POSITIONS = 1_000_002  # sets the seed of the fixed positions apart from those of the streams
-
-Results = dict[
-    str, MatchResult | SoloResult
-]  # by tag: strength/OPPONENT for the agent, network/OPPONENT without search
+from alphazero.trainer.tasks import Worker, make_worker
 
 
 @contextmanager
@@ -100,8 +93,8 @@ class Session:
         self, run: Run, folder: Path, evaluators: NetworkEvaluators, monitor: Monitor, mirror: Mirror | None
     ) -> None:
         self.run, self.folder, self.evaluators, self.monitor, self.mirror = run, folder, evaluators, monitor, mirror
-        self.fixed_positions = FixedPositions(run.game, fixed_positions(run.game, run.config), folder)
-        self.matches: dict[int, dict[str, Future[MatchResult | SoloResult]]] = {}  # by the iteration they began in
+        self.fixed_positions = FixedPositions(run.game, run.config, folder)
+        self.matches = EvaluationMatches(run.game, run.config, run.executor, run.control.check)
 
     def train(self) -> Results:
         """Trains until the configuration's end, and returns how the agent then fares.
@@ -113,20 +106,21 @@ class Session:
         loop = asynchronous.train if config.cluster.mode == "asynchronous" else synchronous.train
         with run.executor, self._signals(), self._ending():
             loop(run, self)
-            self._collect_matches(wait=not run.control.stop.is_set())
+            self._record_matches(wait=not run.control.stop.is_set())
             self._export()
             if run.control.stop.is_set() or not (config.evaluation.opponents or run.game.num_players == 1):
                 return {}
             self.monitor.say("Measuring the trained agent ...")
             weights = run.executor.share(run.learner.weights())
-            matches = self._start_matches(weights, games=2 * config.evaluation.games)
-            results = {tag: match.result() for tag, match in matches.items()}
-            self.monitor.record(config.iterations - 1, scalars_of(results))
+            last = config.iterations - 1
+            self.matches.start(last, weights, games=2 * config.evaluation.games)
+            results = self.matches.take(wait=True)[last]
+            self.monitor.record(last, scalars_of(results))
             return results
 
     def matches_due(self, iteration: int, weights: Any) -> None:
         if self._due(iteration):
-            self.matches[iteration] = self._start_matches(weights, games=self.run.config.evaluation.games)
+            self.matches.start(iteration, weights, games=self.run.config.evaluation.games)
 
     def iteration_over(self, iteration: Iteration) -> None:
         """Writes down what the iteration brought."""
@@ -136,7 +130,7 @@ class Session:
         alone = run.game.num_players == 1
         scalars = iteration.scalars | self_play_scalars(statistics, learning_seconds, iteration.seconds, alone=alone)
         scalars |= buffer_scalars(run.replay, number)
-        scalars |= self._collect_matches(number, wait=run.config.cluster.mode == "synchronous")
+        scalars |= self._record_matches(number, wait=run.config.cluster.mode == "synchronous")
         scalars |= {"self_play/simulations": float(run.simulations(number))}
         scalars |= {"time/iteration": iteration.seconds, "time/core_seconds": run.progress.core_seconds}
         scalars |= run.executor.scalars() | {"memory/resident_mb": psutil.Process().memory_info().rss / 2**20}
@@ -158,24 +152,13 @@ class Session:
         every = self.run.config.evaluation.every
         return every > 0 and iteration > 0 and iteration % every == 0
 
-    def _start_matches(self, weights: Any, *, games: int) -> dict[str, Future[MatchResult | SoloResult]]:
-        run = self.run
-        matches = evaluation_matches(run.game, run.config, games=games)
-        return {tag: run.executor.submit(match, weights, count=run.control.check) for tag, match in matches.items()}
-
-    def _collect_matches(self, current: int | None = None, *, wait: bool) -> dict[str, float]:
-        """The scalars of the current iteration's matches; records those of earlier ones that have ended meanwhile."""
-        found: dict[str, float] = {}
-        for iteration, matches in list(self.matches.items()):
-            if wait or all(match.done() for match in matches.values()):
-                scalars = scalars_of({tag: match.result() for tag, match in matches.items()})
-                if iteration == current:
-                    found = scalars
-                else:
-                    self.monitor.record(iteration, scalars)
-                    self.monitor.report(iteration, scalars)
-                del self.matches[iteration]
-        return found
+    def _record_matches(self, current: int | None = None, *, wait: bool) -> dict[str, float]:
+        """The scalars of the current iteration's matches; records those of earlier iterations that have ended."""
+        found = {iteration: scalars_of(results) for iteration, results in self.matches.take(wait=wait).items()}
+        for iteration in found.keys() - {current}:
+            self.monitor.record(iteration, found[iteration])
+            self.monitor.report(iteration, found[iteration])
+        return found.get(current, {}) if current is not None else {}
 
     def _export(self) -> None:
         """Writes agent.onnx and agent.json."""
@@ -242,7 +225,7 @@ def check_fit(game: Game, config: Config) -> None:
         except (RuntimeError, AssertionError) as error:
             there = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
             raise ValueError(f"device {device!r} is not available here; available: {', '.join(there)}") from error
-    discrete, merging = isinstance(game.actions, Discrete), config.replay.merge != "none"
+    discrete, merging = game.discrete, config.replay.merge != "none"
     if config.self_play.cache and torch.device(config.self_play.device).type != "cpu":
         raise ValueError("the cache of evaluations lives on the CPU; set self_play.cache = 0 for self-play elsewhere")
     if game.num_players != 2 and config.evaluation.opponents:
@@ -256,14 +239,3 @@ def check_fit(game: Game, config: Config) -> None:
         raise ValueError(f'{game.name} has no `key` to tell equal positions by; set replay.merge = "none"')
     for opponent in config.evaluation.opponents:
         parse_player(opponent, game, seed=config.seed)
-
-
-def fixed_positions(game: Game, config: Config) -> State:
-    """The start and three positions after random moves, to watch the policy at over the run."""
-    generator = stream_generator(config.seed, POSITIONS)
-    start, others = (replace(config.self_play, opening_share=share, device="cpu") for share in (0.0, 1.0))
-    return concatenate([fresh_starts(game, 1, start, generator), fresh_starts(game, 3, others, generator)])
-
-
-def scalars_of(results: Results) -> dict[str, float]:
-    return {name: scalar for tag, result in results.items() for name, scalar in result.scalars(tag).items()}

@@ -1,28 +1,21 @@
-"""The tasks of a training run, for any executor: segments of self-play, and matches."""
+"""A segment of self-play as a task for any executor, and what a process needs to do a run's tasks."""
 
 from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import onnx
 
-from alphazero.arena.players import Strength
-from alphazero.arena.registry import Entrant, agent_entrant, named_entrant, network_entrant
-from alphazero.arena.tasks import PlayMatch
 from alphazero.config import Config
 from alphazero.game import Game, load_game
 from alphazero.network.architectures import InferenceModule
 from alphazero.network.inference import NetworkEvaluators
 from alphazero.parallel.executor import Counter
 from alphazero.replay import Samples
-from alphazero.runs.agents import Agent
 from alphazero.selfplay import SelfPlay, SelfPlayStatistics, Trajectories
-
-ALONE = "alone"  # stands for the opponent's name in a game for one
 
 
 class Worker:
@@ -78,33 +71,3 @@ class PlaySegment:
         played = stream.play(worker.evaluators(weights), self.segment, simulations=self.simulations, progress=count)
         worker.of_thread.cache = stream.cache
         return PlayedSegment(*played, stream.arrays())
-
-
-def evaluation_matches(game: Game, config: Config, *, games: int) -> dict[str, PlayMatch]:
-    """Matches of the agent and of its network alone against each opponent, all from the same openings, by tag.
-
-    In a game for one there is no opponent, and they play alone. The weights must be shared with each match.
-    """
-    opponents = config.evaluation.opponents if game.num_players == 2 else (None,)
-    return {
-        f"{role}/{opponent or ALONE}": PlayMatch(
-            f"{games} games of {player}" + (f" against {opponent}" if opponent else ""),
-            game,
-            games,
-            config.seed,
-            (config.seed, config.seed + number),
-            config.evaluation.opening_moves,
-            partial(match_players, role, opponent),
-        )
-        for number, opponent in enumerate(opponents)
-        for role, player in (("strength", "the agent"), ("network", "the network alone"))
-    }
-
-
-def match_players(role: str, opponent: str | None, worker: Worker, weights: InferenceModule) -> list[Entrant]:
-    """The agent with these weights, or its network alone, and the opponent if there is one."""
-    game, config = worker.game, worker.config
-    agent = Agent(game, worker.match_evaluators(weights), config.search.without_noise(), "")
-    simulations = Strength(config.evaluation.simulations)
-    player = agent_entrant(None, agent, simulations) if role == "strength" else network_entrant(None, agent)
-    return [player, named_entrant(opponent, game)] if opponent else [player]
