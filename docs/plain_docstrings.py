@@ -85,8 +85,8 @@ def skip(app: Any, kind: str, name: str, thing: Any, skip: bool, options: Any) -
     return True if str(getattr(thing, "__doc__", "")).startswith("Alias for field number") else None
 
 
-def shorten_types(app: Any, doctree: Any) -> None:
-    """Sphinx's event `doctree-read`: settings are numbers, whatever pydantic knows of their bounds."""
+def shorten_types(app: Any, doctree: Any, page: str) -> None:
+    """Sphinx's event `doctree-resolved`: settings are numbers, whatever pydantic knows of their bounds."""
     from docutils.nodes import Text
     from sphinx.addnodes import desc_annotation
 
@@ -98,5 +98,5 @@ def shorten_types(app: Any, doctree: Any) -> None:
 def setup(app: Any) -> dict[str, bool]:
     app.connect("autodoc-process-docstring", process)
     app.connect("autodoc-skip-member", skip)
-    app.connect("doctree-read", shorten_types)
+    app.connect("doctree-resolved", shorten_types)
     return {"parallel_read_safe": True}
