@@ -20,9 +20,9 @@ from alphazero.config import SECTIONS, Config, make_config
 from docs.plain_docstrings import to_rst
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = {
-    str(path.relative_to(ROOT)): path.read_text() for path in (ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")))
-}
+DATA = "games/data/connect_four/README.md"
+PATHS = (ROOT / "README.md", ROOT / DATA, *sorted(ROOT.glob("docs/*.md")))
+PAGES = {str(path.relative_to(ROOT)): path.read_text() for path in PATHS}
 FENCE = re.compile(r"^```(\S*)[^\n]*\n(.*?)^```", re.DOTALL | re.MULTILINE)
 HELP_OF_ALL = """
 import contextlib, io, json, runpy, sys
@@ -36,7 +36,8 @@ print(json.dumps(helps))
 """
 # Scripts whose options depend on the first argument.
 WITH_PARTS = {"benchmarks/aiming.py", "benchmarks/trebuchet.py"}
-OTHER_PROGRAMS = {".venv/bin/tensorboard", "ray"}
+PYTHONS = {".venv/bin/python", "peers/bin/python"}
+OTHER_PROGRAMS = {".venv/bin/tensorboard", "python3", "ray"}
 
 
 def blocks(page: str, *languages: str) -> list[str]:
@@ -83,7 +84,7 @@ def test_broken_links_are_found() -> None:
 def test_the_readme_is_short_and_all_pages_are_in_the_site() -> None:
     assert len(PAGES["README.md"].splitlines()) <= 150
     for page in PAGES:
-        if page not in ("README.md", "docs/index.md"):
+        if page not in ("README.md", DATA, "docs/index.md"):
             assert re.search(rf"^{Path(page).stem}$", PAGES["docs/index.md"], re.MULTILINE), page
 
 
@@ -114,7 +115,7 @@ def calls() -> list[tuple[str, list[str]]]:
     found = []
     for page in PAGES:
         for words in commands(page):
-            if words[0] == ".venv/bin/python" and words[1].endswith(".py"):
+            if words[0] in PYTHONS and words[1].endswith(".py"):
                 found.append((page, words[1:]))
         # Calls within sentences.
         for code in re.findall(r"`((?:scripts|benchmarks|examples)/\w+\.py [^`]+)`", prose(page)):
@@ -169,7 +170,7 @@ def test_other_commands_are_of_make_and_known_programs() -> None:
             if words[0] == "make":
                 assert words[1] in targets, line
                 assert {word.partition("=")[0] for word in words[2:]} <= variables, line
-            elif words[:4] == [".venv/bin/python", "-m", "pip", "install"]:
+            elif words[0] in PYTHONS and words[1:4] == ["-m", "pip", "install"]:
                 assert set(re.findall(r"\.\[(\w+)\]", line[1])) <= set(extras), line
             else:
                 assert words[0] in OTHER_PROGRAMS or words[1].endswith(".py"), line
@@ -185,8 +186,15 @@ def test_names_in_the_text_are_there(page: str) -> None:
             assert exists(code), code
         elif (match := re.fullmatch(r"(\w+)\.(\w+)(?: = .+)?", code)) and match[1] in SECTIONS:
             assert match[2] in {field.name for field in fields(SECTIONS[match[1]])}, code
-    for path in re.findall(r"^    .* (alphazero/[\w./]+)", PAGES[page], re.MULTILINE):
-        assert (ROOT / path).exists(), path
+    for line in re.findall(r"^    .+", PAGES[page], re.MULTILINE):
+        for path in re.findall(r"(?<!\S)alphazero/[\w./]+", line):
+            assert (ROOT / path).exists(), path
+
+
+def test_the_tree_of_the_house_is_the_one_on_disk() -> None:
+    tree = set(re.findall(r"^      ([a-z]+(?:/|\.py)) ", PAGES["docs/design.md"], re.MULTILINE))
+    there = {f"{path.name}/" if path.is_dir() else path.name for path in (ROOT / "alphazero").iterdir()}
+    assert tree == {name for name in there if not name.startswith("_")} - {"conformance.py"}  # an old name
 
 
 def exists(name: str) -> bool:
