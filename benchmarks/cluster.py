@@ -40,6 +40,7 @@ import torch
 from rich.console import Console
 
 from alphazero.config import Config, load_config
+from alphazero.game import concatenate
 from alphazero.learner import Learner, draw, terciles
 from alphazero.mcts.evaluator import UniformEvaluator
 from alphazero.network.architectures import InferenceModule
@@ -47,7 +48,7 @@ from alphazero.network.inference import NetworkEvaluators
 from alphazero.parallel.executor import Counter, Executor, ThreadExecutor
 from alphazero.parallel.ray_cluster import Needs, cluster
 from alphazero.parallel.ray_executor import RayExecutor
-from alphazero.replay import Samples, join
+from alphazero.replay import Samples
 from alphazero.report.monitor import Monitor
 from alphazero.runs import checkpoint
 from alphazero.selfplay import SelfPlay, SelfPlayStatistics, stream_generator
@@ -124,7 +125,7 @@ def workers(options: argparse.Namespace, report: Report) -> None:
     config = replace(
         RECIPE,
         search=replace(RECIPE.search, simulations=options.simulations),
-        self_play=replace(RECIPE.self_play, games=options.games, moves=options.moves),
+        self_play=replace(RECIPE.self_play, parallel_games=options.games, moves=options.moves),
     )
     learner = Learner(GAME, config.learner, config.network, seed=0)
     weights = learner.weights()
@@ -204,7 +205,7 @@ class Study:
         while not over.is_set():
             self.learner.learn(self.samples, 5, generator, progress_from=0.0, progress_to=0.0)
             steps += 5
-        return steps * self.learner.config.batch / (time.perf_counter() - started)
+        return steps * self.learner.config.batch_size / (time.perf_counter() - started)
 
     def speed(self, speeds: dict[str, Speed]) -> Speed:
         return Speed(float(np.median(self.rates[1:])), [*speeds.values()][-1].cores)  # the first time warms up
@@ -258,7 +259,7 @@ def canned_turn() -> PlayedTurn:
     config = RECIPE.self_play
     play = SelfPlay(GAME, replace(RECIPE.search, simulations=2), replace(config, cache=0), seed=0, stream=0)
     turns = [play.play(UniformEvaluator(GAME), number) for number in range(3)]
-    samples = join([turn.samples for turn in turns]).at(slice(config.games * config.moves))
+    samples = concatenate([turn.samples for turn in turns]).at(slice(config.parallel_games * config.moves))
     counts = SelfPlayStatistics(moves=samples.size, samples=samples.size)
     return PlayedTurn(samples, counts, turns[-1].game, play.arrays())
 
@@ -363,7 +364,7 @@ class DrawingTraining(AsynchronousTraining):
         self.timed(terciles, "thirds of the buffer found")(samples)
         draw_timed = self.timed(draw, "batches drawn")
         for _step in range(steps):
-            draw_timed(self.game, samples, self.config.learner.batch, generator)
+            draw_timed(self.game, samples, self.config.learner.batch_size, generator)
             self.steps += 1
             progress(1)
         return {"learner/steps": steps, "learner/seconds": 0.0}
@@ -385,7 +386,7 @@ class DrawingTraining(AsynchronousTraining):
 
     def _close_iteration(self) -> None:
         self.timed(super()._close_iteration, "iterations closed: checkpoints, figures")()
-        learned = self.steps * self.config.learner.batch / self.config.learner.replay_ratio
+        learned = self.steps * self.config.learner.batch_size / self.config.learner.replay_ratio
         spent = time.process_time(), cpu_seconds(), self.spent.copy()
         self.marks.append(Mark(time.perf_counter(), self.replay.seen, learned, *spent))
         if len(self.marks) > 1 and self.marks[-1].time - self.marks[0].time >= self.window:

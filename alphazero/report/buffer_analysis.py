@@ -19,7 +19,7 @@ from torch import Tensor
 
 from alphazero.config import ReplayConfig
 from alphazero.learner import Learner, value_loss
-from alphazero.replay import Replay, Samples
+from alphazero.replay import Samples, distinct_positions, merged
 from alphazero.report.position_figures import AMBER, BLUE, FAINT, GREEN, GREY, INK
 
 CLASSES = 5  # by turns left
@@ -64,9 +64,9 @@ def analyse(learner: Learner, samples: Samples, config: ReplayConfig, *, seed: i
     newest = int(samples.iteration.max())
     everything = torch.ones(samples.size, dtype=torch.bool)
     parts = [("all samples", everything), (f"latest, iteration {newest}", samples.iteration == newest)]
-    for low, high in turn_classes(samples.turns_left):
+    for low, high in turn_classes(samples.plies_left):
         turns = f"{low} turn" + "s" * (low > 1) if low == high else f"{low} to {high} turns"
-        parts.append((f"{turns} left", (samples.turns_left >= low) & (samples.turns_left <= high)))
+        parts.append((f"{turns} left", (samples.plies_left >= low) & (samples.plies_left <= high)))
     return [_part(name, learner, samples.at(members), config, generator) for name, members in parts]
 
 
@@ -83,9 +83,7 @@ def turn_classes(turns_left: Tensor, *, classes: int = CLASSES) -> list[tuple[in
 
 
 def _part(name: str, learner: Learner, samples: Samples, config: ReplayConfig, generator: torch.Generator) -> Part:
-    replay = Replay(learner.game, config)
-    replay.samples = samples
-    learned = replay.training_set()
+    learned = merged(samples, learner.game, config.merge)
     chosen = torch.randperm(learned.size, generator=generator)[:MOST_MEASURED]
     batches = [_measure(learner, batch) for batch in _batches(learned.at(chosen))]
     weight, policy, value, target_entropy, network_entropy = torch.cat(batches).unbind(1)
@@ -99,7 +97,7 @@ def _part(name: str, learner: Learner, samples: Samples, config: ReplayConfig, g
     return Part(
         name=name,
         samples=samples.size,
-        positions=replay.distinct(),
+        positions=distinct_positions(samples, learner.game),
         measured=len(chosen),
         policy_loss=mean(policy),
         value_loss=mean(value),

@@ -118,7 +118,7 @@ def test_samples_and_weights_do_not_depend_on_the_workers_nor_on_twenty_deaths(t
 
 
 def test_an_asynchronous_run_plays_every_turn_once_whoever_dies(tmp_path: Path) -> None:
-    unbounded = ClusterConfig(mode="asynchronous", most_stale=1e9, most_behind=1e9)
+    unbounded = ClusterConfig(mode="asynchronous", max_staleness=1e9, max_backlog=1e9)
     config = replace(SMALL, iterations=10, cluster=unbounded, evaluation=replace(SMALL.evaluation, every=0))
     training, played = train(AsynchronousTraining, config, tmp_path / "run", 2, kills=3)
     places = [place for place, _ in played]
@@ -127,6 +127,6 @@ def test_an_asynchronous_run_plays_every_turn_once_whoever_dies(tmp_path: Path) 
         turns = sorted(turn for of, turn in places if of == stream)
         assert turns == list(range(len(turns)))
     assert training.replay.seen == sum(size for _, size in played)
-    steps = config.learner.replay_ratio * training.replay.seen / config.learner.batch
+    steps = config.learner.replay_ratio * training.replay.seen / config.learner.batch_size
     assert abs(training.learner.steps - steps) <= 1  # nothing of it was left out, and all learned
     assert all(torch.isfinite(tensor).all() for tensor in training.learner.tensors().values())

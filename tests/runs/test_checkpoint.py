@@ -44,8 +44,8 @@ CONFIG = Config(
     game="games.tic_tac_toe:TicTacToe",
     search=SearchConfig(simulations=4),
     network=NetworkConfig(kind="dense", blocks=1, width=8),
-    self_play=SelfPlayConfig(streams=2, games=4, moves=8, cache=0, opening_moves=2),
-    learner=LearnerConfig(batch=8, precision="float32"),
+    self_play=SelfPlayConfig(streams=2, parallel_games=4, moves=8, cache=0, opening_moves=2),
+    learner=LearnerConfig(batch_size=8, precision="float32"),
 )
 
 
@@ -288,7 +288,7 @@ def test_another_optimizers_checkpoint_names_itself(folder: Path) -> None:
 def test_games_that_do_not_fit_are_given_up_and_nothing_else(folder: Path) -> None:
     made = parts(iterations=1)
     save(folder, made, 1)
-    other = parts(config=replace(CONFIG, self_play=replace(CONFIG.self_play, games=3)))
+    other = parts(config=replace(CONFIG, self_play=replace(CONFIG.self_play, parallel_games=3)))
     progress, said = resume(folder, other)
     assert progress.iteration == 1
     assert said == ["the games under way do not fit the changed configuration; all slots start new games"]
