@@ -10,7 +10,7 @@ from alphazero.arena.benchmark import Benchmark, CurveMatch, Match, PositionTest
 from alphazero.arena.players import SearchBudget
 from alphazero.arena.registry import PlayerSpec, agent_spec, find_player, network_spec
 from alphazero.arena.solved import load_positions
-from alphazero.game import Discrete, Game
+from alphazero.game import Game
 from alphazero.runs.agents import load_agent
 from alphazero.runs.checkpoint import checkpoints
 from alphazero.runs.files import RunError
@@ -90,7 +90,7 @@ def plan(
 
 
 def default_opponents(game: Game) -> tuple[str, ...]:
-    minimax = ("minimax:1", "minimax:3", "minimax:5") if isinstance(game.actions, Discrete) else ()
+    minimax = ("minimax:1", "minimax:3", "minimax:5") if game.discrete else ()
     return () if game.num_players == 1 else ("random", *minimax, "mcts:1000")
 
 

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from alphazero.arena.minimax import minimax
 from alphazero.config import SearchConfig
-from alphazero.game import ILLEGAL, Discrete, Game, State, batch_size, masked, num_actions, random_actions
+from alphazero.game import ILLEGAL, Game, State, batch_size, masked, num_actions, random_actions
 from alphazero.mcts.evaluator import Evaluation, Evaluator, RolloutEvaluator
-from alphazero.mcts.planning import Planners, likeliest, planners, played
+from alphazero.mcts.planning import Planners, likeliest, planners
 from alphazero.mcts.search import TreeSearch, search_trees
 from alphazero.network.cache import with_cache
 
@@ -100,7 +100,7 @@ class NetworkPlayer:
     from softmax(logits / T). ValueError for a temperature in a game with continuous actions."""
 
     def __init__(self, game: Game, evaluator: Evaluator, *, seed: int = 0, temperature: float = 0.0) -> None:
-        if temperature and not isinstance(game.actions, Discrete):
+        if temperature and not game.discrete:
             raise ValueError(f"{game.name} has continuous actions, among which the network plays without temperature")
         self.name = "network" + _suffix(temperature)
         self._game, self._evaluator, self._temperature = game, evaluator, temperature
@@ -139,7 +139,7 @@ class AgentPlayer:
 
     def actions(self, states: State) -> Tensor:
         found = self.think(states).result()
-        return played(found.actions, found.action)
+        return found.moves(found.action)
 
     def think(self, states: State) -> TreeSearch:
         """The search trees that the actions come from."""

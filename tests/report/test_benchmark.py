@@ -108,7 +108,7 @@ def test_a_folder_that_cannot_be_written_is_named(trained: Path, tmp_path: Path)
         write_beside_run(benchmark)
 
 
-# ----------------------------------------------------------------------------------------- picture
+# ------------------------------------------------------------------------------------------ figure
 
 
 def test_the_curve_shows_each_opponent_and_what_training_saw() -> None:
