@@ -229,7 +229,7 @@ def test_bad_input_gets_one_clear_error(trained: Path, tmp_path: Path, benchmark
         ((exported, "--against", other), "plays renamed, not tic_tac_toe"),
         ((exported, "--against", f"{exported}@0"), "'0' is no search budget"),
         ((exported, "--tournament", other), "plays renamed, not tic_tac_toe"),
-        ((exported, "--tournament", "agent"), "somebody beside the agent"),
+        ((exported, "--tournament", "agent"), "another player beside the agent"),
         ((exported, "--games", 7), "games must be even"),
         ((exported, "--games", 0), "games must be even"),
         ((exported, "--simulations", 0), "simulations"),
