@@ -13,7 +13,6 @@ from torch import Tensor
 
 from alphazero.config import SearchConfig, SelfPlayConfig
 from alphazero.game import (
-    Discrete,
     Game,
     State,
     field_names,
@@ -24,7 +23,8 @@ from alphazero.game import (
     where,
 )
 from alphazero.mcts.evaluator import Evaluator, TimedEvaluator
-from alphazero.mcts.planning import planners, played
+from alphazero.mcts.planning import planners
+from alphazero.mcts.policy import policy_of
 from alphazero.mcts.search import SearchResult, search
 from alphazero.network.cache import CachedEvaluator
 from alphazero.replay import Samples, join, no_actions
@@ -144,7 +144,7 @@ class SelfPlay:
 
     def _room(self, moves: int) -> Trajectories:
         slots, device = self.config.games, self.config.device
-        choices, sampled = self._choices()
+        choices, sampled = policy_of(self.game).shapes(self.search_config)
 
         def zeros(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
             return torch.zeros(slots, moves, *shape, dtype=dtype, device=device)
@@ -159,13 +159,6 @@ class SelfPlay:
             sampled=zeros(*sampled),
             length=torch.zeros(slots, dtype=torch.int64, device=device),
         )
-
-    def _choices(self) -> tuple[int, tuple[int, int]]:
-        """Among how many actions search chooses, and the shape of those that it samples."""
-        if isinstance(self.game.actions, Discrete):
-            return self.game.actions.n, (0, 0)
-        count = self.search_config.sampled_actions
-        return count, (count, len(self.game.actions.low))
 
     def play(
         self,
@@ -226,7 +219,7 @@ class SelfPlay:
             shares = (result.policy / result.policy.amax(-1, keepdim=True)) ** (1 / self.config.temperature)
             drawn = torch.multinomial(shares, 1, generator=generator)[:, 0]
             action = torch.where(self.moves_played < self.config.temperature_moves, drawn, action)
-        transition = self.game.step(self.state, played(result.actions, action))
+        transition = self.game.step(self.state, result.moves(action))
         games = self.games_under_way
         if int(games.length.max()) == games.reward.shape[1]:
             games = self.games_under_way = self._doubled(games)
@@ -301,7 +294,7 @@ class SelfPlay:
     def _no_samples(self) -> Samples:
         none = torch.zeros(0)
         whole = none.int()
-        choices, sampled = self._choices()
+        choices, sampled = policy_of(self.game).shapes(self.search_config)
         policy, actions = torch.zeros(0, choices), torch.zeros(0, *sampled)
         start = map_states(lambda field: field[:0].cpu(), self.state)
         return Samples(start, policy, none, none, none, none, whole, whole, none, actions)

@@ -70,7 +70,7 @@ def _escaped(text: str) -> str:
 
 def process(app: Any, kind: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
     """Autodoc's event `autodoc-process-docstring`: changes the lines in place."""
-    lines[:] = to_rst("\n".join(lines)).split("\n") + [""]
+    lines[:] = [*to_rst("\n".join(lines)).split("\n"), ""]
 
 
 def skip(app: Any, kind: str, name: str, thing: Any, skip: bool, options: Any) -> bool | None:

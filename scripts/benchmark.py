@@ -29,8 +29,8 @@ from alphazero.shell import cli
 from rich.console import Console
 
 from alphazero.arena.plan import plan
-from alphazero.arena.players import parse_strength
-from alphazero.arena.registry import ENTRANTS
+from alphazero.arena.players import parse_budget
+from alphazero.arena.registry import PLAYERS
 from alphazero.game import Game
 from alphazero.parallel.executor import Executor, ExecutorError, ThreadExecutor, available_cores
 from alphazero.report.benchmark import tables, watching, write_beside_run
@@ -48,14 +48,14 @@ def parse_arguments() -> argparse.Namespace:
         "--against",
         metavar="NAMES",
         type=names,
-        help=f"opponents, separated by commas: {ENTRANTS}. Default: random,minimax:1,minimax:3,minimax:5,mcts:1000; "
+        help=f"opponents, separated by commas: {PLAYERS}. Default: random,minimax:1,minimax:3,minimax:5,mcts:1000; "
         "none beside --tournament",
     )
     parser.add_argument("--games", type=int, default=200, help="games of each match, an even number; default: 200")
     parser.add_argument(
         "--simulations",
-        metavar="STRENGTH",
-        type=cli.option(parse_strength),
+        metavar="BUDGET",
+        type=cli.option(parse_budget),
         default="600",
         help="simulations a move of the agent and of opponents that are paths, or seconds as 2s; default: 600",
     )
@@ -81,8 +81,8 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument(
         "--curve-simulations",
-        metavar="STRENGTH",
-        type=cli.option(parse_strength),
+        metavar="BUDGET",
+        type=cli.option(parse_budget),
         help="of agents on the curve; default: as --simulations, but at most 64",
     )
     parser.add_argument(
@@ -127,11 +127,11 @@ def measure() -> int:
                 against=arguments.against,
                 tournament=arguments.tournament,
                 games=arguments.games,
-                strength=arguments.simulations,
+                budget=arguments.simulations,
                 seed=arguments.seed,
                 files=arguments.positions,
                 curve=arguments.curve,
-                curve_strength=arguments.curve_simulations,
+                curve_budget=arguments.curve_simulations,
             )
             try:
                 executor = stack.enter_context(executor_of(arguments, benchmark.game, console))

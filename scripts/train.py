@@ -25,7 +25,7 @@ from rich.table import Table
 
 from alphazero.arena.match import MatchResult, SoloResult
 from alphazero.config import Config, ConfigError, load_config
-from alphazero.game import Discrete, Game, load_game
+from alphazero.game import Game, load_game
 from alphazero.game.conformance import ConformanceError, check_game
 from alphazero.learner import LearningError
 from alphazero.parallel.executor import ExecutorError
@@ -102,7 +102,7 @@ def train(
         console.print(f"Stopped after {done} of {config.iterations} iterations, everything saved.")
         console.print(f"Continue with: scripts/train.py --resume {folder}")
     console.print(f"The agent: {folder / 'agent.onnx'}")
-    if isinstance(game.actions, Discrete):
+    if game.discrete:
         console.print(f"Play against it: scripts/play.py {folder}")
 
 

@@ -8,8 +8,8 @@ from functools import partial
 from typing import Any, Protocol
 
 from alphazero.arena.match import MatchResult, SoloResult
-from alphazero.arena.players import Strength
-from alphazero.arena.registry import Entrant, agent_entrant, named_entrant, network_entrant
+from alphazero.arena.players import SearchBudget
+from alphazero.arena.registry import PlayerSpec, agent_spec, named_spec, network_spec
 from alphazero.arena.tasks import PlayMatch
 from alphazero.config import Config
 from alphazero.game import Game
@@ -80,10 +80,10 @@ def evaluation_matches(game: Game, config: Config, *, games: int) -> dict[str, P
     }
 
 
-def match_players(role: str, opponent: str | None, worker: Worker, weights: InferenceModule) -> list[Entrant]:
+def match_players(role: str, opponent: str | None, worker: Worker, weights: InferenceModule) -> list[PlayerSpec]:
     """The agent with these weights, or its network alone, and the opponent if there is one."""
     game, config = worker.game, worker.config
     agent = Agent(game, worker.match_evaluators(weights), config.search.without_noise(), "")
-    simulations = Strength(config.evaluation.simulations)
-    player = agent_entrant(None, agent, simulations) if role == "strength" else network_entrant(None, agent)
-    return [player, named_entrant(opponent, game)] if opponent else [player]
+    simulations = SearchBudget(config.evaluation.simulations)
+    player = agent_spec(None, agent, simulations) if role == "strength" else network_spec(None, agent)
+    return [player, named_spec(opponent, game)] if opponent else [player]

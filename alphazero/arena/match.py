@@ -318,19 +318,14 @@ def _play_out(
 def _check(game: Game, player: Player, states: State, actions: Tensor) -> None:
     """ValueError if one of the player's actions in M unfinished states cannot be played."""
     count = batch_size(states)
-    space = game.actions
-    shape, dtype = ((count, len(space.low)), torch.float32) if isinstance(space, Box) else ((count,), torch.int64)
+    inner, dtype = game.actions.form()
+    shape = (count, *inner)
     if actions.shape != shape or actions.dtype != dtype:
         raise ValueError(
             f"player {player.name} answered {count} states of {game.name} with {list(actions.shape)} {actions.dtype}; "
             f"expected {list(shape)} {dtype}"
         )
-    if isinstance(space, Box):
-        low, high = torch.tensor(space.low), torch.tensor(space.high)
-        allowed = ((actions >= low) & (actions <= high)).all(1)
-    else:
-        in_range = (actions >= 0) & (actions < space.n)
-        allowed = in_range & game.legal(states).gather(1, actions.where(in_range, 0)[:, None])[:, 0]
+    allowed = game.actions.playable(actions, game.legal(states))
     if not allowed.all():
         raise ValueError(_complaint(game, player, states, actions, int((~allowed).nonzero()[0])))
 

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from alphazero.arena.minimax import minimax
 from alphazero.config import SearchConfig
-from alphazero.game import ILLEGAL, Discrete, Game, State, batch_size, masked, num_actions, random_actions
+from alphazero.game import ILLEGAL, Game, State, batch_size, masked, num_actions, random_actions
 from alphazero.mcts.evaluator import Evaluation, Evaluator, RolloutEvaluator
-from alphazero.mcts.planning import Planners, likeliest, planners, played
+from alphazero.mcts.planning import Planners, likeliest, planners
 from alphazero.mcts.search import TreeSearch, search_trees
 from alphazero.network.cache import with_cache
 
@@ -40,7 +40,7 @@ class Player(Protocol):
         """
 
 
-class Strength(NamedTuple):
+class SearchBudget(NamedTuple):
     """How long a searching player thinks about each state: so many simulations, or if given so many seconds."""
 
     simulations: int
@@ -100,7 +100,7 @@ class NetworkPlayer:
     from softmax(logits / T). ValueError for a temperature in a game with continuous actions."""
 
     def __init__(self, game: Game, evaluator: Evaluator, *, seed: int = 0, temperature: float = 0.0) -> None:
-        if temperature and not isinstance(game.actions, Discrete):
+        if temperature and not game.discrete:
             raise ValueError(f"{game.name} has continuous actions, among which the network plays without temperature")
         self.name = "network" + _suffix(temperature)
         self._game, self._evaluator, self._temperature = game, evaluator, temperature
@@ -131,7 +131,7 @@ class AgentPlayer:
         seconds: float | None = None,
         cached: bool = True,
     ) -> None:
-        self.name = f"agent:{Strength(config.simulations, seconds)}"
+        self.name = f"agent:{SearchBudget(config.simulations, seconds)}"
         self._game, self._config, self._seconds = game, config, seconds
         self._planners = planners(game, evaluator, config, cached=with_cache(game, evaluator) if cached else None)
         self._generator = torch.Generator().manual_seed(seed)
@@ -139,7 +139,7 @@ class AgentPlayer:
 
     def actions(self, states: State) -> Tensor:
         found = self.think(states).result()
-        return played(found.actions, found.action)
+        return found.moves(found.action)
 
     def think(self, states: State) -> TreeSearch:
         """The trees behind the actions, for whoever wants to look."""
@@ -210,15 +210,15 @@ class RolloutPlayer(AgentPlayer):
     It plays the most visited action.
     """
 
-    def __init__(self, game: Game, strength: Strength, seed: int) -> None:
+    def __init__(self, game: Game, budget: SearchBudget, seed: int) -> None:
         config = SearchConfig(
-            algorithm="puct", simulations=strength.simulations, c_init=ROLLOUT_EXPLORATION, dirichlet_fraction=0.0
+            algorithm="puct", simulations=budget.simulations, c_init=ROLLOUT_EXPLORATION, dirichlet_fraction=0.0
         )
         rollouts = RolloutEvaluator(game)
         # No cache: it would freeze the first rollout of every position.
-        super().__init__(game, rollouts, config, seed, seconds=strength.seconds, cached=False)
+        super().__init__(game, rollouts, config, seed, seconds=budget.seconds, cached=False)
         self._planners = Planners(rollouts, rollouts)
-        self.name = f"mcts:{strength}"
+        self.name = f"mcts:{budget}"
 
 
 def _suffix(temperature: float) -> str:
@@ -258,20 +258,20 @@ def parse_player(text: str, game: Game, *, seed: int) -> Player:
         if kind == "minimax" and setting and setting.isdecimal() and int(setting) >= 1:
             return MinimaxPlayer(game, int(setting), seed, temperature=parse_temperature(temperature))
         if kind == "mcts" and setting and temperature is None:
-            return RolloutPlayer(game, parse_strength(setting), seed)
+            return RolloutPlayer(game, parse_budget(setting), seed)
     except TypeError as error:  # a game with continuous actions
         raise ValueError(str(error)) from error
     raise ValueError(f"no player is called {text!r}; expected {NAMES}")
 
 
-def parse_strength(text: str) -> Strength:
+def parse_budget(text: str) -> SearchBudget:
     """`600` simulations or `2s`, seconds a move. ValueError otherwise."""
     if re.fullmatch(r"\d+", text) and 1 <= int(text) <= MOST_SIMULATIONS:
-        return Strength(int(text))
+        return SearchBudget(int(text))
     if re.fullmatch(r"(\d+\.?\d*|\.\d+)s", text) and 0 < float(text[:-1]) <= MOST_SECONDS:
-        return Strength(FIRST_SIMULATIONS, float(text[:-1]))
+        return SearchBudget(FIRST_SIMULATIONS, float(text[:-1]))
     raise ValueError(
-        f"{text[:40]!r} is no strength; expected simulations a move as 600, at most {MOST_SIMULATIONS}, "
+        f"{text[:40]!r} is no search budget; expected simulations a move as 600, at most {MOST_SIMULATIONS}, "
         f"or seconds as 2s or 0.5s, at most {MOST_SECONDS}"
     )
 

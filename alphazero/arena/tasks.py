@@ -13,13 +13,13 @@ import numpy as np
 
 from alphazero.arena.match import MatchResult, SoloResult, play_alone, play_match
 from alphazero.arena.players import Stoppable
-from alphazero.arena.registry import Entrant
+from alphazero.arena.registry import PlayerSpec
 from alphazero.arena.solved import ErrorRate, SolvedPositions, error_rates
 from alphazero.game import Game
 from alphazero.parallel.executor import Counter
 
 
-def shared_players(worker: Any, *players: Entrant) -> Sequence[Entrant]:
+def shared_players(worker: Any, *players: PlayerSpec) -> Sequence[PlayerSpec]:
     """The players themselves are shared with the task."""
     return players
 
@@ -40,7 +40,7 @@ class PlayMatch:
     seed: int
     player_seeds: tuple[int, int]
     opening_plies: int = 2
-    players: Callable[..., Sequence[Entrant]] = shared_players
+    players: Callable[..., Sequence[PlayerSpec]] = shared_players
 
     def run(self, worker: Any, count: Counter, *shared: Any) -> MatchResult | SoloResult:
         specs = self.players(worker, *shared)
@@ -54,15 +54,15 @@ class PlayMatch:
 
 
 @dataclass(frozen=True)
-class SitExam:
+class RunPositionTest:
     """Puts solved positions to a player."""
 
     title: str
     seed: int
 
-    def run(self, worker: Any, count: Counter, examinee: Entrant, positions: SolvedPositions) -> dict[str, ErrorRate]:
-        player = Stoppable(examinee.build(player_seeds(self.seed)[0]), count)
-        return error_rates(player, positions, progress=steps_of(count))
+    def run(self, worker: Any, count: Counter, player: PlayerSpec, positions: SolvedPositions) -> dict[str, ErrorRate]:
+        stoppable = Stoppable(player.build(player_seeds(self.seed)[0]), count)
+        return error_rates(stoppable, positions, progress=steps_of(count))
 
 
 def player_seeds(seed: int) -> tuple[int, int]:

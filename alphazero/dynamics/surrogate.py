@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from alphazero.game import (
-    Discrete,
     Game,
     State,
     Transition,
     concatenate,
     field_names,
+    num_actions,
     random_actions,
     state_from,
     take,
@@ -211,8 +211,8 @@ def unflattened(flat: Tensor, like: State) -> State:
 
 def encoded(game: Game, action: Tensor) -> Tensor:
     """Actions as numbers, [B, D] float64; discrete ones as one of A."""
-    if isinstance(game.actions, Discrete):
-        return nn.functional.one_hot(action, game.actions.n).double()
+    if game.discrete:
+        return nn.functional.one_hot(action, num_actions(game)).double()
     return action.double()
 
 

@@ -11,6 +11,7 @@ from alphazero.game.interface import State as State
 from alphazero.game.interface import Symmetry as Symmetry
 from alphazero.game.interface import Transition as Transition
 from alphazero.game.interface import batch_size as batch_size
+from alphazero.game.interface import box_of as box_of
 from alphazero.game.interface import concatenate as concatenate
 from alphazero.game.interface import field_names as field_names
 from alphazero.game.interface import load_game as load_game

@@ -34,6 +34,19 @@ class Discrete(NamedTuple):
 
     n: int
 
+    def form(self) -> tuple[tuple[int, ...], torch.dtype]:
+        """Shape and type of an action within a batch."""
+        return (), torch.int64
+
+    def playable(self, actions: Tensor, legal: Tensor) -> Tensor:
+        """[B] bool, whether actions of this form are in range and legal; `legal` as the game says, [B, A]."""
+        in_range = (actions >= 0) & (actions < self.n)
+        return in_range & legal.gather(1, actions.where(in_range, 0)[:, None])[:, 0]
+
+    def random(self, legal: Tensor, generator: torch.Generator) -> Tensor:
+        ticket = torch.rand(legal.shape, generator=generator, device=generator.device).to(legal.device)
+        return torch.where(legal, ticket, -1.0).argmax(1)
+
 
 class Box(NamedTuple):
     """Continuous actions between `low` and `high`, a number each dimension.
@@ -43,6 +56,26 @@ class Box(NamedTuple):
 
     low: tuple[float, ...]
     high: tuple[float, ...]
+
+    def bounds(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """low and high, [D] float32."""
+        low, high = (torch.tensor(bound, dtype=torch.float32, device=device) for bound in self)
+        return low, high
+
+    def form(self) -> tuple[tuple[int, ...], torch.dtype]:
+        """Shape and type of an action within a batch."""
+        return (len(self.low),), torch.float32
+
+    def playable(self, actions: Tensor, legal: Tensor) -> Tensor:
+        """[B] bool, whether actions of this form lie within; `legal` as the game says, [B, 0]."""
+        low, high = self.bounds(actions.device)
+        return ((actions >= low) & (actions <= high)).all(1)
+
+    def random(self, legal: Tensor, generator: torch.Generator) -> Tensor:
+        low, high = self.bounds(legal.device)
+        share = torch.rand(len(legal), len(low), generator=generator, device=generator.device).to(legal.device)
+        # Rounding can carry low + share * (high - low) a last bit out of the box.
+        return torch.lerp(low, high, share).clamp(low, high)
 
 
 class Transition(NamedTuple, Generic[S]):
@@ -106,6 +139,11 @@ class Game(ABC, Generic[S]):
                 if isinstance(named, type):
                     return cast(type[S], named)
         return type(self.initial(1))
+
+    @property
+    def discrete(self) -> bool:
+        """Whether the actions are discrete ones."""
+        return isinstance(self.actions, Discrete)
 
     @property
     def has_key(self) -> bool:
@@ -211,6 +249,13 @@ def num_actions(game: Game[S]) -> int:
     raise TypeError(f"{game.name} has continuous actions; this needs a game with discrete ones")
 
 
+def box_of(game: Game[S]) -> Box:
+    """The Box of a game's actions. TypeError for a discrete one."""
+    if isinstance(game.actions, Box):
+        return game.actions
+    raise TypeError(f"{game.name} has discrete actions; this needs a game with continuous ones")
+
+
 def named_fields(state: State) -> dict[str, Tensor]:
     """The fields of a state by name."""
     return cast(Any, state)._asdict()  # type: ignore[no-any-return]
@@ -256,15 +301,7 @@ def batch_size(state: State) -> int:
 
 def random_actions(game: Game[S], state: S, generator: torch.Generator) -> Tensor:
     """Legal actions, uniformly: [B] int64, or in a Box game [B, D] float32; of finished states any."""
-    device = state[0].device
-    if isinstance(game.actions, Discrete):
-        legal = game.legal(state)
-        ticket = torch.rand(legal.shape, generator=generator, device=generator.device).to(device)
-        return torch.where(legal, ticket, -1.0).argmax(1)
-    low, high = (torch.tensor(bound, dtype=torch.float32, device=device) for bound in game.actions)
-    share = torch.rand(batch_size(state), len(low), generator=generator, device=generator.device).to(device)
-    # Rounding can carry low + share * (high - low) a last bit out of the box.
-    return torch.lerp(low, high, share).clamp(low, high)
+    return game.actions.random(game.legal(state), generator)
 
 
 def load_game(path: str) -> Game:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from alphazero.game.interface import Discrete, Game, State, Transition, batch_size, field_names, named_fields, take
+from alphazero.game.interface import Game, State, Transition, batch_size, field_names, named_fields, num_actions, take
 
 QUERIES = ("to_play", "legal", "observe", "heuristic", "key")  # functions of a state alone
 
@@ -88,7 +88,7 @@ class Probe:
         game = self.game
         shape, dtype = {
             "to_play": ((), torch.int8),
-            "legal": ((game.actions.n if isinstance(game.actions, Discrete) else 0,), torch.bool),
+            "legal": ((num_actions(game) if game.discrete else 0,), torch.bool),
             "observe": (game.observation_shape, torch.float32),
             "heuristic": ((), torch.float32),
             "key": ((), torch.int64),

@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 from typing_extensions import TypeVar
 
-from alphazero.game import Discrete, Game, S, State, batch_size, random_actions, take
+from alphazero.game import Game, S, State, batch_size, num_actions, random_actions, take
 
 
 class Evaluation(NamedTuple):
     """What an evaluator says of B states.
 
     logits:  [B, A] float32, before masking. From a network in a Box game: [B, 2 D], its policy (see
-             `gaussian.GaussianPolicy`), from which `planning` samples.
+             `gaussian.Gaussian`), from which `planning` samples.
     value:   [B] float32 in [-1, 1], for the player to move.
     actions: [B, K, D] float32, the actions sampled from the policy in a game with continuous
              ones, whose logits are then [B, K] (Hubert et al. 2021); None in a discrete game.
@@ -50,8 +50,8 @@ class UniformEvaluator(Generic[S]):
 
     def __call__(self, states: S, generator: torch.Generator) -> Evaluation:
         batch, device = batch_size(states), states[0].device
-        if isinstance(self.game.actions, Discrete):
-            logits, actions = torch.zeros(batch, self.game.actions.n, device=device), None
+        if self.game.discrete:
+            logits, actions = torch.zeros(batch, num_actions(self.game), device=device), None
         else:
             logits = torch.zeros(batch, self.samples, device=device)
             repeated = take(states, torch.arange(batch, device=device).repeat_interleave(self.samples))

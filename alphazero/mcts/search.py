@@ -47,6 +47,10 @@ class SearchResult(NamedTuple):
     actions: Tensor | None
     depth: Tensor
 
+    def moves(self, choice: Tensor) -> Tensor:
+        """The actions that `step` takes, by their indices [B] int64: the same in a discrete game."""
+        return choice if self.actions is None else self.actions[torch.arange(len(choice), device=choice.device), choice]
+
 
 def search(
     evaluator: Evaluator[S],

@@ -10,7 +10,7 @@ from numba import njit
 
 from alphazero.game import Game, S, take
 from alphazero.mcts.evaluator import Evaluation, Evaluator
-from alphazero.mcts.gaussian import policy_outputs
+from alphazero.mcts.policy import policy_of
 
 
 class CachedEvaluator(Generic[S]):
@@ -28,7 +28,7 @@ class CachedEvaluator(Generic[S]):
             raise ValueError(f"{game.name} has no `key`, so its evaluations cannot be cached; set self_play.cache = 0")
         self.game, self.evaluator = game, evaluator
         buckets = max(1, capacity // self.WAYS)
-        width = policy_outputs(game)
+        width = policy_of(game).outputs
         self.version = 1
         self.keys = np.zeros((buckets, self.WAYS), np.int64)
         self.versions = np.zeros((buckets, self.WAYS), np.int32)

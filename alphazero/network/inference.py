@@ -15,8 +15,9 @@ import onnx
 import onnxruntime
 import torch
 
-from alphazero.game import Discrete, Game, S
+from alphazero.game import Game, S
 from alphazero.mcts.evaluator import Evaluation, Evaluator
+from alphazero.mcts.policy import policy_of
 from alphazero.network.architectures import InferenceModule, lay_out, layout, multiplies_bfloat16, to_onnx, with_weights
 
 PADDING = 16  # batches of torch networks on the CPU are filled up to a multiple of this
@@ -84,8 +85,7 @@ class NetworkEvaluators(Generic[S]):
 
     def __init__(self, game: Game[S], *, engine: str = "auto", device: str = "cpu", threads: int = 1) -> None:
         if engine == "auto":
-            # Three digits do for the likelihood of an action; one that is a number itself needs more.
-            fast = multiplies_bfloat16(device) and isinstance(game.actions, Discrete)
+            fast = multiplies_bfloat16(device) and policy_of(game).bfloat16_suffices
             engine = "bfloat16" if fast else "onnx" if device == "cpu" else "torch"
         if engine == "onnx" and device != "cpu":
             raise ValueError(f'the ONNX engine runs on the CPU, not on {device}; use engine = "torch" or "bfloat16"')

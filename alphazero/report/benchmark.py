@@ -7,12 +7,11 @@ training measured.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from rich.console import Console
@@ -23,18 +22,18 @@ from torch.utils.tensorboard import SummaryWriter
 
 from alphazero.arena.benchmark import Benchmark, CurvePoint, Standing, Watcher
 from alphazero.arena.match import MatchResult, SoloResult
-from alphazero.arena.registry import Entrant
-from alphazero.report.curves import OPPONENT_COLOURS, caption, label_ends
-from alphazero.report.position_figures import GREY, INK, pixels, png
+from alphazero.arena.registry import PlayerSpec
+from alphazero.report.curves import OPPONENT_COLOURS, caption, label_ends, series, show_shares
+from alphazero.report.position_figures import INK, pixels, png
 from alphazero.report.terminal import between, make_table, match_table, solo_table
 from alphazero.runs.files import BENCHMARK, BENCHMARK_CURVE, METRICS, TENSORBOARD, clear_errors, write_file, write_json
-from alphazero.runs.metrics import read_history
+from alphazero.runs.metrics import History, read_history
 
 LONGEST_NAME = 22
 RECORDED = {"agent": "strength", "network": "network"}  # what training calls them in its tags
 
 
-def curve_figure(points: Sequence[CurvePoint], history: Mapping[int, Mapping[str, float]], *, title: str) -> Figure:
+def curve_figure(points: Sequence[CurvePoint], history: History, *, title: str) -> Figure:
     """A panel for the agent and one for its network alone, a line with 95 % intervals for each opponent.
 
     history: scalars by iteration and tag; what it has of the same opponents is drawn in thin lines.
@@ -48,7 +47,8 @@ def curve_figure(points: Sequence[CurvePoint], history: Mapping[int, Mapping[str
         for number, opponent in enumerate(opponents):
             colour = OPPONENT_COLOURS[number % len(OPPONENT_COLOURS)]
             own = sorted(point for point in points if (point.role, point.opponent) == (role, opponent))
-            _draw_recorded(axes, history, f"{RECORDED[role]}/{opponent}/points", colour)
+            trained = series(history, f"{RECORDED[role]}/{opponent}/points")
+            axes.plot(*trained, color=colour, lw=0.8, alpha=0.7, label="_training")
             iterations, shares = [point.iteration for point in own], [point.points for point in own]
             if not own:  # the benchmark was stopped
                 continue
@@ -62,18 +62,10 @@ def curve_figure(points: Sequence[CurvePoint], history: Mapping[int, Mapping[str
         axes.set_xlabel("iteration", fontsize=9, color=INK)
         axes.set_xlim(0, 1.02 * end)
         if opponents != [""]:
-            axes.axhline(0.5, color=GREY, lw=0.8, ls=(0, (2, 3)), zorder=0)
-            axes.set_ylim(-0.02, 1.03)
-            axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0 %", "25 %", "50 %", "75 %", "100 %"])
+            show_shares(axes)
         axes.tick_params(labelleft=True)
         label_ends(axes, figure.get_figheight())
     return figure
-
-
-def _draw_recorded(axes: Axes, history: Mapping[int, Mapping[str, float]], tag: str, colour: str) -> None:
-    """A thin line through the iterations that have the tag."""
-    seen = [i for i in sorted(history) if math.isfinite(history[i].get(tag, math.nan))]
-    axes.plot(seen, [history[i][tag] for i in seen], color=colour, lw=0.8, alpha=0.7, label="_training")
 
 
 # ------------------------------------------------------------------------------ beside a run
@@ -108,8 +100,8 @@ def scalars_by_iteration(benchmark: Benchmark) -> dict[int, dict[str, float]]:
             tag = f"benchmark/{opponent}/{_role(match.player)}_points"
             low, high = result.interval
             found[benchmark.iteration] |= {tag: points, f"{tag}_low": low, f"{tag}_high": high}
-    for exam, errors in benchmark.errors.items():
-        tag = f"benchmark/error_rate/{Path(exam.file).stem}/{_role(exam.player)}"
+    for test, errors in benchmark.errors.items():
+        tag = f"benchmark/error_rate/{Path(test.file).stem}/{_role(test.player)}"
         found[benchmark.iteration][tag] = errors["all"].rate
     for point in benchmark.points():
         tag = f"benchmark_curve/{point.opponent or 'alone'}/{point.role}_points"
@@ -117,7 +109,7 @@ def scalars_by_iteration(benchmark: Benchmark) -> dict[int, dict[str, float]]:
     return found
 
 
-def _role(player: Entrant) -> str:
+def _role(player: PlayerSpec) -> str:
     """The player's name for tags that runs share: without how long it thinks, unless that is all there is to it."""
     return player.name if player.name.startswith("minimax") else player.name.partition(":")[0]
 
@@ -200,7 +192,7 @@ def tables(benchmark: Benchmark) -> Iterator[Table]:
     if rows := [(m.player.name, m.opponent.name, r) for m, r in done if m.opponent and isinstance(r, MatchResult)]:
         yield match_table(rows, title)
     for file in benchmark.positions:
-        if any(exam.file == file for exam in benchmark.errors):
+        if any(test.file == file for test in benchmark.errors):
             yield positions_table(benchmark, file)
     if benchmark.standings():
         yield tournament_table(benchmark.standings())
@@ -210,8 +202,8 @@ def tables(benchmark: Benchmark) -> Iterator[Table]:
 
 def positions_table(benchmark: Benchmark, file: str) -> Table:
     """Error rates by stage and difficulty; the first row says of how many positions."""
-    done = [exam for exam in benchmark.exams if exam.file == file and exam in benchmark.errors]
-    rows = {exam.player.name: benchmark.errors[exam] for exam in done}
+    done = [test for test in benchmark.position_tests if test.file == file and test in benchmark.errors]
+    rows = {test.player.name: benchmark.errors[test] for test in done}
     groups = list(next(iter(rows.values())))
     table = make_table(f"mistakes in {Path(file).name}", ["player"], [groups[0], "95 %\ninterval", *groups[1:]])
     counts = [str(rate.positions) for rate in next(iter(rows.values())).values()]

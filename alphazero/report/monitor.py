@@ -1,7 +1,7 @@
 """What a training run shows: TensorBoard, the terminal, and files to read later.
 
     runs/<name>/
-      tensorboard/   scalars and pictures, one step axis: the iteration
+      tensorboard/   scalars and figures, one step axis: the iteration
       metrics.csv    the same scalars, a row an iteration
       log.txt        what was said, with the time
       curves.png     strength, losses and buffer over the run
@@ -12,9 +12,8 @@ raises an OSError that names it, in the thread that called and never in one behi
 
 from __future__ import annotations
 
-import re
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -26,8 +25,9 @@ from rich.text import Text
 from torch.utils.tensorboard import SummaryWriter
 
 from alphazero.report.curves import curves_figure
+from alphazero.report.metrics_table import chart_layout
 from alphazero.report.position_figures import pixels, png
-from alphazero.report.terminal import ALARM, LABEL_WIDTH, ProgressBars, make_report, pack
+from alphazero.report.terminal import ALARM, LABEL_WIDTH, ProgressBars, iteration_report, pack
 from alphazero.runs.files import CURVES, LOG, METRICS, TENSORBOARD, naming, write_file
 from alphazero.runs.metrics import MetricsFile, opponents_of
 
@@ -117,7 +117,7 @@ class Monitor:
 
     def report(self, iteration: int, scalars: Mapping[str, float]) -> None:
         """Says in a few lines, in the terminal and the log, what the iteration brought."""
-        report = make_report(iteration, self.iterations, scalars)
+        report = iteration_report(iteration, self.iterations, scalars)
         width = self.console.width if self.console.is_terminal else None
         for number, (label, items) in enumerate(report):
             indent = "" if number == 0 else "  "
@@ -128,7 +128,7 @@ class Monitor:
         plain = [("  " if n else "") + f"{label}: {' · '.join(items)}" for n, (label, items) in enumerate(report)]
         self._append_to_log("\n".join(plain))
 
-    def picture(self, iteration: int, tag: str, figure: Figure) -> None:
+    def figure(self, iteration: int, tag: str, figure: Figure) -> None:
         """Shows the figure in TensorBoard."""
         with self._lock, naming(self.events):
             self._writer.add_image(tag, pixels(figure), iteration, dataformats="HWC")
@@ -150,67 +150,6 @@ class Monitor:
             write_file(self.curves, png(curves_figure(self.history)))
 
 
-# ------------------------------------------------------------------------------------ reports
-
-
-def chart_layout(opponents: Sequence[str]) -> dict[str, dict[str, list[Any]]]:
-    """TensorBoard's "custom scalars": charts that hold several tags, which are regular expressions."""
-
-    def chart(*tags: str) -> list[Any]:
-        return ["Multiline", [f"{tag}$" for tag in tags]]
-
-    def games(opponent: str, *measures: str) -> list[Any]:
-        return chart(*(f"strength/{re.escape(opponent)}/{measure}" for measure in measures))
-
-    seats = ("win_first", "draw_first", "loss_first", "win_second", "draw_second", "loss_second")
-    strength = {"points against each opponent": chart("strength/[^/]+/points")}
-    strength |= {"points of the network alone": chart("network/[^/]+/points")}
-    strength |= {"measures of a game for one": chart("(strength|network)/alone/.*_(median|95)")}
-    strength |= {f"games against {opponent}": games(opponent, "win", "draw", "loss") for opponent in opponents}
-    strength |= {f"games against {opponent}, by seat": games(opponent, *seats) for opponent in opponents}
-    return {
-        "strength": strength,
-        "losses": {
-            "policy: loss and entropies": chart("loss/policy", "loss/policy_entropy", "loss/target_entropy"),
-            "loss": chart("loss/total", "loss/policy", "loss/value"),
-            "loss by stage of the game": chart("loss_by_stage/.*"),
-            "learning rate": chart("loss/learning_rate"),
-            "gradient norm": chart("loss/gradient_norm"),
-        },
-        "self-play": {
-            "results": chart("self_play/first_player_wins", "self_play/draws"),
-            "return of a game for one": chart("self_play/return"),
-            "length of games and depth of trees": chart("self_play/game_length", "self_play/tree_depth"),
-            "speed: positions": chart("self_play/positions_per_second"),
-            "speed: simulations": chart("self_play/simulations_per_second"),
-            "share of evaluations from the cache": chart("self_play/cache_hits"),
-            "games": chart("self_play/games"),
-        },
-        "buffer": {
-            "samples": chart("buffer/samples", "buffer/distinct", "buffer/window"),
-            "mean age in iterations": chart("buffer/staleness"),
-        },
-        "cluster": {
-            "moves a second, by worker": chart("cluster/worker/[0-9]+_per_second"),
-            "workers, and tasks that run and wait": chart("cluster/workers", "cluster/in_flight", "cluster/queued"),
-            "losses so far": chart("cluster/restarts", "cluster/lost_tasks"),
-            "age of the networks that played, in iterations": chart("cluster/staleness"),
-            "samples left out": chart("cluster/left_out_stale", "cluster/left_out_behind"),
-            "replay ratio": chart("cluster/replay_ratio"),
-            "steps that learning owes": chart("cluster/steps_owed"),
-            "object store, MB": chart("cluster/object_store_mb"),
-        },
-        "time": {
-            "shares of CPU time": chart("time/inference", "time/tree", "time/learning"),
-            "seconds an iteration": chart("time/iteration"),
-            "resident memory, MB": chart("memory/resident_mb", "memory/workers_mb"),
-        },
-    }
-
-
-# -------------------------------------------------------------------------------------- files
-
-
 def _without_event_writer(
     excepthook: Callable[[threading.ExceptHookArgs], Any],
 ) -> Callable[[threading.ExceptHookArgs], Any]:
@@ -226,6 +165,3 @@ def _without_event_writer(
             excepthook(arguments)
 
     return hook
-
-
-# ----------------------------------------------------------------------------------- progress

@@ -11,6 +11,8 @@ from alphazero.replay import Replay
 from alphazero.runs.files import RunError, naming, write_file
 from alphazero.selfplay import SelfPlayStatistics
 
+History = Mapping[int, Mapping[str, float]]  # scalars by tag, by iteration
+
 
 def read_history(path: Path) -> dict[int, dict[str, float]]:
     """What a metrics.csv holds, by iteration; nothing if there is none. RunError if it is something else."""
@@ -33,7 +35,7 @@ def read_history(path: Path) -> dict[int, dict[str, float]]:
         ) from error
 
 
-def opponents_of(history: Mapping[int, Mapping[str, float]]) -> list[str]:
+def opponents_of(history: History) -> list[str]:
     """The opponents whose games the history tells of, in the order of their first games."""
     tags = (tag for scalars in history.values() for tag in scalars)
     return list(dict.fromkeys(t.split("/")[1] for t in tags if t.startswith("strength/") and t.count("/") > 1))

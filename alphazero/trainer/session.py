@@ -19,7 +19,7 @@ from rich.console import Console
 from alphazero.arena.evaluation import EvaluationMatches, Results, scalars_of
 from alphazero.arena.players import parse_player
 from alphazero.config import Config, ConfigError, differences
-from alphazero.game import Discrete, Game
+from alphazero.game import Game
 from alphazero.learner import Learner
 from alphazero.network.architectures import with_weights
 from alphazero.network.inference import NetworkEvaluators
@@ -225,7 +225,7 @@ def check_fit(game: Game, config: Config) -> None:
         except (RuntimeError, AssertionError) as error:
             there = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
             raise ValueError(f"device {device!r} is not available here; available: {', '.join(there)}") from error
-    discrete, merging = isinstance(game.actions, Discrete), config.replay.merge != "none"
+    discrete, merging = game.discrete, config.replay.merge != "none"
     if config.self_play.cache and torch.device(config.self_play.device).type != "cpu":
         raise ValueError("the cache of evaluations lives on the CPU; set self_play.cache = 0 for self-play elsewhere")
     if game.num_players != 2 and config.evaluation.opponents:

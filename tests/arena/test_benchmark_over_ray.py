@@ -12,10 +12,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from alphazero.arena.benchmark import Benchmark, Exam, Match
+from alphazero.arena.benchmark import Benchmark, Match, PositionTest
 from alphazero.arena.minimax import minimax
-from alphazero.arena.players import Player, Strength
-from alphazero.arena.registry import Entrant, find_entrant
+from alphazero.arena.players import Player, SearchBudget
+from alphazero.arena.registry import PlayerSpec, find_player
 from alphazero.arena.solved import SolvedPositions
 from alphazero.config import LearnerConfig, NetworkConfig, SearchConfig
 from alphazero.game import State
@@ -59,21 +59,21 @@ def positions() -> SolvedPositions:
 
 
 def benchmark(
-    agent: Agent, positions: SolvedPositions, change: Callable[[Entrant], Entrant] = lambda e: e
+    agent: Agent, positions: SolvedPositions, change: Callable[[PlayerSpec], PlayerSpec] = lambda e: e
 ) -> Benchmark:
-    """A match of the network, an exam of the agent, and a round robin of three; 20 games each."""
+    """A match of the network, a position test of the agent, and a round robin of three; 20 games each."""
     me, network, mcts, minimax2 = (
-        find_entrant(text, agent, Strength(8)) for text in ("agent", "network@1", "mcts:16", "minimax:2")
+        find_player(text, agent, SearchBudget(8)) for text in ("agent", "network@1", "mcts:16", "minimax:2")
     )
     return Benchmark(
         agent=agent,
         path=Path("nowhere"),
-        strength=Strength(8),
+        budget=SearchBudget(8),
         games=20,
         seed=3,
         matches=[Match(network, mcts, 20)],
-        exams=[Exam(me, "solved.csv")],
-        entrants=[me, mcts, minimax2],
+        position_tests=[PositionTest(me, "solved.csv")],
+        players=[me, mcts, minimax2],
         positions={"solved.csv": positions},
     )
 
@@ -154,7 +154,7 @@ def test_workers_that_are_killed_change_nothing(
 ) -> None:
     one, listener = benchmark(agent, positions), Killer(executor)
     (network, mcts, games), build = one.matches[0], one.matches[0].player.build
-    one.matches[0] = Match(Entrant(network.name, lambda seed: Slow(build(seed))), mcts, games)
+    one.matches[0] = Match(PlayerSpec(network.name, lambda seed: Slow(build(seed))), mcts, games)
     one.run_all(listener, executor)
     assert len(listener.killed) == 2
     assert executor.lost_tasks >= 1

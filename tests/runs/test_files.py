@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from alphazero.report.benchmark import write_beside_run
-from alphazero.report.run_report import make_report, write_report
+from alphazero.report.run_report import report_sections, write_report
 from alphazero.runs.files import (
     REPORT,
     atomic,
@@ -33,7 +33,7 @@ def test_all_that_training_benchmark_and_report_write_is_in_the_list(
 ) -> None:
     folder = copy_of_whole(tmp_path_factory, "run")
     write_beside_run(played(folder, against=["random"]))
-    write_report(folder, make_report(folder), folder / REPORT)
+    write_report(folder, report_sections(folder), folder / REPORT)
     checkpoints = {name for name in files(folder) if is_checkpoint_file(name)}
     assert set(run_files(folder)) | checkpoints == files(folder)
     assert {"benchmark.json", "report/report.md", "report/strength.png"} <= set(run_files(folder))

@@ -18,7 +18,7 @@ from alphazero.arena.players import AgentPlayer, NetworkPlayer, RandomPlayer
 from alphazero.config import load_config, make_config
 from alphazero.learner import Learner
 from alphazero.mcts.evaluator import Evaluator
-from alphazero.report.run_report import make_report
+from alphazero.report.run_report import report_sections
 from alphazero.runs.agents import load_agent
 from alphazero.runs.checkpoint import checkpoints, load_games, load_weights
 from alphazero.selfplay import Played, SelfPlay
@@ -280,7 +280,7 @@ def test_continuous_actions_are_learned(tmp_path: Path) -> None:
     assert best - random > 0.2
     assert best - 0.05 < agent.mean <= best + 1e-4
     assert best - 0.03 < network.mean <= best + 1e-4
-    assert not any(section.missing for section in make_report(tmp_path / "run"))
+    assert not any(section.missing for section in report_sections(tmp_path / "run"))
     loaded = load_agent(tmp_path / "run" / "agent.onnx")
     again = play_alone(Drift(), NetworkPlayer(loaded.game, loaded.evaluator), games=100, seed=CONTINUOUS.seed)
     assert again.mean == pytest.approx(network.mean, abs=1e-6)
