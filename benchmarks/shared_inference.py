@@ -75,7 +75,7 @@ class Streams:
         self.streams: dict[tuple[str, int, int], SelfPlay] = {}
 
     def __call__(self, network: str, batch: int, threads: int) -> int:
-        """Plays a turn; returns the moves made. threads: of the process that evaluates for all; 0: none does."""
+        """Plays a segment; returns the moves made. threads: of the process that evaluates for all; 0: none does."""
         key = network, batch, threads
         if key not in self.streams:
             self_play = replace(self.self_play, parallel_games=batch)

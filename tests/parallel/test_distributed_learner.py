@@ -21,8 +21,10 @@ from alphazero.parallel.executor import ExecutorError
 from alphazero.parallel.ray_cluster import cluster
 from alphazero.replay import Samples
 from games.tic_tac_toe import TicTacToe
-from tests.parallel.misfortune import Misfortune
+from tests.parallel.faulty_games import FaultyRanks
 from tests.test_learner import samples
+
+pytestmark = pytest.mark.cluster
 
 RESIDUAL = NetworkConfig(blocks=1, width=8)
 DENSE = NetworkConfig(kind="dense", blocks=1, width=16)
@@ -135,7 +137,7 @@ class Unlucky(NamedTuple):
     """A distributed learner whose ranks the game can kill, what it said, and what it learns if they are left alone."""
 
     distributed: DistributedLearner
-    game: Misfortune
+    game: FaultyRanks
     said: list[str]
     undisturbed: Learner
     expected: Call
@@ -147,7 +149,7 @@ class Unlucky(NamedTuple):
 
 @pytest.fixture(scope="module")
 def unlucky(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Unlucky]:
-    game, said = Misfortune(tmp_path_factory.mktemp("misfortune")), []
+    game, said = FaultyRanks(tmp_path_factory.mktemp("faults")), []
     undisturbed = learner(game, ADAM, RESIDUAL)
     with DistributedLearner(undisturbed, ranks=2, gpus=False, say=said.append) as distributed:
         expected = Call(distributed, 30)
