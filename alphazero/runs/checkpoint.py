@@ -37,8 +37,8 @@ FORMAT = 1
 class Progress(NamedTuple):
     """How far a run has come.
 
-    iteration:    of them are done.
-    new_samples:  that have not been learned from yet, which the next learning is measured by.
+    iteration:    number of iterations done.
+    new_samples:  samples not learned from yet, from which the next iteration's steps follow.
     core_seconds: CPU time of self-play and learning so far.
     """
 
@@ -48,7 +48,7 @@ class Progress(NamedTuple):
 
 
 def create_run(folder: Path, config: Config) -> None:
-    """A new run's folder. RunError if there is something already, or it cannot be written."""
+    """Makes the folder of a new run. RunError if it exists already, or cannot be written."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         fix = f"continue it with --resume {folder}" if (folder / files.CONFIG).exists() else "it is no run"
         raise RunError(f"{folder} exists already ({fix}); name another folder with --run")
@@ -75,6 +75,7 @@ def save_checkpoint(
     """Writes the checkpoint of `progress.iteration`. RunError if there is no room for it."""
     final = folder / CHECKPOINTS / f"{progress.iteration:06d}"
     tensors = {name: tensor.contiguous().cpu() for name, tensor in learner.tensors().items()}
+    games = numbered(dict(enumerate(stream.arrays() for stream in streams)))
     # By way of memory: torch's own writer reports a full disk in several ways, none of them an OSError.
     optimizer = io.BytesIO()
     torch.save(learner.optimizer.state_dict(), optimizer)
@@ -84,9 +85,7 @@ def save_checkpoint(
             files.write_file(unfinished / "model.safetensors", safetensors.torch.save(tensors))
             files.write_file(unfinished / "optimizer.pt", optimizer.getvalue())
             files.save_arrays(unfinished / "replay.npz", replay.arrays())
-            files.save_arrays(
-                unfinished / "streams.npz", numbered(dict(enumerate(stream.arrays() for stream in streams)))
-            )
+            files.save_arrays(unfinished / "streams.npz", games)
             digests = {path.name: files.digest(path) for path in sorted(unfinished.iterdir())}
             state = {"format": FORMAT, "game": game.name, "steps": learner.steps, **progress._asdict()}
             state["sha256"] = digests
@@ -95,7 +94,7 @@ def save_checkpoint(
 
 
 def save_games(folder: Path, iteration: int, games: Mapping[int, Trajectories]) -> None:
-    """Writes a game of some streams that ended in an iteration, to be looked at later. RunError if there is no room."""
+    """Writes games that ended in an iteration, by stream, for later reports. RunError if there is no room."""
     if not games:
         return
     with files.clear_errors(folder):
@@ -104,11 +103,16 @@ def save_games(folder: Path, iteration: int, games: Mapping[int, Trajectories]) 
         files.save_arrays(folder / files.GAMES / f"{iteration:06d}.npz", arrays)
 
 
+def kept_games(folder: Path) -> list[int]:
+    """The iterations of which the run has games, in order."""
+    return sorted(int(path.stem) for path in (folder / files.GAMES).glob("*.npz") if path.stem.isdecimal())
+
+
 def load_games(folder: Path, iteration: int, game: Game) -> dict[int, Trajectories]:
-    """What `save_games` wrote, by stream, each game in one slot. RunError if there is nothing or it cannot be read."""
+    """The games that `save_games` wrote, by stream. RunError if there are none or they cannot be read."""
     path = folder / files.GAMES / f"{iteration:06d}.npz"
     if not path.is_file():
-        there = sorted(int(other.stem) for other in path.parent.glob("*.npz") if other.stem.isdecimal())
+        there = kept_games(folder)
         known = f"it has games of iterations {there[0]} to {there[-1]}" if there else "it has no games at all"
         raise RunError(f"{folder} has no game of iteration {iteration}; {known}")
     with files.reading(path):
@@ -117,7 +121,7 @@ def load_games(folder: Path, iteration: int, game: Game) -> dict[int, Trajectori
 
 
 def numbered(parts: Mapping[int, dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Several sets of arrays as one, each name behind its set's number."""
+    """Joins several sets of arrays into one; each name gets its set's number in front."""
     return {f"{number}/{name}": array for number, part in parts.items() for name, array in part.items()}
 
 
@@ -131,7 +135,7 @@ def unnumbered(arrays: dict[str, np.ndarray]) -> dict[int, dict[str, np.ndarray]
 
 
 def prune_checkpoints(folder: Path, *, every: int) -> None:
-    """Keeps the last two whole, of older ones the network, and only of every `every`-th (0: of none)."""
+    """Keeps the last two whole; of older ones, the network of every `every`-th (0: of none)."""
     for path in checkpoints(folder)[:-2]:
         if not every or int(path.name) % every:
             shutil.rmtree(path, ignore_errors=True)
@@ -149,7 +153,7 @@ def restore(
     folder: Path, game: Game, learner: Learner, replay: Replay, streams: Sequence[SelfPlay], *,
     say: Callable[[str], None],
 ) -> Progress:  # fmt: skip
-    """Loads the last whole checkpoint; says so when it had to pass over a newer one.
+    """Loads the last whole checkpoint, and says if it passed over a newer one.
 
     RunError if there is none, or it was made by another game, version or network.
     """
@@ -198,7 +202,7 @@ def load_samples(folder: Path, game: Game) -> Samples | None:
 
 
 def load_weights(path: Path, game: Game, learner: Learner) -> None:
-    """The networks of any checkpoint into the learner, to play with. RunError if it cannot be read."""
+    """Loads the networks of a checkpoint into the learner, to play with. RunError if it cannot be read."""
     state = verify(path, LIGHT)
     if state["game"] != game.name:
         raise RunError(f"{path} was made by the game {state['game']}, not {game.name}")
@@ -207,7 +211,7 @@ def load_weights(path: Path, game: Game, learner: Learner) -> None:
 
 
 def run_folder(path: Path) -> Path:
-    """The folder of the run that a checkpoint or an exported agent lies in; any other path is one itself."""
+    """The run that a checkpoint or an exported agent belongs to; any other path is a run itself."""
     path = path.resolve()
     if path.suffix == ".onnx":
         return path.parent
@@ -215,7 +219,7 @@ def run_folder(path: Path) -> Path:
 
 
 def verify(path: Path, names: Sequence[str]) -> dict[str, Any]:
-    """`state.json` of the checkpoint, after checking that `names` are there and unaltered. RunError otherwise."""
+    """Checks that the files `names` of a checkpoint are there and unaltered, else RunError; returns `state.json`."""
     for name in names:
         if not (path / name).is_file():
             raise RunError(f"{path} is not whole: {name} is missing")
