@@ -176,7 +176,7 @@ def step(arguments: argparse.Namespace, generator: torch.Generator, console: Con
         started = time.perf_counter()
         after = game.step(states, searcher(model).actions(states)).state
         seconds = (time.perf_counter() - started) / arguments.targets
-        miss = game.measures(after)["miss"].quantile(torch.tensor([0.5, 0.95], dtype=torch.float64)).tolist()
+        miss = game.metrics(after)["miss"].quantile(torch.tensor([0.5, 0.95], dtype=torch.float64)).tolist()
         made.add_row(name, *map(metres, miss), f"{1e3 * seconds:.2f} ms")
         found[name] = {"miss": miss, "seconds": seconds}
     console.print(made)

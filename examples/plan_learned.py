@@ -36,7 +36,7 @@ from alphazero.dynamics.equations import PoorFitError, recover
 from alphazero.dynamics.ude import DiscoveryError, Observed, learn
 from alphazero.game import Game, State, batch_size, concatenate, take
 from alphazero.mcts.evaluator import Evaluation
-from alphazero.mcts.gaussian import spread_of
+from alphazero.mcts.gaussian import raw_deviation
 from alphazero.report.position_figures import png
 from alphazero.report.terminal import make_table
 from benchmarks.aiming import metres
@@ -133,7 +133,7 @@ class Untaught:
 
     def __call__(self, states: State, generator: torch.Generator) -> Evaluation:
         mean = torch.zeros(batch_size(states), 2)
-        return Evaluation(torch.cat([mean, torch.full_like(mean, spread_of(WIDE))], 1), mean[:, 0])
+        return Evaluation(torch.cat([mean, torch.full_like(mean, raw_deviation(WIDE))], 1), mean[:, 0])
 
 
 def searcher(model: Game) -> AgentPlayer:

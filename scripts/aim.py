@@ -10,7 +10,6 @@ without search.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -18,10 +17,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-# Before torch is loaded: one thread trains in half the time of two where others are at work, and always the same.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from alphazero.shell import cli
+
+# isort: split
 import torch
 from rich import box
 from rich.console import Console
@@ -29,10 +29,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from torch import Tensor
 
-from alphazero.arena.players import AgentPlayer, NetworkPlayer, Player, Strength, parse_strength
+from alphazero.arena.players import AgentPlayer, NetworkPlayer, Player, SearchBudget, parse_budget
 from alphazero.game import Transition
 from alphazero.runs.agents import Agent
-from alphazero.runs.files import RunError
 from games.trebuchet.aim import PHYSICS, PUBLISHED, START, Aimed, Simulator, descend, fire, home_in
 from games.trebuchet.aiming_network import FIELD, NO_ERRORS, AimingError, AimingNetwork, histogram, measure, train
 from games.trebuchet.game import ANGLES, COUNTERWEIGHTS, WINDS, Aiming, TrebuchetState
@@ -53,7 +52,11 @@ class Row(NamedTuple):
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    return cli.run(aim, wrong=(ValueError,), errors=(AimingError,), stopped="Stopped; nothing was saved.")
+
+
+def parsed() -> argparse.Namespace:
+    parser = cli.Parser(description=__doc__)
     parser.add_argument("--wind", type=float, default=5.0, help="m/s along the throw; against it below 0 (default: 5)")
     parser.add_argument("--target", type=float, default=100.0, help="m from the pivot (default: 100)")
     parser.add_argument("--angle", type=float, default=START[0], help="degrees, to start from (default: 55)")
@@ -61,42 +64,37 @@ def main() -> int:
     parser.add_argument(
         "--network", type=Path, help=f"the aiming network; trained if there is none ({NETWORKS[False]})"
     )
-    parser.add_argument("--robust", action="store_true", help="one that was trained with errors of sight and setting")
+    parser.add_argument("--robust", action="store_true", help="a network trained with errors of sight and setting")
     parser.add_argument("--agent", type=Path, help="a run's folder, a checkpoint's folder, or an agent.onnx")
-    parser.add_argument("--strength", default="64", help="of the agent's search: simulations as 64, or seconds as 2s")
-    parser.add_argument("--seed", type=int, default=0, help="of the training, and of the agent's search")
+    parser.add_argument(
+        "--budget",
+        "--strength",
+        type=cli.option(parse_budget),
+        default="64",
+        help="of the agent's search: simulations as 64, or seconds as 2s",
+    )
+    parser.add_argument("--seed", type=cli.seed, default=0, help="of the training, and of the agent's search")
     parser.add_argument("--published", action="store_true", help="the talk's own numbers; no network, no agent")
     parser.add_argument("--save", type=Path, help="the best shot as a picture (.png) or an animation (.gif)")
     parser.add_argument("--histogram", type=Path, help="the network's misses of 1,000 targets as a picture")
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    try:
-        run(arguments, Console(highlight=False))
-    except (RunError, AimingError, ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("Stopped; nothing was saved.", file=sys.stderr)
-        return 130
-    return 0
-
-
-def run(arguments: argparse.Namespace, console: Console) -> None:
-    wind, target = arguments.wind, arguments.target
     for path, endings in ((arguments.save, (".png", ".gif")), (arguments.histogram, (".png",))):
         if path and (path.suffix not in endings or not path.parent.is_dir()):
-            raise ValueError(f"{path}: is to end in {' or '.join(endings)}, in a folder that is there")
-    if not 0 <= arguments.seed < 1 << 62:
-        raise ValueError(f"--seed is to be from 0 to 2^62, not {arguments.seed}")
-    simulator = PUBLISHED if arguments.published else PHYSICS
+            parser.error(f"{path}: must end in {' or '.join(endings)}, in a folder that is there")
     if arguments.published and (arguments.agent or arguments.network or arguments.robust or arguments.histogram):
-        raise ValueError("--published has the talk's methods alone: no --agent, --network, --robust or --histogram")
+        parser.error("--published has the talk's methods alone: no --agent, --network, --robust or --histogram")
+    return arguments
+
+
+def aim() -> None:
+    arguments, console = parsed(), Console(highlight=False)
+    wind, target = arguments.wind, arguments.target
+    simulator = PUBLISHED if arguments.published else PHYSICS
     weight = arguments.counterweight
     if weight is None:
         weight = 220.0 if arguments.published else START[1]
     start = (arguments.angle, weight)
-    # A strength or an agent that is no good is better said before the training than after.
-    strength, agent = parse_strength(arguments.strength), load(arguments.agent) if arguments.agent else None
+    agent = load(arguments.agent) if arguments.agent else None  # before the training, for it may be refused
     fire(0.0, *START)  # compiles
     newton = row("Gauss-Newton", lambda: home_in(wind, target, start=start, tolerance=CLOSE, simulator=simulator))
     rows = [row("descent, 10 steps", lambda: descend(wind, target, start=start, simulator=simulator)), newton]
@@ -111,7 +109,7 @@ def run(arguments: argparse.Namespace, console: Console) -> None:
             histogram(miss, title=f"{len(miss):,} targets: {accuracy}").savefig(arguments.histogram)
             console.print(f"the network's misses: {accuracy}; drawn in {arguments.histogram}", soft_wrap=True)
     if agent:
-        rows += by_agent(agent, strength, wind, target, arguments.seed)
+        rows += by_agent(agent, arguments.budget, wind, target, arguments.seed)
     show(rows, wind, target, simulator, console)
     if not newton.aimed.hit:
         way = "no farther" if newton.aimed.miss < 0 else "no nearer"
@@ -139,7 +137,7 @@ def find_network(arguments: argparse.Namespace, console: Console) -> AimingNetwo
     if path.exists():
         return AimingNetwork.load(path)
     if arguments.network and not path.parent.is_dir():
-        raise ValueError(f"{path.parent} is no folder; the aiming network is to be trained and kept there")
+        raise ValueError(f"{path.parent} is no folder; the aiming network must be trained and kept there")
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("training the aiming network", total=None)
@@ -175,7 +173,7 @@ def load(path: Path) -> Agent:
     return agent
 
 
-def by_agent(agent: Agent, strength: Strength, wind: float, target: float, seed: int) -> list[Row]:
+def by_agent(agent: Agent, budget: SearchBudget, wind: float, target: float, seed: int) -> list[Row]:
     """The agent's network alone, and with search."""
     if abs(wind) > WINDS:
         print(f"the agent has not learned winds above {WINDS:g} m/s", file=sys.stderr)
@@ -188,10 +186,10 @@ def by_agent(agent: Agent, strength: Strength, wind: float, target: float, seed:
         fired=torch.zeros(1, dtype=torch.int64),
         distance=0 * one,
     )
-    search, game = replace(agent.search, simulations=strength.simulations), Counting()
+    search, game = replace(agent.search, simulations=budget.simulations), Counting()
     players: list[tuple[str, Player]] = [
         ("agent's network", NetworkPlayer(game, agent.evaluator)),
-        (f"agent, search {strength}", AgentPlayer(game, agent.evaluator, search, seed, seconds=strength.seconds)),
+        (f"agent, search {budget}", AgentPlayer(game, agent.evaluator, search, seed, seconds=budget.seconds)),
     ]
     rows = []
     for name, player in players:

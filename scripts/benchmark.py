@@ -21,50 +21,41 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
-# Before torch is loaded: one thread an operation is the fastest for batches of this size.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import torch
+from alphazero.shell import cli
+
+# isort: split
 from rich.console import Console
 
 from alphazero.arena.plan import plan
-from alphazero.arena.players import parse_strength
-from alphazero.arena.registry import ENTRANTS
-from alphazero.config import ConfigError
+from alphazero.arena.players import parse_budget
+from alphazero.arena.registry import PLAYERS
 from alphazero.game import Game
-from alphazero.parallel.executor import Crew, CrewError, Threads, available_cores
+from alphazero.parallel.executor import Executor, ExecutorError, ThreadExecutor, available_cores
 from alphazero.report.benchmark import tables, watching, write_beside_run
-from alphazero.runs.files import RunError, write_json
+from alphazero.runs.files import write_json
 
 
 def main() -> int:
-    arguments = parse_arguments()
-    torch.set_num_threads(1)
-    try:
-        return measure(arguments, Console(highlight=False, markup=False))
-    except KeyboardInterrupt:  # the second one, or before there was anything to keep
-        print("Stopped.", file=sys.stderr)
-        return 130
-    except (RunError, ConfigError, CrewError, ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    return cli.run(measure, wrong=(ValueError,), errors=(ExecutorError,))
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.Parser(description=__doc__)
     parser.add_argument("agent", type=Path, help="a run's folder, a checkpoint's folder, or an agent.onnx")
     parser.add_argument(
         "--against",
         metavar="NAMES",
         type=names,
-        help=f"opponents, separated by commas: {ENTRANTS}. Default: random,minimax:1,minimax:3,minimax:5,mcts:1000; "
+        help=f"opponents, separated by commas: {PLAYERS}. Default: random,minimax:1,minimax:3,minimax:5,mcts:1000; "
         "none beside --tournament",
     )
     parser.add_argument("--games", type=int, default=200, help="games of each match, an even number; default: 200")
     parser.add_argument(
         "--simulations",
-        metavar="STRENGTH",
+        metavar="BUDGET",
+        type=cli.option(parse_budget),
         default="600",
         help="simulations a move of the agent and of opponents that are paths, or seconds as 2s; default: 600",
     )
@@ -76,7 +67,7 @@ def parse_arguments() -> argparse.Namespace:
         default=[],
         help="a file of solved positions (may be repeated)",
     )
-    parser.add_argument("--seed", type=int, default=1, help="default: 1")
+    parser.add_argument("--seed", type=cli.seed, default=1, help="default: 1")
     parser.add_argument("--json", metavar="FILE", type=Path, help="where to write the figures")
     parser.add_argument(
         "--tournament", metavar="NAMES", type=names, default=(), help="a round robin of AGENT and all of these, rated"
@@ -90,7 +81,8 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument(
         "--curve-simulations",
-        metavar="STRENGTH",
+        metavar="BUDGET",
+        type=cli.option(parse_budget),
         help="of agents on the curve; default: as --simulations, but at most 64",
     )
     parser.add_argument(
@@ -108,23 +100,26 @@ def parse_arguments() -> argparse.Namespace:
         help="the Ray cluster to join: auto (the one on this machine), or HOST:PORT, with as many workers as it allows "
         "unless --workers is given; default: one of our own, on this machine, if there are --workers",
     )
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.json and not arguments.json.absolute().parent.is_dir():
+        parser.error(f"{arguments.json} cannot be written: its folder does not exist")
+    return arguments
 
 
 def names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
+@cli.option
 def worker_count(text: str) -> int | str:
     if text == "auto" or text.isdecimal():
         return text if text == "auto" else int(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is neither a number from 0 nor auto")
+    raise ValueError(f"{text!r} is neither a number from 0 nor auto")
 
 
-def measure(arguments: argparse.Namespace, console: Console) -> int:
-    if arguments.json and not arguments.json.absolute().parent.is_dir():
-        raise OSError(f"{arguments.json} cannot be written: its folder does not exist")
-    with ExitStack() as stack:  # the crew is left last: a cluster's end takes seconds, the figures should not wait
+def measure() -> int:
+    arguments, console = parse_arguments(), Console(highlight=False, markup=False)
+    with ExitStack() as stack:  # the executor is left last: a cluster's end takes seconds, the figures should not wait
         with watching(console) as watcher:
             benchmark = plan(
                 arguments.agent,
@@ -132,15 +127,15 @@ def measure(arguments: argparse.Namespace, console: Console) -> int:
                 against=arguments.against,
                 tournament=arguments.tournament,
                 games=arguments.games,
-                strength=parse_strength(arguments.simulations),
+                budget=arguments.simulations,
                 seed=arguments.seed,
                 files=arguments.positions,
                 curve=arguments.curve,
-                curve_strength=arguments.curve_simulations and parse_strength(arguments.curve_simulations),
+                curve_budget=arguments.curve_simulations,
             )
             try:
-                crew = stack.enter_context(crew_of(arguments, benchmark.game, console))
-                benchmark.run_all(watcher, crew)
+                executor = stack.enter_context(executor_of(arguments, benchmark.game, console))
+                benchmark.run_all(watcher, executor)
                 code = 0
             except KeyboardInterrupt:
                 code = 130
@@ -157,20 +152,20 @@ def measure(arguments: argparse.Namespace, console: Console) -> int:
 
 
 @contextmanager
-def crew_of(arguments: argparse.Namespace, game: Game, console: Console) -> Iterator[Crew]:
+def executor_of(arguments: argparse.Namespace, game: Game, console: Console) -> Iterator[Executor]:
     """Threads of this process, or Ray's workers, a core each. Ray is loaded only if it is used."""
     if not (arguments.workers or arguments.ray_address):
-        yield Threads(None, available_cores())  # never left: that would wait for whatever search is under way
+        yield ThreadExecutor(None, available_cores())  # never left: that would wait for whatever search is under way
         return
     from alphazero.parallel.ray_cluster import Needs, cluster, room
-    from alphazero.parallel.ray_executor import RayCrew
+    from alphazero.parallel.ray_executor import RayExecutor
 
     core = Needs(1, 0)
     modules = (type(game).__module__,)
     with cluster(arguments.ray_address, cores=available_cores(), modules=modules):
         size = max(1, room(core)) if arguments.workers in (0, "auto") else arguments.workers
-        with RayCrew(lambda threads: None, size, core, say=partial(console.print, soft_wrap=True)) as crew:
-            yield crew
+        with RayExecutor(lambda threads: None, size, core, say=partial(console.print, soft_wrap=True)) as executor:
+            yield executor
 
 
 if __name__ == "__main__":

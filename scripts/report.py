@@ -5,28 +5,29 @@ scripts/report.py RUN [--iteration N] [--game N] [--stream K] [--out DIR] [--tex
 
 from __future__ import annotations
 
-import argparse
-import os
 import sys
 from pathlib import Path
 
-# Before torch is loaded: one thread an operation is the fastest for batches of this size.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import torch
+from alphazero.shell import cli
+
+# isort: split
 from rich import box
 from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from alphazero.config import ConfigError
 from alphazero.report.run_report import Section, Table, report_sections, write_report
-from alphazero.runs.files import REPORT, RunError
+from alphazero.runs.files import REPORT
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    return cli.run(report, errors=(ValueError,))
+
+
+def report() -> int:
+    parser = cli.Parser(description=__doc__)
     parser.add_argument("run", type=Path, help="a run's folder")
     parser.add_argument("--iteration", type=int, help="checkpoint whose network is measured on the buffer; the last")
     parser.add_argument("--game", type=int, help="iteration whose game is shown, in the terminal, too; the last")
@@ -34,24 +35,16 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="where the report goes; RUN/report")
     parser.add_argument("--text", action="store_true", help="no figures")
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    try:
-        sections = report_sections(
-            arguments.run, iteration=arguments.iteration, game_iteration=arguments.game, stream=arguments.stream
-        )
-        out = arguments.out or arguments.run / REPORT
-        index = write_report(arguments.run, sections, out, figures=not arguments.text)
-        # Nothing is cut when piped, nor in a narrow window: there lines are broken.
-        console = Console(width=max(80, Console().width) if sys.stdout.isatty() else 1_000)
-        for section in sections:
-            show(section, console, with_text=arguments.game is not None)
-        console.print(f"The report: {index}", soft_wrap=True, highlight=False)
-    except (RunError, ConfigError, ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("Stopped.", file=sys.stderr)
-        return 130
+    sections = report_sections(
+        arguments.run, iteration=arguments.iteration, game_iteration=arguments.game, stream=arguments.stream
+    )
+    out = arguments.out or arguments.run / REPORT
+    index = write_report(arguments.run, sections, out, figures=not arguments.text)
+    # Nothing is cut when piped, nor in a narrow window: there lines are broken.
+    console = Console(width=max(80, Console().width) if sys.stdout.isatty() else 1_000)
+    for section in sections:
+        show(section, console, with_text=arguments.game is not None)
+    console.print(f"The report: {index}", soft_wrap=True, highlight=False)
     return int(any(section.damaged for section in sections))
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from alphazero.arena.benchmark import Benchmark
 from alphazero.arena.plan import plan
-from alphazero.arena.players import Strength
-from alphazero.parallel.executor import Threads
+from alphazero.arena.players import SearchBudget
+from alphazero.parallel.executor import ThreadExecutor
 from alphazero.runs.agents import Agent, load_agent
-from tests.trainer.test_synchronous import whole_run
+from tests.training_runs import whole_run
 
-FAST = Strength(4)
+FAST = SearchBudget(4)
 
 
 class Listener:
@@ -65,7 +65,7 @@ def load_quickly(path: Path) -> Agent:
 
 def played(path: Path, **options: object) -> Benchmark:
     listener = Listener()
-    settings = {"games": 8, "strength": FAST, "seed": 1, "curve": 0} | options
+    settings = {"games": 8, "budget": FAST, "seed": 1, "curve": 0} | options
     benchmark = plan(path, listener, **settings)  # type: ignore[arg-type]
-    benchmark.run_all(listener, Threads(None, 1))
+    benchmark.run_all(listener, ThreadExecutor(None, 1))
     return benchmark

@@ -21,7 +21,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from alphazero.arena.benchmark import Benchmark, CurvePoint, Standing, Watcher
 from alphazero.arena.match import MatchResult, SoloResult
-from alphazero.arena.registry import Entrant
+from alphazero.arena.registry import PlayerSpec
 from alphazero.report.curves import OPPONENT_COLOURS, caption, label_ends, series, show_shares
 from alphazero.report.position_figures import INK, pixels, png
 from alphazero.report.terminal import TimeLeft, between, make_table, match_table, solo_table
@@ -99,8 +99,8 @@ def scalars_by_iteration(benchmark: Benchmark) -> dict[int, dict[str, float]]:
             tag = f"benchmark/{opponent}/{_role(match.player)}_points"
             low, high = result.interval
             found[benchmark.iteration] |= {tag: points, f"{tag}_low": low, f"{tag}_high": high}
-    for exam, errors in benchmark.errors.items():
-        tag = f"benchmark/error_rate/{Path(exam.file).stem}/{_role(exam.player)}"
+    for test, errors in benchmark.errors.items():
+        tag = f"benchmark/error_rate/{Path(test.file).stem}/{_role(test.player)}"
         found[benchmark.iteration][tag] = errors["all"].rate
     for point in benchmark.points():
         tag = f"benchmark_curve/{point.opponent or 'alone'}/{point.role}_points"
@@ -108,7 +108,7 @@ def scalars_by_iteration(benchmark: Benchmark) -> dict[int, dict[str, float]]:
     return found
 
 
-def _role(player: Entrant) -> str:
+def _role(player: PlayerSpec) -> str:
     """The player's name for tags that runs share: without its search budget, unless it is a minimax."""
     return player.name if player.name.startswith("minimax") else player.name.partition(":")[0]
 
@@ -177,7 +177,7 @@ def tables(benchmark: Benchmark) -> Iterator[Table]:
     if rows := [(m.player.name, m.opponent.name, r) for m, r in done if m.opponent and isinstance(r, MatchResult)]:
         yield match_table(rows, title)
     for file in benchmark.positions:
-        if any(exam.file == file for exam in benchmark.errors):
+        if any(test.file == file for test in benchmark.errors):
             yield positions_table(benchmark, file)
     if benchmark.standings():
         yield tournament_table(benchmark.standings())
@@ -187,8 +187,8 @@ def tables(benchmark: Benchmark) -> Iterator[Table]:
 
 def positions_table(benchmark: Benchmark, file: str) -> Table:
     """Error rates by stage and difficulty; the first row has the numbers of positions."""
-    done = [exam for exam in benchmark.exams if exam.file == file and exam in benchmark.errors]
-    rows = {exam.player.name: benchmark.errors[exam] for exam in done}
+    done = [test for test in benchmark.position_tests if test.file == file and test in benchmark.errors]
+    rows = {test.player.name: benchmark.errors[test] for test in done}
     groups = list(next(iter(rows.values())))
     table = make_table(f"mistakes in {Path(file).name}", ["player"], [groups[0], "95 %\ninterval", *groups[1:]])
     counts = [str(rate.positions) for rate in next(iter(rows.values())).values()]

@@ -17,7 +17,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from torch import Tensor
 
 from alphazero.config import ReplayConfig
-from alphazero.learner import Learner, places, value_loss
+from alphazero.learner import Learner, value_loss
 from alphazero.replay import Replay, Samples
 from alphazero.report.position_figures import AMBER, BLUE, FAINT, GREEN, INK, plain_axes
 
@@ -120,7 +120,8 @@ def _measure(learner: Learner, batch: Samples) -> Tensor:
     network, game = learner.average.module.eval(), learner.game
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=learner.bfloat16):
         prediction = network(game.observe(batch.state).contiguous(memory_format=learner.layout))
-    log_policy, entropy = learner.policy(prediction.logits.double(), game.legal(batch.state), places(game, batch))
+    places = learner.policy.coordinates(batch.sampled)
+    log_policy, entropy = learner.policy.log_policy(prediction.logits.double(), game.legal(batch.state), places)
     target = batch.policy.double()
     measures = (
         batch.weight.double(),

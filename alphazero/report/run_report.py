@@ -13,7 +13,7 @@ from typing import NamedTuple
 from matplotlib.figure import Figure
 
 from alphazero.config import Config
-from alphazero.game import Discrete, Game, load_game, map_states
+from alphazero.game import Game, load_game, map_states
 from alphazero.learner import Learner
 from alphazero.report.annotated_game import AnnotatedGame
 from alphazero.report.buffer_analysis import MOST_MEASURED, Part, analyse, parts_figure
@@ -198,7 +198,7 @@ def buffer_section(folder: Path, game: Game, config: Config, iteration: int | No
         "KL is the policy's loss less H, the entropy, of its target. "
         "The classes by turns left hold about equally many samples."
     )
-    if not isinstance(game.actions, Discrete):
+    if not game.discrete:
         words += (
             " Actions are continuous here: the policy's loss and H of the network are those of a density, and H of the "
             "target that of the choice among the actions sampled, so that KL is nothing but their difference."
@@ -238,7 +238,7 @@ def game_section(folder: Path, game: Game, iteration: int | None, stream: int | 
         raise RunError(f"{folder} has no game of stream {stream} in iteration {iteration}; there is {there}")
     heading = f"{game.name}, self-play: a game that ended in iteration {iteration}, stream {stream}"
     name = f"game_{iteration:06d}_{stream}"
-    if not isinstance(game.actions, Discrete):
+    if not game.discrete:
         return _last_move(game, games[stream], Section(title, name, f"{heading}; its last move."))
     annotated = AnnotatedGame(game, games[stream], heading)
     return Section(title, name, f"{annotated.summary}.", figure=annotated.figure(), text=annotated.text())
@@ -250,7 +250,7 @@ def _last_move(game: Game, played: Trajectories, section: Section) -> Section:
     state = map_states(lambda field: field[0, last : last + 1], played.states)
     action = played.sampled[0, last, played.action[0, last]]
     text = f"{game.render(state)}\naction {action.tolist()}: reward {float(played.reward[0, last]):.4g}"
-    return section._replace(figure=game.picture(state, action[None]), text=text)
+    return section._replace(figure=game.figure(state, action[None]), text=text)
 
 
 def _history(folder: Path) -> History:

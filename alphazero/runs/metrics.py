@@ -7,7 +7,9 @@ import io
 from collections.abc import Mapping
 from pathlib import Path
 
+from alphazero.replay import Replay
 from alphazero.runs.files import RunError, naming, write_file
+from alphazero.selfplay import SelfPlayStatistics
 
 History = Mapping[int, Mapping[str, float]]  # scalars by tag, by iteration
 
@@ -74,3 +76,45 @@ class MetricsFile:
         table.writerows(map(self._row, self.rows))
         with naming(self.path):
             write_file(self.path, content.getvalue().encode())
+
+
+def buffer_scalars(replay: Replay, iteration: int) -> dict[str, float]:
+    """The replay buffer's sizes and the mean age of its samples, by tag."""
+    samples, distinct = replay.samples, replay.distinct()
+    if samples is None:
+        return {}
+    scalars = {
+        "buffer/samples": float(samples.size),
+        "buffer/window": float(replay.window),
+        "buffer/staleness": iteration - float(samples.iteration.double().mean()),
+    }
+    return scalars if distinct is None else scalars | {"buffer/distinct": float(distinct)}
+
+
+def self_play_scalars(
+    statistics: SelfPlayStatistics, learning_seconds: float, seconds: float, *, alone: bool
+) -> dict[str, float]:
+    """What self-play did in an iteration that took `seconds`, as scalars by tag.
+
+    Shares of time are of the CPU time of self-play and learning. alone: whether the game is for one.
+    """
+    moves, total = max(1, statistics.moves), max(1e-9, statistics.seconds + learning_seconds)
+    scalars = {
+        "self_play/positions_per_second": statistics.moves / seconds,
+        "self_play/simulations_per_second": statistics.simulations / seconds,
+        "self_play/tree_depth": statistics.depth / moves,
+        "self_play/games": float(statistics.games),
+        "time/inference": statistics.inference_seconds / total,
+        "time/tree": (statistics.seconds - statistics.inference_seconds) / total,
+        "time/learning": learning_seconds / total,
+    }
+    if statistics.cache_asked:
+        scalars["self_play/cache_hits"] = statistics.cache_found / statistics.cache_asked
+    if statistics.games:
+        scalars["self_play/game_length"] = statistics.game_moves / statistics.games
+    if statistics.games and alone:
+        scalars["self_play/return"] = statistics.returns / statistics.games
+    elif statistics.games:
+        scalars["self_play/first_player_wins"] = statistics.first_player_wins / statistics.games
+        scalars["self_play/draws"] = statistics.draws / statistics.games
+    return scalars

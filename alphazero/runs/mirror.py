@@ -13,8 +13,8 @@ import os
 import shutil
 import threading
 import uuid
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import fsspec
@@ -184,6 +184,26 @@ class Mirror:
             place.remove_folder(f"{CHECKPOINTS}/{number}")
         for name in place.sizes.keys() - names_beside.union(*kept.values()):
             place.remove(name)
+
+
+@contextmanager
+def mirrored(
+    folder: Path, url: str, *, say: Callable[[str], None], give_up: Callable[[], bool]
+) -> Iterator[Mirror | None]:
+    """A mirror of the run at `url`, if there is one, brought up to date at both ends.
+
+    give_up: asked at the end whether not to wait for the last copy.
+    """
+    if not url:
+        yield None
+        return
+    mirror = Mirror(folder, url, say=say)
+    mirror.update()  # tells at once if it cannot
+    try:
+        yield mirror
+    finally:
+        mirror.update()  # the agent and the last figures too
+        mirror.close(wait=not give_up())
 
 
 class Place:

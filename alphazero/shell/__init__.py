@@ -1,13 +1,12 @@
-"""Play and explore in a terminal: two shells over one board.
+"""Play and explore in a terminal: two shells over one board; and the command-line frame of all scripts.
 
-    PlayShell       two seats, each a person or a player
-    ExploreShell    one position after another, and what the agent thinks of it
+    play.PlayShell          two players, each a person or a program
+    explore.ExploreShell    one position after another, and what the agent thinks of it
+    cli                     the frame of scripts/ and benchmarks/
 
-Both read a command a line, from a person or a pipe, and print plain text where there is no terminal.
+Both shells read a command a line, from a person or a pipe, and print plain text where there is no terminal.
 A command `undo` is the method `do_undo`, and its docstring is what `help` says of it: how it is
 typed, a colon, what it does.
-"""
 
-from alphazero.shell.explore import ExploreShell as ExploreShell
-from alphazero.shell.play import HUMAN as HUMAN
-from alphazero.shell.play import PlayShell as PlayShell
+Nothing is imported here, so that `cli` comes before torch.
+"""

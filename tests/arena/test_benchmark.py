@@ -18,9 +18,9 @@ from alphazero.arena.benchmark import Benchmark, Match
 from alphazero.arena.elo import ratings
 from alphazero.arena.match import MatchResult, play_match
 from alphazero.arena.plan import plan, spread
-from alphazero.arena.players import AgentPlayer, MinimaxPlayer, NetworkPlayer, RandomPlayer, Strength
-from alphazero.arena.registry import Entrant, find_entrant
-from alphazero.parallel.executor import Counter, Task, Threads
+from alphazero.arena.players import AgentPlayer, MinimaxPlayer, NetworkPlayer, RandomPlayer, SearchBudget
+from alphazero.arena.registry import PlayerSpec, find_player
+from alphazero.parallel.executor import Counter, Task, ThreadExecutor
 from alphazero.runs.agents import Agent, load_agent
 from alphazero.runs.files import RunError, write_json
 from games.tic_tac_toe import TicTacToe, TicTacToeState
@@ -50,14 +50,14 @@ def results_by_name(benchmark: Benchmark) -> dict[tuple[str, str], MatchResult]:
 
 
 def test_by_default_an_agent_meets_players_of_all_kinds(trained: Path) -> None:
-    benchmark = plan(trained / "agent.onnx", Listener(), games=200, strength=Strength(600), seed=1)
+    benchmark = plan(trained / "agent.onnx", Listener(), games=200, budget=SearchBudget(600), seed=1)
     assert [match.title for match in benchmark.matches] == [
         f"{player} against {opponent}"
         for opponent in ("random", "minimax:1", "minimax:3", "minimax:5", "mcts:1000")
         for player in ("agent:600", "network")
     ]
     assert {match.games for match in benchmark.matches} == {200}
-    assert benchmark.curve == benchmark.exams == benchmark.entrants == []
+    assert benchmark.curve == benchmark.position_tests == benchmark.players == []
 
 
 def test_checkpoints_of_the_curve_are_evenly_spread() -> None:
@@ -69,7 +69,7 @@ def test_checkpoints_of_the_curve_are_evenly_spread() -> None:
 
 
 def test_the_curve_ends_with_the_table_itself_where_it_can(trained: Path) -> None:
-    slow = plan(trained, Listener(), against=["random"], games=40, strength=Strength(600), seed=1, curve=2)
+    slow = plan(trained, Listener(), against=["random"], games=40, budget=SearchBudget(600), seed=1, curve=2)
     assert [(point.iteration, point.role, point.match.player.name, point.match.games) for point in slow.curve] == [
         (2, "agent", "agent:64 of iteration 2", 10),
         (2, "network", "network of iteration 2", 10),
@@ -79,11 +79,11 @@ def test_the_curve_ends_with_the_table_itself_where_it_can(trained: Path) -> Non
         (4, "network", "network", 40),
     ]
     assert slow.curve[-1].match in slow.matches
-    quick = plan(trained, Listener(), against=["random"], games=40, strength=Strength(8), seed=1, curve=1)
+    quick = plan(trained, Listener(), against=["random"], games=40, budget=SearchBudget(8), seed=1, curve=1)
     assert [point.match.player.name for point in quick.curve[-2:]] == ["agent:8", "network"]
     assert all(point.match in quick.matches for point in quick.curve[-2:])
     asked = plan(
-        trained, Listener(), against=["random"], games=6, strength=FAST, seed=1, curve=1, curve_strength=Strength(2)
+        trained, Listener(), against=["random"], games=6, budget=FAST, seed=1, curve=1, curve_budget=SearchBudget(2)
     )
     assert [(p.match.player.name, p.match.games) for p in asked.curve if p.role == "agent"] == [
         ("agent:2 of iteration 2", 2),
@@ -95,13 +95,13 @@ def test_a_damaged_checkpoint_is_left_out_of_the_curve(trained: Path, tmp_path: 
     copy = tmp_path / "run"
     shutil.copytree(trained, copy)
     (copy / "checkpoints" / "000002" / "model.safetensors").write_bytes(b"no model")
-    benchmark = plan(copy, Listener(), against=["random"], games=8, strength=FAST, seed=1, curve=4)
+    benchmark = plan(copy, Listener(), against=["random"], games=8, budget=FAST, seed=1, curve=4)
     assert {point.iteration for point in benchmark.curve} == {3, 4}
     assert len(benchmark.notes) == 1
     assert "000002" in benchmark.notes[0]
 
 
-def test_an_opponent_may_be_a_path_with_a_strength_of_its_own(trained: Path) -> None:
+def test_an_opponent_may_be_a_path_with_a_budget_of_its_own(trained: Path) -> None:
     agent = load_agent(trained / "agent.onnx")
     start = agent.game.initial(1)
     for text, simulations in (
@@ -109,16 +109,16 @@ def test_an_opponent_may_be_a_path_with_a_strength_of_its_own(trained: Path) -> 
         (f"{trained / 'checkpoints' / '000002'}@16", 16),
         (f"{trained / 'agent.onnx'}@2", 2),
     ):
-        entrant = find_entrant(text, agent, FAST)
-        player = entrant.build(1)
-        assert entrant.name == text
+        player = find_player(text, agent, FAST)
+        player = player.build(1)
+        assert player.name == text
         assert isinstance(player, AgentPlayer)
         assert player.think(start).result().visits.sum() == simulations
-    assert isinstance(find_entrant("minimax:3", agent, FAST).build(1), MinimaxPlayer)
-    assert isinstance(find_entrant("random", agent, FAST).build(1), RandomPlayer)
+    assert isinstance(find_player("minimax:3", agent, FAST).build(1), MinimaxPlayer)
+    assert isinstance(find_player("random", agent, FAST).build(1), RandomPlayer)
     for text, error in (("nobody", ValueError), (f"{trained}@0", ValueError), (f"{trained}/none", RunError)):
         with pytest.raises(error):
-            find_entrant(text, agent, FAST)
+            find_player(text, agent, FAST)
 
 
 def test_two_checkpoints_play_each_other_as_they_are(trained: Path) -> None:
@@ -157,9 +157,9 @@ def test_player_and_opponent_draw_apart(trained: Path) -> None:
         seeds.append(seed)
         return RandomPlayer(TicTacToe(), seed)
 
-    benchmark = plan(trained / "agent.onnx", Listener(), against=[], games=2, strength=FAST, seed=1)
-    benchmark.matches = [Match(Entrant("one", build), Entrant("other", build), 2)]
-    benchmark.run_all(Listener(), Threads(None, 1))
+    benchmark = plan(trained / "agent.onnx", Listener(), against=[], games=2, budget=FAST, seed=1)
+    benchmark.matches = [Match(PlayerSpec("one", build), PlayerSpec("other", build), 2)]
+    benchmark.run_all(Listener(), ThreadExecutor(None, 1))
     assert len({*seeds, benchmark.seed}) == 3
 
 
@@ -171,10 +171,10 @@ def test_a_match_that_is_asked_for_twice_is_played_once(trained: Path) -> None:
         against=["random"],
         tournament=["minimax:2", "random"],
         games=6,
-        strength=FAST,
+        budget=FAST,
         seed=1,
     )
-    benchmark.run_all(listener, Threads(None, 1))
+    benchmark.run_all(listener, ThreadExecutor(None, 1))
     titles = [title for title, *_ in listener.begun]
     assert titles == [
         "agent:4 against random",
@@ -213,8 +213,8 @@ def test_the_figures_do_not_depend_on_the_number_of_threads(trained: Path, tmp_p
     found = []
     for threads in (1, 3):
         benchmark = plan(trained / "agent.onnx", Listener(), against=["random", "minimax:1", "mcts:8"], games=20,
-                         strength=FAST, seed=1, files=[positions])  # fmt: skip
-        benchmark.run_all(Listener(), Threads(None, threads))
+                         budget=FAST, seed=1, files=[positions])  # fmt: skip
+        benchmark.run_all(Listener(), ThreadExecutor(None, threads))
         assert benchmark.complete
         found.append((benchmark.results, benchmark.errors))
     assert found[0] == found[1]
@@ -229,24 +229,24 @@ def test_what_had_ended_is_kept_and_can_be_gone_on_with(trained: Path) -> None:
         against=["random", "minimax:1"],
         tournament=["minimax:2"],
         games=8,
-        strength=FAST,
+        budget=FAST,
         seed=1,
     )
     with pytest.raises(KeyboardInterrupt):
-        benchmark.run_all(listener, Threads(None, 1))
+        benchmark.run_all(listener, ThreadExecutor(None, 1))
     assert not benchmark.complete
     record = benchmark.record()
     assert record["complete"] is False
     assert [match["opponent"] for match in record["matches"]] == ["random", "random"]
     assert record["tournament"] == {"players": [], "matches": []}
     rest = Listener()
-    benchmark.run_all(rest, Threads(None, 1))
+    benchmark.run_all(rest, ThreadExecutor(None, 1))
     assert len(rest.ended) == len(whole.results) - 2
     assert benchmark.complete
     assert benchmark.results == whole.results
 
 
-class Prompt(Threads):
+class Prompt(ThreadExecutor):
     """Has always ended by the time that it is asked."""
 
     def submit(self, task: Task[Any], *shared: Any, count: Counter = lambda done: None) -> Future[Any]:
@@ -256,17 +256,17 @@ class Prompt(Threads):
 
 
 def test_what_had_ended_before_it_was_looked_at_is_kept_too(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And no more is begun than the crew does at once: here three matches, of which the first is told of."""
+    """And no more is begun than the executor does at once: here three matches, of which the first is told of."""
 
     def interrupt(title: str, summary: str) -> None:
         raise KeyboardInterrupt
 
     listener = Listener()
-    benchmark = plan(trained / "agent.onnx", listener, against=["random", "minimax:1"], games=2, strength=FAST, seed=1)
+    benchmark = plan(trained / "agent.onnx", listener, against=["random", "minimax:1"], games=2, budget=FAST, seed=1)
     assert len(benchmark.matches) == 4
     monkeypatch.setattr(listener, "end", interrupt)
-    with Prompt(None, 3) as crew, pytest.raises(KeyboardInterrupt):
-        benchmark.run_all(listener, crew)
+    with Prompt(None, 3) as executor, pytest.raises(KeyboardInterrupt):
+        benchmark.run_all(listener, executor)
     assert list(benchmark.results) == benchmark.matches[:3]
 
 
@@ -285,12 +285,12 @@ def test_what_is_under_way_at_an_error_ends_before_its_next_move(trained: Path) 
             moving.wait(30)
             raise ValueError("no idea")
 
-    benchmark = plan(trained / "agent.onnx", Listener(), against=[], games=2, strength=FAST, seed=1)
-    waiting, failing = (Entrant(of.__name__, partial(of, TicTacToe())) for of in (Waiting, Failing))
+    benchmark = plan(trained / "agent.onnx", Listener(), against=[], games=2, budget=FAST, seed=1)
+    waiting, failing = (PlayerSpec(of.__name__, partial(of, TicTacToe())) for of in (Waiting, Failing))
     benchmark.matches = [Match(waiting, waiting, 2), Match(failing, failing, 2)]
-    with Threads(None, 2) as crew:
+    with ThreadExecutor(None, 2) as executor:
         with pytest.raises(ValueError, match="no idea"):
-            benchmark.run_all(Listener(), crew)
+            benchmark.run_all(Listener(), executor)
         go_on.set()
     assert len(moves) == 1
 

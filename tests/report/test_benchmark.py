@@ -14,7 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from alphazero.arena.benchmark import CurvePoint
 from alphazero.arena.plan import plan
-from alphazero.arena.players import Strength
+from alphazero.arena.players import SearchBudget
 from alphazero.report.benchmark import curve_figure, watching, write_beside_run
 from alphazero.runs.files import RunError
 from tests.small_benchmark import FAST, Listener, load_quickly, played, small_run
@@ -60,7 +60,7 @@ def test_bars_on_terminals_only(terminal: bool) -> None:
 def test_the_runs_folder_tells_of_the_benchmark(trained: Path, tmp_path: Path) -> None:
     copy = tmp_path / "run"
     shutil.copytree(trained, copy)
-    benchmark = played(copy, against=["random"], curve=1, games=16, curve_strength=Strength(2))
+    benchmark = played(copy, against=["random"], curve=1, games=16, curve_budget=SearchBudget(2))
     write_beside_run(benchmark)
     record = json.loads((copy / "benchmark.json").read_text())
     assert record == benchmark.record()
@@ -95,7 +95,7 @@ def test_nothing_is_written_beside_other_agents_or_before_anything_is_played(tra
     before = sorted(copy.rglob("*"))
     for path in (copy / "agent.onnx", copy / "checkpoints" / "000002"):
         write_beside_run(played(path, against=["random"], curve=4))
-    write_beside_run(plan(copy, Listener(), against=["random"], games=8, strength=FAST, seed=1))
+    write_beside_run(plan(copy, Listener(), against=["random"], games=8, budget=FAST, seed=1))
     assert sorted(copy.rglob("*")) == before
 
 

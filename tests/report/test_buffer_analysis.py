@@ -144,7 +144,7 @@ def test_classes_hold_equally_many_as_far_as_whole_turns_allow() -> None:
 
 def test_a_game_without_keys_has_no_positions(samples: Samples) -> None:
     trained = learner()
-    trained.game = type("Keyless", (TicTacToe,), {"key": lambda self, state: None})()
+    trained.game = type("Keyless", (TicTacToe,), {"has_key": False})()
     parts = analyse(trained, samples, ReplayConfig())
     assert {part.positions for part in parts} == {None}
     assert png(parts_figure(parts, title="no keys"), dpi=40)

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from alphazero.report.run_report import Section, report_sections, write_report
 from alphazero.runs.checkpoint import checkpoints
 from alphazero.runs.files import RunError
-from tests.trainer.test_synchronous import copy_of_whole
+from tests.training_runs import copy_of_whole
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import re
 import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,14 +23,9 @@ from games.trebuchet.aiming_network import AimingNetwork, train
 from games.trebuchet.game import Aiming
 from games.trebuchet.physics import POUND
 from scripts import aim as script
+from tests.commands import Finished, call
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-class Finished(NamedTuple):
-    returncode: int
-    stdout: str
-    stderr: str
 
 
 Aim = Callable[..., Finished]
@@ -41,12 +35,10 @@ Aim = Callable[..., Finished]
 def aim(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Aim:
     """Runs scripts/aim.py within this process."""
 
-    def call(*arguments: object) -> Finished:
-        monkeypatch.setattr(sys, "argv", ["aim.py", *map(str, arguments)])
-        code = script.main()
-        return Finished(code, *capsys.readouterr())
+    def run(*arguments: object) -> Finished:
+        return call(script.main, *arguments, monkeypatch=monkeypatch, capsys=capsys)
 
-    return call
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +67,7 @@ def table(shown: str) -> dict[str, list[str]]:
 
 
 def test_every_method_and_the_best_shot(aim: Aim, network: Path, agent: Path, tmp_path: Path) -> None:
-    finished = aim("--wind", -3, "--target", 60, "--network", network, "--agent", agent, "--strength", 8,
+    finished = aim("--wind", -3, "--target", 60, "--network", network, "--agent", agent, "--budget", 8,
                    "--save", tmp_path / "shot.png", "--histogram", tmp_path / "errors.png")  # fmt: skip
     assert (finished.returncode, finished.stderr) == (0, "")
     rows = table(finished.stdout)
@@ -157,21 +149,22 @@ def test_out_of_reach_is_no_failure(aim: Aim, network: Path) -> None:
         (["--counterweight", "0"], "the counterweight is to be from 20 to 120 kg, not 0.0"),
         (["--published", "--counterweight", "20"], "the counterweight is to be from 44.09 to 264.6 lb, not 20.0"),
         (["--published", "--robust"], "--published has the talk's methods alone"),
-        (["--save", "shot.bmp"], "shot.bmp: is to end in .png or .gif, in a folder that is there"),
-        (["--histogram", "none/errors.png"], "none/errors.png: is to end in .png, in a folder that is there"),
-        (["--network", "none/network"], "none is no folder; the aiming network is to be trained and kept there"),
+        (["--save", "shot.bmp"], "shot.bmp: must end in .png or .gif, in a folder that is there"),
+        (["--histogram", "none/errors.png"], "none/errors.png: must end in .png, in a folder that is there"),
+        (["--network", "none/network"], "none is no folder; the aiming network must be trained and kept there"),
         (["--network", "README.md"], "README.md is no aiming network, or was cut short"),
         (["--agent", "games/data/connect_four/agent.onnx"], "agent.onnx plays connect_four, not trebuchet"),
         (["--agent", "nowhere"], "nowhere"),
-        (["--strength", "lots"], "'lots' is no strength"),
-        (["--seed", "-1"], "--seed is to be from 0 to 2^62, not -1"),
+        (["--budget", "lots"], "'lots' is no search budget"),
+        (["--seed", "-1"], "--seed: must be a whole number from 0 to 2^62, not -1"),
     ],
     ids=lambda value: "_".join(value) if isinstance(value, list) else "",
 )
 def test_bad_input_is_one_line(aim: Aim, arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     finished = aim(*arguments)
-    assert (finished.returncode, finished.stdout) == (2, "")
+    code = 1 if message in ("README.md is no aiming network, or was cut short", "nowhere") else 2
+    assert (finished.returncode, finished.stdout) == (code, "")
     assert finished.stderr.startswith("error: ")
     assert finished.stderr.count("\n") == 1
     assert message in finished.stderr

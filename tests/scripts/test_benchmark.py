@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import psutil
 import pytest
@@ -25,17 +25,12 @@ from alphazero.runs.checkpoint import checkpoints, create_run
 from alphazero.trainer.synchronous import Training
 from games.tic_tac_toe import TicTacToe
 from scripts.benchmark import main
+from tests.commands import Finished, call
 from tests.small_benchmark import load_quickly, small_run
 from tests.stubs import Mine
-from tests.trainer.test_synchronous import SMALL
+from tests.training_runs import SMALL
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-class Finished(NamedTuple):
-    returncode: int
-    stdout: str
-    stderr: str
 
 
 BenchmarkScript = Callable[..., Finished]
@@ -46,15 +41,10 @@ def benchmark(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
     """Runs scripts/benchmark.py within this process."""
     monkeypatch.setattr("alphazero.arena.plan.load_agent", load_quickly)
 
-    def call(*arguments: object) -> Finished:
-        monkeypatch.setattr(sys, "argv", ["benchmark.py", *map(str, arguments)])
-        try:
-            code = main()
-        except SystemExit as refused:  # the command line's parser
-            code = int(refused.code or 0)
-        return Finished(code, *capsys.readouterr())
+    def run(*arguments: object) -> Finished:
+        return call(main, *arguments, monkeypatch=monkeypatch, capsys=capsys)
 
-    return call
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -199,7 +189,7 @@ def test_a_game_for_one_is_played_alone(tmp_path: Path, benchmark: BenchmarkScri
         (1, "agent"), (1, "network"), (2, "agent"), (2, "network"),
     }  # fmt: skip
     refused = benchmark(tmp_path / "run", "--against", "random")
-    assert (refused.returncode, "is a game for one" in refused.stderr) == (1, True)
+    assert (refused.returncode, "is a game for one" in refused.stderr) == (2, True)
 
 
 def test_seconds_for_simulations(trained: Path, tmp_path: Path, benchmark: BenchmarkScript) -> None:
@@ -229,6 +219,7 @@ def test_bad_input_gets_one_clear_error(trained: Path, tmp_path: Path, benchmark
         json.dumps(card | {"game": "tests.scripts.test_benchmark:Renamed", "name": "renamed"})
     )
     positions = ROOT / "games" / "data" / "connect_four" / "positions.csv"
+    unusable = ("is not a run", "cannot be read", "was truncated or altered", "No such file")
     for arguments, complaint in (
         ((ROOT / "tests",), "is not a run"),
         ((tmp_path / "none.onnx",), "cannot be read"),
@@ -236,21 +227,21 @@ def test_bad_input_gets_one_clear_error(trained: Path, tmp_path: Path, benchmark
         ((exported, "--against", "minmax"), "no player is called 'minmax'"),
         ((exported, "--against", tmp_path / "none.onnx"), "cannot be read"),
         ((exported, "--against", other), "plays renamed, not tic_tac_toe"),
-        ((exported, "--against", f"{exported}@0"), "'0' is no strength"),
+        ((exported, "--against", f"{exported}@0"), "'0' is no search budget"),
         ((exported, "--tournament", other), "plays renamed, not tic_tac_toe"),
         ((exported, "--tournament", "agent"), "somebody beside the agent"),
         ((exported, "--games", 7), "games must be even"),
         ((exported, "--games", 0), "games must be even"),
         ((exported, "--simulations", 0), "simulations"),
         ((exported, "--curve", -1), "curve"),
-        ((trained, "--curve-simulations", "many"), "'many' is no strength"),
+        ((trained, "--curve-simulations", "many"), "'many' is no search budget"),
         ((exported, "--seed", -1), "seed"),
         ((exported, "--json", tmp_path / "none" / "o.json"), "its folder does not exist"),
         ((exported, "--positions", positions), "no positions of tic_tac_toe"),
         ((exported, "--positions", tmp_path / "none.csv"), "No such file"),
     ):
         finished = benchmark(*arguments)
-        assert finished.returncode == 1, arguments
+        assert finished.returncode == (1 if complaint in unusable else 2), arguments
         assert complaint in finished.stderr
         assert finished.stderr.startswith("error: ")
         assert finished.stdout == ""

@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 from alphazero.runs.checkpoint import checkpoints
 from scripts.report import main
-from tests.trainer.test_synchronous import copy_of_whole
-
-
-class Finished(NamedTuple):
-    returncode: int
-    stdout: str
-    stderr: str
-
+from tests.commands import Finished, call
+from tests.training_runs import copy_of_whole
 
 Report = Callable[..., Finished]
 
@@ -28,12 +20,10 @@ Report = Callable[..., Finished]
 def report(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Report:
     """Runs scripts/report.py within this process."""
 
-    def call(*arguments: object) -> Finished:
-        monkeypatch.setattr(sys, "argv", ["report.py", *map(str, arguments)])
-        code = main()
-        return Finished(code, *capsys.readouterr())
+    def run(*arguments: object) -> Finished:
+        return call(main, *arguments, monkeypatch=monkeypatch, capsys=capsys)
 
-    return call
+    return run
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,101 @@
+"""The command-line frame of every script: threads, streams, errors in one line, and one rule for exit codes.
+
+Exit codes: 0 success; 1 an error; 2 wrong arguments, be it an option, a value or a setting; 130 Ctrl-C.
+
+A script imports this module before any other that loads torch:
+
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+    from alphazero.shell import cli
+
+    # isort: split
+    import torch
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn, TypeVar
+
+# Before torch is loaded: one thread an operation is the fastest for batches of this size.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import torch
+
+from alphazero.config import ConfigError
+from alphazero.runs.files import RunError
+
+Parsed = TypeVar("Parsed")
+Errors = tuple[type[Exception], ...]
+
+
+class Parser(argparse.ArgumentParser):
+    """Keeps the line breaks of its description, and says in one line what is wrong."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"formatter_class": argparse.RawDescriptionHelpFormatter} | options)
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message.removeprefix('argument ')}\n")
+
+
+def option(parse: Callable[[str], Parsed]) -> Callable[[str], Parsed]:
+    """`parse` as an option's `type`; argparse then shows its ValueError in its own words."""
+
+    def parse_option(text: str) -> Parsed:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return parse_option
+
+
+@option
+def seed(text: str) -> int:
+    """A seed, as an option's `type`."""
+    if not (text.isdecimal() and int(text) < 1 << 62):
+        raise ValueError(f"must be a whole number from 0 to 2^62, not {text}")
+    return int(text)
+
+
+def run(main: Callable[[], int | None], *, wrong: Errors = (), errors: Errors = (), stopped: str = "Stopped.") -> int:
+    """Runs a script and returns its exit code.
+
+    wrong:   exceptions that mean wrong arguments; ConfigError always does.
+    errors:  other exceptions that are shown in one line; RunError and OSError always are.
+    stopped: printed after Ctrl-C.
+    """
+    wrong, errors = (ConfigError, *wrong), (RunError, OSError, *errors)
+    torch.set_num_threads(1)
+    _prepare_streams()
+    try:
+        code = main() or 0
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        print(stopped, file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # nobody reads any more, as behind `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except wrong as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except errors as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _prepare_streams() -> None:
+    """Makes closed streams (`<&-`) empty ones, and has characters replaced that cannot be decoded or encoded."""
+    for name in ("stdin", "stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, io.StringIO())
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")

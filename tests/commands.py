@@ -1,0 +1,27 @@
+"""Calls of a script's main function within this process, which spares a start of it each time."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import NamedTuple
+
+import pytest
+
+
+class Finished(NamedTuple):
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def call(
+    main: Callable[[], int], *arguments: object, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Finished:
+    """What the command line would give: the exit code and all output."""
+    monkeypatch.setattr(sys, "argv", [f"{main.__module__.rpartition('.')[2]}.py", *map(str, arguments)])
+    try:
+        code = main()
+    except SystemExit as refused:  # the command line's parser
+        code = int(refused.code or 0)
+    return Finished(code, *capsys.readouterr())
