@@ -95,19 +95,9 @@ def _part(name: str, learner: Learner, samples: Samples, config: ReplayConfig, g
 
     spread = mean((total - mean(total)).square()) ** 0.5
     missed = 1 - len(chosen) / learned.size  # nothing is unsure where all were measured
-    return Part(
-        name=name,
-        samples=samples.size,
-        positions=replay.distinct(),
-        measured=len(chosen),
-        policy_loss=mean(policy),
-        value_loss=mean(value),
-        total=mean(total),
-        target_entropy=mean(target_entropy),
-        network_entropy=mean(network_entropy),
-        divergence=mean(policy - target_entropy),
-        error=spread * (missed / len(chosen)) ** 0.5,
-    )
+    measures = (policy, value, total, target_entropy, network_entropy, policy - target_entropy)
+    error = spread * (missed / len(chosen)) ** 0.5
+    return Part._make((name, samples.size, replay.distinct(), len(chosen), *map(mean, measures), error))
 
 
 def _batches(samples: Samples) -> Iterator[Samples]:
