@@ -65,7 +65,7 @@ class Inputs(NamedTuple):
 class Learner:
     """The network, its optimizer, and the exponential average of its weights.
 
-    model: what makes the predictions: the network, or what shares its gradients with others (`parallel.rank`).
+    model: makes the predictions: the network, or a wrapper that shares its gradients with other ranks.
     """
 
     def __init__(self, game: Game, config: LearnerConfig, network_config: NetworkConfig, *, seed: int) -> None:
