@@ -58,7 +58,7 @@ def test_a_run_cannot_be_resumed_to_fewer_iterations_or_from_damage(tmp_path: Pa
 
 def test_learning_that_gives_no_number_is_reported_and_loses_nothing(tmp_path: Path, train: Train) -> None:
     reckless = replace(
-        SMALL, learner=replace(SMALL.learner, optimizer="sgd", learning_rate=1e30, clip=1e30, warmup=0.0)
+        SMALL, learner=replace(SMALL.learner, optimizer="sgd", learning_rate=1e30, max_grad_norm=1e30, warmup=0.0)
     )
     finished = train("--run", tmp_path / "run", config=write(tmp_path, reckless))
     assert finished.returncode == 1

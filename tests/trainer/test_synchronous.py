@@ -86,7 +86,7 @@ def test_games_are_kept_under_the_streams_that_played_them(tmp_path: Path, monke
     few = replace(
         SMALL,
         iterations=16,
-        self_play=replace(SMALL.self_play, streams=3, games=1, moves=1),
+        self_play=replace(SMALL.self_play, streams=3, parallel_games=1, moves=1),
         evaluation=replace(SMALL.evaluation, opponents=(), every=0),
     )
     ended: dict[int, set[int]] = {}
@@ -125,9 +125,9 @@ CONTINUOUS = make_config(
         "iterations": 12,
         "search": {"simulations": 16, "refine_steps": 4, "refine_gain": 0.02, "rollout_moves": 1, "sharpening": 2.0},
         "network": {"kind": "dense", "blocks": 2, "width": 32, "value_head": "scalar"},
-        "self_play": {"streams": 2, "games": 32, "moves": 6, "opening_share": 0.0, "opening_moves": 0},
+        "self_play": {"streams": 2, "parallel_games": 32, "moves": 6, "opening_share": 0.0, "opening_moves": 0},
         "replay": {"start": 1000, "window": 1000},
-        "learner": {"batch": 64, "replay_ratio": 16.0, "learning_rate": 3e-3},
+        "learner": {"batch_size": 64, "replay_ratio": 16.0, "learning_rate": 3e-3},
         "evaluation": {"opponents": [], "every": 0, "games": 50, "simulations": 16},
     },
     source="test",
@@ -153,7 +153,7 @@ def test_continuous_actions_are_learned(tmp_path: Path) -> None:
 
 
 def test_with_continuous_actions_too_a_stopped_run_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
-    short = replace(CONTINUOUS, iterations=3, self_play=replace(CONTINUOUS.self_play, games=8))
+    short = replace(CONTINUOUS, iterations=3, self_play=replace(CONTINUOUS.self_play, parallel_games=8))
     whole, results = run(short, tmp_path / "whole", game=Drift())
     run(short, tmp_path / "stopped", stop_after=1, game=Drift())
     resumed, same_results = run(short, tmp_path / "stopped", resume=True, game=Drift())
