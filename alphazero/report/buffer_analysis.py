@@ -18,7 +18,7 @@ from torch import Tensor
 
 from alphazero.config import ReplayConfig
 from alphazero.learner import Learner, value_loss
-from alphazero.replay import Replay, Samples
+from alphazero.replay import Samples, distinct_positions, merged
 from alphazero.report.position_figures import AMBER, BLUE, FAINT, GREEN, INK, plain_axes
 
 CLASSES = 5  # by turns left
@@ -63,9 +63,9 @@ def analyse(learner: Learner, samples: Samples, config: ReplayConfig, *, seed: i
     newest = int(samples.iteration.max())
     everything = torch.ones(samples.size, dtype=torch.bool)
     parts = [("all samples", everything), (f"latest, iteration {newest}", samples.iteration == newest)]
-    for low, high in turn_classes(samples.turns_left):
+    for low, high in turn_classes(samples.plies_left):
         turns = f"{low} turn" + "s" * (low > 1) if low == high else f"{low} to {high} turns"
-        parts.append((f"{turns} left", (samples.turns_left >= low) & (samples.turns_left <= high)))
+        parts.append((f"{turns} left", (samples.plies_left >= low) & (samples.plies_left <= high)))
     return [_part(name, learner, samples.at(members), config, generator) for name, members in parts]
 
 
@@ -82,9 +82,7 @@ def turn_classes(turns_left: Tensor, *, classes: int = CLASSES) -> list[tuple[in
 
 
 def _part(name: str, learner: Learner, samples: Samples, config: ReplayConfig, generator: torch.Generator) -> Part:
-    replay = Replay(learner.game, config)
-    replay.samples = samples
-    learned = replay.training_set()
+    learned = merged(samples, learner.game, config.merge)
     chosen = torch.randperm(learned.size, generator=generator)[:MOST_MEASURED]
     batches = [_measure(learner, batch) for batch in _batches(learned.at(chosen))]
     weight, policy, value, target_entropy, network_entropy = torch.cat(batches).unbind(1)
@@ -96,8 +94,8 @@ def _part(name: str, learner: Learner, samples: Samples, config: ReplayConfig, g
     spread = mean((total - mean(total)).square()) ** 0.5
     missed = 1 - len(chosen) / learned.size  # nothing is unsure where all were measured
     measures = (policy, value, total, target_entropy, network_entropy, policy - target_entropy)
-    error = spread * (missed / len(chosen)) ** 0.5
-    return Part._make((name, samples.size, replay.distinct(), len(chosen), *map(mean, measures), error))
+    error, positions = spread * (missed / len(chosen)) ** 0.5, distinct_positions(samples, learner.game)
+    return Part._make((name, samples.size, positions, len(chosen), *map(mean, measures), error))
 
 
 def _batches(samples: Samples) -> Iterator[Samples]:

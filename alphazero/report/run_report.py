@@ -132,11 +132,11 @@ def run_section(folder: Path, game: Game, config: Config) -> Section:
         ("core-seconds", f"{seconds[-1]:,.0f}" if seconds and seconds[-1] is not None else "not recorded"),
         ("network", f"{network.blocks} {kind} of {network.width}, {parameters:,} parameters"),
         ("search", f"{search.algorithm}, {simulations}"),
-        ("self-play", f"{play.streams} x {play.games} games at once, {play.moves} moves an iteration"),
+        ("self-play", f"{play.streams} x {play.parallel_games} games at once, {play.moves} moves an iteration"),
         ("openings", f"{play.opening_share:.0%} of games, up to {play.opening_moves} random moves"),
         ("value target", f"TD({play.td_lambda:g})"),
         ("replay buffer", f"up to {config.replay.window:,} samples, merged: {config.replay.merge}"),
-        ("learner", f"{learning.optimizer}, batch {learning.batch}, learning rate {learning.learning_rate:g}, "
+        ("learner", f"{learning.optimizer}, batch {learning.batch_size}, learning rate {learning.learning_rate:g}, "
                     f"replay ratio {learning.replay_ratio:g}"),
         ("seed", str(config.seed)),
     ]  # fmt: skip

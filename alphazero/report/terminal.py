@@ -68,14 +68,14 @@ def match_table(rows: Sequence[tuple[str, str, MatchResult]], title: str) -> Tab
 
 def solo_table(rows: Sequence[tuple[str, SoloResult]], title: str) -> Table:
     """A row for each player of a game for one."""
-    measures = list(dict.fromkeys(name for _, result in rows for name in result.measures))
+    measures = list(dict.fromkeys(name for _, result in rows for name in result.metrics))
     columns = [f"{name}:\n{figure}" for name in measures for figure in ("median", "95th\npercentile")]
     figures = ["games", "mean\nreward", "95 %\ninterval", *columns, "distinct\ngames", "ms a\nmove"]
     table = make_table(title, ["player"], figures)
     for player, result in rows:
         low, high = result.interval
         counts = str(len(result.rewards)), f"{result.mean:.4g}", f"{low:.4g} to {high:.4g}"
-        quantiles = [f"{q:.3g}" for name in measures for q in np.quantile(result.measures[name], (0.5, 0.95))]
+        quantiles = [f"{q:.3g}" for name in measures for q in np.quantile(result.metrics[name], (0.5, 0.95))]
         table.add_row(player, *counts, *quantiles, str(result.distinct_games), pace(result.seconds_a_move))
     return table
 

@@ -26,7 +26,7 @@ import torch
 from alphazero.config import Config, ReplayConfig, load_config, to_toml
 from alphazero.game import Game
 from alphazero.learner import Learner
-from alphazero.replay import Replay, Samples
+from alphazero.replay import Replay, Samples, to_arrays
 from alphazero.runs import files
 from alphazero.runs.files import CHECKPOINTS, LIGHT, WHOLE, RunError
 from alphazero.selfplay import SelfPlay, Trajectories
@@ -99,7 +99,7 @@ def save_games(folder: Path, iteration: int, games: Mapping[int, Trajectories]) 
         return
     with files.clear_errors(folder):
         (folder / files.GAMES).mkdir(exist_ok=True)
-        arrays = numbered({stream: game.arrays() for stream, game in games.items()})
+        arrays = numbered({stream: to_arrays(game) for stream, game in games.items()})
         files.save_arrays(folder / files.GAMES / f"{iteration:06d}.npz", arrays)
 
 
@@ -176,7 +176,7 @@ def restore(
             replay.load(files.read_arrays(path / "replay.npz"))
             saved = list(unnumbered(files.read_arrays(path / "streams.npz")).values())
             for stream in streams:
-                stream.turns = state["iteration"]
+                stream.skip_to(state["iteration"])
             try:
                 if len(saved) != len(streams):
                     raise ValueError(f"{len(saved)} streams, not {len(streams)}")

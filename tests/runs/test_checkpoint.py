@@ -206,7 +206,7 @@ def test_another_optimizers_checkpoint_names_itself(folder: Path) -> None:
 def test_games_that_do_not_fit_are_given_up_and_nothing_else(folder: Path) -> None:
     made = parts(iterations=1)
     save(folder, made, 1)
-    other = parts(config=replace(CONFIG, self_play=replace(CONFIG.self_play, games=3)))
+    other = parts(config=replace(CONFIG, self_play=replace(CONFIG.self_play, parallel_games=3)))
     progress, said = resume(folder, other)
     assert progress.iteration == 1
     assert said == ["the games under way do not fit the changed configuration; all slots start new games"]

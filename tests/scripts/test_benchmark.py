@@ -222,7 +222,7 @@ def test_bad_input_gets_one_clear_error(trained: Path, tmp_path: Path, benchmark
         ((exported, "--against", other), "plays renamed, not tic_tac_toe"),
         ((exported, "--against", f"{exported}@0"), "'0' is no search budget"),
         ((exported, "--tournament", other), "plays renamed, not tic_tac_toe"),
-        ((exported, "--tournament", "agent"), "somebody beside the agent"),
+        ((exported, "--tournament", "agent"), "another player beside the agent"),
         ((exported, "--games", 7), "games must be even"),
         ((exported, "--games", 0), "games must be even"),
         ((exported, "--simulations", 0), "simulations"),
@@ -244,6 +244,7 @@ def test_bad_input_gets_one_clear_error(trained: Path, tmp_path: Path, benchmark
     assert benchmark("--help").returncode == 0
 
 
+@pytest.mark.cluster
 def test_more_workers_than_there_are_cores_are_refused_at_once(trained: Path, benchmark: BenchmarkScript) -> None:
     finished = benchmark(trained / "agent.onnx", "--workers", 1000)
     assert finished.returncode == 1
@@ -267,7 +268,7 @@ def test_a_folder_that_cannot_be_written_is_said_after_the_table(
 # ----------------------------------------------------------------------------------------- Ctrl-C
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.cluster)])
 def test_ctrl_c_keeps_what_is_finished(trained: Path, tmp_path: Path, workers: int) -> None:
     command = [sys.executable, str(ROOT / "scripts" / "benchmark.py"), str(trained / "agent.onnx")]
     command += ["--against", "random,mcts:60000", "--games", "40", "--simulations", "8", "--json", str(tmp_path / "o")]
