@@ -242,8 +242,9 @@ def driver(options: argparse.Namespace, report: Report) -> None:
     report.notes += [
         f"driver: {actors} processes stood for {options.simulated} workers ({memory.uss / 2**20:.0f} MB each, not "
         f"counting what they share). They sleep for as long as a segment takes and then send one of "
-        f"{segment.samples.size:,} samples that was played beforehand. The driver is real: executor, loop, a full buffer, batches drawn at the "
-        "recipe's replay ratio, weights handed out, checkpoints on this disk. Only the network's steps are left out.",
+        f"{segment.samples.size:,} samples that was played beforehand. The driver is real: executor, loop, a full "
+        "buffer, batches drawn at the recipe's replay ratio, weights handed out, checkpoints on this disk. Only the "
+        "network's steps are left out.",
         f"driver: a second of its CPU time takes in {most.own.rate / most.own.cores:,.0f} samples, also where it gets "
         f"less than a core; what takes most of that is: {next(iter(most.parts))}",
         *(
