@@ -40,6 +40,7 @@ import torch
 from rich.console import Console
 
 from alphazero.config import Config, load_config
+from alphazero.game import concatenate
 from alphazero.learner import Learner, draw, terciles
 from alphazero.mcts.evaluator import UniformEvaluator
 from alphazero.network.architectures import InferenceModule
@@ -47,7 +48,7 @@ from alphazero.network.inference import NetworkEvaluators
 from alphazero.parallel.executor import Counter, Executor, ThreadExecutor
 from alphazero.parallel.ray_cluster import Needs, cluster
 from alphazero.parallel.ray_executor import RayExecutor
-from alphazero.replay import Replay, Samples, join
+from alphazero.replay import Replay, Samples
 from alphazero.report.monitor import Monitor
 from alphazero.runs import checkpoint
 from alphazero.selfplay import SelfPlay, SelfPlayStatistics, stream_generator
@@ -126,7 +127,7 @@ def workers(options: argparse.Namespace, report: Report) -> None:
     config = replace(
         RECIPE,
         search=replace(RECIPE.search, simulations=options.simulations),
-        self_play=replace(RECIPE.self_play, games=options.games, moves=options.moves),
+        self_play=replace(RECIPE.self_play, parallel_games=options.games, moves=options.moves),
     )
     learner = Learner(GAME, config.learner, config.network, seed=0)
     weights = learner.weights()
@@ -261,7 +262,7 @@ def canned_segment() -> PlayedSegment:
     config = RECIPE.self_play
     play = SelfPlay(GAME, replace(RECIPE.search, simulations=2), replace(config, cache=0), seed=0, stream=0)
     segments = [play.play(UniformEvaluator(GAME), number) for number in range(3)]
-    samples = join([segment.samples for segment in segments]).at(slice(config.games * config.moves))
+    samples = concatenate([segment.samples for segment in segments]).at(slice(config.parallel_games * config.moves))
     counts = SelfPlayStatistics(moves=samples.size, samples=samples.size)
     return PlayedSegment(samples, counts, segments[-1].game, play.arrays())
 
@@ -400,7 +401,7 @@ class Drawing:
         self.account.timed(terciles, "thirds of the buffer found")(samples)
         draw_timed = self.account.timed(draw, "batches drawn")
         for _step in range(steps):
-            draw_timed(GAME, samples, self.config.learner.batch, generator)
+            draw_timed(GAME, samples, self.config.learner.batch_size, generator)
             self.steps += 1
             progress(1)
         return {"learner/steps": steps, "learner/seconds": 0.0}

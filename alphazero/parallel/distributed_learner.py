@@ -52,7 +52,7 @@ class LearnCall:
     """
 
     def __init__(self, learner: Learner, samples: Samples, rates: list[float], generator: torch.Generator) -> None:
-        self.game, self.batch, self.first = learner.game, learner.config.batch, learner.steps
+        self.game, self.batch, self.first = learner.game, learner.config.batch_size, learner.steps
         self.samples, self.rates, self.tercile = samples, rates, terciles(samples)
         self.generator = generator
         self.generator_states = [generator.get_state()]  # before each message is drawn
@@ -97,10 +97,11 @@ class DistributedLearner:
 
     def __init__(self, learner: Learner, *, ranks: int, gpus: bool, say: Callable[[str], None]) -> None:
         """ExecutorError if the ranks cannot have equal shares of a batch."""
-        if learner.config.batch % ranks:
+        size = learner.config.batch_size
+        if size % ranks:
             raise ExecutorError(
-                f"learner.batch = {learner.config.batch} does not divide into {ranks} ranks of as many samples each; "
-                f"set it to {-(-learner.config.batch // ranks) * ranks}, or change the number of ranks"
+                f"learner.batch_size = {size} does not divide into {ranks} ranks of as many samples each; "
+                f"set it to {-(-size // ranks) * ranks}, or change the number of ranks"
             )
         self.learner, self.ranks, self.gpus, self.say = learner, ranks, gpus, say
         self.actors: list[Any] = []  # handles of `Rank`

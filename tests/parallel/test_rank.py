@@ -15,7 +15,7 @@ from alphazero.parallel.rank import arrays, batch_of, interface_of, load_state, 
 from games.tic_tac_toe import TicTacToe
 from tests.test_learner import samples
 
-CONFIG = LearnerConfig(batch=16, precision="float32", warmup=0.0)
+CONFIG = LearnerConfig(batch_size=16, precision="float32", warmup=0.0)
 NETWORK = NetworkConfig(blocks=1, width=8)
 
 

@@ -89,10 +89,10 @@ def test_a_faulty_game_is_told_of_once_with_its_seed(
     [
         (["--workers", 1000], "1000 workers of 1 CPU each were asked for, and the cluster has"),
         (
-            ["--learner-gpus", 64, "--learner.batch", 64],
+            ["--learner-gpus", 64, "--learner.batch_size", 64],
             "64 ranks of the learner of 1 CPU and 1 GPU each were asked for, and the cluster has",
         ),
-        (["--cluster.learner_ranks", 3], "learner.batch = 32 does not divide into 3 ranks"),
+        (["--cluster.learner_ranks", 3], "learner.batch_size = 32 does not divide into 3 ranks"),
         (["--ray-address", "127.0.0.1:1"], "the Ray cluster at '127.0.0.1:1' cannot be joined"),
     ],
 )
