@@ -18,7 +18,7 @@ from rich.console import Console
 
 from alphazero.arena.evaluation import EvaluationMatches, Results, scalars_of
 from alphazero.arena.players import parse_player
-from alphazero.config import Config, ConfigError, differences
+from alphazero.config import Config, ConfigError
 from alphazero.game import Game
 from alphazero.learner import Learner
 from alphazero.network.architectures import with_weights
@@ -30,6 +30,7 @@ from alphazero.report.monitor import Monitor
 from alphazero.runs import checkpoint, files
 from alphazero.runs.agents import export_agent
 from alphazero.runs.checkpoint import Progress
+from alphazero.runs.config_file import differences
 from alphazero.runs.metrics import buffer_scalars, self_play_scalars
 from alphazero.runs.mirror import Mirror, mirrored
 from alphazero.selfplay import SelfPlay

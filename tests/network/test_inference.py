@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from alphazero.arena.rollouts import RolloutEvaluator
 from alphazero.config import NetworkConfig
 from alphazero.game import Game, State, take
-from alphazero.mcts.evaluator import RolloutEvaluator, TimedEvaluator, UniformEvaluator
+from alphazero.mcts.evaluator import TimedEvaluator, UniformEvaluator
 from alphazero.network.architectures import DenseNetwork, inference_module, make_network, scalar_value, to_onnx
 from alphazero.network.inference import NetworkEvaluators, OnnxEvaluator, TorchEvaluator
 from games.connect_four import ConnectFour
