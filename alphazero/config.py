@@ -1,4 +1,4 @@
-"""Configuration: typed, validated, documented. `alphazero.runs.config_file` reads it from TOML.
+"""Configuration: typed, validated, documented. `alphazero.runs.configuration` reads it from TOML.
 
 Every field's docstring is what `scripts/train.py --help` shows. A configuration derives from
 another with `dataclasses.replace`, which validates again.

@@ -51,7 +51,7 @@ from alphazero.parallel.ray_executor import RayExecutor
 from alphazero.replay import Replay, Samples
 from alphazero.report.monitor import Monitor
 from alphazero.runs import checkpoint
-from alphazero.runs.config_file import load_config
+from alphazero.runs.configuration import load_config
 from alphazero.selfplay import SelfPlay, SelfPlayStatistics, stream_generator
 from alphazero.trainer.asynchronous import AsynchronousLoop
 from alphazero.trainer.run import Run

@@ -31,7 +31,7 @@ from alphazero.learner import LearningError
 from alphazero.parallel.executor import ExecutorError
 from alphazero.report.terminal import match_table, solo_table
 from alphazero.runs.checkpoint import read_config
-from alphazero.runs.config_file import load_config, with_current_names
+from alphazero.runs.configuration import load_config, with_current_names
 from alphazero.runs.files import RunError
 from alphazero.runs.mirror import check_protocol, fetch, is_url
 from alphazero.trainer.run import Stopped

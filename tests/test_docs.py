@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from alphazero.config import Config
-from alphazero.runs.config_file import SECTIONS, make_config
+from alphazero.runs.configuration import SECTIONS, make_config
 from docs.plain_docstrings import to_rst
 
 ROOT = Path(__file__).resolve().parents[1]

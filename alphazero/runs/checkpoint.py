@@ -28,7 +28,7 @@ from alphazero.game import Game
 from alphazero.learner import Learner
 from alphazero.replay import Replay, Samples, to_arrays
 from alphazero.runs import files
-from alphazero.runs.config_file import load_config, to_toml
+from alphazero.runs.configuration import load_config, to_toml
 from alphazero.runs.files import CHECKPOINTS, LIGHT, WHOLE, RunError
 from alphazero.selfplay import SelfPlay, Trajectories
 

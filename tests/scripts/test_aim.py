@@ -16,7 +16,7 @@ from PIL import Image
 
 from alphazero.network.architectures import inference_module, make_network, to_onnx
 from alphazero.runs.agents import export_agent
-from alphazero.runs.config_file import make_config
+from alphazero.runs.configuration import make_config
 from games.trebuchet import shoot
 from games.trebuchet.aim import Fired, fire
 from games.trebuchet.aiming_network import AimingNetwork, train

@@ -16,7 +16,7 @@ from alphazero.mcts.evaluator import Evaluator
 from alphazero.report.run_report import report_sections
 from alphazero.runs.agents import load_agent
 from alphazero.runs.checkpoint import checkpoints, load_games, load_weights
-from alphazero.runs.config_file import load_config, make_config
+from alphazero.runs.configuration import load_config, make_config
 from alphazero.selfplay import Played, SelfPlay
 from games.tic_tac_toe import TicTacToe
 from tests.stubs import Drift

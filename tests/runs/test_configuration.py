@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import alphazero.runs.config_file
+import alphazero.runs.configuration
 from alphazero.config import (
     ClusterConfig,
     Config,
@@ -21,7 +21,7 @@ from alphazero.config import (
     SearchConfig,
     SelfPlayConfig,
 )
-from alphazero.runs.config_file import (
+from alphazero.runs.configuration import (
     OLD_NAMES,
     SECTIONS,
     differences,
@@ -144,7 +144,7 @@ def test_the_sections_are_the_configurations_own() -> None:
 @pytest.fixture
 def fresh_notices() -> None:
     """Notices are given once in a process."""
-    alphazero.runs.config_file._current.cache_clear()
+    alphazero.runs.configuration._current.cache_clear()
 
 
 EARLIER = """

@@ -1,4 +1,4 @@
-"""Configurations in files and on the command line: read, checked, compared, and written as TOML."""
+"""Configurations of runs: read, checked against a game and this machine, compared, and written as TOML."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import tomli_w
+import torch
 from pydantic import TypeAdapter, ValidationError
 
 from alphazero.config import Config, ConfigError
+from alphazero.game import Game
 
 _log = logging.getLogger(__name__)
 
@@ -115,3 +117,25 @@ def differences(old: Config, new: Config) -> list[str]:
 
 
 SECTIONS: dict[str, Any] = {name: type(section) for name, section in vars(Config()).items() if is_dataclass(section)}
+
+
+def check_fit(game: Game, config: Config) -> None:
+    """ValueError if the configuration asks for something that the game or this machine does not have."""
+    for device in {config.learner.device} | (set() if config.distributed else {config.self_play.device}):
+        try:
+            torch.zeros(1, device=device)
+        except (RuntimeError, AssertionError) as error:
+            there = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
+            raise ValueError(f"device {device!r} is not available here; available: {', '.join(there)}") from error
+    discrete, merging = game.discrete, config.replay.merge != "none"
+    if config.self_play.cache and torch.device(config.self_play.device).type != "cpu":
+        raise ValueError("the cache of evaluations lives on the CPU; set self_play.cache = 0 for self-play elsewhere")
+    if game.num_players != 2 and config.evaluation.opponents:
+        raise ValueError(f"{game.name} is a game for one: nobody can oppose it; set evaluation.opponents = []")
+    if config.search.refine_steps and discrete:
+        raise ValueError(f"{game.name} has discrete actions, which cannot be refined; set search.refine_steps = 0")
+    if merging and not discrete:
+        why = "continuous actions, which are sampled anew in each position, so that positions cannot be merged"
+        raise ValueError(f'{game.name} has {why}; set replay.merge = "none"')
+    if merging and not game.has_key:
+        raise ValueError(f'{game.name} has no `key` to tell equal positions by; set replay.merge = "none"')
