@@ -39,7 +39,7 @@ import psutil
 import torch
 from rich.console import Console
 
-from alphazero.config import Config, load_config
+from alphazero.config import Config
 from alphazero.game import concatenate
 from alphazero.learner import Learner, draw, terciles
 from alphazero.mcts.evaluator import UniformEvaluator
@@ -51,6 +51,7 @@ from alphazero.parallel.ray_executor import RayExecutor
 from alphazero.replay import Replay, Samples
 from alphazero.report.monitor import Monitor
 from alphazero.runs import checkpoint
+from alphazero.runs.configuration import load_config
 from alphazero.selfplay import SelfPlay, SelfPlayStatistics, stream_generator
 from alphazero.trainer.asynchronous import AsynchronousLoop
 from alphazero.trainer.run import Run

@@ -1,4 +1,4 @@
-"""Aims a trebuchet at a target, by every method there is, and shows the best shot.
+"""Aims a trebuchet at a target by every available method, and shows the best shot.
 
     scripts/aim.py --wind 5 --target 100 [--agent AGENT] [--save shot.gif] [--histogram errors.png] [--robust]
 
@@ -44,7 +44,7 @@ NETWORKS = {False: Path("runs/aiming_network.safetensors"), True: Path("runs/aim
 
 
 class Row(NamedTuple):
-    """What a method found, and how long one aim took, in s."""
+    """A method's result, and the time of one aim, in s."""
 
     method: str
     aimed: Aimed
@@ -71,9 +71,11 @@ def parsed() -> argparse.Namespace:
         "--strength",
         type=cli.option(parse_budget),
         default="64",
-        help="of the agent's search: simulations as 64, or seconds as 2s",
+        help="search budget of the agent: simulations, as 64, or seconds, as 2s (default: 64)",
     )
-    parser.add_argument("--seed", type=cli.seed, default=0, help="of the training, and of the agent's search")
+    parser.add_argument(
+        "--seed", type=cli.seed, default=0, help="seed of the training and of the agent's search (default: 0)"
+    )
     parser.add_argument("--published", action="store_true", help="the talk's own numbers; no network, no agent")
     parser.add_argument("--save", type=Path, help="the best shot as a picture (.png) or an animation (.gif)")
     parser.add_argument("--histogram", type=Path, help="the network's misses of 1,000 targets as a picture")
@@ -132,7 +134,7 @@ def row(method: str, aim: Callable[[], Aimed]) -> Row:
 
 
 def find_network(arguments: argparse.Namespace, console: Console) -> AimingNetwork:
-    """That of the file; if there is none it is trained and kept there."""
+    """The network in the file; if there is none it is trained and kept there."""
     path = arguments.network or NETWORKS[arguments.robust]
     if path.exists():
         return AimingNetwork.load(path)
@@ -214,7 +216,7 @@ class Counting(Aiming):
 
 
 def outcome(wind: float, target: float, angle: float, counterweight: float) -> Aimed:
-    """Of an aim, as if it had taken no shot."""
+    """The result of an aim, counted as no shot."""
     distance = fire(wind, angle, counterweight).distance
     return Aimed(angle, counterweight, distance, distance - target, 0, abs(distance - target) <= CLOSE)
 

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from alphazero.config import SECTIONS, Config, make_config
+from alphazero.config import Config
+from alphazero.runs.configuration import SECTIONS, make_config
 from docs.plain_docstrings import to_rst
 
 ROOT = Path(__file__).resolve().parents[1]

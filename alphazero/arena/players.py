@@ -17,9 +17,10 @@ import torch
 from torch import Tensor
 
 from alphazero.arena.minimax import minimax
+from alphazero.arena.rollouts import RolloutEvaluator
 from alphazero.config import SearchConfig
 from alphazero.game import ILLEGAL, Game, State, batch_size, masked, num_actions, random_actions
-from alphazero.mcts.evaluator import Evaluation, Evaluator, RolloutEvaluator
+from alphazero.mcts.evaluator import Evaluation, Evaluator
 from alphazero.mcts.planning import Planners, likeliest, planners
 from alphazero.mcts.search import TreeSearch, search_trees
 from alphazero.network.cache import with_cache

@@ -23,11 +23,12 @@ import safetensors
 import safetensors.torch
 import torch
 
-from alphazero.config import Config, ReplayConfig, load_config, to_toml
+from alphazero.config import Config, ReplayConfig
 from alphazero.game import Game
 from alphazero.learner import Learner
 from alphazero.replay import Replay, Samples, to_arrays
 from alphazero.runs import files
+from alphazero.runs.configuration import load_config, to_toml
 from alphazero.runs.files import CHECKPOINTS, LIGHT, WHOLE, RunError
 from alphazero.selfplay import SelfPlay, Trajectories
 

@@ -14,9 +14,9 @@ import pytest
 import torch
 from PIL import Image
 
-from alphazero.config import make_config
 from alphazero.network.architectures import inference_module, make_network, to_onnx
 from alphazero.runs.agents import export_agent
+from alphazero.runs.configuration import make_config
 from games.trebuchet import shoot
 from games.trebuchet.aim import Fired, fire
 from games.trebuchet.aiming_network import AimingNetwork, train

@@ -11,12 +11,12 @@ import torch
 
 from alphazero.arena.match import SoloResult, play_alone, play_match
 from alphazero.arena.players import AgentPlayer, NetworkPlayer, RandomPlayer
-from alphazero.config import load_config, make_config
 from alphazero.learner import Learner
 from alphazero.mcts.evaluator import Evaluator
 from alphazero.report.run_report import report_sections
 from alphazero.runs.agents import load_agent
 from alphazero.runs.checkpoint import checkpoints, load_games, load_weights
+from alphazero.runs.configuration import load_config, make_config
 from alphazero.selfplay import Played, SelfPlay
 from games.tic_tac_toe import TicTacToe
 from tests.stubs import Drift
