@@ -14,6 +14,8 @@ from hypothesis import settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
+from tests.commands import command  # noqa: F401  (a fixture)
+
 torch.set_num_threads(1)
 # Kernels compile and networks are exported within the first example of a test.
 settings.register_profile("alphazero", deadline=None)

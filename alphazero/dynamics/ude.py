@@ -3,7 +3,7 @@
     dy/dt = rates(term(inputs(y)), y)        rates and inputs are known, the term is not
 
 C. Rackauckas et al., "Universal Differential Equations for Scientific Machine Learning" (arXiv:2001.04385). The term
-is whatever has parameters: a network here, a sum of candidates in `recovery`. Both are fitted to observed trajectories
+is whatever has parameters: a network here, a sum of candidates in `equations`. Both are fitted to observed trajectories
 by least squares with multiple shooting (Bock and Plitt 1984): trajectories are cut in pieces, the states that those
 start from are unknown too, and where one ends the next has to begin. So errors of the states that were observed first
 do no harm, and no piece is long enough for a bad guess to run away.
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -58,6 +58,10 @@ class Observed(NamedTuple):
     states: Tensor
     given: Tensor
     noise: Tensor
+
+    def at(self, rows: slice) -> Observed:
+        """Some of the trajectories."""
+        return Observed(*(field[rows] for field in self))
 
 
 Term = Callable[[Tensor], Tensor]  # inputs [I, B] -> value [M, B]
@@ -322,6 +326,11 @@ def learn(
     model, first = network(inputs_of(of, states, observed), of.outputs, of.scale, generator)
     fitted = fit(of, model, first, observed, prior=prior, pieces=pieces, steps=steps, report=report)
     return Learned(lambda inputs: model(fitted.parameters, inputs), fitted, pieces)
+
+
+def thoroughness(noise: float) -> dict[str, Any]:
+    """Settings for `learn`. Exact data alone decide what the network becomes, and take longer to be exhausted."""
+    return {"prior": 1.0, "steps": 40} if noise > 0 else {"prior": 10.0, "steps": 100}
 
 
 def inputs_of(of: Incomplete, states: Tensor, observed: Observed) -> Tensor:

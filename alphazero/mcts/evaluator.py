@@ -12,6 +12,9 @@ import torch
 from torch import Tensor
 
 from alphazero.game import Discrete, Game, State, batch_size, random_actions, take
+from alphazero.mcts.gaussian import policy_outputs, spread_of
+
+WIDE = 0.5  # standard deviation of an untrained policy, of half the Box
 
 
 class Evaluation(NamedTuple):
@@ -53,6 +56,17 @@ class UniformEvaluator:
             repeated = take(states, torch.arange(batch, device=device).repeat_interleave(self.samples))
             actions = random_actions(self.game, repeated, generator).unflatten(0, (batch, self.samples))
         return Evaluation(logits, torch.zeros(batch, device=device), actions)
+
+
+class UntrainedEvaluator:
+    """The output of a network for a Box game before any training: actions about the middle, widely, and values of 0."""
+
+    def __init__(self, game: Game) -> None:
+        self.size = policy_outputs(game) // 2
+
+    def __call__(self, states: State, generator: torch.Generator) -> Evaluation:
+        mean = torch.zeros(batch_size(states), self.size, device=states[0].device)
+        return Evaluation(torch.cat([mean, torch.full_like(mean, spread_of(WIDE))], 1), mean[:, 0])
 
 
 class RolloutEvaluator:
