@@ -13,7 +13,6 @@ benchmarks/speed.py. Ray gives its workers a niceness of 15: on a machine with o
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import random
 import sys
@@ -22,18 +21,19 @@ import threading
 import time
 from collections import Counter as Counts
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, wait
 from contextlib import ExitStack
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-# Before torch is loaded: processes run side by side, each on one thread.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from alphazero.shell import cli
+
+# isort: split
 import numpy as np
 import psutil
 import torch
@@ -53,67 +53,40 @@ from alphazero.runs import checkpoint
 from alphazero.selfplay import SelfPlay, SelfPlayStatistics, stream_generator
 from alphazero.trainer.asynchronous import AsynchronousTraining
 from alphazero.trainer.tasks import PlayedTurn, PlayTurn, make_worker
+from benchmarks.harness import Report, Speed, Work, cpu_seconds, in_turns, run_sections, seconds, sections_parser, whole
 from benchmarks.shared_inference import shared
-from benchmarks.speed import (
-    GAME,
-    Report,
-    Speed,
-    Work,
-    cpu_seconds,
-    in_turns,
-    machine,
-    seconds,
-    show,
-    whole,
-)
+from games.connect_four import ConnectFour
 
-SECTIONS = ("workers", "driver", "shared")
+GAME = ConnectFour()
 RECIPE = load_config(Path(__file__).resolve().parents[1] / "configs" / "connect_four.toml")
 ACTOR = 250 * 2**20  # bytes of memory that a simulated worker has for itself: torch and its like
 
 
 def main() -> int:
-    options = parsed(sys.argv[1:])
-    console = Console(width=None if sys.stdout.isatty() else 120, markup=False)  # piped, no line is broken
-    report = Report(machine())
-    console.print(f"{report.machine['processor']}, {report.machine['load']:.1f} processes busy before we start")
-    measure = {"workers": workers, "driver": driver, "shared": partial(shared, RECIPE)}
-    with ExitStack() as stack:
-        if set(options.sections) - {"shared"}:
-            # More cores than there may be: of Ray's processes only a few are busy at a time.
-            stack.enter_context(cluster("", cores=4))
-        for section in SECTIONS:
-            if section in options.sections:
-                measure[section](options, report)
-                show(console, report, section)
-    if options.json:
-        options.json.write_text(json.dumps(asdict(report), indent=2) + "\n")
-    return 0
+    return cli.run(measure)
 
 
-def parsed(arguments: Sequence[str]) -> argparse.Namespace:
-    """The command line; exits with a message if it is wrong."""
-    parser = argparse.ArgumentParser(prog="benchmarks/cluster.py", description=__doc__.splitlines()[0])
-    parser.add_argument("sections", nargs="*", metavar="section", help=f"any of {', '.join(SECTIONS)}; default: all")
+def measure() -> None:
+    sections = {"workers": workers, "driver": driver, "shared": partial(shared, RECIPE)}
+    parser = sections_parser(__doc__, list(sections))
     parser.add_argument("--rounds", type=whole, default=3, help="of `workers` and `shared`; the median is shown (3)")
     parser.add_argument("--games", type=whole, default=64, help="workers: games at once of each worker (64)")
-    parser.add_argument("--moves", type=whole, default=6, help="workers, shared: moves of a turn (6)")
+    parser.add_argument("--moves", type=whole, default=6, help="workers, shared: moves of a segment (6)")
     parser.add_argument("--simulations", type=whole, default=32, help="workers, shared: simulations a move (32)")
-    parser.add_argument("--turns", type=whole, default=3, help="workers: turns of each worker in a round (3)")
+    parser.add_argument(
+        "--segments", "--turns", type=whole, default=3, help="workers: segments of each worker in a round (3)"
+    )
     parser.add_argument("--simulated", type=whole, default=64, metavar="WORKERS", help="driver: workers (64)")
     parser.add_argument("--offered", type=whole, default=60_000, help="driver: samples/s, at first (60000)")
     parser.add_argument("--window", type=seconds, default=20.0, help="driver: seconds of a measurement (20)")
     parser.add_argument("--rate", type=whole, help="driver: samples/s of a real worker (as `workers` has measured)")
     parser.add_argument("--seconds", type=seconds, default=3.0, help="shared: of a measurement, in each round (3)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything measured there")
-    options = parser.parse_args(arguments)
-    for section in options.sections:
-        if section not in SECTIONS:
-            parser.error(f"there is no section {section!r}; choose from {', '.join(SECTIONS)}")
-    if options.json and not options.json.resolve().parent.is_dir():
-        parser.error(f"--json: there is no folder {options.json.resolve().parent}")
-    options.sections = options.sections or list(SECTIONS)
-    return options
+    options = parser.parse_args()
+    with ExitStack() as stack:
+        if set(options.sections) - {"shared"}:
+            # More cores than there may be: of Ray's processes only a few are busy at a time.
+            stack.enter_context(cluster("", cores=4))
+        run_sections(options, sections)
 
 
 # --- workers
@@ -134,10 +107,10 @@ def workers(options: argparse.Namespace, report: Report) -> None:
     with ExitStack() as stack:
         here = stack.enter_context(Threads(make(1), 1))
         one, two = (stack.enter_context(RayCrew(make, size, Needs(1, 0))) for size in (1, 2))
-        alone, pair = (turns_work(config, crew, weights, options.turns) for crew in (one, two))
+        alone, pair = (turns_work(config, crew, weights, options.segments) for crew in (one, two))
         study = Study(learner, canned_turn().samples)
         contenders = {
-            "in this process": turns_work(config, here, weights, options.turns),
+            "in this process": turns_work(config, here, weights, options.segments),
             "one Ray worker": alone,
             "two Ray workers": pair,
             "two Ray workers, and learning in this process": partial(study.beside, two, pair),

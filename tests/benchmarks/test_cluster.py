@@ -41,7 +41,7 @@ def test_every_section_reports_its_speeds_and_promises(tmp_path: Path) -> None:
 def test_a_section_that_does_not_exist_is_told_of_with_those_that_do(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["measure_cluster.py", "worker"])
+    monkeypatch.setattr(sys, "argv", ["cluster.py", "worker"])
     with pytest.raises(SystemExit) as refused:
         main()
     assert refused.value.code == 2
