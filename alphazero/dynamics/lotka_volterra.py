@@ -31,11 +31,11 @@ def lotka_volterra() -> Case:
         parts = [f"{name}^{power}" if power > 1 else name for name, power in (("x", x), ("y", y)) if power]
         return " ".join(parts) or "1"
 
-    functions: list[tuple[str, Callable[[Tensor], Tensor]]] = [
-        (powers(x, degree - x), lambda y, x=x, degree=degree: y[0] ** x * y[1] ** (degree - x))
-        for degree in range(6)
-        for x in range(degree, -1, -1)
-    ]
+    def monomial(x: int, y: int) -> Callable[[Tensor], Tensor]:
+        return lambda state: state[0] ** x * state[1] ** y
+
+    exponents = [(x, degree - x) for degree in range(6) for x in range(degree, -1, -1)]
+    functions = [(powers(*both), monomial(*both)) for both in exponents]
     functions += [(r"\sin x", lambda y: y[0].sin()), (r"\sin y", lambda y: y[1].sin())]
 
     def candidate(name: str, function: Callable[[Tensor], Tensor], place: int) -> Candidate:
