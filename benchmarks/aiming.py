@@ -1,4 +1,4 @@
-"""Measures who aims the trebuchet best, on targets within reach that nobody has learned from.
+"""Measures which method aims the trebuchet best, on targets within reach that none has learned from.
 
     benchmarks/aiming.py shot  --agent runs/NAME     one shot at each of 1,000 targets
     benchmarks/aiming.py siege --agent runs/NAME     four shots each, between which it can be turned only so far
@@ -222,7 +222,7 @@ def rivals(game: Aiming, shots: int, console: Console) -> list[Method]:
 # --- The siege
 
 
-# How the search samples in the siege: what took long to learn with may take longer here, as the greedy one does.
+# How the search samples in the siege: more thoroughly than in training, as the greedy player does.
 THOROUGH: dict[str, Any] = {
     "sampled_actions": 32,
     "considered_actions": 32,
@@ -232,7 +232,7 @@ THOROUGH: dict[str, Any] = {
 
 
 class GreedyPlayer:
-    """Aims each shot as well as can be, and does not think of the next: the best of many samples, refined for long."""
+    """Aims each shot as well as possible, whatever comes next: the best of many samples, refined for long."""
 
     name = "greedy, one step"
 

@@ -3,8 +3,8 @@
     benchmarks/surrogates.py [--samples 4000] [--out FOLDER]
 
 One has learned the whole shot, a number of wind, angle and counterweight. One has learned the step of a game, as any
-game's can be, and search plays in it (`alphazero.dynamics.surrogate`). Errors are told within the range that they have
-learned from, and outside of it: in stronger winds, and with heavier counterweights.
+game's can be, and search plays in it (`alphazero.dynamics.surrogate`). Errors are measured within the range that they
+have learned from, and outside of it: in stronger winds, and with heavier counterweights.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def whole_shot(options: argparse.Namespace, generator: torch.Generator, console:
         f"a shot of {BATCH:,}: simulator {1e6 * simulator / BATCH:.2f} µs, network {1e6 * surrogate / BATCH:.2f} µs, "
         f"{simulator / surrogate:.0f} times faster"
     )
-    (options.out / "shot.png").write_bytes(png(picture(network)))
+    (options.out / "shot.png").write_bytes(png(distances(network)))
     return {"errors": found, "faster": simulator / surrogate}
 
 
@@ -122,7 +122,7 @@ def pace(call: Callable[[], object]) -> float:
     return min(found)
 
 
-def picture(network: Network) -> Figure:
+def distances(network: Network) -> Figure:
     """Distances by the angle, for three counterweights in still air, the last one heavier than any that was seen."""
     figure = Figure(figsize=(7, 4), layout="constrained", facecolor="white")
     axes = figure.subplots()
@@ -142,7 +142,7 @@ def picture(network: Network) -> Figure:
 
 
 def reward(before: TrebuchetState, action: Tensor, after: TrebuchetState) -> Tensor:
-    """The rule by which a shot is judged is known: only the shot is not."""
+    """The rule of the reward is known: only the shot is learned."""
     return torch.where(before.fired > 0, 0.0, score(after.distance - after.target))
 
 

@@ -27,7 +27,7 @@ def misses(policy: Policy, states: TrebuchetState) -> Tensor:
 
 
 def misses_of(game: Aiming, angle: Tensor, counterweight: Tensor, states: TrebuchetState) -> Tensor:
-    """The same for these settings, [B] degrees and kg."""
+    """The misses [B] with these settings, [B] degrees and kg."""
     shot = shoot(states.winds[:, 0], angle, counterweight, trebuchet=game.trebuchet)
     return torch.where(shot.landed, (shot.distance - states.target).abs(), torch.inf)
 

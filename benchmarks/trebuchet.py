@@ -198,7 +198,7 @@ def agree(name: str, ours: ArrayLike, theirs: ArrayLike, gradients: tuple[ArrayL
 
 
 def durations(options: argparse.Namespace, *contenders: Callable[[], object]) -> list[float]:
-    """Of a call, s."""
+    """Seconds a call of each contender."""
 
     def counted(call: Callable[[], object]) -> int:
         call()

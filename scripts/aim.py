@@ -44,7 +44,7 @@ NETWORKS = {False: Path("runs/aiming_network.safetensors"), True: Path("runs/aim
 
 
 class Row(NamedTuple):
-    """What a method found, and how long one aim took, in s."""
+    """The result of a method, and how long one aim took, in s."""
 
     method: str
     aimed: Aimed
@@ -131,7 +131,7 @@ def row(method: str, aim: Callable[[], Aimed]) -> Row:
 
 
 def find_network(arguments: argparse.Namespace, console: Console) -> AimingNetwork:
-    """That of the file; if there is none it is trained and kept there."""
+    """The network of the file; if there is none, it is trained and written there."""
     path = arguments.network or NETWORKS[arguments.robust]
     if path.exists():
         return AimingNetwork.load(path)
@@ -213,7 +213,7 @@ class Counting(Aiming):
 
 
 def outcome(wind: float, target: float, angle: float, counterweight: float) -> Aimed:
-    """Of an aim, as if it had taken no shot."""
+    """The result of an aim, as if it had taken no shot."""
     distance = fire(wind, angle, counterweight).distance
     return Aimed(angle, counterweight, distance, distance - target, 0, abs(distance - target) <= CLOSE)
 

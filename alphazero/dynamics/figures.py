@@ -1,4 +1,4 @@
-"""Pictures of what was discovered."""
+"""Figures of terms and equations, and of their trajectories."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SHOWN = 3  # trajectories
 
 
 def trajectories(case: Case, held_out: Observed, network: Term, equation: Term | None) -> Figure:
-    """Observations that were held out, and what the completed models make of them, each from the start it fits best."""
+    """Held-out observations, and the completed models' trajectories, each from the start that fits best."""
     shown = held_out.at(slice(SHOWN))
     figure = _figure(3.4 * len(case.states), 3.2)
     for axes, name in zip(figure.subplots(1, len(case.states), squeeze=False)[0], case.states, strict=True):
@@ -36,7 +36,7 @@ def trajectories(case: Case, held_out: Observed, network: Term, equation: Term |
 
 
 def term(case: Case, held_out: Observed, network: Term, equation: Term | None) -> Figure:
-    """The term itself along trajectories that were held out."""
+    """The term along held-out trajectories."""
     shown = held_out.at(slice(SHOWN))
     starts = fit(case.incomplete, fixed(network), NONE, shown).starts
     inputs = inputs_of(case.incomplete, predict(case.incomplete, network, shown, starts), shown)
@@ -61,7 +61,7 @@ def term(case: Case, held_out: Observed, network: Term, equation: Term | None) -
 
 
 def sparsity(path: tuple[Choice, ...], *, network: float | None = None) -> Figure:
-    """What more terms bring: residuals of held-out trajectories by the number of terms, and the criterion."""
+    """Residuals of held-out trajectories and the criterion, by the number of terms."""
     figure = _figure(9, 3.4)
     left, right = figure.subplots(1, 2)
     sizes = [len(choice.equation.candidates) for choice in path]

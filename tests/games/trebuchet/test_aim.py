@@ -119,10 +119,10 @@ def test_too_near_is_answered_by_the_nearest_shot() -> None:
 @pytest.mark.parametrize(
     ("wind", "target", "start", "message"),
     [
-        (math.nan, 50.0, (45.0, 50.0), "the wind is to be a finite number of m/s, not nan"),
-        (0.0, math.inf, (45.0, 50.0), "the target is to be a finite number of m, not inf"),
-        (0.0, 50.0, (91.0, 50.0), "the angle is to be from 0 to 90 degrees, not 91"),
-        (0.0, 50.0, (45.0, math.nan), "the counterweight is to be from 20 to 120 kg, not nan"),
+        (math.nan, 50.0, (45.0, 50.0), "the wind must be a finite number of m/s, not nan"),
+        (0.0, math.inf, (45.0, 50.0), "the target must be a finite number of m, not inf"),
+        (0.0, 50.0, (91.0, 50.0), "the angle must be from 0 to 90 degrees, not 91"),
+        (0.0, 50.0, (45.0, math.nan), "the counterweight must be from 20 to 120 kg, not nan"),
     ],
 )
 def test_what_cannot_be_aimed_is_refused(
@@ -130,7 +130,7 @@ def test_what_cannot_be_aimed_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         aim(wind, target, start=start)
-    with pytest.raises(ValueError, match="the tolerance is to be above 0, not 0"):
+    with pytest.raises(ValueError, match="the tolerance must be above 0, not 0"):
         home_in(0.0, 50.0, tolerance=0.0)
 
 

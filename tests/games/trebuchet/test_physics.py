@@ -74,11 +74,11 @@ def test_failed_shots_are_flagged_and_spoil_nothing(fire: Callable[..., Shot]) -
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((math.nan, 45.0, 45.0), r"the wind is to be a finite number of m/s, not nan"),
-        ((torch.tensor([0.0, math.inf]), 45.0, 45.0), r"the wind is to be a finite number"),
-        ((0.0, 91.0, 45.0), r"the angle of release is to be from -90 to 90 degrees, not 91"),
-        ((0.0, 45.0, -1.0), r"the counterweight is to be a finite number of kg above 0, not -1"),
-        ((0.0, 45.0, torch.tensor([1.0, 0.0])), r"the counterweight is to be"),
+        ((math.nan, 45.0, 45.0), r"the wind must be a finite number of m/s, not nan"),
+        ((torch.tensor([0.0, math.inf]), 45.0, 45.0), r"the wind must be a finite number"),
+        ((0.0, 91.0, 45.0), r"the angle of release must be from -90 to 90 degrees, not 91"),
+        ((0.0, 45.0, -1.0), r"the counterweight must be a finite number of kg above 0, not -1"),
+        ((0.0, 45.0, torch.tensor([1.0, 0.0])), r"the counterweight must be"),
     ],
 )
 def test_what_cannot_be_fired_is_refused(arguments: tuple[float, float, float], message: str) -> None:
@@ -89,10 +89,10 @@ def test_what_cannot_be_fired_is_refused(arguments: tuple[float, float, float], 
 @pytest.mark.parametrize(
     ("dimensions", "message"),
     [
-        ({"sling": 0.0}, r"trebuchet: sling is to be a finite number above 0, not 0.0"),
-        ({"beam_mass": -1.0}, r"trebuchet: beam_mass is to be a finite number from 0, not -1.0"),
-        ({"gravity": math.inf}, r"trebuchet: gravity is to be a finite number above 0, not inf"),
-        ({"pivot_height": 3.0}, r"the long arm \(2.07.* m\) has to reach from the pivot to the ground; .* is 3.0 m"),
+        ({"sling": 0.0}, r"trebuchet: sling must be a finite number above 0, not 0.0"),
+        ({"beam_mass": -1.0}, r"trebuchet: beam_mass must be a finite number from 0, not -1.0"),
+        ({"gravity": math.inf}, r"trebuchet: gravity must be a finite number above 0, not inf"),
+        ({"pivot_height": 3.0}, r"the long arm \(2.07.* m\) must reach from the pivot to the ground; .* is 3.0 m"),
     ],
 )
 def test_what_cannot_be_built_is_refused(dimensions: dict[str, float], message: str) -> None:

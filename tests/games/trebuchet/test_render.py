@@ -111,7 +111,7 @@ def test_frames_are_figures_at_their_times() -> None:
 
 
 def test_what_cannot_be_drawn_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"has to end in \.gif: .*shot\.mp4"):
+    with pytest.raises(ValueError, match=r"must end in \.gif: .*shot\.mp4"):
         save_animation(tmp_path / "shot.mp4", 0.0, 45.0, 70.0)
     with pytest.raises(OSError, match=r"cannot be written to .*missing/shot\.gif: No such file"):
         save_animation(tmp_path / "missing" / "shot.gif", 0.0, 45.0, 70.0)
@@ -121,7 +121,7 @@ def test_what_cannot_be_drawn_is_named(tmp_path: Path) -> None:
         draw(0.0, shot=shoot(torch.zeros(2), 45.0, 70.0, trajectory=True))
     with pytest.raises(ValueError, match="one of the two is missing"):
         draw(0.0, 45.0)
-    with pytest.raises(ValueError, match="the target is to be a finite number"):
+    with pytest.raises(ValueError, match="the target must be a finite number"):
         sketch(0.0, target=math.nan)
 
 
