@@ -13,8 +13,8 @@ from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from alphazero.config import LearnerConfig, NetworkConfig
-from alphazero.game import Box, Discrete, Game, masked
-from alphazero.mcts.gaussian import NormalPolicy, from_box
+from alphazero.game import Game
+from alphazero.mcts.policy import policy_of
 from alphazero.network.architectures import (
     InferenceModule,
     Network,
@@ -65,7 +65,7 @@ class Inputs(NamedTuple):
 class Learner:
     """The network, its optimizer, and the exponential average of its weights.
 
-    model: what makes the predictions: the network, or what shares its gradients with others (`cluster.gang`).
+    model: what makes the predictions: the network, or what shares its gradients with others (`parallel.rank`).
     """
 
     def __init__(self, game: Game, config: LearnerConfig, network_config: NetworkConfig, *, seed: int) -> None:
@@ -78,8 +78,8 @@ class Learner:
         lay_out(self.network, game.observation_shape)
         self.layout = layout(game.observation_shape)
         self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(config.average), use_buffers=True)
-        # As for inference: three digits are too few for actions that are numbers themselves.
-        fast = config.precision == "auto" and isinstance(game.actions, Discrete) and multiplies_bfloat16(config.device)
+        self.policy = policy_of(game)
+        fast = config.precision == "auto" and self.policy.bfloat16_suffices and multiplies_bfloat16(config.device)
         self.bfloat16 = fast or config.precision == "bfloat16"
         self.optimizer = self._make_optimizer()
         self.steps = 0
@@ -145,7 +145,7 @@ class Learner:
     def inputs(self, batch: Batch) -> Inputs:
         """The batch, each sample under its symmetry. On its way to a GPU nothing waits for it."""
         samples = batch.samples
-        sampled = places(self.game, samples)
+        sampled = self.policy.coordinates(samples.sampled)
         here = [*augmented(self.game, batch)]
         here += [samples.value, samples.drawn, samples.weight, samples.turns_left, sampled]
         if torch.device(self.config.device).type == "cuda":
@@ -161,7 +161,7 @@ class Learner:
         config, weight = self.config, inputs.weight
         with torch.autocast(torch.device(config.device).type, torch.bfloat16, enabled=self.bfloat16):
             prediction = self.model(inputs.observation)
-        log_policy, entropy = self.policy(prediction.logits.float(), inputs.legal, inputs.sampled)
+        log_policy, entropy = self.policy.log_policy(prediction.logits.float(), inputs.legal, inputs.sampled)
         policy_losses = -(inputs.policy * log_policy).sum(-1)
         value_losses = value_loss(prediction.value.float(), inputs.value, inputs.drawn)
         policy_loss, value_loss_ = (weight * policy_losses).mean(), (weight * value_losses).mean()
@@ -179,19 +179,6 @@ class Learner:
             losses = policy_losses + config.value_weight * value_losses
             measures |= by_stage(losses, inputs.turns_left, tercile.to(losses.device))
         return {tag: measure.detach() for tag, measure in measures.items()}
-
-    def policy(self, logits: Tensor, legal: Tensor, sampled: Tensor) -> tuple[Tensor, Tensor]:
-        """The logarithms of the policy [B, A], of a Box game's density at the samples [B, K], and its entropy [B].
-
-        sampled: [B, K, D], coordinates in the Box.
-        """
-        if isinstance(self.game.actions, Box):
-            policy = NormalPolicy.of(logits)
-            return policy.log_density(sampled), policy.entropy()
-        log_policy = masked(logits, legal).log_softmax(-1)
-        # The logarithm may be that of an illegal action, where the target is 0: 0 times it is to be 0.
-        probability, log_policy = log_policy.exp(), log_policy.clamp(min=-1e4)
-        return log_policy, -(probability * log_policy).sum(-1)
 
     def update(self, rate: float) -> Tensor:
         """A step down the gradients that are with the weights, and of the average; returns the gradients' norm."""
@@ -269,11 +256,6 @@ def augmented(game: Game, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         legal = legal.index_copy(0, chosen, legal[chosen][:, symmetry.actions])
         policy = policy.index_copy(0, chosen, policy[chosen][:, symmetry.actions])
     return observation, legal, policy
-
-
-def places(game: Game, samples: Samples) -> Tensor:
-    """The sampled actions' coordinates in the Box, [B, K, D]; in a discrete game [B, 0, 0]."""
-    return from_box(samples.sampled, game.actions) if isinstance(game.actions, Box) else samples.sampled
 
 
 def terciles(samples: Samples) -> Tensor:

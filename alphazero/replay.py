@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from alphazero.config import ReplayConfig
-from alphazero.game import Game, State, concatenate, map_states, take
+from alphazero.game import Game, State, concatenate, field_names, map_states, named_fields, state_from, take
 
 
 class Samples(NamedTuple):
@@ -132,10 +132,9 @@ class Replay:
             raise ValueError("the replay buffer is empty; play before learning")
         if self.config.merge == "none":
             return self.samples
-        keys = self.game.key(self.samples.state)
-        if keys is None:
+        if not self.game.has_key:
             raise ValueError(f'{self.game.name} has no `key`, so positions cannot be merged; set replay.merge = "none"')
-        _, place = torch.unique(keys, return_inverse=True)
+        _, place = torch.unique(self.game.key(self.samples.state), return_inverse=True)
         groups = int(place.max()) + 1
         count = torch.zeros(groups).index_add_(0, place, torch.ones(len(place)))
 
@@ -152,14 +151,15 @@ class Replay:
 
     def distinct(self) -> int | None:
         """How many different positions the samples hold; None where the game has no `key`."""
-        keys = None if self.samples is None else self.game.key(self.samples.state)
-        return None if keys is None else len(np.unique(keys.numpy()))
+        if self.samples is None or not self.game.has_key:
+            return None
+        return len(np.unique(self.game.key(self.samples.state).numpy()))
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything as plain arrays, for `checkpoint`."""
         if self.samples is None:
             return {"seen": np.array(self.seen)}
-        arrays = {f"state.{name}": field.numpy() for name, field in self.samples.state._asdict().items()}
+        arrays = {f"state.{name}": field.numpy() for name, field in named_fields(self.samples.state).items()}
         arrays |= {name: field.numpy() for name, field in self.samples._asdict().items() if name != "state"}
         return arrays | {"seen": np.array(self.seen)}
 
@@ -169,8 +169,8 @@ class Replay:
         if "policy" not in arrays:
             return
         self._room = None
-        form = self.game.initial(1)
-        state = type(form)(*(torch.from_numpy(arrays[f"state.{name}"]) for name in form._fields))
+        kind = self.game.state_type
+        state = state_from(kind, (torch.from_numpy(arrays[f"state.{name}"]) for name in field_names(kind)))
         # Runs from before there were games with continuous actions have none.
         arrays = {"sampled": no_actions(len(arrays["policy"])).numpy()} | arrays
         self.samples = Samples(state, *(torch.from_numpy(arrays[name]) for name in Samples._fields[1:]))

@@ -12,9 +12,19 @@ import torch
 from torch import Tensor
 
 from alphazero.config import SearchConfig, SelfPlayConfig
-from alphazero.game import Discrete, Game, State, map_states, random_actions, take, where
+from alphazero.game import (
+    Game,
+    State,
+    field_names,
+    map_states,
+    named_fields,
+    random_actions,
+    state_from,
+    where,
+)
 from alphazero.mcts.evaluator import Evaluator, TimedEvaluator
-from alphazero.mcts.planning import planners, played
+from alphazero.mcts.planning import planners
+from alphazero.mcts.policy import policy_of
 from alphazero.mcts.search import SearchResult, search
 from alphazero.network.cache import CachedEvaluator
 from alphazero.replay import Samples, join, no_actions
@@ -66,14 +76,14 @@ class Trajectories(NamedTuple):
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The fields as plain arrays, for `checkpoint`."""
-        arrays = {f"states.{name}": field.numpy() for name, field in self.states._asdict().items()}
+        arrays = {f"states.{name}": field.numpy() for name, field in named_fields(self.states).items()}
         return arrays | {name: field.numpy() for name, field in self._asdict().items() if name != "states"}
 
     @classmethod
     def from_arrays(cls, game: Game, arrays: dict[str, np.ndarray]) -> Trajectories:
         """What `arrays` gave. KeyError if another game made it."""
-        form = type(game.initial(1))
-        states = form(*(torch.from_numpy(arrays[f"states.{name}"]) for name in form._fields))
+        kind = game.state_type
+        states = state_from(kind, (torch.from_numpy(arrays[f"states.{name}"]) for name in field_names(kind)))
         # Runs from before there were games with continuous actions have none.
         arrays = {"sampled": no_actions(*arrays["action"].shape).numpy()} | arrays
         return cls(states, *(torch.from_numpy(arrays[name]) for name in cls._fields[1:]))
@@ -134,7 +144,7 @@ class SelfPlay:
 
     def _room(self, moves: int) -> Trajectories:
         slots, device = self.config.games, self.config.device
-        choices, sampled = self._choices()
+        choices, sampled = policy_of(self.game).shapes(self.search_config)
 
         def zeros(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
             return torch.zeros(slots, moves, *shape, dtype=dtype, device=device)
@@ -149,13 +159,6 @@ class SelfPlay:
             sampled=zeros(*sampled),
             length=torch.zeros(slots, dtype=torch.int64, device=device),
         )
-
-    def _choices(self) -> tuple[int, tuple[int, int]]:
-        """Among how many actions search chooses, and the shape of those that it samples."""
-        if isinstance(self.game.actions, Discrete):
-            return self.game.actions.n, (0, 0)
-        count = self.search_config.sampled_actions
-        return count, (count, len(self.game.actions.low))
 
     def play(
         self,
@@ -200,7 +203,7 @@ class SelfPlay:
         return Played(samples, statistics, game)
 
     def _with_cache(self, evaluator: Evaluator) -> Evaluator:
-        if self.config.cache == 0 or self.game.key(self.state) is None:
+        if self.config.cache == 0 or not self.game.has_key:
             return evaluator
         if self.cache is None:
             self.cache = CachedEvaluator(self.game, evaluator, capacity=self.config.cache)
@@ -216,7 +219,7 @@ class SelfPlay:
             shares = (result.policy / result.policy.amax(-1, keepdim=True)) ** (1 / self.config.temperature)
             drawn = torch.multinomial(shares, 1, generator=generator)[:, 0]
             action = torch.where(self.moves_played < self.config.temperature_moves, drawn, action)
-        transition = self.game.step(self.state, played(result.actions, action))
+        transition = self.game.step(self.state, result.moves(action))
         games = self.games_under_way
         if int(games.length.max()) == games.reward.shape[1]:
             games = self.games_under_way = self._doubled(games)
@@ -291,14 +294,14 @@ class SelfPlay:
     def _no_samples(self) -> Samples:
         none = torch.zeros(0)
         whole = none.int()
-        choices, sampled = self._choices()
+        choices, sampled = policy_of(self.game).shapes(self.search_config)
         policy, actions = torch.zeros(0, choices), torch.zeros(0, *sampled)
-        start = take(self.game.initial(1), slice(0, 0))
+        start = map_states(lambda field: field[:0].cpu(), self.state)
         return Samples(start, policy, none, none, none, none, whole, whole, none, actions)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The games under way as plain arrays, for `checkpoint`."""
-        now = {f"now.{name}": f.cpu().numpy() for name, f in self.state._asdict().items()}
+        now = {f"now.{name}": f.cpu().numpy() for name, f in named_fields(self.state).items()}
         counts = {"moves_played": self.moves_played.cpu().numpy(), "turns": np.array(self.turns)}
         return now | self.games_under_way.map(Tensor.cpu).arrays() | counts
 
@@ -309,8 +312,8 @@ class SelfPlay:
         """
         # Copies: they may lie in memory that is shared, or that cannot be written.
         arrays = {name: array.copy() for name, array in arrays.items()}
-        device, form = self.config.device, type(self.state)
-        state = form(*(torch.from_numpy(arrays[f"now.{name}"]).to(device) for name in form._fields))
+        device, kind = self.config.device, self.game.state_type
+        state = state_from(kind, (torch.from_numpy(arrays[f"now.{name}"]).to(device) for name in field_names(kind)))
         if len(state[0]) != self.config.games:
             raise ValueError(f"{len(state[0])} games under way, not {self.config.games}")
         games = Trajectories.from_arrays(self.game, arrays)

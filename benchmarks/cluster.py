@@ -44,9 +44,9 @@ from alphazero.learner import Learner, draw, terciles
 from alphazero.mcts.evaluator import UniformEvaluator
 from alphazero.network.architectures import InferenceModule
 from alphazero.network.inference import NetworkEvaluators
-from alphazero.parallel.executor import Counter, Crew, Threads
+from alphazero.parallel.executor import Counter, Executor, ThreadExecutor
 from alphazero.parallel.ray_cluster import Needs, cluster
-from alphazero.parallel.ray_executor import RayCrew
+from alphazero.parallel.ray_executor import RayExecutor
 from alphazero.replay import Samples, join
 from alphazero.report.monitor import Monitor
 from alphazero.runs import checkpoint
@@ -93,7 +93,7 @@ def measure() -> None:
 
 
 def workers(options: argparse.Namespace, report: Report) -> None:
-    """Samples a second of real self-play, with the crews and tasks of a training run."""
+    """Samples a second of real self-play, with the executors and tasks of a training run."""
     config = replace(
         RECIPE,
         search=replace(RECIPE.search, simulations=options.simulations),
@@ -105,9 +105,9 @@ def workers(options: argparse.Namespace, report: Report) -> None:
     exporting(weights)  # here, once and before there are threads, as `Training` does
     make = partial(make_worker, config, exporting.exported)
     with ExitStack() as stack:
-        here = stack.enter_context(Threads(make(1), 1))
-        one, two = (stack.enter_context(RayCrew(make, size, Needs(1, 0))) for size in (1, 2))
-        alone, pair = (turns_work(config, crew, weights, options.segments) for crew in (one, two))
+        here = stack.enter_context(ThreadExecutor(make(1), 1))
+        one, two = (stack.enter_context(RayExecutor(make, size, Needs(1, 0))) for size in (1, 2))
+        alone, pair = (turns_work(config, executor, weights, options.segments) for executor in (one, two))
         study = Study(learner, canned_turn().samples)
         contenders = {
             "in this process": turns_work(config, here, weights, options.segments),
@@ -124,18 +124,18 @@ def workers(options: argparse.Namespace, report: Report) -> None:
         report.ratio("workers", f"{what} / {first}", speeds[what].rate / speeds[first].rate, promised=promised)
 
 
-def turns_work(config: Config, crew: Crew, weights: InferenceModule, turns: int) -> Work:
+def turns_work(config: Config, executor: Executor, weights: InferenceModule, turns: int) -> Work:
     """So many turns of each worker, one more of them under way than there are workers: nobody ever waits."""
-    shared = crew.share(weights)
-    waiting = deque((stream, 0, games_under_way(config, stream)) for stream in range(crew.size + 1))
+    shared = executor.share(weights)
+    waiting = deque((stream, 0, games_under_way(config, stream)) for stream in range(executor.size + 1))
 
     def work() -> int:
-        samples, left, under_way = 0, turns * crew.size, {}
+        samples, left, under_way = 0, turns * executor.size, {}
         while left or under_way:
             while left and waiting:
                 stream, turn, games = waiting.popleft()
                 task = PlayTurn(stream, turn, config.search.simulations, games, config.seed)
-                under_way[crew.submit(task, shared)] = (stream, turn)
+                under_way[executor.submit(task, shared)] = (stream, turn)
                 left -= 1
             for done in wait(under_way, return_when=FIRST_COMPLETED).done:
                 stream, turn = under_way.pop(done)
@@ -162,10 +162,10 @@ class Study:
         self.learner, self.samples = learner, samples
         self.rates: list[float] = []  # samples a second, of each time
 
-    def beside(self, crew: Crew, work: Work) -> int:
+    def beside(self, executor: Executor, work: Work) -> int:
         """Does the work, and learns all the while."""
         over = threading.Event()
-        learning = crew.local.submit(self.learn, over)
+        learning = executor.local.submit(self.learn, over)
         try:
             return work()
         finally:
@@ -187,17 +187,17 @@ class Study:
 
 
 def driver(options: argparse.Namespace, report: Report) -> None:
-    """A training run's loop, crew, buffer and checkpoints, fed by workers that only pretend to play."""
+    """A training run's loop, executor, buffer and checkpoints, fed by workers that only pretend to play."""
     turn = canned_turn()
     actors = max(1, min(options.simulated, int(0.8 * psutil.virtual_memory().available / ACTOR)))
-    with RayCrew(partial(simulate, turn), actors, Needs(0.01, 0)) as crew:
-        crew.submit(PlayTurn(0, 0, 1, turn.games, 0), None).result()  # raises if they cannot start
-        while len(crew.pids()) < actors:
+    with RayExecutor(partial(simulate, turn), actors, Needs(0.01, 0)) as executor:
+        executor.submit(PlayTurn(0, 0, 1, turn.games, 0), None).result()  # raises if they cannot start
+        while len(executor.pids()) < actors:
             time.sleep(0.1)
-        memory = psutil.Process(crew.pids()[0]).memory_full_info()
+        memory = psutil.Process(executor.pids()[0]).memory_full_info()
         offered, spans = float(options.offered), {}
         while True:  # more and more, until it cannot follow
-            spans[offered] = drive(crew, turn, actors * turn.samples.size / offered, options.window)
+            spans[offered] = drive(executor, turn, actors * turn.samples.size / offered, options.window)
             if spans[offered].own.rate < 0.95 * offered:
                 break
             offered *= 1.5
@@ -213,7 +213,7 @@ def driver(options: argparse.Namespace, report: Report) -> None:
     report.notes += [
         f"driver: {actors} processes stood for {options.simulated} workers ({memory.uss / 2**20:.0f} MB each, not "
         f"counting what they share). They sleep for as long as a turn takes and then send one of {turn.samples.size:,} "
-        "samples that was played beforehand. The driver is real: crew, loop, a full buffer, batches drawn at the "
+        "samples that was played beforehand. The driver is real: executor, loop, a full buffer, batches drawn at the "
         "recipe's replay ratio, weights handed out, checkpoints on this disk. Only the network's steps are left out.",
         f"driver: a second of its CPU time takes in {most.own.rate / most.own.cores:,.0f} samples, also where it gets "
         f"less than a core; what takes most of that is: {next(iter(most.parts))}",
@@ -262,11 +262,11 @@ class Span(NamedTuple):
     parts: dict[str, float]
 
 
-def drive(crew: RayCrew, turn: PlayedTurn, nap: float, window: float) -> Span:
+def drive(executor: RayExecutor, turn: PlayedTurn, nap: float, window: float) -> Span:
     """Runs until `window` seconds and a whole number of iterations, two or more, are over. The first does not count."""
     with tempfile.TemporaryDirectory() as name, open(os.devnull, "w", encoding="utf-8") as nowhere:
         folder = Path(name) / "run"
-        training = DrawingTraining(folder, crew, nap, window)
+        training = DrawingTraining(folder, executor, nap, window)
         while len(training.replay) < training.config.replay.window:
             training.replay.extend(turn.samples)
         with Monitor(folder, iterations=1, first_iteration=0, console=Console(file=nowhere)) as monitor:
@@ -300,33 +300,33 @@ class Mark(NamedTuple):
 class DrawingTraining(AsynchronousTraining):
     """A run that draws what it would learn from and learns nothing, and keeps account of what its time goes into."""
 
-    def __init__(self, folder: Path, crew: RayCrew, nap: float, window: float) -> None:
+    def __init__(self, folder: Path, executor: RayExecutor, nap: float, window: float) -> None:
         config = replace(
             RECIPE,
             iterations=1_000_000,  # the window ends it
-            workers=crew.size,
+            workers=executor.size,
             search=replace(RECIPE.search, simulations=max(1, round(1000 * nap))),  # see `simulate`
-            self_play=replace(RECIPE.self_play, streams=crew.size + 1, first_simulations=0),
+            self_play=replace(RECIPE.self_play, streams=executor.size + 1, first_simulations=0),
             evaluation=replace(RECIPE.evaluation, opponents=(), every=0),
             cluster=replace(RECIPE.cluster, mode="asynchronous"),
         )
         super().__init__(GAME, config, folder)
         checkpoint.create_run(folder, config)
-        self.crew, self.window = crew, window
+        self.executor, self.window = executor, window
         self.learn = self.draw
         self.marks: list[Mark] = []
         self.steps = 0
         self.spent: Counts[str] = Counts()
         self.of_thread = threading.local()
         for owner, method, part in (
-            (crew, "_settle", "outcomes fetched from Ray"),
-            (crew, "_assign", "turns sent"),
-            (crew, "_look", "workers asked for their pulse"),
+            (executor, "_settle", "outcomes fetched from Ray"),
+            (executor, "_assign", "turns sent"),
+            (executor, "_look", "workers asked for their heartbeat"),
             (self, "_take_in_the_next", "turns taken in"),
             (self.replay, "extend", "the buffer extended"),
             (self, "_hand_out", "weights handed out"),
         ):
-            bare = partial(getattr(type(owner), method), owner)  # the crew may have been timed for another run
+            bare = partial(getattr(type(owner), method), owner)  # the executor may have been timed for another run
             setattr(owner, method, self.timed(bare, part))
 
     def draw(

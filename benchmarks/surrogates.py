@@ -166,7 +166,7 @@ def step(options: argparse.Namespace, generator: torch.Generator, console: Conso
         started = time.perf_counter()
         after = game.step(states, planning_player(model).actions(states)).state
         seconds = (time.perf_counter() - started) / options.targets
-        miss = median_and_most(game.measures(after)["miss"])
+        miss = median_and_most(game.metrics(after)["miss"])
         made.add_row(name, *map(metres, miss), f"{1e3 * seconds:.2f} ms")
         found[name] = {"miss": miss, "seconds": seconds}
     console.print(made)

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from alphazero.game import Discrete, Game, Symmetry, Transition
-from games.connect_four_solver import exact_scores
+from games.connect_four_solver import BITBULLY_MISSING, bitbully_installed, exact_scores
 
 COLUMNS, ROWS = 7, 6
 HEIGHT = ROWS + 1
@@ -86,13 +86,21 @@ def has_four(stones: Tensor) -> Tensor:
     return (pairs & (pairs >> constants.double_shifts)).any(0)
 
 
-class ConnectFour(Game):
+class ConnectFour(Game[ConnectFourState]):
     """Action c drops a stone into column c (0 to 6; people write 1 to 7)."""
 
     name = "connect_four"
     num_players = 2
     actions = Discrete(COLUMNS)
     observation_shape = (2, ROWS, COLUMNS)
+
+    @property
+    def has_solver(self) -> bool:
+        return bitbully_installed() if type(self).solve is ConnectFour.solve else super().has_solver
+
+    @property
+    def solver_help(self) -> str:
+        return BITBULLY_MISSING
 
     def initial(self, batch: int, *, generator: torch.Generator | None = None) -> ConnectFourState:
         device = generator.device if generator is not None else torch.device("cpu")
@@ -105,7 +113,7 @@ class ConnectFour(Game):
     def legal(self, state: ConnectFourState) -> Tensor:
         return legal_compiled(state) if state.mine.is_cpu else legal_in_tensors(state)
 
-    def step(self, state: ConnectFourState, action: Tensor) -> Transition:
+    def step(self, state: ConnectFourState, action: Tensor) -> Transition[ConnectFourState]:
         return step_compiled(state, action) if state.mine.is_cpu else step_in_tensors(state, action)
 
     def observe(self, state: ConnectFourState) -> Tensor:
@@ -160,7 +168,7 @@ def legal_in_tensors(state: ConnectFourState) -> Tensor:
     return ((state.mine | state.theirs)[:, None] & top) == 0
 
 
-def step_in_tensors(state: ConnectFourState, action: Tensor) -> Transition:
+def step_in_tensors(state: ConnectFourState, action: Tensor) -> Transition[ConnectFourState]:
     constants = _constants(state.mine.device)
     stones = state.mine | state.theirs
     # Adding a column's lowest cell to its stones carries up to its lowest empty cell.
@@ -185,7 +193,7 @@ def legal_compiled(state: ConnectFourState) -> Tensor:
     return legal
 
 
-def step_compiled(state: ConnectFourState, action: Tensor) -> Transition:
+def step_compiled(state: ConnectFourState, action: Tensor) -> Transition[ConnectFourState]:
     new = ConnectFourState(*(torch.empty_like(field, memory_format=torch.contiguous_format) for field in state))
     reward = torch.empty(len(action))
     _step_kernel(*(_array(field) for field in (*state, action, *new, reward)))

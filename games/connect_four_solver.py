@@ -7,11 +7,22 @@ milliseconds a position, and up to half a second for the hardest, those right be
 
 from __future__ import annotations
 
+import importlib.util
 from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
+
+BITBULLY_MISSING = (
+    "perfect play of connect_four needs the package bitbully (licensed under the AGPL): "
+    "pip install -c constraints.txt -e '.[perfect]'"
+)
+
+
+def bitbully_installed() -> bool:
+    """Whether BitBully and its opening book, which is in a package of its own, can be imported."""
+    return all(importlib.util.find_spec(package) for package in ("bitbully", "bitbully_databases"))
 
 
 def exact_scores(boards: Tensor) -> Tensor:
@@ -38,9 +49,6 @@ def _bitbully() -> tuple[Any, Any]:
     try:
         from bitbully import BitBully, Board
 
-        return BitBully(), Board  # it finds its book in a package of its own
+        return BitBully(), Board
     except ImportError as error:
-        raise ValueError(
-            "perfect play of connect_four needs the package bitbully (licensed under the AGPL): "
-            "pip install -c constraints.txt -e '.[perfect]'"
-        ) from error
+        raise ValueError(BITBULLY_MISSING) from error

@@ -58,7 +58,7 @@ def _constants(device: torch.device) -> _Constants:
     )
 
 
-class TicTacToe(Game):
+class TicTacToe(Game[TicTacToeState]):
     """Action a marks cell a; people write a1 (bottom left) to c3 (top right)."""
 
     name = "tic_tac_toe"
@@ -77,7 +77,7 @@ class TicTacToe(Game):
     def legal(self, state: TicTacToeState) -> Tensor:
         return ((state.mine | state.theirs)[:, None] & _constants(state.mine.device).cells) == 0
 
-    def step(self, state: TicTacToeState, action: Tensor) -> Transition:
+    def step(self, state: TicTacToeState, action: Tensor) -> Transition[TicTacToeState]:
         constants = _constants(state.mine.device)
         moved = state.mine | constants.cells[action]
         won = ((moved[:, None] & constants.lines) == constants.lines).any(1)

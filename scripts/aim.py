@@ -29,7 +29,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from torch import Tensor
 
-from alphazero.arena.players import AgentPlayer, NetworkPlayer, Player, Strength, parse_strength
+from alphazero.arena.players import AgentPlayer, NetworkPlayer, Player, SearchBudget, parse_budget
 from alphazero.game import Transition
 from alphazero.runs.agents import Agent
 from games.trebuchet.aim import PHYSICS, PUBLISHED, START, Aimed, Simulator, descend, fire, home_in
@@ -67,8 +67,9 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--robust", action="store_true", help="a network trained with errors of sight and setting")
     parser.add_argument("--agent", type=Path, help="a run's folder, a checkpoint's folder, or an agent.onnx")
     parser.add_argument(
+        "--budget",
         "--strength",
-        type=cli.option(parse_strength),
+        type=cli.option(parse_budget),
         default="64",
         help="of the agent's search: simulations as 64, or seconds as 2s",
     )
@@ -108,7 +109,7 @@ def aim() -> None:
             histogram(miss, title=f"{len(miss):,} targets: {accuracy}").savefig(arguments.histogram)
             console.print(f"the network's misses: {accuracy}; drawn in {arguments.histogram}", soft_wrap=True)
     if agent:
-        rows += by_agent(agent, arguments.strength, wind, target, arguments.seed)
+        rows += by_agent(agent, arguments.budget, wind, target, arguments.seed)
     show(rows, wind, target, simulator, console)
     if not newton.aimed.hit:
         way = "no farther" if newton.aimed.miss < 0 else "no nearer"
@@ -172,7 +173,7 @@ def load(path: Path) -> Agent:
     return agent
 
 
-def by_agent(agent: Agent, strength: Strength, wind: float, target: float, seed: int) -> list[Row]:
+def by_agent(agent: Agent, budget: SearchBudget, wind: float, target: float, seed: int) -> list[Row]:
     """The agent's network alone, and with search."""
     if abs(wind) > WINDS:
         print(f"the agent has not learned winds above {WINDS:g} m/s", file=sys.stderr)
@@ -185,10 +186,10 @@ def by_agent(agent: Agent, strength: Strength, wind: float, target: float, seed:
         fired=torch.zeros(1, dtype=torch.int64),
         distance=0 * one,
     )
-    search, game = replace(agent.search, simulations=strength.simulations), Counting()
+    search, game = replace(agent.search, simulations=budget.simulations), Counting()
     players: list[tuple[str, Player]] = [
         ("agent's network", NetworkPlayer(game, agent.evaluator)),
-        (f"agent, search {strength}", AgentPlayer(game, agent.evaluator, search, seed, seconds=strength.seconds)),
+        (f"agent, search {budget}", AgentPlayer(game, agent.evaluator, search, seed, seconds=budget.seconds)),
     ]
     rows = []
     for name, player in players:

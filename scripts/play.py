@@ -1,6 +1,6 @@
 """Plays against an agent in the terminal, or looks at what it thinks.
 
-    scripts/play.py [AGENT] [--first WHO] [--second WHO] [--strength 600|2s] [--moves MOVES] [--explore]
+    scripts/play.py [AGENT] [--first WHO] [--second WHO] [--budget 600|2s] [--moves MOVES] [--explore]
 
 AGENT is a run's folder, a checkpoint's folder, or an agent.onnx; without one, the newest run in runs/,
 or else the connect-four agent that comes with the package. WHO is human, agent, agent:64, agent:2s,
@@ -21,7 +21,7 @@ from alphazero.shell import cli
 # isort: split
 from rich.console import Console
 
-from alphazero.arena.players import parse_strength
+from alphazero.arena.players import parse_budget
 from alphazero.game.record import Record
 from alphazero.replay import Samples
 from alphazero.runs.agents import Agent, load_agent
@@ -42,8 +42,9 @@ def play() -> None:
     parser.add_argument("--first", metavar="WHO", help="who moves first (default: human)")
     parser.add_argument("--second", metavar="WHO", help="who moves second (default: agent)")
     parser.add_argument(
+        "--budget",
         "--strength",
-        type=cli.option(parse_strength),
+        type=cli.option(parse_budget),
         default="600",
         help="of agents: simulations a move as 600, or seconds as 2s",
     )
@@ -52,9 +53,9 @@ def play() -> None:
     parser.add_argument("--plain", action="store_true", help="no colours")
     parser.add_argument("--seed", type=cli.seed, default=1, help="of players that draw lots")
     arguments = parser.parse_args()
-    strength = arguments.strength
-    if arguments.explore and (arguments.first or arguments.second or strength.seconds):
-        parser.error("--explore takes no players, and its --strength is a number of simulations")
+    budget = arguments.budget
+    if arguments.explore and (arguments.first or arguments.second or budget.seconds):
+        parser.error("--explore takes no players, and its --budget is a number of simulations")
     path = arguments.agent or newest_agent()
     agent = load_agent(path)
     record = Record(agent.game, arguments.moves)
@@ -63,10 +64,10 @@ def play() -> None:
     console.print(f"{agent.game.name} · the agent is {agent.title}", markup=False)
     console.print("`help` lists the commands")
     if arguments.explore:
-        ExploreShell(agent, record, console, strength=strength, explorer=explorer).run()
+        ExploreShell(agent, record, console, budget=budget, explorer=explorer).run()
         return
     seats = [arguments.first or HUMAN, arguments.second or "agent"][: agent.game.num_players]
-    PlayShell(agent, record, console, seats=seats, strength=strength, seed=arguments.seed, explorer=explorer).run()
+    PlayShell(agent, record, console, seats=seats, budget=budget, seed=arguments.seed, explorer=explorer).run()
 
 
 def newest_agent() -> Path:

@@ -1,4 +1,4 @@
-"""Reports on a training run: tables in the terminal, report.md and pictures in a folder.
+"""Reports on a training run: tables in the terminal, report.md and figures in a folder.
 
 scripts/report.py RUN [--iteration N] [--game N] [--stream K] [--out DIR] [--text]
 """
@@ -18,7 +18,8 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from alphazero.report.run_report import Section, Table, make_report, write_report
+from alphazero.report.run_report import Section, Table, report_sections, write_report
+from alphazero.runs.files import REPORT
 
 
 def main() -> int:
@@ -32,13 +33,13 @@ def report() -> int:
     parser.add_argument("--game", type=int, help="iteration whose game is shown, in the terminal, too; the last")
     parser.add_argument("--stream", type=int, help="stream of self-play that played the game; the first")
     parser.add_argument("--out", type=Path, help="where the report goes; RUN/report")
-    parser.add_argument("--text", action="store_true", help="no pictures")
+    parser.add_argument("--text", action="store_true", help="no figures")
     arguments = parser.parse_args()
-    sections = make_report(
+    sections = report_sections(
         arguments.run, iteration=arguments.iteration, game_iteration=arguments.game, stream=arguments.stream
     )
-    out = arguments.out or arguments.run / "report"
-    index = write_report(arguments.run, sections, out, pictures=not arguments.text)
+    out = arguments.out or arguments.run / REPORT
+    index = write_report(arguments.run, sections, out, figures=not arguments.text)
     # Nothing is cut when piped, nor in a narrow window: there lines are broken.
     console = Console(width=max(80, Console().width) if sys.stdout.isatty() else 1_000)
     for section in sections:
@@ -48,7 +49,7 @@ def report() -> int:
 
 
 def show(section: Section, console: Console, *, with_text: bool) -> None:
-    """The section without its picture; what is damaged goes to stderr."""
+    """Shows the section without its figure; what is damaged goes to stderr."""
     if section.damaged:
         print(f"error: {section.title}: {section.missing}", file=sys.stderr)
         return

@@ -11,8 +11,6 @@ A run's folder is runs/NAME-DATE unless --run says otherwise.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime
 from pathlib import Path
 
@@ -26,24 +24,23 @@ from rich.console import Console
 from rich.table import Table
 
 from alphazero.arena.match import MatchResult, SoloResult
-from alphazero.config import Config, ConfigError, differences, load_config
-from alphazero.game import Discrete, Game, load_game
+from alphazero.config import Config, ConfigError, load_config
+from alphazero.game import Game, load_game
 from alphazero.game.conformance import ConformanceError, check_game
 from alphazero.learner import LearningError
-from alphazero.parallel.executor import Crew, CrewError
-from alphazero.report.monitor import Monitor
+from alphazero.parallel.executor import ExecutorError
 from alphazero.report.terminal import match_table, solo_table
-from alphazero.runs.checkpoint import create_run, read_config, restore, write_config
+from alphazero.runs.checkpoint import read_config
 from alphazero.runs.files import RunError
-from alphazero.runs.mirror import Mirror, check_protocol, fetch, is_url
-from alphazero.trainer.asynchronous import AsynchronousTraining
-from alphazero.trainer.synchronous import Stopped, Training
+from alphazero.runs.mirror import check_protocol, fetch, is_url
+from alphazero.trainer.run import Stopped
+from alphazero.trainer.session import open_session
 
 
 def main() -> int:
     return cli.run(
         command,
-        errors=(ConformanceError, LearningError, CrewError),
+        errors=(ConformanceError, LearningError, ExecutorError),
         stopped="Stopped; the last checkpoint stands.",
     )
 
@@ -96,68 +93,17 @@ def train(
     if config.cluster.mirror:
         check_protocol(config.cluster.mirror)
     folder = resume or run or Path("runs") / f"{name.stem if name else 'run'}-{datetime.now():%Y%m%d-%H%M%S}"
-    try:
-        kind = AsynchronousTraining if config.cluster.mode == "asynchronous" else Training
-        training = kind(game, config, folder)
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
-    warnings: list[str] = []
-    if resume:
-        training.progress = restore(
-            folder, game, training.learner, training.replay, training.streams, say=warnings.append
-        )
-        if config.iterations < training.progress.iteration:
-            raise ConfigError(
-                f"{folder} has {training.progress.iteration} iterations behind it; --iterations must be at least that"
-            )
-        warnings += [f"changed {difference}" for difference in differences(saved, config)]
-        write_config(folder, config)
-    else:
-        create_run(folder, config)
-    with Monitor(
-        folder, iterations=config.iterations, first_iteration=training.progress.iteration, console=console
-    ) as monitor:
-        for warning in warnings:
-            monitor.say(warning)
-        monitor.say(f"{'Continuing' if resume else 'Training'} {game.name} in {folder}")
-        monitor.say(f"Watch it with: tensorboard --logdir {folder.parent}")
-        with mirrored(training, monitor), crew_of(training, monitor) as crew:
-            results = training.run(monitor, crew)
+    with open_session(game, config, folder, saved=saved if resume else None, console=console) as session:
+        results = session.train()
     if results:
         console.print(strength_table(game, results, config))
-    if training.progress.iteration < config.iterations:
-        done = training.progress.iteration
+    done = session.run.progress.iteration
+    if done < config.iterations:
         console.print(f"Stopped after {done} of {config.iterations} iterations, everything saved.")
         console.print(f"Continue with: scripts/train.py --resume {folder}")
     console.print(f"The agent: {folder / 'agent.onnx'}")
-    if isinstance(game.actions, Discrete):
+    if game.discrete:
         console.print(f"Play against it: scripts/play.py {folder}")
-
-
-@contextmanager
-def mirrored(training: Training, monitor: Monitor) -> Iterator[None]:
-    """Copies every checkpoint to where the configuration says, if it does."""
-    url = training.config.cluster.mirror
-    if not url:
-        yield
-        return
-    mirror = Mirror(training.folder, url, say=monitor.say)
-    training.after_saving = mirror.update
-    mirror.update()  # tells at once if it cannot
-    try:
-        yield
-    finally:
-        mirror.update()  # the agent and the last figures too
-        mirror.close(wait=not training.stop_now.is_set())
-
-
-def crew_of(training: Training, monitor: Monitor) -> AbstractContextManager[Crew | None]:
-    """Ray's workers, or nobody: then the run makes do with this process. Ray is loaded only if it is used."""
-    if not training.config.distributed:
-        return nullcontext()
-    from alphazero.parallel.ray_setup import training_crew
-
-    return training_crew(training, say=monitor.say, log=training.folder / "ray.log")
 
 
 def strength_table(game: Game, results: dict[str, MatchResult | SoloResult], config: Config) -> Table:

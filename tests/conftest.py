@@ -15,6 +15,7 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 from tests.commands import command  # noqa: F401  (a fixture)
+from tests.training_runs import Train, call_train
 
 torch.set_num_threads(1)
 # Kernels compile and networks are exported within the first example of a test.
@@ -48,3 +49,9 @@ class ByFile(LoadScopeScheduling):
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile:
     return ByFile(config, log)
+
+
+@pytest.fixture
+def train(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Train:
+    """scripts/train.py, called within this process."""
+    return call_train(monkeypatch, capsys)

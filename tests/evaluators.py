@@ -30,9 +30,7 @@ class ScrambledEvaluator:
     def __call__(self, states: State, generator: torch.Generator | None = None) -> Evaluation:
         del generator
         assert not states.done.any(), "a finished position was to be evaluated"
-        key = self.game.key(states)
-        assert key is not None
-        drawn = scrambled(key + self.salt, num_actions(self.game) + 1)
+        drawn = scrambled(self.game.key(states) + self.salt, num_actions(self.game) + 1)
         self.evaluations += len(drawn)
         return Evaluation(4 * drawn[:, :-1] - 2, 2 * drawn[:, -1] - 1)
 

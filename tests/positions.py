@@ -97,8 +97,12 @@ class Web(Game):
     def observe(self, state: WebState) -> Tensor:
         return state.node[:, None].float()
 
-    def key(self, state: WebState) -> Tensor | None:
-        return state.node if self.keys else None
+    @property
+    def has_key(self) -> bool:
+        return self.keys
+
+    def key(self, state: WebState) -> Tensor:
+        return state.node
 
     def heuristic(self, state: WebState) -> Tensor:
         return self.guess[state.node]

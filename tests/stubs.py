@@ -21,7 +21,7 @@ class MineState(NamedTuple):
     done: Tensor
 
 
-class Mine(Game):
+class Mine(Game[MineState]):
     """For one, discounted: dig on at a cost, for the treasure at the bottom, or climb out with a little now.
 
     Action 0 climbs out, for 0.3; not from the deepest step. Action 1 digs a step deeper, for -0.05, and the
@@ -47,7 +47,7 @@ class Mine(Game):
     def legal(self, state: MineState) -> Tensor:
         return torch.stack((state.depth < self.bottom - 1, torch.ones_like(state.done)), 1)
 
-    def step(self, state: MineState, action: Tensor) -> Transition:
+    def step(self, state: MineState, action: Tensor) -> Transition[MineState]:
         depth = torch.where(state.done, state.depth, state.depth + action)
         found = depth == self.bottom
         reward = torch.where(action == 0, self.purse, torch.where(found, 1.0, -self.cost))
@@ -76,7 +76,7 @@ class DriftState(NamedTuple):
     steps: Tensor
 
 
-class Drift(Game):
+class Drift(Game[DriftState]):
     """For one, continuous: three pushes towards a buoy, from a random start.
 
     An action is how far to move in x and y. It costs EFFORT |action|^2, and after the last the reward is
@@ -103,7 +103,7 @@ class Drift(Game):
     def legal(self, state: DriftState) -> Tensor:
         return torch.zeros((len(state.steps), 0), dtype=torch.bool, device=state.steps.device)
 
-    def step(self, state: DriftState, action: Tensor) -> Transition:
+    def step(self, state: DriftState, action: Tensor) -> Transition[DriftState]:
         finished = state.steps == 0
         position = torch.where(finished[:, None], state.position, state.position + action)
         successor = DriftState(position, (state.steps - 1).clamp(min=0))
@@ -137,7 +137,7 @@ class AgainState(NamedTuple):
     turn: Tensor
 
 
-class Again(Game):
+class Again(Game[AgainState]):
     """For two, who need not alternate: take 1, 2 or 3 of ten matches; who takes 3 moves again.
 
     Who takes the last match wins, unless it goes with two others: a 3 that clears the pile loses. So the
@@ -161,7 +161,7 @@ class Again(Game):
     def legal(self, state: AgainState) -> Tensor:
         return torch.arange(1, 4, device=state.pile.device) <= state.pile[:, None]
 
-    def step(self, state: AgainState, action: Tensor) -> Transition:
+    def step(self, state: AgainState, action: Tensor) -> Transition[AgainState]:
         running = state.pile > 0
         pile = (state.pile - action - 1).clamp(min=0)
         passes_on = running & (action != 2)

@@ -7,7 +7,6 @@ match that is asked for twice, in the table and in the round robin, is played on
 
 from __future__ import annotations
 
-import json
 import math
 import threading
 from collections import deque
@@ -17,21 +16,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
-from torch.utils.tensorboard import SummaryWriter
-
 from alphazero.arena.elo import Rating, ratings
 from alphazero.arena.match import MatchResult, SoloResult
-from alphazero.arena.players import Strength
-from alphazero.arena.registry import Entrant
+from alphazero.arena.players import SearchBudget
+from alphazero.arena.registry import PlayerSpec
 from alphazero.arena.solved import ErrorRate, SolvedPositions
-from alphazero.arena.tasks import PlayMatch, SitExam
+from alphazero.arena.tasks import PlayMatch, RunPositionTest, player_seeds
 from alphazero.game import Game
-from alphazero.parallel.executor import Counter, Crew, Task
-from alphazero.report.benchmark import CurvePoint, curve_figure
-from alphazero.report.position_figures import pixels, png
+from alphazero.parallel.executor import Counter, Executor, Task
 from alphazero.runs.agents import Agent
-from alphazero.runs.files import clear_errors, write_file
-from alphazero.runs.metrics import read_history
 
 
 class Watcher(Protocol):
@@ -54,8 +47,8 @@ class Stopped(Exception):
 class Match(NamedTuple):
     """Games to be played; without an opponent in a game for one."""
 
-    player: Entrant
-    opponent: Entrant | None
+    player: PlayerSpec
+    opponent: PlayerSpec | None
     games: int
 
     @property
@@ -63,14 +56,14 @@ class Match(NamedTuple):
         return f"{self.player.name} against {self.opponent.name}" if self.opponent else f"{self.player.name} alone"
 
     @property
-    def entrants(self) -> tuple[Entrant, ...]:
+    def players(self) -> tuple[PlayerSpec, ...]:
         return (self.player, self.opponent) if self.opponent else (self.player,)
 
 
-class Exam(NamedTuple):
+class PositionTest(NamedTuple):
     """A file of solved positions, put to a player."""
 
-    player: Entrant
+    player: PlayerSpec
     file: str
 
     @property
@@ -79,13 +72,13 @@ class Exam(NamedTuple):
 
 
 class Step(NamedTuple):
-    """A match or an exam on its way to the crew.
+    """A match or a position test on its way to the executor.
 
     total, unit: how much there is to do, for the watcher.
-    shared:      what the task is run with, as the crew has it.
+    shared:      what the task is run with, as the executor has it.
     """
 
-    subject: Match | Exam
+    subject: Match | PositionTest
     total: int
     unit: str
     task: Task[Any]
@@ -98,6 +91,16 @@ class CurveMatch(NamedTuple):
     iteration: int
     role: Literal["agent", "network"]
     match: Match
+
+
+class CurvePoint(NamedTuple):
+    """What a checkpoint won of an opponent's points, or earned a game where there is none ("")."""
+
+    iteration: int
+    role: Literal["agent", "network"]
+    opponent: str
+    points: float
+    interval: tuple[float, float]
 
 
 class Standing(NamedTuple):
@@ -113,7 +116,7 @@ class Benchmark:
 
     agent, path: the agent, and where it was found.
     run:         the path, if it is a run's folder; iteration: of its last checkpoint.
-    entrants:    who takes part in the round robin, the agent first; none: there is no round robin.
+    players:    who takes part in the round robin, the agent first; none: there is no round robin.
     notes:       what had to be left out, for people.
     """
 
@@ -121,17 +124,17 @@ class Benchmark:
     path: Path
     run: Path | None = None
     iteration: int | None = None
-    strength: Strength
+    budget: SearchBudget
     games: int
     seed: int
     matches: list[Match] = field(default_factory=list)
-    exams: list[Exam] = field(default_factory=list)
+    position_tests: list[PositionTest] = field(default_factory=list)
     curve: list[CurveMatch] = field(default_factory=list)
-    entrants: list[Entrant] = field(default_factory=list)
+    players: list[PlayerSpec] = field(default_factory=list)
     positions: dict[str, SolvedPositions] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     results: dict[Match, MatchResult | SoloResult] = field(default_factory=dict)
-    errors: dict[Exam, dict[str, ErrorRate]] = field(default_factory=dict)
+    errors: dict[PositionTest, dict[str, ErrorRate]] = field(default_factory=dict)
 
     @property
     def game(self) -> Game:
@@ -140,22 +143,24 @@ class Benchmark:
     @property
     def tournament(self) -> list[Match]:
         """Every pair once; the agent always as the player, among others the first by name."""
-        agent, others = self.entrants[:1], sorted(self.entrants[1:], key=lambda entrant: entrant.name)
+        agent, others = self.players[:1], sorted(self.players[1:], key=lambda player: player.name)
         order = agent + others
         return [Match(one, other, self.games) for place, one in enumerate(order) for other in order[place + 1 :]]
 
     @property
     def complete(self) -> bool:
-        return all(match in self.results for match in self._all_matches()) and all(e in self.errors for e in self.exams)
+        return all(match in self.results for match in self._all_matches()) and all(
+            e in self.errors for e in self.position_tests
+        )
 
-    def run_all(self, watcher: Watcher, crew: Crew) -> None:
+    def run_all(self, watcher: Watcher, executor: Executor) -> None:
         """Plays what has not been played. Whatever is raised meanwhile, all steps that had ended are kept.
 
-        The results do not depend on the crew, since no step knows of another. (ONNX Runtime, torch and the kernels
-        release the interpreter's lock while they compute.) `crew` stays the caller's to leave, who need not wait for
-        what is still being played.
+        The results do not depend on the executor, since no step knows of another. (ONNX Runtime, torch and the kernels
+        release the interpreter's lock while they compute.) `executor` stays the caller's to leave, who need not wait
+        for what is still being played.
         """
-        waiting = deque(self._steps(crew))
+        waiting = deque(self._steps(executor))
         steps, stop = len(waiting), threading.Event()
 
         def counter(step: Step) -> Counter:
@@ -173,10 +178,10 @@ class Benchmark:
         under_way: dict[Future[Any], Step] = {}
         try:
             while waiting or under_way:
-                # Crews ask about tasks that wait, too; since none waits here, the first call means that a step begins.
-                while waiting and len(under_way) < crew.size:
+                # Executors ask about waiting tasks, too; since none waits here, the first call means a step begins.
+                while waiting and len(under_way) < executor.size:
                     step = waiting.popleft()
-                    under_way[crew.submit(step.task, *step.shared, count=counter(step))] = step
+                    under_way[executor.submit(step.task, *step.shared, count=counter(step))] = step
                 wait(under_way, return_when=FIRST_COMPLETED)
                 for future in [future for future in under_way if future.done()]:
                     subject, outcome = under_way[future].subject, future.result()
@@ -224,13 +229,13 @@ class Benchmark:
             "game": self.game.name,
             "title": self.agent.title,
             "iteration": self.iteration,
-            "simulations": self.strength.simulations if self.strength.seconds is None else None,
-            "seconds": self.strength.seconds,
+            "simulations": self.budget.simulations if self.budget.seconds is None else None,
+            "seconds": self.budget.seconds,
             "games": self.games,
             "seed": self.seed,
             "complete": self.complete,
             "matches": matches,
-            "positions": [_exam_record(exam, self.errors[exam]) for exam in self.exams if exam in self.errors],
+            "positions": [_test_record(test, self.errors[test]) for test in self.position_tests if test in self.errors],
             "curve": [
                 {"iteration": point.iteration, "role": point.role}
                 | match_record(point.match, self.results[point.match])
@@ -238,7 +243,7 @@ class Benchmark:
                 if point.match in self.results
             ],
         }
-        if self.entrants:
+        if self.players:
             record["tournament"] = {
                 "players": [rating._asdict() | {"against": points} for rating, points in self.standings()],
                 "matches": [match_record(m, self.results[m]) for m in self.tournament if m in self.results],
@@ -246,62 +251,32 @@ class Benchmark:
         without_nan: dict[str, Any] = _without_nan(record)
         return without_nan
 
-    def scalars(self) -> dict[int, dict[str, float]]:
-        """By iteration and tag, for TensorBoard: benchmark/ as in the table, benchmark_curve/ as on the curve."""
-        assert self.iteration is not None
-        found: dict[int, dict[str, float]] = {self.iteration: {}}
-        for match in self.matches:
-            if (result := self.results.get(match)) is not None:
-                opponent = match.opponent.name if match.opponent else "alone"
-                points = result.points if isinstance(result, MatchResult) else result.mean
-                tag = f"benchmark/{opponent}/{_role(match.player)}_points"
-                low, high = result.interval
-                found[self.iteration] |= {tag: points, f"{tag}_low": low, f"{tag}_high": high}
-        for exam, errors in self.errors.items():
-            tag = f"benchmark/error_rate/{Path(exam.file).stem}/{_role(exam.player)}"
-            found[self.iteration][tag] = errors["all"].rate
-        for point in self.points():
-            tag = f"benchmark_curve/{point.opponent or 'alone'}/{point.role}_points"
-            found.setdefault(point.iteration, {})[tag] = point.points
-        return found
-
-    def write_beside_run(self) -> None:
-        """benchmark.json, benchmark.png and TensorBoard's events in the run's folder. RunError if it cannot be."""
-        if self.run is None or self.iteration is None or not (self.results or self.errors):
-            return
-        points = self.points()
-        with clear_errors(self.run):
-            write_json(self.run / "benchmark.json", self.record())
-            with SummaryWriter(self.run / "tensorboard") as events:
-                for iteration, scalars in sorted(self.scalars().items()):  # TensorBoard expects steps to rise
-                    for tag, scalar in scalars.items():
-                        events.add_scalar(tag, scalar, iteration)
-                if points:
-                    figure = curve_figure(points, read_history(self.run / "metrics.csv"), title=self.run.resolve().name)
-                    write_file(self.run / "benchmark.png", png(figure))
-                    events.add_image("benchmark/curve", pixels(figure), self.iteration, dataformats="HWC")
-
     def _all_matches(self) -> list[Match]:
         """Each once, in the order in which they are played."""
         return list(dict.fromkeys([*self.matches, *self.tournament, *(point.match for point in self.curve)]))
 
-    def _steps(self, crew: Crew) -> list[Step]:
-        """What has not been played; who takes part, and the positions, are shared with the crew once."""
+    def _steps(self, executor: Executor) -> list[Step]:
+        """What has not been played; who takes part, and the positions, are shared with the executor once."""
         matches = [match for match in self._all_matches() if match not in self.results]
-        exams = [exam for exam in self.exams if exam not in self.errors]
-        everyone = [entrant for match in matches for entrant in match.entrants] + [exam.player for exam in exams]
-        entrants = {entrant: crew.share(entrant) for entrant in dict.fromkeys(everyone)}
-        positions = {file: crew.share(self.positions[file]) for file in dict.fromkeys(exam.file for exam in exams)}
-        steps = []
+        position_tests = [test for test in self.position_tests if test not in self.errors]
+        everyone = [player for match in matches for player in match.players] + [test.player for test in position_tests]
+        players = {player: executor.share(player) for player in dict.fromkeys(everyone)}
+        positions = {
+            file: executor.share(self.positions[file]) for file in dict.fromkeys(test.file for test in position_tests)
+        }
+        steps, seeds = [], player_seeds(self.seed)
         for match in matches:
-            play = PlayMatch(f"{match.title} (seed {self.seed})", self.game, match.games, self.seed)
-            steps.append(Step(match, match.games, "games", play, tuple(entrants[one] for one in match.entrants)))
-        for exam in exams:
-            sit, total = SitExam(f"{exam.title} (seed {self.seed})", self.seed), len(self.positions[exam.file].plies)
-            steps.append(Step(exam, total, "positions", sit, (entrants[exam.player], positions[exam.file])))
+            play = PlayMatch(f"{match.title} (seed {self.seed})", self.game, match.games, self.seed, seeds)
+            steps.append(Step(match, match.games, "games", play, tuple(players[one] for one in match.players)))
+        for test in position_tests:
+            sit, total = (
+                RunPositionTest(f"{test.title} (seed {self.seed})", self.seed),
+                len(self.positions[test.file].plies),
+            )
+            steps.append(Step(test, total, "positions", sit, (players[test.player], positions[test.file])))
         return steps
 
-    def _keep(self, subject: Match | Exam, outcome: Any) -> None:
+    def _keep(self, subject: Match | PositionTest, outcome: Any) -> None:
         if isinstance(subject, Match):
             self.results[subject] = outcome
         else:
@@ -333,16 +308,12 @@ def match_record(match: Match, result: MatchResult | SoloResult) -> dict[str, An
     }
 
 
-def write_json(path: Path, record: Mapping[str, Any]) -> None:
-    write_file(path, (json.dumps(record, indent=2, allow_nan=False) + "\n").encode())
-
-
-def _exam_record(exam: Exam, errors: Mapping[str, ErrorRate]) -> dict[str, Any]:
+def _test_record(test: PositionTest, errors: Mapping[str, ErrorRate]) -> dict[str, Any]:
     def figures(rate: ErrorRate) -> dict[str, Any]:
         return {**rate._asdict(), "error_rate": rate.rate, "interval": list(rate.interval)}
 
     groups = {name: figures(rate) for name, rate in errors.items() if name != "all"}
-    return {"player": exam.player.name, "file": exam.file, **figures(errors["all"]), "groups": groups}
+    return {"player": test.player.name, "file": test.file, **figures(errors["all"]), "groups": groups}
 
 
 def _summary(outcome: MatchResult | SoloResult | dict[str, ErrorRate]) -> str:
@@ -350,11 +321,6 @@ def _summary(outcome: MatchResult | SoloResult | dict[str, ErrorRate]) -> str:
         return str(outcome)
     low, high = outcome["all"].interval
     return f"{outcome['all'].rate:.2%} mistakes (95 % interval {low:.2%} to {high:.2%})"
-
-
-def _role(player: Entrant) -> str:
-    """The player's name for tags that runs share: without how long it thinks, unless that is all there is to it."""
-    return player.name if player.name.startswith("minimax") else player.name.partition(":")[0]
 
 
 def _without_nan(record: Any) -> Any:

@@ -17,6 +17,8 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import optimize, special
+from scipy.sparse import csgraph
 
 from alphazero.arena.match import Z95, Tally
 
@@ -24,11 +26,7 @@ Array = NDArray[np.floating]
 
 ELO = 400 / math.log(10)  # Elo points of a log-odds
 
-# The search for the maximum ends when every player's expected points are so close to those it has, as a share of its
-# games. No step takes a log gamma further than LONGEST_STEP: out where all games are decided nothing points back.
-TOLERANCE = 1e-9
-LONGEST_STEP = 4.0
-STEPS = 200
+TOLERANCE = 1e-9  # how far each player's expected points may be from those it has, as a share of its games
 
 
 class Rating(NamedTuple):
@@ -85,13 +83,15 @@ def ratings(
         points[place[opponent], place[player]] += tally.losses + tally.draws / 2
     games = points + points.T
     prior = np.where(games > 0, virtual_draws / 2, 0.0)
-    strength = _maximum(points + prior, players)
+    log_gamma = _maximum(points + prior, players)
+    covariance = np.zeros_like(games)
+    covariance[1:, 1:] = np.linalg.inv(_information(games + 2 * prior, log_gamma))
     if anchor is None:
         contrast = np.eye(len(players)) - 1 / len(players)  # of each row's player with the anchor
     else:
         contrast = np.eye(len(players)) - np.eye(len(players))[place[anchor]]
-    rating = ELO * contrast @ strength
-    margin = Z95 * ELO * np.sqrt(((contrast @ _covariance(games + 2 * prior, strength)) * contrast).sum(1))
+    rating = ELO * contrast @ log_gamma
+    margin = Z95 * ELO * np.sqrt(((contrast @ covariance) * contrast).sum(1))
     found = [
         Rating(
             player=player,
@@ -111,64 +111,57 @@ def _maximum(points: Array, players: Sequence[str]) -> Array:
 
     There is one such place if and only if from every player a chain of points leads to every other (Hunter, "MM
     algorithms for generalized Bradley-Terry models", Annals of Statistics 2004, assumption 1). The likelihood is
-    concave in log gamma, so Newton's steps, halved until they raise it, arrive there from anywhere. Hunter's own
-    need no matrices, but crawl where results are lopsided: a chain of 20 players, each of whom beat the next in
-    all of 200 games, takes more than 100,000 of them, and 10 of these.
+    concave in log gamma, and at its maximum every player has the points that were to be expected (Zermelo 1929). The
+    shares that are missing make least squares whose Jacobian, the information, is regular: no other minimum exists.
+    Hunter's own steps need no matrices, but crawl where results are lopsided: a chain of 20 players, each of whom
+    beat the next in all of 200 games, takes more than 100,000 of them, and 18 of these.
     """
     _check_connected(points, players)
     games, won = points + points.T, points.sum(1)
-    strength = np.zeros(len(points))
-    for _ in range(STEPS):
-        expected = (games * _win_probability(strength)).sum(1)
-        if (abs(expected - won) <= TOLERANCE * games.sum(1)).all():
-            return strength
-        step = _covariance(games, strength) @ (won - expected)
-        step *= LONGEST_STEP / max(LONGEST_STEP, abs(step).max())
-        likelihood = _log_likelihood(points, strength)
-        # So close to the maximum that the likelihoods agree to the last digits, rounding must not decide.
-        while _log_likelihood(points, strength + step) < likelihood - 1e-12 * abs(likelihood):
-            step /= 2
-        strength += step
-    raise ValueError(f"no ratings after {STEPS} steps; the results are too lopsided to rate the players by")
+    total = games.sum(1)
+
+    def surplus(log_gamma: Array) -> Array:
+        expected = (games * _win_probability(np.append(0, log_gamma))).sum(1)
+        return np.asarray((expected - won) / total)[1:]
+
+    def jacobian(log_gamma: Array) -> Array:
+        return np.asarray(_information(games, np.append(0, log_gamma)) / total[1:, None])
+
+    exact = {"xtol": 1e-14, "ftol": 1e-14, "maxiter": 100_000}
+    found = optimize.root(surplus, np.zeros(len(players) - 1), jac=jacobian, method="lm", options=exact).x
+    if not (abs(surplus(found)) <= TOLERANCE).all():
+        raise ValueError("the results are too lopsided to rate the players by")
+    return np.append(0, found)
 
 
-def _log_likelihood(points: Array, strength: Array) -> float:
-    return -float((points * np.logaddexp(0, strength - strength[:, None])).sum())
-
-
-def _win_probability(strength: Array) -> Array:
+def _win_probability(log_gamma: Array) -> Array:
     """[n, n], p_ij; 1/2 on the diagonal."""
-    return np.asarray(np.exp(-np.logaddexp(0, strength - strength[:, None])))
+    return np.asarray(special.expit(log_gamma[:, None] - log_gamma))
 
 
-def _covariance(games: Array, strength: Array) -> Array:
-    """[n, n], of log gamma with that of the first player held: the inverse of the Fisher information of the others.
+def _information(games: Array, log_gamma: Array) -> Array:
+    """[n - 1, n - 1], the Fisher information of log gamma with the first player's held.
 
-    The information is I_ij = -N_ij p_ij p_ji and I_ii = -sum_j I_ij. A constant on all of log gamma changes nothing,
-    so one of them has to be held; the variance of a difference does not depend on which.
+    It is I_ij = -N_ij p_ij p_ji and I_ii = -sum_j I_ij. A constant on all of log gamma changes nothing, so one of
+    them has to be held; the variance of a difference does not depend on which.
     """
-    probability = _win_probability(strength)
+    probability = _win_probability(log_gamma)
     weight = games * probability * probability.T
-    information = np.diag(weight.sum(1)) - weight
-    covariance = np.zeros_like(games)
-    covariance[1:, 1:] = np.linalg.inv(information[1:, 1:])
-    return covariance
+    return np.asarray(np.diag(weight.sum(1)) - weight)[1:, 1:]
 
 
 def _check_connected(points: Array, players: Sequence[str]) -> None:
     """ValueError if some players took no point from any of the others."""
     if not players:
         raise ValueError("there are no matches to rate players by")
-    reached = np.eye(len(points), dtype=bool) | (points > 0)
-    for middle in range(len(points)):  # Warshall, "A theorem on Boolean matrices", Journal of the ACM 1962
-        reached |= reached[:, middle, None] & reached[middle]
-    if not reached.all():
-        start = int((~reached.all(1)).argmax())
-        group, others = (
-            ", ".join(player for player, inside in zip(players, members, strict=True) if inside)
-            for members in (reached[start], ~reached[start])
-        )
-        raise ValueError(
-            f"{group} took no point from {others}; ratings need matches that connect all players, and "
-            "points taken both ways or virtual draws"
-        )
+    for start in range(len(players)):
+        reached = set(csgraph.breadth_first_order(points > 0, start, return_predecessors=False))
+        if len(reached) < len(players):
+            group, others = (
+                ", ".join(player for number, player in enumerate(players) if (number in reached) == inside)
+                for inside in (True, False)
+            )
+            raise ValueError(
+                f"{group} took no point from {others}; ratings need matches that connect all players, and "
+                "points taken both ways or virtual draws"
+            )

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -94,6 +95,15 @@ class MatchResult:
         design_effect = max(1.0, 2 * variance_of_means / variance) if variance > 0 else 1.0
         return wilson_interval(p, self.total.games / design_effect)
 
+    def scalars(self, tag: str) -> dict[str, float]:
+        """Points, their interval, and the shares of games won, drawn and lost, by tags that begin with `tag`."""
+        low, high = self.interval
+        scalars = {f"{tag}/points": self.points, f"{tag}/points_low": low, f"{tag}/points_high": high}
+        for part, tally in (("", self.total), ("_first", self.first), ("_second", self.second)):
+            for outcome, count in zip(("win", "draw", "loss"), tally, strict=True):
+                scalars[f"{tag}/{outcome}{part}"] = count / max(1, tally.games)
+        return scalars
+
     def __str__(self) -> str:
         low, high = self.interval
         return (
@@ -110,7 +120,7 @@ class SoloResult:
     rewards: the rewards of each game added up, without discount. The same seed gives every
         player the same starts, in the same order.
     distinct_games: starts with the moves that followed, each counted once.
-    measures: what the game says besides of each game at its end (`Game.measures`), by name.
+    measures: what the game says besides of each game at its end (`Game.metrics`), by name.
     seconds_a_move: wall-clock time of the player's moves by their number.
     """
 
@@ -135,6 +145,14 @@ class SoloResult:
         deviation = math.sqrt(sum((reward - self.mean) ** 2 for reward in self.rewards) / (games - 1))
         margin = Z95 * deviation / math.sqrt(games)
         return self.mean - margin, self.mean + margin
+
+    def scalars(self, tag: str) -> dict[str, float]:
+        """The mean reward, its interval, each measure's median and 95th percentile, by tags that begin with `tag`."""
+        low, high = self.interval
+        scalars = {f"{tag}/points": self.mean, f"{tag}/points_low": low, f"{tag}/points_high": high}
+        for name, of_games in self.measures.items():
+            scalars[f"{tag}/{name}_median"], scalars[f"{tag}/{name}_95"] = np.quantile(of_games, (0.5, 0.95)).tolist()
+        return scalars
 
     def __str__(self) -> str:
         low, high = self.interval
@@ -239,9 +257,8 @@ def _openings(game: Game, count: int, seed: int, plies: int) -> State:
 
 def _identities(game: Game, states: State) -> list[int | bytes]:
     """What tells each position from others: its key, or its fields' bytes in a game without keys."""
-    key = game.key(states)
-    if key is not None:
-        keys: list[int | bytes] = key.tolist()
+    if game.has_key:
+        keys: list[int | bytes] = game.key(states).tolist()
         return keys
     fields = [field.flatten(1) if field.dim() > 1 else field[:, None] for field in states]
     rows = torch.cat([field.contiguous().view(torch.uint8) for field in fields], 1)
@@ -289,7 +306,7 @@ def _play_out(
         states, reward, done = game.step(states, actions)
         score[running] += torch.where(seat_to_move == 0, reward, -reward)
         if done.any():
-            for name, measure in game.measures(take(states, done)).items():
+            for name, measure in game.metrics(take(states, done)).items():
                 measures.setdefault(name, torch.full_like(score, math.nan))[running[done]] = measure.double()
         states, running = take(states, ~done), running[~done]
         if progress is not None and done.any():
@@ -301,19 +318,14 @@ def _play_out(
 def _check(game: Game, player: Player, states: State, actions: Tensor) -> None:
     """ValueError if one of the player's actions in M unfinished states cannot be played."""
     count = batch_size(states)
-    space = game.actions
-    shape, dtype = ((count, len(space.low)), torch.float32) if isinstance(space, Box) else ((count,), torch.int64)
+    inner, dtype = game.actions.form()
+    shape = (count, *inner)
     if actions.shape != shape or actions.dtype != dtype:
         raise ValueError(
             f"player {player.name} answered {count} states of {game.name} with {list(actions.shape)} {actions.dtype}; "
             f"expected {list(shape)} {dtype}"
         )
-    if isinstance(space, Box):
-        low, high = torch.tensor(space.low), torch.tensor(space.high)
-        allowed = ((actions >= low) & (actions <= high)).all(1)
-    else:
-        in_range = (actions >= 0) & (actions < space.n)
-        allowed = in_range & game.legal(states).gather(1, actions.where(in_range, 0)[:, None])[:, 0]
+    allowed = game.actions.playable(actions, game.legal(states))
     if not allowed.all():
         raise ValueError(_complaint(game, player, states, actions, int((~allowed).nonzero()[0])))
 

@@ -74,9 +74,9 @@ def _merge(game: Game, states: State) -> tuple[State, Tensor]:
     keeps all its states.
     """
     count = batch_size(states)
-    key = game.key(states)
-    if key is None:
+    if not game.has_key:
         return states, torch.arange(count, device=game.to_play(states).device)
+    key = game.key(states)
     distinct, position = key.unique(return_inverse=True)
     representative = torch.empty_like(distinct).scatter_(0, position, torch.arange(count, device=key.device))
     return take(states, representative), position

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from alphazero.arena.benchmark import Benchmark, CurveMatch, Exam, Match, Watcher
-from alphazero.arena.players import Strength
-from alphazero.arena.registry import Entrant, agent_entrant, find_entrant, network_entrant
+from alphazero.arena.benchmark import Benchmark, CurveMatch, Match, PositionTest, Watcher
+from alphazero.arena.players import SearchBudget
+from alphazero.arena.registry import PlayerSpec, agent_spec, find_player, network_spec
 from alphazero.arena.solved import load_positions
 from alphazero.arena.tasks import steps_of
-from alphazero.game import Discrete, Game
+from alphazero.game import Game
 from alphazero.runs.agents import load_agent
 from alphazero.runs.checkpoint import checkpoints
 from alphazero.runs.files import RunError
@@ -27,11 +27,11 @@ def plan(
     against: Sequence[str] | None = None,
     tournament: Sequence[str] = (),
     games: int,
-    strength: Strength,
+    budget: SearchBudget,
     seed: int,
     files: Sequence[Path] = (),
     curve: int = 0,
-    curve_strength: Strength | None = None,
+    curve_budget: SearchBudget | None = None,
 ) -> Benchmark:
     """What to play, all of it loaded and checked.
 
@@ -39,7 +39,7 @@ def plan(
     tournament:     who meets the agent and one another in a round robin.
     files:          of solved positions, or positions to be solved.
     curve:          earlier checkpoints of the run that play a quarter of the games against the same opponents.
-    curve_strength: of the agents on the curve; None: like `strength`, but at most CURVE_SIMULATIONS.
+    curve_budget: of the agents on the curve; None: like `budget`, but at most CURVE_SIMULATIONS.
 
     ValueError or RunError if something of that cannot be.
     """
@@ -56,17 +56,17 @@ def plan(
         raise ValueError(f"{game.name} is a game for one: nobody can oppose the agent")
     if against is None:
         against = () if tournament else default_opponents(game)
-    find = partial(find_entrant, agent=agent, strength=strength)
+    find = partial(find_player, agent=agent, budget=budget)
     # Each name once: a path is loaded once, and means the same checkpoint all along even while its run trains on.
     found = {name: find(name) for name in dict.fromkeys([*against, *tournament])}
-    me, network = find_entrant("agent", agent, strength), find_entrant("network", agent, strength)
-    opponents: list[Entrant | None] = [None] if alone else [found[name] for name in dict.fromkeys(against)]
+    me, network = find_player("agent", agent, budget), find_player("network", agent, budget)
+    opponents: list[PlayerSpec | None] = [None] if alone else [found[name] for name in dict.fromkeys(against)]
     benchmark = Benchmark(
         agent=agent,
         path=path,
         run=path if kept else None,
         iteration=int(kept[-1].name) if kept else None,
-        strength=strength,
+        budget=budget,
         games=games,
         seed=seed,
         matches=[Match(player, opponent, games) for opponent in opponents for player in (me, network)],
@@ -74,8 +74,8 @@ def plan(
     if alone:
         benchmark.matches.append(Match(find("random"), None, games))
     if tournament:
-        benchmark.entrants = list(dict.fromkeys([me, *(found[name] for name in tournament)]))
-        if len(benchmark.entrants) < 2:
+        benchmark.players = list(dict.fromkeys([me, *(found[name] for name in tournament)]))
+        if len(benchmark.players) < 2:
             raise ValueError("a round robin needs somebody beside the agent itself")
     minimaxes = [found[name] for name in dict.fromkeys(against) if name.startswith("minimax:")]
     for file in files:
@@ -83,26 +83,28 @@ def plan(
         advance = watcher.begin(title, _rows(file), "positions", steps=0)
         benchmark.positions[str(file)] = load_positions(file, game, progress=steps_of(advance))
         watcher.end(title, "")
-        benchmark.exams += [Exam(player, str(file)) for player in (me, network, *(minimaxes or [find(BASELINE)]))]
+        benchmark.position_tests += [
+            PositionTest(player, str(file)) for player in (me, network, *(minimaxes or [find(BASELINE)]))
+        ]
     if kept and opponents:
-        slow = Strength(min(strength.simulations, CURVE_SIMULATIONS))
-        _plan_curve(benchmark, watcher, opponents, network, kept, curve, curve_strength or slow)
+        slow = SearchBudget(min(budget.simulations, CURVE_SIMULATIONS))
+        _plan_curve(benchmark, watcher, opponents, network, kept, curve, curve_budget or slow)
     return benchmark
 
 
 def default_opponents(game: Game) -> tuple[str, ...]:
-    minimax = ("minimax:1", "minimax:3", "minimax:5") if isinstance(game.actions, Discrete) else ()
+    minimax = ("minimax:1", "minimax:3", "minimax:5") if game.discrete else ()
     return () if game.num_players == 1 else ("random", *minimax, "mcts:1000")
 
 
 def _plan_curve(
     benchmark: Benchmark,
     watcher: Watcher,
-    opponents: Sequence[Entrant | None],
-    network: Entrant,
+    opponents: Sequence[PlayerSpec | None],
+    network: PlayerSpec,
     kept: Sequence[Path],
     count: int,
-    strength: Strength,
+    budget: SearchBudget,
 ) -> None:
     """Adds the matches of earlier checkpoints, and those of the last: the table's own where these are the same."""
     if count == 0:
@@ -119,14 +121,14 @@ def _plan_curve(
         except RunError as error:
             benchmark.notes.append(f"left out of the curve: {error}")
             continue
-        player = agent_entrant(f"agent:{strength} of iteration {iteration}", agent, strength)
-        alone = network_entrant(f"network of iteration {iteration}", agent)
+        player = agent_spec(f"agent:{budget} of iteration {iteration}", agent, budget)
+        alone = network_spec(f"network of iteration {iteration}", agent)
         for opponent in opponents:
             benchmark.curve.append(CurveMatch(iteration, "agent", Match(player, opponent, games)))
             benchmark.curve.append(CurveMatch(iteration, "network", Match(alone, opponent, games)))
     watcher.end("loading checkpoints", "")
-    same = strength == benchmark.strength
-    player = agent_entrant(None, benchmark.agent, strength)
+    same = budget == benchmark.budget
+    player = agent_spec(None, benchmark.agent, budget)
     for opponent in opponents:
         match = Match(player, opponent, benchmark.games if same else games)
         benchmark.curve.append(CurveMatch(last, "agent", match))

@@ -18,10 +18,10 @@ from torch import Tensor
 
 from alphazero.arena.minimax import minimax
 from alphazero.config import SearchConfig
-from alphazero.game import ILLEGAL, Discrete, Game, State, batch_size, masked, num_actions, random_actions
+from alphazero.game import ILLEGAL, Game, State, batch_size, masked, num_actions, random_actions
 from alphazero.mcts.evaluator import Evaluation, Evaluator, RolloutEvaluator, UntrainedEvaluator
-from alphazero.mcts.planning import Planners, likeliest, planners, played
-from alphazero.mcts.search import Simulator, grow_trees
+from alphazero.mcts.planning import Planners, likeliest, planners
+from alphazero.mcts.search import TreeSearch, search_trees
 from alphazero.network.cache import with_cache
 
 # For a time limit: the simulations of a first search, which measures the pace, and the most of any.
@@ -40,7 +40,7 @@ class Player(Protocol):
         """
 
 
-class Strength(NamedTuple):
+class SearchBudget(NamedTuple):
     """How long a searching player thinks about each state: so many simulations, or if given so many seconds."""
 
     simulations: int
@@ -86,7 +86,8 @@ class PerfectPlayer:
     def __init__(self, game: Game, seed: int) -> None:
         """ValueError if the game has no solver, or the package that it needs is not installed."""
         self.name = "perfect"
-        game.solve(game.initial(0))
+        if not game.has_solver:
+            raise ValueError(game.solver_help)
         self._game = game
         self._generator = torch.Generator().manual_seed(seed)
 
@@ -99,7 +100,7 @@ class NetworkPlayer:
     from softmax(logits / T). ValueError for a temperature in a game with continuous actions."""
 
     def __init__(self, game: Game, evaluator: Evaluator, *, seed: int = 0, temperature: float = 0.0) -> None:
-        if temperature and not isinstance(game.actions, Discrete):
+        if temperature and not game.discrete:
             raise ValueError(f"{game.name} has continuous actions, among which the network plays without temperature")
         self.name = "network" + _suffix(temperature)
         self._game, self._evaluator, self._temperature = game, evaluator, temperature
@@ -130,7 +131,7 @@ class AgentPlayer:
         seconds: float | None = None,
         cached: bool = True,
     ) -> None:
-        self.name = f"agent:{Strength(config.simulations, seconds)}"
+        self.name = f"agent:{SearchBudget(config.simulations, seconds)}"
         self._game, self._config, self._seconds = game, config, seconds
         self._planners = planners(game, evaluator, config, cached=with_cache(game, evaluator) if cached else None)
         self._generator = torch.Generator().manual_seed(seed)
@@ -138,19 +139,19 @@ class AgentPlayer:
 
     def actions(self, states: State) -> Tensor:
         found = self.think(states).result()
-        return played(found.actions, found.action)
+        return found.moves(found.action)
 
-    def think(self, states: State) -> Simulator:
+    def think(self, states: State) -> TreeSearch:
         """The trees behind the actions, for whoever wants to look."""
         if self._seconds is None:
-            return self._grow(states, self._config.simulations)
+            return self._search(states, self._config.simulations)
         # Sequential halving has to know beforehand how many simulations there will be. What the time that is left
         # allows for is searched anew, as long as that is more than what has been done.
         deadline = time.monotonic() + self._seconds * batch_size(states)
         simulations = self._affordable(states, deadline) if self._pace else FIRST_SIMULATIONS
         while True:
             started = time.monotonic()
-            trees = self._grow(states, simulations)
+            trees = self._search(states, simulations)
             pace = simulations * batch_size(states) / max(1e-9, time.monotonic() - started)
             # What was evaluated before costs nothing now and something at the next position.
             self._pace = min(pace, 1.5 * self._pace) if self._pace else pace
@@ -175,9 +176,9 @@ class AgentPlayer:
         affordable = self._pace * (deadline - time.monotonic()) / batch_size(states)
         return int(min(max(FIRST_SIMULATIONS, affordable), MOST_SIMULATIONS))
 
-    def _grow(self, states: State, simulations: int) -> Simulator:
+    def _search(self, states: State, simulations: int) -> TreeSearch:
         config = replace(self._config, simulations=simulations)
-        return grow_trees(
+        return search_trees(
             self._planners.inner, self._game, states, config, self._generator, root_evaluator=self._planners.root
         )
 
@@ -209,15 +210,15 @@ class RolloutPlayer(AgentPlayer):
     It plays the most visited action.
     """
 
-    def __init__(self, game: Game, strength: Strength, seed: int) -> None:
+    def __init__(self, game: Game, budget: SearchBudget, seed: int) -> None:
         config = SearchConfig(
-            algorithm="puct", simulations=strength.simulations, c_init=ROLLOUT_EXPLORATION, dirichlet_fraction=0.0
+            algorithm="puct", simulations=budget.simulations, c_init=ROLLOUT_EXPLORATION, dirichlet_fraction=0.0
         )
         rollouts = RolloutEvaluator(game)
         # No cache: it would freeze the first rollout of every position.
-        super().__init__(game, rollouts, config, seed, seconds=strength.seconds, cached=False)
+        super().__init__(game, rollouts, config, seed, seconds=budget.seconds, cached=False)
         self._planners = Planners(rollouts, rollouts)
-        self.name = f"mcts:{strength}"
+        self.name = f"mcts:{budget}"
 
 
 def _suffix(temperature: float) -> str:
@@ -257,20 +258,20 @@ def parse_player(text: str, game: Game, *, seed: int) -> Player:
         if kind == "minimax" and setting and setting.isdecimal() and int(setting) >= 1:
             return MinimaxPlayer(game, int(setting), seed, temperature=parse_temperature(temperature))
         if kind == "mcts" and setting and temperature is None:
-            return RolloutPlayer(game, parse_strength(setting), seed)
+            return RolloutPlayer(game, parse_budget(setting), seed)
     except TypeError as error:  # a game with continuous actions
         raise ValueError(str(error)) from error
     raise ValueError(f"no player is called {text!r}; expected {NAMES}")
 
 
-def parse_strength(text: str) -> Strength:
+def parse_budget(text: str) -> SearchBudget:
     """`600` simulations or `2s`, seconds a move. ValueError otherwise."""
     if re.fullmatch(r"\d+", text) and 1 <= int(text) <= MOST_SIMULATIONS:
-        return Strength(int(text))
+        return SearchBudget(int(text))
     if re.fullmatch(r"(\d+\.?\d*|\.\d+)s", text) and 0 < float(text[:-1]) <= MOST_SECONDS:
-        return Strength(FIRST_SIMULATIONS, float(text[:-1]))
+        return SearchBudget(FIRST_SIMULATIONS, float(text[:-1]))
     raise ValueError(
-        f"{text[:40]!r} is no strength; expected simulations a move as 600, at most {MOST_SIMULATIONS}, "
+        f"{text[:40]!r} is no search budget; expected simulations a move as 600, at most {MOST_SIMULATIONS}, "
         f"or seconds as 2s or 0.5s, at most {MOST_SECONDS}"
     )
 

@@ -13,9 +13,9 @@ from alphazero.arena.players import (
     AgentPlayer,
     NetworkPlayer,
     Player,
-    Strength,
+    SearchBudget,
+    parse_budget,
     parse_player,
-    parse_strength,
     parse_temperature,
 )
 from alphazero.game import Game
@@ -23,7 +23,7 @@ from alphazero.runs.agents import Agent, load_agent
 
 
 @dataclass(frozen=True)
-class Entrant:
+class PlayerSpec:
     """Someone who can take part; two of one name are the same.
 
     name:  its own, in all tables and records.
@@ -35,49 +35,54 @@ class Entrant:
     build: Callable[[int], Player] = field(compare=False)
 
 
-ENTRANTS = (
-    "agent or agent:STRENGTH, network or network@TEMPERATURE, a run's or checkpoint's folder or an agent.onnx "
-    f"(behind it, @ and a strength), {NAMES}"
+PLAYERS = (
+    "agent or agent:BUDGET, network or network@TEMPERATURE, a run's or checkpoint's folder or an agent.onnx "
+    f"(behind it, @ and a budget), {NAMES}"
 )
 
 
-def find_entrant(text: str, agent: Agent, strength: Strength) -> Entrant:
-    """Whom of `agent.game` the text names, see ENTRANTS; agents think as `strength` says unless the text does.
+def find_player(text: str, agent: Agent, budget: SearchBudget) -> PlayerSpec:
+    """Whom of `agent.game` the text names, see PLAYERS; agents think as `budget` says unless the text does.
 
     ValueError for any other name, RunError for a path that holds no agent, or one of another game.
     """
     kind, setting, temperature = _split(text)
     if kind == "agent" and temperature is None:
-        return agent_entrant(None, agent, parse_strength(setting) if setting else strength)
+        return agent_spec(None, agent, parse_budget(setting) if setting else budget)
     if kind == "network" and setting is None:
-        return network_entrant(None, agent, temperature=parse_temperature(temperature))
-    path, _, own_strength = text.rpartition("@") if re.search(r"@[\d.]+s?$", text) else (text, "", "")
+        return network_spec(None, agent, temperature=parse_temperature(temperature))
+    path, _, own_budget = text.rpartition("@") if re.search(r"@[\d.]+s?$", text) else (text, "", "")
     if "/" in path or path.endswith(".onnx") or Path(path).is_dir():
         other = load_agent(Path(path).expanduser())
         if other.game.name != agent.game.name:
             raise ValueError(f"{path} plays {other.game.name}, not {agent.game.name}")
-        return agent_entrant(text, other, parse_strength(own_strength) if own_strength else strength)
+        return agent_spec(text, other, parse_budget(own_budget) if own_budget else budget)
     try:
-        # Built once here, so that what cannot be is refused now and not after hours.
-        return Entrant(parse_player(text, agent.game, seed=0).name, partial(_parse_player, text, agent.game))
+        return named_spec(text, agent.game)
     except ValueError as error:
         if str(error).endswith(NAMES):
-            raise ValueError(f"no player is called {text!r}; expected {ENTRANTS}") from error
+            raise ValueError(f"no player is called {text!r}; expected {PLAYERS}") from error
         raise
 
 
-def agent_entrant(name: str | None, agent: Agent, strength: Strength) -> Entrant:
+def named_spec(text: str, game: Game) -> PlayerSpec:
+    """A player without a network, as `parse_player` names it."""
+    # Built once here, so that a player that cannot be is refused now and not after hours.
+    return PlayerSpec(parse_player(text, game, seed=0).name, partial(_parse_player, text, game))
+
+
+def agent_spec(name: str | None, agent: Agent, budget: SearchBudget) -> PlayerSpec:
     """The agent under a name of its own, or under the player's."""
 
     def build(seed: int) -> Player:
-        player = agent_player(agent, strength, seed=seed)
+        player = agent_player(agent, budget, seed=seed)
         player.name = name or player.name
         return player
 
-    return Entrant(name or f"agent:{strength}", build)
+    return PlayerSpec(name or f"agent:{budget}", build)
 
 
-def network_entrant(name: str | None, agent: Agent, *, temperature: float = 0.0) -> Entrant:
+def network_spec(name: str | None, agent: Agent, *, temperature: float = 0.0) -> PlayerSpec:
     """The agent's network alone, under a name of its own, or under the player's."""
 
     def build(seed: int) -> Player:
@@ -85,12 +90,12 @@ def network_entrant(name: str | None, agent: Agent, *, temperature: float = 0.0)
         player.name = name or player.name
         return player
 
-    return Entrant(name or build(0).name, build)
+    return PlayerSpec(name or build(0).name, build)
 
 
-def agent_player(agent: Agent, strength: Strength, *, seed: int) -> AgentPlayer:
-    config = replace(agent.search, simulations=strength.simulations)
-    return AgentPlayer(agent.game, agent.evaluator, config, seed, seconds=strength.seconds)
+def agent_player(agent: Agent, budget: SearchBudget, *, seed: int) -> AgentPlayer:
+    config = replace(agent.search, simulations=budget.simulations)
+    return AgentPlayer(agent.game, agent.evaluator, config, seed, seconds=budget.seconds)
 
 
 def _split(text: str) -> tuple[str, str | None, str | None]:

@@ -1,54 +1,72 @@
-"""The steps of a benchmark as tasks, for any crew (`alphazero.parallel.executor`): a match, and an exam.
+"""Matches and position tests as tasks, for any executor (`alphazero.parallel.executor`).
 
-Who takes part in them, and the positions, are shared with the crew, since many tasks have them in common.
+Who takes part in them, and the positions, are shared with the executor, since many tasks have them in common.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from alphazero.arena.match import MatchResult, SoloResult, play_alone, play_match
 from alphazero.arena.players import Stoppable
-from alphazero.arena.registry import Entrant
+from alphazero.arena.registry import PlayerSpec
 from alphazero.arena.solved import ErrorRate, SolvedPositions, error_rates
 from alphazero.game import Game
 from alphazero.parallel.executor import Counter
 
 
+def shared_players(worker: Any, *players: PlayerSpec) -> Sequence[PlayerSpec]:
+    """The players themselves are shared with the task."""
+    return players
+
+
 @dataclass(frozen=True)
 class PlayMatch:
-    """Plays a match of two, or one's games alone in a game for one."""
+    """Plays a match of two players, or in a game for one the games of one player alone.
+
+    seed:          of the openings.
+    player_seeds:  of the player and of the opponent.
+    opening_plies: as in `play_match`.
+    players:       returns the players, given the worker and what is shared with the task.
+    """
 
     title: str
     game: Game
     games: int
     seed: int
+    player_seeds: tuple[int, int]
+    opening_plies: int = 2
+    players: Callable[..., Sequence[PlayerSpec]] = shared_players
 
-    def run(self, worker: None, count: Counter, *entrants: Entrant) -> MatchResult | SoloResult:
-        seeds = _seeds(self.seed)
-        players = [Stoppable(one.build(seed), count) for one, seed in zip(entrants, seeds, strict=False)]
+    def run(self, worker: Any, count: Counter, *shared: Any) -> MatchResult | SoloResult:
+        specs = self.players(worker, *shared)
+        players = [Stoppable(one.build(seed), count) for one, seed in zip(specs, self.player_seeds, strict=False)]
         if len(players) == 1:
             return play_alone(self.game, players[0], games=self.games, seed=self.seed, progress=count)
-        return play_match(self.game, *players, games=self.games, seed=self.seed, progress=count)
+        return play_match(
+            self.game, *players,
+            games=self.games, seed=self.seed, opening_plies=self.opening_plies, progress=count,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
-class SitExam:
+class RunPositionTest:
     """Puts solved positions to a player."""
 
     title: str
     seed: int
 
-    def run(self, worker: None, count: Counter, examinee: Entrant, positions: SolvedPositions) -> dict[str, ErrorRate]:
-        player = Stoppable(examinee.build(_seeds(self.seed)[0]), count)
-        return error_rates(player, positions, progress=steps_of(count))
+    def run(self, worker: Any, count: Counter, player: PlayerSpec, positions: SolvedPositions) -> dict[str, ErrorRate]:
+        stoppable = Stoppable(player.build(player_seeds(self.seed)[0]), count)
+        return error_rates(stoppable, positions, progress=steps_of(count))
 
 
-def _seeds(seed: int) -> tuple[int, int]:
-    """Of the player and the opponent, apart from each other and from that of the openings."""
+def player_seeds(seed: int) -> tuple[int, int]:
+    """Seeds for the player and the opponent, apart from each other and from the seed of the openings."""
     one, other = np.random.SeedSequence(seed).generate_state(2, np.uint64) >> np.uint64(2)
     return int(one), int(other)
 

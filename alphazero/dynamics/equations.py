@@ -2,8 +2,8 @@
 
 S. L. Brunton, J. L. Proctor, J. N. Kutz, "Discovering governing equations from data by sparse identification of
 nonlinear dynamical systems" (PNAS 2016). The regression asks how each candidate would change the trajectories, to
-first order around the network's. The best set of candidates of each size is then fitted to the observations through the solver, and
-the likeliest of these equations is taken (Schwarz 1978). All is repeated around that one until it stays the same.
+first order around the network's. The best set of candidates of each size is then fitted to the observations through the
+solver, and the likeliest of these equations is taken (Schwarz 1978). All is repeated around it until it stays the same.
 """
 
 from __future__ import annotations

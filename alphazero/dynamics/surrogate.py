@@ -14,7 +14,18 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from alphazero.game import Discrete, Game, State, Transition, concatenate, random_actions, take, where
+from alphazero.game import (
+    Game,
+    State,
+    Transition,
+    concatenate,
+    field_names,
+    num_actions,
+    random_actions,
+    state_from,
+    take,
+    where,
+)
 
 WIDTH = 64  # of each of two hidden layers
 MEMORY = 50  # of L-BFGS, steps
@@ -85,9 +96,9 @@ def approximate(
 class Transitions(NamedTuple):
     """B steps of a game: states, actions [B] or [B, D], and the results of `step`."""
 
-    states: Any
+    states: State
     actions: Tensor
-    after: Any
+    after: State
     reward: Tensor
     done: Tensor
 
@@ -113,7 +124,7 @@ def random_play(game: Game, count: int, generator: torch.Generator, *, batch: in
     )
 
 
-Reward = Callable[[Any, Tensor, Any], Tensor]  # of states, actions, and states after them: [B]
+Reward = Callable[[State, Tensor, State], Tensor]  # of states, actions, and states after them: [B]
 
 
 class Surrogate(Game):
@@ -140,8 +151,12 @@ class Surrogate(Game):
     def observe(self, state: State) -> Tensor:
         return self.game.observe(state)
 
-    def measures(self, state: State) -> dict[str, Tensor]:
-        return self.game.measures(state)
+    @property
+    def state_type(self) -> type[State]:
+        return self.game.state_type
+
+    def metrics(self, state: State) -> dict[str, Tensor]:
+        return self.game.metrics(state)
 
     def render(self, state: State) -> str:
         return self.game.render(state)
@@ -191,20 +206,20 @@ def unflattened(flat: Tensor, like: State) -> State:
             fields.append(part > HALF)
         else:
             fields.append(part.to(field.dtype) if field.is_floating_point() else part.round().to(field.dtype))
-    return cast(State, type(like)(*fields))
+    return state_from(type(like), fields)
 
 
 def encoded(game: Game, action: Tensor) -> Tensor:
     """Actions as numbers, [B, D] float64; discrete ones as one of A."""
-    if isinstance(game.actions, Discrete):
-        return nn.functional.one_hot(action, game.actions.n).double()
+    if game.discrete:
+        return nn.functional.one_hot(action, num_actions(game)).double()
     return action.double()
 
 
 def errors(surrogate: Surrogate, seen: Transitions) -> dict[str, float]:
     """Root mean square errors of a step, by the state's field, of the reward, and the share of ends that are missed."""
     after, reward, done = surrogate.step(seen.states, seen.actions)
-    fields = type(seen.states)._fields
+    fields = field_names(type(seen.states))
     found = {
         name: (one.double() - true.double()).square().mean().sqrt().item()
         for name, one, true in zip((*fields, "reward"), (*after, reward), (*seen.after, seen.reward), strict=True)

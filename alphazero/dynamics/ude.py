@@ -277,7 +277,7 @@ def fit(
     """Finds the parameters [P], from a first guess, whose trajectories come nearest to those observed.
 
     starts: a first guess of where the pieces start, [S, N]; None: as observed. prior: standard deviation that the
-    parameters are believed to have, around 0. pieces: of each trajectory. Without parameters only the starts are fitted.
+    parameters are believed to have, around 0. pieces: of each trajectory. Without parameters only starts are fitted.
     DiscoveryError for data that cannot be learned from.
     """
     shooting = Shooting(of, model, observed, len(parameters), pieces=pieces, prior=prior)

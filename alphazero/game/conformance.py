@@ -10,16 +10,26 @@ rule of the game that was meant, is left to the game's own tests.
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
 
-from alphazero.game.interface import Box, Discrete, Game, Symmetry, Transition, concatenate
+from alphazero.game.interface import (
+    Box,
+    Discrete,
+    Game,
+    S,
+    Symmetry,
+    Transition,
+    concatenate,
+    field_names,
+    named_fields,
+)
 from alphazero.game.probe import (
     ConformanceError,
     Positions,
-    Witness,
+    Probe,
     at,
     call,
     require_tensor,
@@ -35,29 +45,30 @@ PLIES_PAST_THE_END = 4
 GARBAGE = ("", "no such action", "-1", "99999999", "\N{SNOWMAN}")
 
 
-def check_game(game: Game, *, games: int = 64, seed: int = 0, device: str = "cpu", max_moves: int = 10_000) -> None:
+def check_game(game: Game[S], *, games: int = 64, seed: int = 0, device: str = "cpu", max_moves: int = 10_000) -> None:
     """Raises ConformanceError, naming function, promise and state, if `game` breaks a promise.
 
     games:     how many random games are played, all in one batch.
     device:    where the states live.
     max_moves: a random game longer than this counts as one that never ends.
     """
-    _check_attributes(game)
-    _check_names(game)
+    rules = cast(Game, game)  # the checks are the same for states of any type
+    _check_attributes(rules)
+    _check_names(rules)
     generator = torch.Generator(device).manual_seed(seed)
-    start = _check_initial(game, games, generator)
-    witness = Witness(game)
-    record = _play(witness, start, generator, max_moves)
+    start = _check_initial(rules, games, generator)
+    probe = Probe(rules)
+    record = _play(probe, start, generator, max_moves)
     seen = _sample(record, generator)
-    actions = _random_actions(game, witness.query("legal", seen), seen.done, generator)
-    _check_ranges(witness, seen)
-    _check_same_answer_twice(witness, seen, actions)
-    _check_batch_independence(witness, seen, actions, generator)
-    _check_moves_change_the_state(witness, seen, generator)
-    _check_totals(witness, record)
-    _check_symmetries(witness, record)
-    _check_key(witness, seen, actions)
-    _check_render(witness, seen)
+    actions = _random_actions(rules, probe.query("legal", seen), seen.done, generator)
+    _check_ranges(probe, seen)
+    _check_same_answer_twice(probe, seen, actions)
+    _check_batch_independence(probe, seen, actions, generator)
+    _check_moves_change_the_state(probe, seen, generator)
+    _check_totals(probe, record)
+    _check_symmetries(probe, record)
+    _check_key(probe, seen, actions)
+    _check_render(probe, seen)
 
 
 class _Record(NamedTuple):
@@ -84,21 +95,21 @@ def _random_actions(game: Game, legal: Tensor, done: Tensor, generator: torch.Ge
     return low.lerp(high, share).clamp(low, high)
 
 
-def _play(witness: Witness, start: Positions, generator: torch.Generator, max_moves: int) -> _Record:
+def _play(probe: Probe, start: Positions, generator: torch.Generator, max_moves: int) -> _Record:
     record, now, plies_left = _Record([start], [], []), start, max_moves
     while plies_left:
-        legal = witness.query("legal", now)
-        if isinstance(witness.game.actions, Discrete):
-            witness.require(legal.any(1) | now.done, "legal: an unfinished state must have a legal action", now)
-        action = _random_actions(witness.game, legal, now.done, generator)
-        successor, reward, done = witness.step(now, action)
-        _check_finished(witness, now, Transition(successor, reward, done))
+        legal = probe.query("legal", now)
+        if isinstance(probe.game.actions, Discrete):
+            probe.require(legal.any(1) | now.done, "legal: an unfinished state must have a legal action", now)
+        action = _random_actions(probe.game, legal, now.done, generator)
+        successor, reward, done = probe.step(now, action)
+        _check_finished(probe, now, Transition(successor, reward, done))
         now = Positions(successor, now.game, now.ply + 1, done)
         record.positions.append(now)
         record.actions.append(action)
         record.rewards.append(reward)
         plies_left = min(plies_left - 1, PLIES_PAST_THE_END) if bool(done.all()) else plies_left - 1
-    witness.require(now.done, f"step: random games must end; this one runs on after {max_moves} moves", now)
+    probe.require(now.done, f"step: random games must end; this one runs on after {max_moves} moves", now)
     return record
 
 
@@ -161,163 +172,164 @@ def _check_initial(game: Game, games: int, generator: torch.Generator) -> Positi
     start, again = (
         _initial(game, games, torch.Generator(generator.device).manual_seed(generator.initial_seed())) for _ in range(2)
     )
-    for name, a, b in zip(start.state._fields, start.state, again.state, strict=True):
-        Witness(game).require(same_rows(a, b), "initial: one seed must give the same states twice", start, name)
+    for name, a, b in zip(field_names(type(start.state)), start.state, again.state, strict=True):
+        Probe(game).require(same_rows(a, b), "initial: one seed must give the same states twice", start, name)
     return start
 
 
 def _initial(game: Game, batch: int, generator: torch.Generator | None) -> Positions:
     state: Any = call("initial", lambda: game.initial(batch, generator=generator))
-    if not (isinstance(state, tuple) and hasattr(state, "_asdict")):
+    if not (isinstance(state, tuple) and hasattr(state, "_fields")):
         raise ConformanceError(f"initial: must return a NamedTuple of tensors, returned {type(state).__name__}")
     index = torch.arange(batch, device=None if generator is None else generator.device)
     start = Positions(state, index, torch.zeros_like(index), torch.zeros_like(index, dtype=torch.bool))
-    for name, field in state._asdict().items():
+    fields: dict[str, Any] = named_fields(state)
+    for name, field in fields.items():
         inner, dtype = (field.shape[1:], field.dtype) if isinstance(field, Tensor) else ((), torch.bool)
         require_tensor(f"initial: field `{name}`", field, (batch, *inner), dtype, start)
     return start
 
 
-def _check_finished(witness: Witness, before: Positions, after: Transition) -> None:
+def _check_finished(probe: Probe, before: Positions, after: Transition) -> None:
     running = ~before.done
-    for name, a, b in zip(before.state._fields, before.state, after.state, strict=True):
-        witness.require(running | same_rows(a, b), "step: finished states must not change", before, name)
-    witness.require(running | (after.reward == 0), "step: a finished state must give reward 0", before)
-    witness.require(running | after.done, "step: a finished state must stay done", before)
+    for name, a, b in zip(field_names(type(before.state)), before.state, after.state, strict=True):
+        probe.require(running | same_rows(a, b), "step: finished states must not change", before, name)
+    probe.require(running | (after.reward == 0), "step: a finished state must give reward 0", before)
+    probe.require(running | after.done, "step: a finished state must stay done", before)
 
 
-def _check_ranges(witness: Witness, seen: Positions) -> None:
-    player, players = witness.query("to_play", seen), witness.game.num_players
+def _check_ranges(probe: Probe, seen: Positions) -> None:
+    player, players = probe.query("to_play", seen), probe.game.num_players
     within = (player >= 0) & (player < players)
-    witness.require(seen.done | within, f"to_play: must be one of {[*range(players)]}", seen)
-    witness.require(witness.query("observe", seen).isfinite().flatten(1).all(1), "observe: must be finite", seen)
-    witness.require(witness.query("heuristic", seen).abs() < 1, "heuristic: must lie within (-1, 1)", seen)
+    probe.require(seen.done | within, f"to_play: must be one of {[*range(players)]}", seen)
+    probe.require(probe.query("observe", seen).isfinite().flatten(1).all(1), "observe: must be finite", seen)
+    probe.require(probe.query("heuristic", seen).abs() < 1, "heuristic: must lie within (-1, 1)", seen)
 
 
-def _check_same_answer_twice(witness: Witness, seen: Positions, actions: Tensor) -> None:
+def _check_same_answer_twice(probe: Probe, seen: Positions, actions: Tensor) -> None:
     """Nothing is drawn at random, and no answer is a buffer that the next call writes over."""
-    answers = witness.answers(seen, actions)
+    answers = probe.answers(seen, actions)
     kept = {name: answer.clone() for name, answer in answers.items()}
-    witness.require_same(witness.answers(seen, actions), kept, "must give the same answer twice", seen)
+    probe.require_same(probe.answers(seen, actions), kept, "must give the same answer twice", seen)
     backwards = torch.arange(len(actions) - 1, -1, -1, device=actions.device)
-    witness.answers(at(seen, backwards), actions[backwards])
-    witness.require_same(answers, kept, "an answer must not change when the game is asked again", seen)
+    probe.answers(at(seen, backwards), actions[backwards])
+    probe.require_same(answers, kept, "an answer must not change when the game is asked again", seen)
 
 
-def _check_batch_independence(witness: Witness, seen: Positions, actions: Tensor, generator: torch.Generator) -> None:
+def _check_batch_independence(probe: Probe, seen: Positions, actions: Tensor, generator: torch.Generator) -> None:
     promise = "must not depend on the other states of the batch"
-    answers = witness.answers(seen, actions)
+    answers = probe.answers(seen, actions)
     order = torch.randperm(len(actions), generator=generator, device=generator.device)
     for index in (order, *order[:MOST_SINGLES, None]):
         positions = at(seen, index)
         expected = {name: answer[index] for name, answer in answers.items()}
-        witness.require_same(witness.answers(positions, actions[index]), expected, promise, positions, rounding=True)
+        probe.require_same(probe.answers(positions, actions[index]), expected, promise, positions, rounding=True)
 
 
-def _check_moves_change_the_state(witness: Witness, seen: Positions, generator: torch.Generator) -> None:
+def _check_moves_change_the_state(probe: Probe, seen: Positions, generator: torch.Generator) -> None:
     """Every legal action of every unfinished position, or a random choice of many. One of a Box."""
     running = at(seen, ~seen.done)
-    legal = witness.query("legal", running)
-    if isinstance(witness.game.actions, Discrete):
+    legal = probe.query("legal", running)
+    if isinstance(probe.game.actions, Discrete):
         moves = legal.nonzero()
         moves = moves[torch.randperm(len(moves), generator=generator, device=moves.device)[:MOST_POSITIONS]]
         positions, actions = at(running, moves[:, 0]), moves[:, 1]
     else:
-        positions, actions = running, _random_actions(witness.game, legal, running.done, generator)
-    successor = witness.step(positions, actions).state
+        positions, actions = running, _random_actions(probe.game, legal, running.done, generator)
+    successor = probe.step(positions, actions).state
     same = torch.stack([same_rows(a, b) for a, b in zip(positions.state, successor, strict=True)]).all(0)
-    witness.require(~same, "step: a legal action must change an unfinished state", positions)
+    probe.require(~same, "step: a legal action must change an unfinished state", positions)
 
 
-def _check_totals(witness: Witness, record: _Record) -> None:
+def _check_totals(probe: Probe, record: _Record) -> None:
     """What player 0 wins, player 1 loses, and from no move on does anybody win more than 1: values are within that."""
-    if witness.game.num_players == 1:
+    if probe.game.num_players == 1:
         return
     total = torch.zeros_like(record.rewards[0])
     promise = "step: from every position on, the rewards must add up to a total within [-1, 1]"
     for positions, reward in reversed(list(zip(record.positions, record.rewards, strict=False))):
-        total = total + torch.where(witness.query("to_play", positions) == 0, reward, -reward)
-        witness.require(total.abs() <= 1 + 1e-4, promise, positions)
+        total = total + torch.where(probe.query("to_play", positions) == 0, reward, -reward)
+        probe.require(total.abs() <= 1 + 1e-4, promise, positions)
 
 
-def _check_symmetries(witness: Witness, record: _Record) -> None:
-    for number, symmetry in enumerate(call("symmetries", witness.game.symmetries)):
+def _check_symmetries(probe: Probe, record: _Record) -> None:
+    for number, symmetry in enumerate(call("symmetries", probe.game.symmetries)):
         name = f"symmetries: symmetry {number}"
-        if not isinstance(witness.game.actions, Discrete):
+        if not isinstance(probe.game.actions, Discrete):
             raise ConformanceError(f"{name} has continuous actions to permute, which cannot be")
-        if sorted(symmetry.actions) != list(range(witness.game.actions.n)):
+        if sorted(symmetry.actions) != list(range(probe.game.actions.n)):
             raise ConformanceError(f"{name} must permute the actions (has {symmetry.actions})")
-        _check_symmetry(witness, record, symmetry, name)
+        _check_symmetry(probe, record, symmetry, name)
 
 
-def _check_symmetry(witness: Witness, record: _Record, symmetry: Symmetry, name: str) -> None:
+def _check_symmetry(probe: Probe, record: _Record, symmetry: Symmetry, name: str) -> None:
     """Plays each game again with mapped actions: at every ply the mapped game must be the game mapped.
 
     States cannot be mapped, so a game takes part where some start looks like its own start mapped.
     """
     start = record.positions[0]
-    observation, mapped = witness.query("observe", start), _mapped_observation(witness, start, symmetry, name)
+    observation, mapped = probe.query("observe", start), _mapped_observation(probe, start, symmetry, name)
     alike = (mapped.flatten(1)[:, None] == observation.flatten(1)).all(-1)
     starts_vary = (observation != observation[0]).any()
-    witness.require(alike.any(1) | starts_vary, f"{name} must map the start of the game to itself", start)
+    probe.require(alike.any(1) | starts_vary, f"{name} must map the start of the game to itself", start)
     matched = alike.any(1).nonzero()[:, 0]
     image = at(start, alike[matched].to(torch.int8).argmax(1))
     permutation = torch.tensor(symmetry.actions, device=matched.device)
     for ply, action in enumerate(record.actions):
         original = at(record.positions[ply], matched)
-        _check_image(witness, original, image, symmetry, name)
-        successor, reward, done = witness.step(image, permutation.argsort()[action[matched]])
+        _check_image(probe, original, image, symmetry, name)
+        successor, reward, done = probe.step(image, permutation.argsort()[action[matched]])
         same_reward = same_rows(reward, record.rewards[ply][matched], rounding=True)
-        witness.require(same_reward, f"{name} must keep rewards", original)
+        probe.require(same_reward, f"{name} must keep rewards", original)
         same_done = done == record.positions[ply + 1].done[matched]
-        witness.require(same_done, f"{name} must keep the end of the game", original)
+        probe.require(same_done, f"{name} must keep the end of the game", original)
         image = Positions(successor, image.game, image.ply + 1, done)
 
 
-def _check_image(witness: Witness, original: Positions, image: Positions, symmetry: Symmetry, name: str) -> None:
-    mapped = _mapped_observation(witness, original, symmetry, name)
-    same = same_rows(witness.query("observe", image), mapped, rounding=True)
-    witness.require(same, f"{name} must map observations as it maps actions", original)
-    legal = witness.query("legal", original)[:, list(symmetry.actions)]
-    same = original.done | same_rows(witness.query("legal", image), legal)
-    witness.require(same, f"{name} must map legal actions to legal actions", original)
-    same = original.done | (witness.query("to_play", image) == witness.query("to_play", original))
-    witness.require(same, f"{name} must keep the player to move", original)
+def _check_image(probe: Probe, original: Positions, image: Positions, symmetry: Symmetry, name: str) -> None:
+    mapped = _mapped_observation(probe, original, symmetry, name)
+    same = same_rows(probe.query("observe", image), mapped, rounding=True)
+    probe.require(same, f"{name} must map observations as it maps actions", original)
+    legal = probe.query("legal", original)[:, list(symmetry.actions)]
+    same = original.done | same_rows(probe.query("legal", image), legal)
+    probe.require(same, f"{name} must map legal actions to legal actions", original)
+    same = original.done | (probe.query("to_play", image) == probe.query("to_play", original))
+    probe.require(same, f"{name} must keep the player to move", original)
 
 
-def _mapped_observation(witness: Witness, positions: Positions, symmetry: Symmetry, name: str) -> Tensor:
-    observation = witness.query("observe", positions)
+def _mapped_observation(probe: Probe, positions: Positions, symmetry: Symmetry, name: str) -> Tensor:
+    observation = probe.query("observe", positions)
     kept = observation.clone()
     mapped = symmetry.observation(observation)
-    witness.require(same_rows(observation, kept), f"{name} must not change its input in place", positions)
+    probe.require(same_rows(observation, kept), f"{name} must not change its input in place", positions)
     return require_tensor(
         f"{name}: a mapped observation", mapped, tuple(observation.shape), observation.dtype, positions
     )
 
 
-def _check_key(witness: Witness, seen: Positions, actions: Tensor) -> None:
+def _check_key(probe: Probe, seen: Positions, actions: Tensor) -> None:
     """States with one key agree in what is seen, and in what one and the same move leads to."""
-    if not witness.has_keys(seen):
+    if not probe.game.has_key:
         return
-    _, group = witness.query("key", seen).unique(return_inverse=True)
+    _, group = probe.query("key", seen).unique(return_inverse=True)
     index = torch.arange(len(group), device=group.device)
     first = torch.zeros_like(index).scatter_reduce(0, group, index, "amin", include_self=False)[group]
 
     def require_agreement(what: str, answer: Tensor, *, of_finished: bool = True) -> None:
         same = same_rows(answer, answer[first], rounding=True) | (seen.done if not of_finished else False)
-        witness.require(same, f"key: states with one key must agree in {what}", seen)
+        probe.require(same, f"key: states with one key must agree in {what}", seen)
 
     require_agreement("whether they are finished", seen.done)
-    require_agreement("to_play", witness.query("to_play", seen), of_finished=False)
-    require_agreement("legal", witness.query("legal", seen), of_finished=False)
-    require_agreement("observe", witness.query("observe", seen))
-    successor, reward, done = witness.step(seen, actions[first])
+    require_agreement("to_play", probe.query("to_play", seen), of_finished=False)
+    require_agreement("legal", probe.query("legal", seen), of_finished=False)
+    require_agreement("observe", probe.query("observe", seen))
+    successor, reward, done = probe.step(seen, actions[first])
     require_agreement("the reward of a move", reward)
     require_agreement("whether a move ends the game", done)
-    require_agreement("what a move leads to", witness.query("observe", seen._replace(state=successor)))
+    require_agreement("what a move leads to", probe.query("observe", seen._replace(state=successor)))
 
 
-def _check_render(witness: Witness, seen: Positions) -> None:
+def _check_render(probe: Probe, seen: Positions) -> None:
     for index in torch.linspace(0, len(seen.done) - 1, MOST_SINGLES).long().to(seen.done.device):
-        picture = witness.ask("render", at(seen, index[None]))
+        picture = probe.ask("render", at(seen, index[None]))
         require_type("render: its answer", picture, str)

@@ -10,24 +10,42 @@ else in the engine, from search to the terminal's board, is written against the 
 from __future__ import annotations
 
 import importlib
+import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, cast, get_args, get_origin
 
 import torch
 from torch import Tensor
+from typing_extensions import TypeVar
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# A NamedTuple of tensors, each [B, ...]. Every game defines its own.
-State = Any
+State = tuple[Tensor, ...]
+"""A NamedTuple of tensors, each [B, ...]. Every game defines its own."""
+
+S = TypeVar("S", bound=State, default=State)
+"""The type of a game's states: `class ConnectFour(Game[ConnectFourState])`."""
 
 
 class Discrete(NamedTuple):
     """Actions 0 .. n - 1. A batch of them is [B] int64."""
 
     n: int
+
+    def form(self) -> tuple[tuple[int, ...], torch.dtype]:
+        """Shape and type of an action within a batch."""
+        return (), torch.int64
+
+    def playable(self, actions: Tensor, legal: Tensor) -> Tensor:
+        """[B] bool, whether actions of this form are in range and legal; `legal` as the game says, [B, A]."""
+        in_range = (actions >= 0) & (actions < self.n)
+        return in_range & legal.gather(1, actions.where(in_range, 0)[:, None])[:, 0]
+
+    def random(self, legal: Tensor, generator: torch.Generator) -> Tensor:
+        ticket = torch.rand(legal.shape, generator=generator, device=generator.device).to(legal.device)
+        return torch.where(legal, ticket, -1.0).argmax(1)
 
 
 class Box(NamedTuple):
@@ -39,8 +57,28 @@ class Box(NamedTuple):
     low: tuple[float, ...]
     high: tuple[float, ...]
 
+    def bounds(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """low and high, [D] float32."""
+        low, high = (torch.tensor(bound, dtype=torch.float32, device=device) for bound in self)
+        return low, high
 
-class Transition(NamedTuple):
+    def form(self) -> tuple[tuple[int, ...], torch.dtype]:
+        """Shape and type of an action within a batch."""
+        return (len(self.low),), torch.float32
+
+    def playable(self, actions: Tensor, legal: Tensor) -> Tensor:
+        """[B] bool, whether actions of this form lie within; `legal` as the game says, [B, 0]."""
+        low, high = self.bounds(actions.device)
+        return ((actions >= low) & (actions <= high)).all(1)
+
+    def random(self, legal: Tensor, generator: torch.Generator) -> Tensor:
+        low, high = self.bounds(legal.device)
+        share = torch.rand(len(legal), len(low), generator=generator, device=generator.device).to(legal.device)
+        # Rounding can carry low + share * (high - low) a last bit out of the box.
+        return torch.lerp(low, high, share).clamp(low, high)
+
+
+class Transition(NamedTuple, Generic[S]):
     """What `step` returns.
 
     state:  the successors.
@@ -48,7 +86,7 @@ class Transition(NamedTuple):
     done:   [B] bool, whether the successor is finished.
     """
 
-    state: State
+    state: S
     reward: Tensor
     done: Tensor
 
@@ -65,7 +103,10 @@ class Symmetry(NamedTuple):
     actions: tuple[int, ...]
 
 
-class Game(ABC):
+OLD_METHODS = {"measures": "metrics", "picture": "figure"}  # of games that were written for earlier versions
+
+
+class Game(ABC, Generic[S]):
     """The rules of a game for one or two players, over batches of states.
 
     Subclasses set the class variables and write the abstract methods; the others have defaults
@@ -78,75 +119,115 @@ class Game(ABC):
     observation_shape: tuple[int, ...]
     discount: float = 1.0  # a reward one move later is worth this much now
 
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        for old, new in OLD_METHODS.items():
+            if old in vars(cls) and new not in vars(cls):
+                warnings.warn(
+                    f"{cls.__name__}.{old} is called `{new}` now; the old name is read for one more version",
+                    FutureWarning,
+                    stacklevel=2,
+                )
+                setattr(cls, new, vars(cls)[old])
+
+    @property
+    def state_type(self) -> type[S]:
+        """The type of the states. Default: the one that the class names, as in `Game[MyState]`, or that of a start."""
+        for kind in type(self).__mro__:
+            for base in vars(kind).get("__orig_bases__", ()):
+                named = get_args(base)[0] if get_origin(base) is Game else None
+                if isinstance(named, type):
+                    return cast(type[S], named)
+        return type(self.initial(1))
+
+    @property
+    def discrete(self) -> bool:
+        """Whether the actions are discrete ones."""
+        return isinstance(self.actions, Discrete)
+
+    @property
+    def has_key(self) -> bool:
+        """Whether the game has a `key`. Default: whether its class defines one."""
+        return type(self).key is not Game.key
+
+    @property
+    def has_solver(self) -> bool:
+        """Whether the game has a solver (see `solve`). Default: whether its class defines one."""
+        return type(self).solve is not Game.solve
+
+    @property
+    def solver_help(self) -> str:
+        """Told to a user who asks for the solver where there is none: how to get it, say."""
+        return f"{self.name} has no perfect player"
+
     @abstractmethod
-    def initial(self, batch: int, *, generator: torch.Generator | None = None) -> State:
+    def initial(self, batch: int, *, generator: torch.Generator | None = None) -> S:
         """The start of `batch` games, on the generator's device (CPU without one).
 
         `generator` draws whatever is random about a start.
         """
 
     @abstractmethod
-    def to_play(self, state: State) -> Tensor:
+    def to_play(self, state: S) -> Tensor:
         """[B] int8, who moves: 0 or 1, always 0 in a game for one. At a finished state: any."""
 
     @abstractmethod
-    def legal(self, state: State) -> Tensor:
+    def legal(self, state: S) -> Tensor:
         """[B, A] bool; at least one an unfinished state. Box games: every action, so [B, 0]."""
 
     @abstractmethod
-    def step(self, state: State, action: Tensor) -> Transition:
+    def step(self, state: S, action: Tensor) -> Transition[S]:
         """Plays `action` everywhere. On a finished state: the same state, reward 0, done.
 
         An illegal action leaves the state it returns undefined; callers mask with `legal`.
         """
 
     @abstractmethod
-    def observe(self, state: State) -> Tensor:
+    def observe(self, state: S) -> Tensor:
         """[B, *observation_shape] float32, what the network sees, as the player to move sees it."""
 
     def symmetries(self) -> Sequence[Symmetry]:
         """The symmetries besides the identity. Default: none, so samples are not augmented."""
         return ()
 
-    def key(self, state: State) -> Tensor | None:
-        """[B] int64, distinct for distinct positions. Default: None, so nothing is cached or merged.
+    def key(self, state: S) -> Tensor:
+        """[B] int64, distinct for distinct positions. Default: there is none, so nothing is cached or merged.
 
         Two states with one key must agree in `to_play`, `legal`, `observe` and all that follows.
         """
-        return None
+        raise ValueError(f"{self.name} has no `key`")
 
-    def heuristic(self, state: State) -> Tensor:
+    def heuristic(self, state: S) -> Tensor:
         """[B] float32 in (-1, 1), a guess at the value for the player to move, for minimax.
 
         Default: 0, so that minimax sees nothing but finished games within its depth.
         """
         return torch.zeros(self.to_play(state).shape, device=self.to_play(state).device)
 
-    def measures(self, state: State) -> dict[str, Tensor]:
+    def metrics(self, state: S) -> dict[str, Tensor]:
         """What else is worth knowing of finished games, by name, [B] each: a miss in metres, say. Default: nothing.
 
         A training run reports their median and 95th percentile where a game for one is played to measure an agent.
         """
         return {}
 
-    def picture(self, state: State, action: Tensor) -> Figure | None:
-        """What `action` [1, D] does at the position of a batch of one, for TensorBoard. Default: None, no picture.
+    def figure(self, state: S, action: Tensor) -> Figure | None:
+        """What `action` [1, D] does at the position of a batch of one, for TensorBoard. Default: None, no figure.
 
         Discrete games need none: their boards are drawn from `render`.
         """
         return None
 
-    def solve(self, state: State) -> Tensor:
+    def solve(self, state: S) -> Tensor:
         """The exact score of every action, [B, A] float32: 0 a draw, above a win, below a loss, -inf illegal.
 
-        For the player to move; the sooner the end, the further from 0. Default: ValueError, for there is
-        no solver. Of no states it is the question whether there is one.
+        For the player to move; the sooner the end, the further from 0. Default: there is no solver.
         """
-        raise ValueError(f"{self.name} has no perfect player")
+        raise ValueError(self.solver_help)
 
-    def render(self, state: State) -> str:
+    def render(self, state: S) -> str:
         """The position of a batch of one, as lines of plain text. Default: the state's fields."""
-        return "\n".join(f"{name}: {value[0].tolist()}" for name, value in state._asdict().items())
+        return "\n".join(f"{name}: {value[0].tolist()}" for name, value in named_fields(state).items())
 
     def action_name(self, action: int) -> str:
         """How people write a discrete action. Default: its number."""
@@ -161,24 +242,46 @@ class Game(ABC):
             raise ValueError(f"no action is called {text.strip()!r}; expected one of {', '.join(names)}") from None
 
 
-def num_actions(game: Game) -> int:
+def num_actions(game: Game[S]) -> int:
     """How many actions a discrete game has. TypeError for a continuous one."""
     if isinstance(game.actions, Discrete):
         return game.actions.n
     raise TypeError(f"{game.name} has continuous actions; this needs a game with discrete ones")
 
 
-def map_states(function: Callable[..., Tensor], *states: State) -> State:
+def box_of(game: Game[S]) -> Box:
+    """The Box of a game's actions. TypeError for a discrete one."""
+    if isinstance(game.actions, Box):
+        return game.actions
+    raise TypeError(f"{game.name} has discrete actions; this needs a game with continuous ones")
+
+
+def named_fields(state: State) -> dict[str, Tensor]:
+    """The fields of a state by name."""
+    return cast(Any, state)._asdict()  # type: ignore[no-any-return]
+
+
+def field_names(state_type: type[State]) -> tuple[str, ...]:
+    """The names of the fields of states of this type."""
+    return cast(Any, state_type)._fields  # type: ignore[no-any-return]
+
+
+def state_from(state_type: type[S], fields: Iterable[Tensor]) -> S:
+    """The state of this type with these fields."""
+    return cast(S, cast(Any, state_type)._make(fields))
+
+
+def map_states(function: Callable[..., Tensor], *states: S) -> S:
     """Applies `function` to each field of the states, as in `map_states(torch.cat, ...)`."""
-    return type(states[0])(*(function(*fields) for fields in zip(*states, strict=True)))
+    return state_from(type(states[0]), (function(*fields) for fields in zip(*states, strict=True)))
 
 
-def take(state: State, index: Tensor | slice) -> State:
+def take(state: S, index: Tensor | slice) -> S:
     """The states at `index`: [M] int64 positions, a [B] bool mask, or a slice."""
     return map_states(lambda field: field[index], state)
 
 
-def where(mask: Tensor, chosen: State, other: State) -> State:
+def where(mask: Tensor, chosen: S, other: S) -> S:
     """`chosen` where mask [B] holds, `other` elsewhere."""
 
     def pick(a: Tensor, b: Tensor) -> Tensor:
@@ -187,26 +290,18 @@ def where(mask: Tensor, chosen: State, other: State) -> State:
     return map_states(pick, chosen, other)
 
 
-def concatenate(states: Sequence[State]) -> State:
+def concatenate(states: Sequence[S]) -> S:
     """One batch out of several."""
     return map_states(lambda *fields: torch.cat(fields), *states)
 
 
 def batch_size(state: State) -> int:
-    return int(state[0].shape[0])
+    return state[0].shape[0]
 
 
-def random_actions(game: Game, state: State, generator: torch.Generator) -> Tensor:
+def random_actions(game: Game[S], state: S, generator: torch.Generator) -> Tensor:
     """Legal actions, uniformly: [B] int64, or in a Box game [B, D] float32; of finished states any."""
-    device = state[0].device
-    if isinstance(game.actions, Discrete):
-        legal = game.legal(state)
-        ticket = torch.rand(legal.shape, generator=generator, device=generator.device).to(device)
-        return torch.where(legal, ticket, -1.0).argmax(1)
-    low, high = (torch.tensor(bound, dtype=torch.float32, device=device) for bound in game.actions)
-    share = torch.rand(batch_size(state), len(low), generator=generator, device=generator.device).to(device)
-    # Rounding can carry low + share * (high - low) a last bit out of the box.
-    return torch.lerp(low, high, share).clamp(low, high)
+    return game.actions.random(game.legal(state), generator)
 
 
 def load_game(path: str) -> Game:

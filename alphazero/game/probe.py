@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from alphazero.game.interface import Discrete, Game, State, Transition, batch_size, take
+from alphazero.game.interface import Game, State, Transition, batch_size, field_names, named_fields, num_actions, take
 
 QUERIES = ("to_play", "legal", "observe", "heuristic", "key")  # functions of a state alone
 
@@ -41,7 +41,7 @@ def at(positions: Positions, index: Tensor) -> Positions:
     return Positions(take(state, index), *(label[index] for label in labels))
 
 
-class Witness:
+class Probe:
     """Asks a game, and lets no answer pass that lacks its shape or type, nor a call that fails or alters its input."""
 
     def __init__(self, game: Game) -> None:
@@ -71,7 +71,7 @@ class Witness:
 
     def ask(self, function: str, positions: Positions, *actions: Tensor) -> Any:
         """What a function answers. It must neither fail nor change what it is given."""
-        given = {**positions.state._asdict(), **dict(zip(["the action"], actions, strict=False))}
+        given = {**named_fields(positions.state), **dict(zip(["the action"], actions, strict=False))}
         kept = {name: tensor.clone() for name, tensor in given.items()}
         try:
             answer = getattr(self.game, function)(positions.state, *actions)
@@ -88,7 +88,7 @@ class Witness:
         game = self.game
         shape, dtype = {
             "to_play": ((), torch.int8),
-            "legal": ((game.actions.n if isinstance(game.actions, Discrete) else 0,), torch.bool),
+            "legal": ((num_actions(game) if game.discrete else 0,), torch.bool),
             "observe": (game.observation_shape, torch.float32),
             "heuristic": ((), torch.float32),
             "key": ((), torch.int64),
@@ -104,22 +104,19 @@ class Witness:
             raise ConformanceError(f"step: its answer must be a Transition, is a {type(transition).__name__}")
         given, (successor, reward, done) = positions.state, transition
         require_type("step: the successor", successor, type(given))
-        for name, before, after in zip(given._fields, given, successor, strict=True):
+        for name, before, after in zip(field_names(type(given)), given, successor, strict=True):
             require_tensor(f"step: field `{name}`", after, tuple(before.shape), before.dtype, positions)
         require_tensor("step: reward", reward, (batch_size(given),), torch.float32, positions)
         require_tensor("step: done", done, (batch_size(given),), torch.bool, positions)
         self.require(reward.isfinite(), "step: rewards must be finite", positions)
         return transition
 
-    def has_keys(self, positions: Positions) -> bool:
-        return self.ask("key", positions) is not None
-
     def answers(self, positions: Positions, actions: Tensor) -> Answers:
-        functions = QUERIES if self.has_keys(positions) else QUERIES[:-1]
+        functions = QUERIES if self.game.has_key else QUERIES[:-1]
         successor, reward, done = self.step(positions, actions)
         return {
             **{(function, ""): self.query(function, positions) for function in functions},
-            **{("step", f"state.{name}"): field for name, field in successor._asdict().items()},
+            **{("step", f"state.{name}"): field for name, field in named_fields(successor).items()},
             ("step", "reward"): reward,
             ("step", "done"): done,
         }

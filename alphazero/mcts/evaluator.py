@@ -6,13 +6,14 @@ An evaluator is a callable `evaluator(states, generator) -> Evaluation`. `alphaz
 from __future__ import annotations
 
 import time
-from typing import NamedTuple, Protocol
+from typing import Generic, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
+from typing_extensions import TypeVar
 
-from alphazero.game import Discrete, Game, State, batch_size, random_actions, take
-from alphazero.mcts.gaussian import policy_outputs, spread_of
+from alphazero.game import Game, S, State, batch_size, box_of, num_actions, random_actions, take
+from alphazero.mcts.gaussian import raw_deviation
 
 WIDE = 0.5  # standard deviation of an untrained policy, of half the Box
 
@@ -20,8 +21,8 @@ WIDE = 0.5  # standard deviation of an untrained policy, of half the Box
 class Evaluation(NamedTuple):
     """What an evaluator says of B states.
 
-    logits:  [B, A] float32, before masking. Of a network in a Box game [B, 2 D], its policy (`box.NormalPolicy`),
-             from which `planning` samples.
+    logits:  [B, A] float32, before masking. From a network in a Box game: [B, 2 D], its policy (see
+             `gaussian.Gaussian`), from which `planning` samples.
     value:   [B] float32 in [-1, 1], for the player to move.
     actions: [B, K, D] float32, the actions sampled from the policy in a game with continuous
              ones, whose logits are then [B, K] (Hubert et al. 2021); None in a discrete game.
@@ -32,25 +33,28 @@ class Evaluation(NamedTuple):
     actions: Tensor | None = None
 
 
-class Evaluator(Protocol):
+S_contra = TypeVar("S_contra", bound=State, default=State, contravariant=True)
+
+
+class Evaluator(Protocol[S_contra]):
     """Says what states are worth, and which actions look good; see `alphazero.network.inference`.
 
     `generator` draws whatever is random about it (rollouts, sampled actions).
     """
 
-    def __call__(self, states: State, generator: torch.Generator) -> Evaluation: ...
+    def __call__(self, states: S_contra, generator: torch.Generator) -> Evaluation: ...
 
 
-class UniformEvaluator:
+class UniformEvaluator(Generic[S]):
     """Every action alike and every value 0. Of a Box, `samples` actions are drawn uniformly."""
 
-    def __init__(self, game: Game, *, samples: int = 16) -> None:
+    def __init__(self, game: Game[S], *, samples: int = 16) -> None:
         self.game, self.samples = game, samples
 
-    def __call__(self, states: State, generator: torch.Generator) -> Evaluation:
+    def __call__(self, states: S, generator: torch.Generator) -> Evaluation:
         batch, device = batch_size(states), states[0].device
-        if isinstance(self.game.actions, Discrete):
-            logits, actions = torch.zeros(batch, self.game.actions.n, device=device), None
+        if self.game.discrete:
+            logits, actions = torch.zeros(batch, num_actions(self.game), device=device), None
         else:
             logits = torch.zeros(batch, self.samples, device=device)
             repeated = take(states, torch.arange(batch, device=device).repeat_interleave(self.samples))
@@ -58,28 +62,28 @@ class UniformEvaluator:
         return Evaluation(logits, torch.zeros(batch, device=device), actions)
 
 
-class UntrainedEvaluator:
+class UntrainedEvaluator(Generic[S]):
     """The output of a network for a Box game before any training: actions about the middle, widely, and values of 0."""
 
-    def __init__(self, game: Game) -> None:
-        self.size = policy_outputs(game) // 2
+    def __init__(self, game: Game[S]) -> None:
+        self.size = len(box_of(game).low)
 
-    def __call__(self, states: State, generator: torch.Generator) -> Evaluation:
+    def __call__(self, states: S, generator: torch.Generator) -> Evaluation:
         mean = torch.zeros(batch_size(states), self.size, device=states[0].device)
-        return Evaluation(torch.cat([mean, torch.full_like(mean, spread_of(WIDE))], 1), mean[:, 0])
+        return Evaluation(torch.cat([mean, torch.full_like(mean, raw_deviation(WIDE))], 1), mean[:, 0])
 
 
-class RolloutEvaluator:
+class RolloutEvaluator(Generic[S]):
     """Uniform priors, and as value the mean return of games played on at random (as in plain MCTS).
 
     Games longer than `max_moves` count for what they earned till then.
     """
 
-    def __init__(self, game: Game, *, rollouts: int = 1, max_moves: int = 1_000, samples: int = 16) -> None:
+    def __init__(self, game: Game[S], *, rollouts: int = 1, max_moves: int = 1_000, samples: int = 16) -> None:
         self.game, self.rollouts, self.max_moves = game, rollouts, max_moves
         self.uniform = UniformEvaluator(game, samples=samples)
 
-    def __call__(self, states: State, generator: torch.Generator) -> Evaluation:
+    def __call__(self, states: S, generator: torch.Generator) -> Evaluation:
         evaluation = self.uniform(states, generator)
         batch, device = batch_size(states), states[0].device
         state = take(states, torch.arange(batch, device=device).repeat(self.rollouts))
@@ -97,14 +101,14 @@ class RolloutEvaluator:
         return evaluation._replace(value=gain.view(self.rollouts, batch).mean(0))
 
 
-class TimedEvaluator:
+class TimedEvaluator(Generic[S]):
     """Counts what an evaluator is asked for: calls, evaluations, and seconds of its thread's CPU time."""
 
-    def __init__(self, evaluator: Evaluator) -> None:
+    def __init__(self, evaluator: Evaluator[S]) -> None:
         self.evaluator = evaluator
         self.evaluations, self.seconds = 0, 0.0
 
-    def __call__(self, states: State, generator: torch.Generator) -> Evaluation:
+    def __call__(self, states: S, generator: torch.Generator) -> Evaluation:
         start = time.thread_time()
         evaluation = self.evaluator(states, generator)
         self.seconds += time.thread_time() - start

@@ -14,22 +14,23 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from alphazero.game import Box, Discrete, Game
+from alphazero.config import SearchConfig
+from alphazero.game import Box
 
 FINEST = 1e-3  # the least deviation: a network that is sure draws within a thousandth of the Box
 
 
-class NormalPolicy(NamedTuple):
-    """mean, log_deviation: [B, D] float32, in the Box's coordinates."""
+class Gaussian(NamedTuple):
+    """Normal distributions in the Box's coordinates. mean, log_deviation: [B, D] float32."""
 
     mean: Tensor
     log_deviation: Tensor
 
     @classmethod
-    def of(cls, output: Tensor) -> NormalPolicy:
-        """What a network's policy head [B, 2 D] says."""
-        mean, spread = output.float().chunk(2, -1)
-        return cls(mean, math.log(FINEST) + F.softplus(spread))
+    def of(cls, output: Tensor) -> Gaussian:
+        """The distributions that a network's output [B, 2 D] stands for."""
+        mean, raw = output.float().chunk(2, -1)
+        return cls(mean, math.log(FINEST) + F.softplus(raw))
 
     def mode(self) -> Tensor:
         """[B, D], the likeliest action within the Box."""
@@ -52,24 +53,48 @@ class NormalPolicy(NamedTuple):
         return (self.log_deviation + math.log(2 * math.pi * math.e) / 2).sum(-1)
 
 
-def spread_of(deviation: float) -> float:
-    """What a network has to say for a deviation above FINEST: the inverse of `NormalPolicy.of`."""
+class GaussianPolicy:
+    """The policy of games with a Box of actions; see `policy.Policy`."""
+
+    description = "[batch, 2 * dimensions], means and raw deviations of normal distributions (alphazero.mcts.gaussian)"
+    bfloat16_suffices = False  # an action is a number itself, and needs more than three digits
+
+    def __init__(self, box: Box) -> None:
+        self.box = box
+        self.outputs = 2 * len(box.low)
+
+    def initialise(self, bias: Tensor, deviation: float) -> None:
+        bias[len(self.box.low) :] = raw_deviation(deviation)
+
+    def shapes(self, config: SearchConfig) -> tuple[int, tuple[int, int]]:
+        return config.sampled_actions, (config.sampled_actions, len(self.box.low))
+
+    def mode(self, output: Tensor, legal: Tensor) -> Tensor:
+        del legal  # everything in the Box is
+        return into_box(Gaussian.of(output).mode(), self.box)
+
+    def coordinates(self, sampled: Tensor) -> Tensor:
+        return from_box(sampled, self.box)
+
+    def log_policy(self, output: Tensor, legal: Tensor, sampled: Tensor) -> tuple[Tensor, Tensor]:
+        del legal
+        gaussian = Gaussian.of(output)
+        return gaussian.log_density(sampled), gaussian.entropy()
+
+
+def raw_deviation(deviation: float) -> float:
+    """The network's output for a deviation above FINEST: the inverse of `Gaussian.of`."""
     return math.log(math.expm1(math.log(deviation / FINEST)))
-
-
-def policy_outputs(game: Game) -> int:
-    """By how many numbers a network tells its policy: a logit for each action, or two for each dimension of a Box."""
-    return game.actions.n if isinstance(game.actions, Discrete) else 2 * len(game.actions.low)
 
 
 def into_box(place: Tensor, box: Box) -> Tensor:
     """Actions [..., D] float32 of the game, by their coordinates from -1 to 1."""
-    low, high = (torch.tensor(bound, dtype=torch.float32, device=place.device) for bound in box)
+    low, high = box.bounds(place.device)
     # Rounding can carry the sum a last bit out of the Box.
     return torch.lerp(low, high, (place + 1) / 2).clamp(low, high)
 
 
 def from_box(action: Tensor, box: Box) -> Tensor:
     """The coordinates of actions [..., D] of the game."""
-    low, high = (torch.tensor(bound, dtype=torch.float32, device=action.device) for bound in box)
+    low, high = box.bounds(action.device)
     return 2 * (action - low) / (high - low) - 1

@@ -1,4 +1,4 @@
-"""`tree.descend` and `tree.grow` compiled for the CPU, one tree after another.
+"""`tree.select`, `tree.expand` and `tree.backup`, compiled for the CPU, one tree after another.
 
 They do what the tensor versions in `tree`, `gumbel` and `puct` do, in the same order and in
 float32; the comments on the formulas are there. One thread each: parallelism comes from running
@@ -139,7 +139,7 @@ def _puct_action(b, node, logits, prior, visits, q, value, total, c_init, c_base
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def descend(
+def select(
     children, logits, prior, visits, q, parent, parent_action, reward, discount, raw_value, value, finished,
     rule, c1, c2, rescale, gumbel, considered, schedule, simulation, max_depth, parents, actions, places, depths,
 ):  # fmt: skip
@@ -185,11 +185,11 @@ def _softmax(b, node, logits, out):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def grow(
+def expand_and_backup(
     children, logits, prior, visits, q, parent, parent_action, rewards, discounts, raw_value, value, finished,
     parents, actions, new_logits, legal, new_value, reward, done, mover, next_mover, discount, simulation,
 ):  # fmt: skip
-    """Writes the new nodes and backs their values up.
+    """Writes the new nodes, and backs their values up to the roots.
 
     `new_logits` [M, A] and `new_value` [M] are of all positions, or of the unfinished ones only.
     `legal` is [B, A], or [B, 0] where there is nothing to mask.

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from alphazero.config import SearchConfig
-from alphazero.game import Box, Discrete, Game, State, map_states, masked, take
+from alphazero.game import Game, State, box_of, map_states, take
 from alphazero.mcts.evaluator import Evaluation, Evaluator
-from alphazero.mcts.gaussian import NormalPolicy, from_box, into_box
+from alphazero.mcts.gaussian import Gaussian, from_box, into_box
+from alphazero.mcts.policy import policy_of
 
 # Samples from the whole Box are as unlikely as that at least, beside the likeliest, in nats: so a value that is better
 # by some tenths is enough to prefer them, however sure the network is.
@@ -37,7 +38,7 @@ def planners(game: Game, network: Evaluator, config: SearchConfig, *, cached: Ev
     inner = cached or network
     if config.rollout_moves:
         inner = RolledOut(game, inner, config)
-    if isinstance(game.actions, Discrete):
+    if game.discrete:
         return Planners(inner, inner)
     inner = SampledActions(game, inner, config)
     return Planners(RefinedActions(game, inner, network, config) if config.refine_steps else inner, inner)
@@ -45,9 +46,7 @@ def planners(game: Game, network: Evaluator, config: SearchConfig, *, cached: Ev
 
 def likeliest(game: Game, states: State, evaluation: Evaluation) -> Tensor:
     """The action that a network's evaluation puts first: [B] int64, legal where unfinished, or [B, D] float32."""
-    if isinstance(game.actions, Box):
-        return into_box(NormalPolicy.of(evaluation.logits).mode(), game.actions)
-    return masked(evaluation.logits, game.legal(states)).argmax(1)
+    return policy_of(game).mode(evaluation.logits, game.legal(states))
 
 
 class RolledOut:
@@ -85,14 +84,13 @@ class SampledActions:
     """
 
     def __init__(self, game: Game, network: Evaluator, config: SearchConfig) -> None:
-        assert isinstance(game.actions, Box)
-        self.box, self.network, self.count = game.actions, network, config.sampled_actions
+        self.box, self.network, self.count = box_of(game), network, config.sampled_actions
         self.uniform = min(round(config.uniform_share * self.count), self.count - 1)
         self.sharpening = config.sharpening
 
     def __call__(self, states: State, generator: torch.Generator) -> Evaluation:
         found = self.network(states, generator)
-        policy = NormalPolicy.of(found.logits)
+        policy = Gaussian.of(found.logits)
         source: dict[str, Any] = {"generator": generator, "device": found.logits.device}
         places = policy.sample(self.count, generator)
         places[:, 0] = policy.mode()
@@ -111,8 +109,7 @@ class RefinedActions:
     """
 
     def __init__(self, game: Game, sampled: Evaluator, network: Evaluator, config: SearchConfig) -> None:
-        assert isinstance(game.actions, Box)
-        self.game, self.box, self.sampled, self.network = game, game.actions, sampled, network
+        self.game, self.box, self.sampled, self.network = game, box_of(game), sampled, network
         self.steps, self.gain = config.refine_steps, config.refine_gain
 
     def __call__(self, states: State, generator: torch.Generator) -> Evaluation:
@@ -159,8 +156,3 @@ class RefinedActions:
         outwards = (places.detach() >= 1) & (slope > 0) | (places.detach() <= -1) & (slope < 0)
         slope = torch.where(outwards | ~slope.isfinite(), 0.0, slope)
         return worth.detach(), slope
-
-
-def played(actions: Tensor | None, chosen: Tensor) -> Tensor:
-    """The actions that `step` takes, by what was chosen among those of the root [B] int64 (see `SearchResult`)."""
-    return chosen if actions is None else actions[torch.arange(len(chosen), device=chosen.device), chosen]

@@ -2,19 +2,19 @@
 
     result = search(evaluator, game, positions, SearchConfig(simulations=64), generator)
 
-The simulation is `simulate`: select, step, evaluate, back up, for every tree at once.
+The simulation is `simulate`: select, expand, evaluate, back up, for every tree at once.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Generic, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from alphazero.config import SearchConfig
-from alphazero.game import ILLEGAL, Game, State, Transition, map_states, masked
+from alphazero.game import ILLEGAL, Game, S, Transition, map_states, masked
 from alphazero.mcts import gumbel, kernels, puct, tree
 from alphazero.mcts.evaluator import Evaluation, Evaluator
 from alphazero.mcts.tree import Edges, Tree
@@ -47,15 +47,19 @@ class SearchResult(NamedTuple):
     actions: Tensor | None
     depth: Tensor
 
+    def moves(self, choice: Tensor) -> Tensor:
+        """The actions that `step` takes, by their indices [B] int64: the same in a discrete game."""
+        return choice if self.actions is None else self.actions[torch.arange(len(choice), device=choice.device), choice]
+
 
 def search(
-    evaluator: Evaluator,
-    game: Game,
-    roots: State,
+    evaluator: Evaluator[S],
+    game: Game[S],
+    roots: S,
     config: SearchConfig,
     generator: torch.Generator,
     *,
-    root_evaluator: Evaluator | None = None,
+    root_evaluator: Evaluator[S] | None = None,
     gumbel_noise: Tensor | None = None,
     compiled: bool | None = None,
 ) -> SearchResult:
@@ -64,24 +68,24 @@ def search(
     `root_evaluator` is asked about these, if there is one. `gumbel_noise` [B, A] replaces what would be drawn.
     `compiled` chooses between the kernels (default on the CPU) and the tensor operations (default elsewhere).
     """
-    trees = grow_trees(
+    trees = search_trees(
         evaluator, game, roots, config, generator,
         root_evaluator=root_evaluator, gumbel_noise=gumbel_noise, compiled=compiled,
     )  # fmt: skip
     return trees.result()
 
 
-def grow_trees(
-    evaluator: Evaluator,
-    game: Game,
-    roots: State,
+def search_trees(
+    evaluator: Evaluator[S],
+    game: Game[S],
+    roots: S,
     config: SearchConfig,
     generator: torch.Generator,
     *,
-    root_evaluator: Evaluator | None = None,
+    root_evaluator: Evaluator[S] | None = None,
     gumbel_noise: Tensor | None = None,
     compiled: bool | None = None,
-) -> Simulator:
+) -> TreeSearch[S]:
     """As `search`, with the trees to look at: `.tree`, `.result()` and `.main_line(row)`."""
     with torch.inference_mode():
         evaluation = (root_evaluator or evaluator)(roots, generator)
@@ -91,29 +95,29 @@ def grow_trees(
         elif gumbel_noise is None:
             uniform = torch.rand(logits.shape, generator=generator, device=logits.device)
             gumbel_noise = -(-uniform.clamp(min=1e-20).log()).log() * config.gumbel_scale
-        planted = tree.plant(roots, evaluation, logits, config.simulations + 1)
         if compiled is None:
             compiled = logits.device.type == "cpu"
-        simulator = (CompiledSimulator if compiled else Simulator)(planted, config, gumbel_noise)
+        kind = CompiledTreeSearch if compiled else TreeSearch
+        trees = kind(tree.make_tree(roots, evaluation, logits, config.simulations + 1), config, gumbel_noise)
         for simulation in range(config.simulations):
-            simulate(evaluator, game, simulator, simulation, generator)
-        return simulator
+            simulate(evaluator, game, trees, simulation, generator)
+        return trees
 
 
 def simulate(
-    evaluator: Evaluator, game: Game, simulator: Simulator, simulation: int, generator: torch.Generator
+    evaluator: Evaluator[S], game: Game[S], trees: TreeSearch[S], simulation: int, generator: torch.Generator
 ) -> None:
-    """One descent, one expansion, one evaluation and one backup, for every tree of the batch."""
-    place, action = simulator.select(simulation)
-    before = map_states(lambda field: field.index_select(0, place), simulator.tree.states)
-    move = action if simulator.tree.actions is None else simulator.tree.actions[place, action]
+    """One selection, one expansion, one evaluation and one backup, for every tree of the batch."""
+    place, action = trees.select(simulation)
+    before = map_states(lambda field: field.index_select(0, place), trees.tree.states)
+    move = action if trees.tree.actions is None else trees.tree.actions[place, action]
     transition = game.step(before, move)
-    evaluation = evaluate_unfinished(evaluator, transition, simulator.tree, generator)
-    simulator.backup(game, before, transition, evaluation, simulation)
+    evaluation = evaluate_unfinished(evaluator, transition, trees.tree, generator)
+    trees.expand_and_backup(game, before, transition, evaluation, simulation)
 
 
 def evaluate_unfinished(
-    evaluator: Evaluator, transition: Transition, planted: Tree, generator: torch.Generator
+    evaluator: Evaluator[S], transition: Transition[S], trees: Tree[S], generator: torch.Generator
 ) -> Evaluation:
     """What the evaluator says of the positions that are not finished, of these alone and in their order.
 
@@ -126,18 +130,19 @@ def evaluate_unfinished(
     unfinished = torch.from_numpy(np.flatnonzero(~done.numpy()))
     if len(unfinished):
         return evaluator(map_states(lambda field: field.index_select(0, unfinished), transition.state), generator)
-    sampled = None if planted.actions is None else planted.actions[:0]
-    return Evaluation(torch.zeros(0, planted.logits.shape[2]), torch.zeros(0), sampled)
+    sampled = None if trees.actions is None else trees.actions[:0]
+    return Evaluation(torch.zeros(0, trees.logits.shape[2]), torch.zeros(0), sampled)
 
 
-class Simulator:
-    """The two halves of a simulation around step and evaluation, in tensor operations."""
+class TreeSearch(Generic[S]):
+    """A tree under search: the parts of a simulation before and after step and evaluation, in tensor operations."""
 
-    def __init__(self, planted: Tree, config: SearchConfig, gumbel_noise: Tensor | None) -> None:
-        batch, nodes, width = planted.children.shape
-        device = planted.children.device
-        self.tree, self.config = planted, config
-        by_node = (field.view(nodes, batch, *field.shape[1:]).unbind() for field in planted.states)
+    def __init__(self, root: Tree[S], config: SearchConfig, gumbel_noise: Tensor | None) -> None:
+        """root: holds nothing but its root."""
+        batch, nodes, width = root.children.shape
+        device = root.children.device
+        self.tree, self.config = root, config
+        by_node = (field.view(nodes, batch, *field.shape[1:]).unbind() for field in root.states)
         self.new_states = list(zip(*by_node, strict=True))  # node after node: the room of all trees' states
         self.trees = torch.arange(batch, device=device)
         self.root = torch.zeros(batch, dtype=torch.int64, device=device)
@@ -146,18 +151,18 @@ class Simulator:
         self.gumbel = torch.zeros(batch, width, device=device) if gumbel_noise is None else gumbel_noise
         most = min(config.considered_actions, width)
         self.schedule = gumbel.schedules(most, config.simulations, device)
-        self.considered = (planted.logits[:, 0] != ILLEGAL).sum(-1).clamp(max=most)
+        self.considered = (root.logits[:, 0] != ILLEGAL).sum(-1).clamp(max=most)
 
     def select(self, simulation: int) -> tuple[Tensor, Tensor]:
         """Of the edge to evaluate: its node's place among all states, and its action, [B] int64."""
-        self.parent, self.action, depth = tree.descend(
+        self.parent, self.action, depth = tree.select(
             self.tree, self.root_scores(simulation), self.scores, simulation=simulation, max_depth=self.max_depth
         )
         self.depth = torch.maximum(self.depth, depth)
         return self.parent * self.tree.batch + self.trees, self.action
 
-    def backup(
-        self, game: Game, before: State, transition: Transition, evaluation: Evaluation, simulation: int
+    def expand_and_backup(
+        self, game: Game[S], before: S, transition: Transition[S], evaluation: Evaluation, simulation: int
     ) -> None:
         """Puts the new positions into the tree, and backs up what was found there.
 
@@ -171,20 +176,15 @@ class Simulator:
             full = evaluation
         # A value changes sign exactly where the player to move changes: here, and nowhere else.
         turns = game.to_play(before) != game.to_play(transition.state)
-        tree.grow(
-            self.tree,
-            self.parent,
-            self.action,
-            transition,
-            full.value,
-            masked(full.logits, game.legal(transition.state)),
-            game.discount * (1 - 2 * turns.to(torch.float32)),
+        logits, sign = masked(full.logits, game.legal(transition.state)), 1 - 2 * turns.to(torch.float32)
+        node = tree.expand(
+            self.tree, self.parent, self.action, transition, full.value, logits, game.discount * sign,
             simulation=simulation,
-            max_depth=self.max_depth,
-        )
+        )  # fmt: skip
+        tree.backup(self.tree, node, simulation=simulation, max_depth=self.max_depth)
         self.keep(transition, evaluation.actions, simulation)
 
-    def keep(self, transition: Transition, actions: Tensor | None, simulation: int) -> None:
+    def keep(self, transition: Transition[S], actions: Tensor | None, simulation: int) -> None:
         """Stores the new positions, and in a Box game their sampled actions.
 
         Where the walk ended in a known node, so that there is no new one, its room stays unused.
@@ -206,11 +206,19 @@ class Simulator:
         return gumbel.scores(edges, self.config)
 
     def root_scores(self, simulation: int) -> Tensor:
+        """[B, A], by which the root's next action is chosen."""
         edges = tree.edges_at(self.tree, self.root)
         if self.config.algorithm == "puct":
             return puct.scores(edges, self.config)
         target = self.schedule[self.considered, simulation]
         return gumbel.root_scores(edges, self.gumbel, target, self.config)
+
+    def root_ranking(self) -> Tensor:
+        """[B, A], the scores of all the root's actions without noise: normalised logits + sigma(q), or PUCT's Q + U."""
+        edges = tree.edges_at(self.tree, self.root)
+        if self.config.algorithm == "puct":
+            return puct.scores(edges, self.config)
+        return edges.logits.log_softmax(-1) + gumbel.sigma(gumbel.completed_q(edges), edges, self.config)
 
     def result(self) -> SearchResult:
         edges = tree.edges_at(self.tree, self.root)
@@ -242,13 +250,13 @@ class Simulator:
             action = int(self.tree.visits[row, node].argmax())
 
 
-class CompiledSimulator(Simulator):
-    """The same on the CPU, by kernels over the arrays of the same tree."""
+class CompiledTreeSearch(TreeSearch[S]):
+    """The same on the CPU, by kernels over the tree's arrays."""
 
-    def __init__(self, planted: Tree, config: SearchConfig, gumbel_noise: Tensor | None) -> None:
-        super().__init__(planted, config, gumbel_noise)
-        self.statistics = tuple(getattr(planted, name).numpy() for name in tree.STATISTICS)
-        self.parents, self.actions, self.places = (np.zeros(planted.batch, np.int64) for _ in range(3))
+    def __init__(self, root: Tree[S], config: SearchConfig, gumbel_noise: Tensor | None) -> None:
+        super().__init__(root, config, gumbel_noise)
+        self.statistics = tuple(getattr(root, name).numpy() for name in tree.STATISTICS)
+        self.parents, self.actions, self.places = (np.zeros(root.batch, np.int64) for _ in range(3))
         self.place, self.action = torch.from_numpy(self.places), torch.from_numpy(self.actions)
         self.depths = self.depth.numpy()
         self.gumbel_array, self.schedule_array = self.gumbel.numpy(), self.schedule.numpy()
@@ -260,7 +268,7 @@ class CompiledSimulator(Simulator):
         self.constants = (*(np.float32(c) for c in constants), config.rescale_q)
 
     def select(self, simulation: int) -> tuple[Tensor, Tensor]:
-        kernels.descend(
+        kernels.select(
             *self.statistics,
             self.rule,
             *self.constants,
@@ -276,12 +284,12 @@ class CompiledSimulator(Simulator):
         )
         return self.place, self.action
 
-    def backup(
-        self, game: Game, before: State, transition: Transition, evaluation: Evaluation, simulation: int
+    def expand_and_backup(
+        self, game: Game[S], before: S, transition: Transition[S], evaluation: Evaluation, simulation: int
     ) -> None:
         found = (evaluation.logits, game.legal(transition.state), evaluation.value, transition.reward, transition.done)
         movers = (game.to_play(before), game.to_play(transition.state))
-        kernels.grow(
+        kernels.expand_and_backup(
             *self.statistics,
             self.parents,
             self.actions,

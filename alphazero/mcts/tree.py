@@ -10,18 +10,18 @@ a simulation, statistics of an edge stored at its parent.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Generic, NamedTuple
 
 import torch
 from torch import Tensor
 
-from alphazero.game import State, Transition, map_states
+from alphazero.game import S, Transition, map_states
 from alphazero.mcts.evaluator import Evaluation
 
 UNVISITED = -1  # the child index of an edge that no simulation has taken
 
 
-class Tree(NamedTuple):
+class Tree(NamedTuple, Generic[S]):
     """B trees of at most N nodes with A actions each, float32 and int32. Node 0 is the root.
 
     Of an edge (all [B, N, A]):
@@ -56,7 +56,7 @@ class Tree(NamedTuple):
     raw_value: Tensor
     value: Tensor
     finished: Tensor
-    states: State
+    states: S
     actions: Tensor | None
 
     @property
@@ -86,7 +86,7 @@ class Edges(NamedTuple):
     value: Tensor
 
 
-def plant(roots: State, evaluation: Evaluation, logits: Tensor, nodes: int) -> Tree:
+def make_tree(roots: S, evaluation: Evaluation, logits: Tensor, nodes: int) -> Tree[S]:
     """Trees that hold their roots, with room for `nodes` nodes. `logits`: [B, A], masked."""
     batch, width = logits.shape
     device = logits.device
@@ -125,7 +125,7 @@ def plant(roots: State, evaluation: Evaluation, logits: Tensor, nodes: int) -> T
     return tree
 
 
-def edges_at(tree: Tree, node: Tensor) -> Edges:
+def edges_at(tree: Tree[S], node: Tensor) -> Edges:
     """The statistics at `node` [B] int64 of every tree."""
     rows = torch.arange(tree.batch, device=node.device)
     return Edges(
@@ -138,8 +138,8 @@ def edges_at(tree: Tree, node: Tensor) -> Edges:
     )
 
 
-def descend(
-    tree: Tree,
+def select(
+    tree: Tree[S],
     root_scores: Tensor,
     scores: Callable[[Edges], Tensor],
     *,
@@ -170,21 +170,20 @@ def descend(
     return parent, action, depth
 
 
-def grow(
-    tree: Tree,
+def expand(
+    tree: Tree[S],
     parent: Tensor,
     action: Tensor,
-    transition: Transition,
+    transition: Transition[S],
     evaluated: Tensor,
     logits: Tensor,
     discount: Tensor,
     *,
     simulation: int,
-    max_depth: int,
-) -> None:
-    """Puts the child of (parent, action) into the tree and backs its value up to the root.
+) -> Tensor:
+    """Puts the child of (parent, action) into the tree, and returns its node, [B] int64.
 
-    A walk that ended in a known child (finished, or as deep as allowed) gives no new node.
+    A walk that ended in a known child (finished, or as deep as allowed) makes no new node.
     `evaluated` [B] are the evaluator's values, `logits` [B, A] masked, and `discount` [B] carries
     the sign of the edge.
     """
@@ -202,8 +201,14 @@ def grow(
     tree.value[rows, node] = value
     tree.logits[rows, node] = logits
     tree.prior[rows, node] = logits.softmax(-1)
+    return node
 
-    gain, going = value, torch.ones_like(transition.done)
+
+def backup(tree: Tree[S], node: Tensor, *, simulation: int, max_depth: int) -> None:
+    """Backs the values of these nodes [B] int64, just expanded, up to the roots."""
+    rows = torch.arange(tree.batch, device=node.device)
+    gain = tree.raw_value[rows, node]
+    going = torch.ones_like(node, dtype=torch.bool)
     for _ in range(min(simulation + 1, max_depth)):
         above, edge = tree.parent[rows, node].long(), tree.parent_action[rows, node].long()
         gain = tree.reward[rows, node] + tree.discount[rows, node] * gain

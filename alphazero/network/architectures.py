@@ -19,8 +19,8 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from alphazero.config import NetworkConfig
-from alphazero.game import Box, Game
-from alphazero.mcts.gaussian import policy_outputs, spread_of
+from alphazero.game import Game
+from alphazero.mcts.policy import policy_of
 
 ONNX_OPSET = 20
 
@@ -28,7 +28,7 @@ ONNX_OPSET = 20
 class Prediction(NamedTuple):
     """What the network says of B observations.
 
-    logits: [B, A], before masking; in a Box game [B, 2 D], see `box.NormalPolicy`.
+    logits: [B, A], before masking; in a Box game [B, 2 D], see `mcts.gaussian.Gaussian`.
     value:  [B, 3] logits of win, draw and loss for the player to move, or [B, 1] before tanh.
     """
 
@@ -103,24 +103,16 @@ def make_network(game: Game, config: NetworkConfig) -> Network:
     """A network with fresh weights, drawn from torch's global generator. ValueError if it cannot fit."""
     if config.value_head == "wdl" and game.num_players != 2:
         raise ValueError(f'network.value_head = "wdl" needs a game for two, and {game.name} is for one; use "scalar"')
-    outcomes = 3 if config.value_head == "wdl" else 1
-    if config.kind == "dense":
-        network: Network = DenseNetwork(game.observation_shape, policy_outputs(game), outcomes, config)
-        return _with_deviation(network, game, config)
-    if len(game.observation_shape) != 3:
+    if config.kind == "residual" and len(game.observation_shape) != 3:
         raise ValueError(
             f'network.kind = "residual" needs observations [planes, height, width], and those of {game.name} are '
             f'{list(game.observation_shape)}; use "dense"'
         )
-    network = ResidualNetwork(game.observation_shape, policy_outputs(game), outcomes, config)
-    return _with_deviation(network, game, config)
-
-
-def _with_deviation(network: Network, game: Game, config: NetworkConfig) -> Network:
-    """In a Box game: its policy is of this deviation, about."""
-    if isinstance(game.actions, Box):
-        with torch.no_grad():
-            network.policy.bias[len(game.actions.low) :] = spread_of(config.deviation)
+    policy, outcomes = policy_of(game), 3 if config.value_head == "wdl" else 1
+    kind = DenseNetwork if config.kind == "dense" else ResidualNetwork
+    network: Network = kind(game.observation_shape, policy.outputs, outcomes, config)
+    with torch.no_grad():
+        policy.initialise(network.policy.bias, config.deviation)
     return network
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Generic
+
 import numpy as np
 import torch
 from numba import njit
 
-from alphazero.game import Game, State, take
+from alphazero.game import Game, S, take
 from alphazero.mcts.evaluator import Evaluation, Evaluator
-from alphazero.mcts.gaussian import policy_outputs
+from alphazero.mcts.policy import policy_of
 
 
-class CachedEvaluator:
+class CachedEvaluator(Generic[S]):
     """Remembers what an evaluator said of discrete positions, by `game.key` and the weights' version.
 
     Bounded: `capacity` positions, in buckets of four; a full bucket forgets its oldest. Found
@@ -21,12 +23,12 @@ class CachedEvaluator:
 
     WAYS = 4
 
-    def __init__(self, game: Game, evaluator: Evaluator, *, capacity: int) -> None:
-        if game.key(game.initial(1)) is None:
+    def __init__(self, game: Game[S], evaluator: Evaluator[S], *, capacity: int) -> None:
+        if not game.has_key:
             raise ValueError(f"{game.name} has no `key`, so its evaluations cannot be cached; set self_play.cache = 0")
         self.game, self.evaluator = game, evaluator
         buckets = max(1, capacity // self.WAYS)
-        width = policy_outputs(game)
+        width = policy_of(game).outputs
         self.version = 1
         self.keys = np.zeros((buckets, self.WAYS), np.int64)
         self.versions = np.zeros((buckets, self.WAYS), np.int32)
@@ -35,15 +37,13 @@ class CachedEvaluator:
         self.values = np.zeros((buckets, self.WAYS), np.float32)
         self.asked, self.found = 0, 0
 
-    def renew(self, evaluator: Evaluator) -> None:
+    def renew(self, evaluator: Evaluator[S]) -> None:
         self.evaluator = evaluator
         self.version += 1
         self.clock.fill(0)  # from here on as if new, so that a resumed run evaluates in the same batches
 
-    def __call__(self, states: State, generator: torch.Generator) -> Evaluation:
-        key = self.game.key(states)
-        assert key is not None
-        keys = key.numpy()
+    def __call__(self, states: S, generator: torch.Generator) -> Evaluation:
+        keys = self.game.key(states).numpy()
         batch = len(keys)
         logits = np.empty((batch, self.logits.shape[2]), np.float32)
         values = np.empty(batch, np.float32)
@@ -109,8 +109,6 @@ def _insert(
 CACHED_POSITIONS = 1 << 19
 
 
-def with_cache(game: Game, evaluator: Evaluator) -> Evaluator:
+def with_cache(game: Game[S], evaluator: Evaluator[S]) -> Evaluator[S]:
     """The evaluator behind a cache, if the game has keys."""
-    if game.key(game.initial(1)) is None:
-        return evaluator
-    return CachedEvaluator(game, evaluator, capacity=CACHED_POSITIONS)
+    return CachedEvaluator(game, evaluator, capacity=CACHED_POSITIONS) if game.has_key else evaluator

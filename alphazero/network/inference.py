@@ -9,29 +9,30 @@ from __future__ import annotations
 
 import copy
 from functools import partial
-from typing import Any
+from typing import Any, Generic
 
 import onnx
 import onnxruntime
 import torch
 
-from alphazero.game import Discrete, Game, State
+from alphazero.game import Game, S
 from alphazero.mcts.evaluator import Evaluation, Evaluator
+from alphazero.mcts.policy import policy_of
 from alphazero.network.architectures import InferenceModule, lay_out, layout, multiplies_bfloat16, to_onnx, with_weights
 
 PADDING = 16  # batches of torch networks on the CPU are filled up to a multiple of this
 
 
-class TorchEvaluator:
+class TorchEvaluator(Generic[S]):
     """The network in torch, on any device; `dtype` bfloat16 or float32. Can be differentiated by the states."""
 
-    def __init__(self, game: Game, module: InferenceModule, *, device: str = "cpu", dtype: torch.dtype) -> None:
+    def __init__(self, game: Game[S], module: InferenceModule, *, device: str = "cpu", dtype: torch.dtype) -> None:
         self.game, self.dtype = game, dtype
         self.layout = layout(game.observation_shape)
         self.module = module.to(device=device, dtype=dtype)
         lay_out(self.module, game.observation_shape)
 
-    def __call__(self, states: State, generator: torch.Generator) -> Evaluation:
+    def __call__(self, states: S, generator: torch.Generator) -> Evaluation:
         observation = self.game.observe(states)
         batch = len(observation)
         if observation.device.type == "cpu":
@@ -43,7 +44,7 @@ class TorchEvaluator:
         return Evaluation(logits[:batch].float(), value[:batch].float())
 
 
-class OnnxEvaluator:
+class OnnxEvaluator(Generic[S]):
     """The network in ONNX Runtime on the CPU, by default on one thread: streams run side by side instead.
 
     `module` is the same in torch: where it is given, values can be differentiated by the states; elsewhere they are
@@ -52,7 +53,7 @@ class OnnxEvaluator:
 
     def __init__(
         self,
-        game: Game,
+        game: Game[S],
         model: onnx.ModelProto | bytes,
         *,
         module: InferenceModule | None = None,
@@ -67,7 +68,7 @@ class OnnxEvaluator:
     def __reduce__(self) -> tuple[Any, ...]:
         return partial(OnnxEvaluator, module=self.module, threads=self.threads), (self.game, self.serialized)
 
-    def __call__(self, states: State, generator: torch.Generator) -> Evaluation:
+    def __call__(self, states: S, generator: torch.Generator) -> Evaluation:
         observation = self.game.observe(states)
         if observation.requires_grad and self.module is not None:
             return Evaluation(*self.module(observation))
@@ -75,24 +76,23 @@ class OnnxEvaluator:
         return Evaluation(torch.from_numpy(logits), torch.from_numpy(value))
 
 
-class NetworkEvaluators:
+class NetworkEvaluators(Generic[S]):
     """Evaluators for one network's successive weights, with the engine that suits the device.
 
     `engine` as in `SelfPlayConfig`. The network is exported to ONNX once; later weights are
     filled into that. `threads` of ONNX Runtime for each operation.
     """
 
-    def __init__(self, game: Game, *, engine: str = "auto", device: str = "cpu", threads: int = 1) -> None:
+    def __init__(self, game: Game[S], *, engine: str = "auto", device: str = "cpu", threads: int = 1) -> None:
         if engine == "auto":
-            # Three digits do for the likelihood of an action; one that is a number itself needs more.
-            fast = multiplies_bfloat16(device) and isinstance(game.actions, Discrete)
+            fast = multiplies_bfloat16(device) and policy_of(game).bfloat16_suffices
             engine = "bfloat16" if fast else "onnx" if device == "cpu" else "torch"
         if engine == "onnx" and device != "cpu":
             raise ValueError(f'the ONNX engine runs on the CPU, not on {device}; use engine = "torch" or "bfloat16"')
         self.game, self.engine, self.device, self.threads = game, engine, device, threads
         self.exported: onnx.ModelProto | None = None
 
-    def __call__(self, module: InferenceModule) -> Evaluator:
+    def __call__(self, module: InferenceModule) -> Evaluator[S]:
         """A new evaluator with the module's weights; the module itself is left as it is."""
         if self.engine != "onnx":
             dtype = torch.bfloat16 if self.engine == "bfloat16" else torch.float32

@@ -1,8 +1,11 @@
-"""The same work over Ray: a cluster to join or to start, workers in it, and a learner of several ranks.
+"""Runs independent tasks side by side, in threads or over Ray, and learns with several processes.
 
-    cluster   joins a cluster, or starts one of our own on this machine
-    crew      workers: the crew of a training run or a benchmark, whose tasks survive their deaths
-    gang      the learner as data-parallel ranks
+    executor             what runs tasks, and threads of this process that do
+    ray_cluster          joins a Ray cluster, or starts one of our own on this machine
+    ray_executor         worker processes over Ray; tasks survive the workers' deaths
+    distributed_learner  data-parallel learning, by ranks over Ray
+    rank                 one process of the distributed learner
+    ray_setup            cluster, workers and ranks of a training run, from its configuration
 
-Nothing else of the engine imports this package or Ray.
+`executor` alone knows nothing of Ray, and the others load only when they are used.
 """

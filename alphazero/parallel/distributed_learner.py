@@ -1,8 +1,8 @@
-"""The learner as a gang: ranks that learn together, each in a process of its own, on a core or a GPU.
+"""A learner distributed over ranks, each a process of its own, on a core or a GPU.
 
-Each has the learner's state and takes every step on its share of the batch's rows (`rank`), so a gang learns what one
-learner would, to rounding. When a rank is lost, with its machine or without, the others still stand after the last
-whole step. A new gang goes on from there with the same batches, as if nothing had happened.
+Each has the learner's state and takes every step on its share of the batch's rows (`rank`), so together they learn
+what one learner would, to rounding. When a rank is lost, with its machine or without, the others keep the state after
+the last whole step. New ranks go on from there with the same batches, as if nothing had happened.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ray.util.placement_group import PlacementGroup, placement_group, remove_pla
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from alphazero.learner import Learner, draw, terciles
-from alphazero.parallel.executor import CrewError
+from alphazero.parallel.executor import ExecutorError
 from alphazero.parallel.rank import ASIDE, Progress, Rank, arrays, load_state, state_of
 from alphazero.parallel.ray_cluster import Needs, check_room, have
 from alphazero.replay import Samples
@@ -32,8 +32,8 @@ REBUILDS = 5  # in a row without a step in between; then it is given up
 ROOM, NOTICE, ANSWER = 10.0, 5.0, 10.0  # seconds: for resources; for Ray to see that a process died; for a rank's state
 
 
-class GangError(CrewError, RuntimeError):
-    """Ranks are lost faster than the gang can be rebuilt."""
+class DistributedLearnerError(ExecutorError, RuntimeError):
+    """Ranks are lost faster than new ones can take their place."""
 
 
 class RankLostError(Exception):
@@ -45,7 +45,7 @@ class RankLostError(Exception):
 
 
 class Course:
-    """A call of `Gang.learn`: what is to be learned from, and how far it has come.
+    """A call of `DistributedLearner.learn`: what is to be learned from, and how far it has come.
 
     state, saved: the newest state that is in this process, and how many of the steps it has behind it.
     measures:     of all rows by tag, of each step that is done.
@@ -93,16 +93,16 @@ class Course:
         return self.furthest - before
 
 
-class Gang:
+class DistributedLearner:
     """Brings a learner on with ranks in the Ray cluster. A context, which takes its resources and gives them back.
 
     say: is told when a rank is lost.
     """
 
     def __init__(self, learner: Learner, *, ranks: int, gpus: bool, say: Callable[[str], None]) -> None:
-        """CrewError if the ranks cannot have equal shares of a batch."""
+        """ExecutorError if the ranks cannot have equal shares of a batch."""
         if learner.config.batch % ranks:
-            raise CrewError(
+            raise ExecutorError(
                 f"learner.batch = {learner.config.batch} does not divide into {ranks} ranks of as many samples each; "
                 f"set it to {-(-learner.config.batch // ranks) * ranks}, or change the number of ranks"
             )
@@ -111,7 +111,7 @@ class Gang:
         self.place: PlacementGroup | None = None
 
     def __enter__(self) -> Self:
-        """CrewError if the cluster lacks the resources."""
+        """ExecutorError if the cluster lacks the resources."""
         self._reserve()
         return self
 
@@ -132,9 +132,9 @@ class Gang:
     ) -> dict[str, float]:
         """What `Learner.learn` does and returns; `learner/seconds` are those of all ranks.
 
-        `progress` may raise to end it, and is called with 0 for that as well. CrewError if there is no room for the
-        ranks, GangError if they are lost again and again, and what a rank itself raises. Whatever ends it before
-        the end, the learner is as it was before.
+        `progress` may raise to end it, and is called with 0 for that as well. ExecutorError if there is no room for the
+        ranks, DistributedLearnerError if they are lost again and again, and what a rank itself raises. After any
+        exception the learner is as it was before.
         """
         started, learner = time.thread_time(), self.learner
         rates = learner.learning_rates(steps, progress_from, progress_to)
@@ -150,7 +150,7 @@ class Gang:
         return means | {"learner/seconds": course.seconds + time.thread_time() - started}
 
     def _finish(self, course: Course, progress: Callable[[int], None]) -> None:
-        """Learns to the end of the course, with a new gang whenever a rank is lost."""
+        """Learns to the end of the course, with new ranks whenever one is lost."""
         in_vain = 0  # losses in a row without a step in between
         while True:
             before = course.furthest
@@ -166,12 +166,12 @@ class Gang:
                 self._disband()
                 in_vain = 1 if course.furthest > before else in_vain + 1
                 if in_vain > REBUILDS:
-                    raise GangError(
+                    raise DistributedLearnerError(
                         f"{lost} of {self.ranks} of the learner is lost, after {REBUILDS} new "
-                        f"gang{'s' * (REBUILDS != 1)} without a step in between: {lost.__cause__}"
+                        f"start{'s' * (REBUILDS != 1)} without a step in between: {lost.__cause__}"
                     ) from lost
                 at = course.first + course.saved
-                self.say(f"{lost} of {self.ranks} of the learner is lost; a new gang goes on from step {at}.")
+                self.say(f"{lost} of {self.ranks} of the learner is lost; new ranks go on from step {at}.")
 
     def _follow(self, course: Course, progress: Callable[[int], None]) -> None:
         """Learns to the end of the course with ranks that stand where it does."""
@@ -194,7 +194,7 @@ class Gang:
             self.place = placement_group([{"CPU": 1, "GPU": 1} if self.gpus else {"CPU": 1}] * self.ranks, "PACK")
             if not self.place.wait(ROOM):
                 self._disband()
-                raise CrewError(f"{self.ranks} {what} of {needs} each were asked for, and {have()}")
+                raise ExecutorError(f"{self.ranks} {what} of {needs} each were asked for, and {have()}")
         return self.place
 
     def _gather(self, state: bytes, progress: Callable[[int], None]) -> None:

@@ -1,15 +1,16 @@
-"""Who does the work: tasks that know nothing of one another, and a crew that does them side by side.
+"""Executors: they run independent tasks side by side.
 
-A task is a pure function of what it holds and of what is shared with it, such as a network. Where, when and how
-often it is run makes no difference to its outcome. So a crew can be the threads of this process (`Threads`) or
-processes on many machines (`alphazero.parallel`), and a task that is lost with its process is run again elsewhere.
+A task is a pure function of what it holds and of what is shared with it, such as a network. Its outcome does not depend
+on where, when or how often it runs. So an executor can be the threads of this process (`ThreadExecutor`) or processes
+on many machines (`ray_executor`), and a task that is lost with its process is run again elsewhere.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent import futures
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
@@ -23,8 +24,8 @@ Outcome_co = TypeVar("Outcome_co", covariant=True)
 Counter = Callable[[int], None]
 
 
-class CrewError(Exception):
-    """The crew cannot be had, or cannot do what is asked; the message says what was asked for and what there is."""
+class ExecutorError(Exception):
+    """An executor cannot start, or cannot do its tasks; the message says what was asked for and what there is."""
 
 
 class Task(Protocol[Outcome_co]):
@@ -32,23 +33,23 @@ class Task(Protocol[Outcome_co]):
 
     @property
     def title(self) -> str:
-        """What it is, with its seed, for people who have to find it again."""
+        """What people find the task by: its kind and its seed."""
 
     def run(self, worker: Any, count: Counter, *shared: Any) -> Outcome_co:
-        """`worker`: what every process of the crew has made ready for its tasks."""
+        """`worker`: what every process of the executor has made ready for its tasks."""
 
 
-class Crew(Protocol):
-    """A context: what is under way when it is left is given up.
+class Executor(Protocol):
+    """A context; leaving it gives up the tasks under way.
 
-    size:  how many tasks are done at once.
-    local: where tasks of this process alone go, such as learning.
+    size:  tasks that run at once.
+    local: runs tasks of this process alone, such as learning.
     """
 
     size: int
 
     @property
-    def local(self) -> Executor: ...
+    def local(self) -> futures.Executor: ...
 
     def __enter__(self) -> Self: ...
 
@@ -60,20 +61,20 @@ class Crew(Protocol):
         """Makes a thing ready to go along with many tasks; `submit` takes what is returned."""
 
     def submit(self, task: Task[Outcome], *shared: Any, count: Counter = lambda done: None) -> Future[Outcome]:
-        """The task's outcome, in time. `count` is told of its progress, in any thread."""
+        """The task's future outcome. `count` is told of its progress, in any thread."""
 
     def scalars(self) -> dict[str, float]:
-        """What there is to watch of the crew since the last call, by tag."""
+        """By tag: how the executor did since the last call."""
 
 
-class Threads:
+class ThreadExecutor:
     """Threads of this process; each computes on one core, so that none waits for another within an operation."""
 
     def __init__(self, worker: Any, threads: int) -> None:
         self.size, self._worker = threads, worker
         # Two threads in one operation of torch are slower than two operations at once.
         torch.set_num_threads(1)
-        self.local = ThreadPoolExecutor(threads, "crew", initializer=partial(torch.set_num_threads, 1))
+        self.local = ThreadPoolExecutor(threads, "executor", initializer=partial(torch.set_num_threads, 1))
 
     def __enter__(self) -> Self:
         return self

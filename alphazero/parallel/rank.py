@@ -1,4 +1,4 @@
-"""A rank of a gang: a process with a learner that takes every step together with those of the other ranks.
+"""A rank of the distributed learner: a process whose learner takes every step together with the other ranks'.
 
 What a step needs of all rows - gradients, the statistics of batch normalisation, measures - is averaged over the
 ranks. A step is whole or it has not happened: only when it is sure that all ranks had their part in the averages does
@@ -25,9 +25,9 @@ from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 from alphazero.config import LearnerConfig, NetworkConfig
-from alphazero.game import Game
+from alphazero.game import Game, field_names, state_from
 from alphazero.learner import Batch, Learner
-from alphazero.parallel.executor import CrewError
+from alphazero.parallel.executor import ExecutorError
 from alphazero.replay import Samples
 
 PATIENCE = timedelta(minutes=2)  # of ranks with one another
@@ -98,7 +98,7 @@ class Rank:
             measures = learner.gradients(inputs, thirds)
             if step + 1 < len(rates):  # while a GPU still computes
                 inputs = learner.inputs(batch_of(learner.game, batches, step + 1))
-            means = roll_call(list(measures.values()))
+            means = reduce_means(list(measures.values()))
             for norm in self.norms:
                 norm.keep()
             norm_of_gradient = learner.update(rate)
@@ -119,7 +119,7 @@ class Rank:
             dist.group.WORLD.abort()
 
 
-def roll_call(measures: list[Tensor]) -> Tensor:
+def reduce_means(measures: list[Tensor]) -> Tensor:
     """Their means over all ranks. After it, the step's gradients and statistics are of all ranks and complete.
 
     RuntimeError otherwise. It is the step's last operation with the others: NCCL does them in turn, and one that is
@@ -133,11 +133,11 @@ def roll_call(measures: list[Tensor]) -> Tensor:
 
 
 def interface_of(address: str) -> str:
-    """The network interface that has the address. CrewError if there is none."""
+    """The network interface that has the address. ExecutorError if there is none."""
     for name, addresses in psutil.net_if_addrs().items():
         if any(own.address.partition("%")[0] == address for own in addresses):
             return str(name)
-    raise CrewError(f"Ray has {address} for this machine, and no network interface has that address")
+    raise ExecutorError(f"Ray has {address} for this machine, and no network interface has that address")
 
 
 # --- Batch normalisation over all ranks' rows
@@ -250,7 +250,7 @@ def arrays(batches: Sequence[Batch]) -> list[np.ndarray]:
 
 def batch_of(game: Game, batches: list[np.ndarray], step: int) -> Batch:
     """One of the batches that are in `arrays`."""
-    form = game.initial(1)
     fields = [torch.from_numpy(field[step].copy()) for field in batches]  # Ray's own are not to be written to
-    state, others = type(form)(*fields[: len(form)]), fields[len(form) :]
+    inner = len(field_names(game.state_type))
+    state, others = state_from(game.state_type, fields[:inner]), fields[inner:]
     return Batch(Samples(state, *others[:-1]), others[-1])

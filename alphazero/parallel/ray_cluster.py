@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import ray
 
-from alphazero.parallel.executor import CrewError
+from alphazero.parallel.executor import ExecutorError
 
 
 class Needs(NamedTuple):
@@ -29,7 +29,7 @@ class Needs(NamedTuple):
 
 @contextmanager
 def cluster(address: str, *, cores: int, modules: tuple[str, ...] = (), log: Path | None = None) -> Iterator[None]:
-    """Ray is there within. CrewError if it cannot be.
+    """Ray is there within. ExecutorError if it cannot be.
 
     address: `auto` or HOST:PORT of a cluster that runs; empty: one of our own on this machine, with `cores`,
         that nobody else can reach and that ends with the context.
@@ -54,7 +54,7 @@ def cluster(address: str, *, cores: int, modules: tuple[str, ...] = (), log: Pat
         except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
             what = f"the Ray cluster at {address!r} cannot be joined" if address else "Ray cannot be started here"
             fix = "; is `ray start` running there, with the same token?" if address else ""
-            raise CrewError(f"{what}{fix} ({str(error).strip() or repr(error)})") from error
+            raise ExecutorError(f"{what}{fix} ({str(error).strip() or repr(error)})") from error
         try:
             yield
         finally:
@@ -83,9 +83,9 @@ def room(needs: Needs) -> int:
 
 
 def check_room(count: int, needs: Needs, what: str) -> None:
-    """CrewError, at once, if the cluster has no room for `count` processes."""
+    """ExecutorError, at once, if the cluster has no room for `count` processes."""
     if room(needs) < count:
-        raise CrewError(f"{count} {what} of {needs} each were asked for, and {have()}")
+        raise ExecutorError(f"{count} {what} of {needs} each were asked for, and {have()}")
 
 
 def have() -> str:

@@ -1,57 +1,46 @@
-"""A crew of Ray workers: processes on one machine or many, each with one task at a time.
+"""An executor of Ray workers: processes on one machine or many, each with one task at a time.
 
-A task that is lost with its worker, or whose outcome is lost with a machine, is run again by another one, and the
-worker is replaced. A task that fails by itself would do so again: its first error ends everything.
+A task that is lost with its worker, or whose outcome is lost with a machine, runs again on any worker, and a new
+process takes the worker's place. (Ray's own `max_task_retries` would run it again on the same actor alone: after the
+loss of a machine it would wait for another machine, whoever is free.) A task that fails by its own fault would fail
+again: its first error ends everything.
 """
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import os
 import re
 import threading
 import time
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import psutil
 import ray
 import torch
 from ray.exceptions import RayActorError, RayError, RayTaskError, RuntimeEnvSetupError
 
-from alphazero.parallel.executor import Counter, CrewError, Outcome, Task
+from alphazero.parallel.executor import Counter, ExecutorError, Outcome, Task
 from alphazero.parallel.ray_cluster import Needs, check_room, have
 
-MOST_LOSSES = 10  # of one task, or of workers in a row that die before they are ready: it is they that kill
-PATIENCE = 20.0  # seconds without any worker until it is said what is missing
-POLL = 0.05  # seconds that a new task may have to wait until its end is noticed
-PULSE = 0.5  # seconds between two looks at what the workers are doing, or more:
-PULSES = 32  # so many answers a second are enough for anyone who watches
+MOST_LOSSES = 10  # of one task, or of workers in a row that die before they are ready: then it is they that kill
+PATIENCE = 20.0  # seconds without any worker until a message says what is missing
+HEARTBEAT = 0.5  # seconds between two heartbeats of a worker, or more:
+HEARTBEATS = 32  # so many a second, of all workers, are enough for anyone who watches
 
 
-class TaskError(CrewError):
+class TaskError(ExecutorError):
     """A task failed, by its own fault and not for want of a machine; the message holds the traceback."""
 
 
-class Lost(Exception):
-    """A task's worker, or its outcome, is gone."""
-
-
-class Pulse(NamedTuple):
-    """A worker's answer. done: units of its tasks since it started; resident: bytes of memory."""
-
-    done: int
-    resident: int
-
-
-NO_PULSE = Pulse(0, 0)
-
-
-class Member:
+class WorkerProcess:
     """The actor: makes ready once what all its tasks need, then runs them."""
 
     def __init__(self) -> None:
@@ -71,46 +60,58 @@ class Member:
     def count(self, done: int) -> None:
         self.done += done
 
-    @ray.method(concurrency_group="watch")
-    def watch(self) -> Pulse:
-        """Answers while a task runs."""
-        return Pulse(self.done, psutil.Process().memory_info().rss)
+    @ray.method(concurrency_group="heartbeat")
+    def heartbeat(self) -> tuple[int, int]:
+        """The units done since the start, and bytes of memory. Answers while a task runs."""
+        return self.done, psutil.Process().memory_info().rss
 
 
 @dataclass(eq=False)
-class Errand:
-    """A task, whose outcome somebody waits for."""
+class PendingTask:
+    """A task whose outcome is awaited."""
 
     task: Task[Any]
     shared: tuple[Any, ...]
     count: Counter
+    number: int  # in the order of submission
     future: Future[Any] = field(default_factory=Future)
     counted: int = 0  # units that `count` was told of; it is told of more when it has come further than ever
     losses: int = 0
 
+    def tell(self, done: int) -> None:
+        """Tells `count` how many more than ever are done; an exception of it is how a run is stopped at once."""
+        more = max(0, done - self.counted)
+        self.counted += more
+        self.count(more)
+
 
 @dataclass(eq=False)
-class Seat:
-    """A worker's place in the crew; its processes come and go."""
+class Worker:
+    """One of the executor's workers; its processes come and go."""
 
     number: int
-    actor: Any
-    pid: int = 0
-    errand: Errand | None = None
-    ready: bool = False
-    pulse: Pulse = NO_PULSE
-    base: int = 0  # units done when the errand began
+    actor: Any = None
+    pid: int = 0  # 0: not ready
+    pending: PendingTask | None = None
+    done: int = 0  # units since the process started
+    base: int = 0  # units done when the pending task began
     reported: int = 0  # units at the last call of `scalars`
-    watching: bool = False
+    resident: int = 0  # bytes of memory
+
+    def advance(self, done: int) -> None:
+        """So many units are done."""
+        self.done = max(self.done, done)
+        if self.pending:
+            self.pending.tell(self.done - self.base)
 
 
-class RayCrew:
-    """`size` workers, see `executor.Crew`; Ray has to be there already (`ray_cluster`).
+class RayExecutor:
+    """`size` workers, see `executor.Executor`; Ray must be there already (`ray_cluster`).
 
     make_worker: makes what the tasks are given, in each process; is told how many threads an operation may use.
     say:         is told what people should know: workers lost, and what is waited for.
 
-    CrewError, from here or from the tasks' futures, if the cluster has no room for them, they do not start, or a
+    ExecutorError, from here or from the tasks' futures, if the cluster has no room for them, they do not start, or a
     task cannot be done.
     """
 
@@ -130,25 +131,22 @@ class RayCrew:
         self.restarts, self.lost_tasks = 0, 0
         self._make_worker = ray.put(make_worker)
         remote: Any = ray.remote  # whose types do not tell that it takes options alone
+        groups = {"heartbeat": 1}
         self._actor_class = remote(
-            num_cpus=needs.cpus,
-            num_gpus=needs.gpus,
-            scheduling_strategy="SPREAD",
-            concurrency_groups={"watch": 1},
-        )(Member)
-        self._lock = threading.RLock()
-        self._queue: deque[Errand] = deque()
-        self._expected: dict[Any, tuple[str, Seat]] = {}  # what of which seat a reference will bring
-        self._deaths = 0  # of workers in a row before they were ready
+            num_cpus=needs.cpus, num_gpus=needs.gpus, scheduling_strategy="SPREAD", concurrency_groups=groups
+        )(WorkerProcess)
+        self._workers = [Worker(number) for number in range(size)]
+        self._lock = threading.Lock()  # of the failure and what is unfinished: no task may come in between
         self._failure: BaseException | None = None
-        self._closing = threading.Event()
-        self._looked = self._reported = self._alone_since = time.monotonic()
-        self._complained = False
-        self._seats = [Seat(number, None) for number in range(size)]
-        for seat in self._seats:
-            self._fill(seat)
-        self._server = threading.Thread(target=self._serve, name="cluster crew", daemon=True)
-        self._server.start()
+        self._unfinished: set[PendingTask] = set()
+        self._numbers = itertools.count()
+        self._queue: asyncio.PriorityQueue[tuple[int, PendingTask]] = asyncio.PriorityQueue()  # lost tasks come first
+        self._deaths = 0  # of workers in a row before they were ready
+        self._reported = time.monotonic()
+        self._loop = asyncio.new_event_loop()
+        self._serving = self._loop.create_task(self._serve())
+        self._thread = threading.Thread(target=self._run_loop, name="ray executor", daemon=True)
+        self._thread.start()
 
     def __enter__(self) -> Self:
         return self
@@ -156,11 +154,12 @@ class RayCrew:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._closing.set()
-        self._server.join()
-        self._fail(CrewError("the crew was sent home"))
-        for seat in self._seats:
-            ray.kill(seat.actor)
+        self._loop.call_soon_threadsafe(self._serving.cancel)
+        self._thread.join()
+        self._loop.close()
+        self._fail(ExecutorError("the executor has ended"))
+        for worker in self._workers:
+            ray.kill(worker.actor)
         self.local.shutdown(cancel_futures=True)
 
     def share(self, thing: Any) -> Any:
@@ -168,189 +167,170 @@ class RayCrew:
         return ray.put(thing)
 
     def submit(self, task: Task[Outcome], *shared: Any, count: Counter = lambda done: None) -> Future[Outcome]:
-        errand = Errand(task, shared, count)
+        pending = PendingTask(task, shared, count, next(self._numbers))
         with self._lock:
-            if self._failure is not None:
-                errand.future.set_exception(self._failure)
+            if self._failure is None:
+                self._unfinished.add(pending)
+                self._loop.call_soon_threadsafe(self._queue.put_nowait, (pending.number, pending))
             else:
-                self._queue.append(errand)
-                self._assign()
-        return errand.future
+                pending.future.set_exception(self._failure)
+        return pending.future
 
     def scalars(self) -> dict[str, float]:
         """By tag: units a second of each worker, how many there are, losses, queues, memory."""
-        with self._lock:
-            now = time.monotonic()
-            seconds, self._reported = max(1e-9, now - self._reported), now
-            total, free = ray.cluster_resources(), ray.available_resources()
-            store = total.get("object_store_memory", 0.0) - free.get("object_store_memory", 0.0)
-            scalars = {
-                "cluster/workers": float(sum(seat.ready for seat in self._seats)),
-                "cluster/restarts": float(self.restarts),
-                "cluster/lost_tasks": float(self.lost_tasks),
-                "cluster/in_flight": float(sum(seat.errand is not None for seat in self._seats)),
-                "cluster/queued": float(len(self._queue)),
-                "cluster/object_store_mb": max(0.0, store) / 2**20,
-                "memory/workers_mb": sum(seat.pulse.resident for seat in self._seats) / 2**20,
-            }
-            rates = []
-            for seat in self._seats:
-                rates.append((seat.pulse.done - seat.reported) / seconds)
-                scalars[f"cluster/worker/{seat.number}_per_second"] = rates[-1]
-                seat.reported = seat.pulse.done
-            scalars |= {"cluster/slowest_per_second": min(rates), "cluster/fastest_per_second": max(rates)}
-            return scalars
+        now = time.monotonic()
+        seconds, self._reported = max(1e-9, now - self._reported), now
+        total, free = ray.cluster_resources(), ray.available_resources()
+        store = total.get("object_store_memory", 0.0) - free.get("object_store_memory", 0.0)
+        in_flight = sum(worker.pending is not None for worker in self._workers)
+        scalars = {
+            "cluster/workers": float(len(self.pids())),
+            "cluster/restarts": float(self.restarts),
+            "cluster/lost_tasks": float(self.lost_tasks),
+            "cluster/in_flight": float(in_flight),
+            "cluster/queued": float(self._queue.qsize()),
+            "cluster/object_store_mb": max(0.0, store) / 2**20,
+            "memory/workers_mb": sum(worker.resident for worker in self._workers) / 2**20,
+        }
+        rates = []
+        for worker in self._workers:
+            rates.append((worker.done - worker.reported) / seconds)
+            scalars[f"cluster/worker/{worker.number}_per_second"] = rates[-1]
+            worker.reported = worker.done
+        return scalars | {"cluster/slowest_per_second": min(rates), "cluster/fastest_per_second": max(rates)}
 
     def pids(self) -> list[int]:
         """Of the workers that are ready; each on its own machine."""
-        with self._lock:
-            return [seat.pid for seat in self._seats if seat.ready]
-
-    # All below is the server's thread, or holds the lock.
-
-    def _serve(self) -> None:
-        while not self._closing.is_set():
-            with self._lock:
-                waiting = list(self._expected)
-            try:
-                ready, _ = ray.wait(waiting, timeout=POLL) if waiting else ([], self._closing.wait(POLL))
-                for reference in ready:
-                    self._settle(reference)
-                with self._lock:
-                    self._look()
-                    self._assign()
-            except Exception as error:  # whoever waits for a task must hear of it
-                self._fail(error)
-                return
-
-    def _fill(self, seat: Seat) -> None:
-        """A new process for the seat."""
-        seat.actor = self._actor_class.remote()
-        seat.ready, seat.errand, seat.watching = False, None, False
-        seat.pulse, seat.reported = NO_PULSE, 0
-        self._expected[seat.actor.prepare.remote(self._make_worker, self.threads)] = ("prepare", seat)
-
-    def _assign(self) -> None:
-        """Gives waiting errands to free workers."""
-        for seat in self._seats:
-            if not self._queue:
-                return
-            if seat.ready and seat.errand is None:
-                errand = seat.errand = self._queue.popleft()
-                seat.base = seat.pulse.done
-                reference = seat.actor.run.remote(errand.task, *errand.shared)
-                self._expected[reference] = ("run", seat)
-
-    def _settle(self, reference: Any) -> None:
-        """Takes what a reference brought."""
-        with self._lock:
-            what, seat = self._expected.pop(reference)
-            errand = seat.errand
-        try:
-            brought = ray.get(reference)
-        except RayTaskError as error:
-            title = errand.task.title if what == "run" and errand else "a worker's start"
-            self._fail(TaskError(f"{title} failed:\n{_traceback(error)}"))
-        except RuntimeEnvSetupError as error:
-            self._fail(CrewError(f"a machine of the cluster cannot run this code: {error}"))
-        except RayError as error:
-            with self._lock:
-                if what == "watch" and not isinstance(error, RayActorError):
-                    seat.watching = False  # the answer went astray, no more than that
-                else:
-                    self._lose(seat, error)
-        else:
-            self._take(what, seat, errand, brought)
-
-    def _take(self, what: str, seat: Seat, errand: Errand | None, brought: Any) -> None:
-        if what == "prepare":
-            with self._lock:
-                seat.pid, seat.ready, self._deaths = brought, True, 0
-                self._assign()
-        elif what == "watch":
-            seat.pulse, seat.watching = brought, False
-            if errand:
-                self._count(seat, errand)
-        elif errand:
-            outcome, done = brought
-            seat.pulse = seat.pulse._replace(done=done)
-            self._count(seat, errand)
-            with self._lock:
-                seat.errand = None
-                self._assign()
-            if not errand.future.done():
-                errand.future.set_result(outcome)
-
-    def _count(self, seat: Seat, errand: Errand) -> None:
-        self._tell(errand, max(0, seat.pulse.done - seat.base - errand.counted))
-
-    def _tell(self, errand: Errand, more: int) -> None:
-        """Tells how many more units of an errand are done; an exception is how a run is stopped at once."""
-        errand.counted += more
-        try:
-            errand.count(more)
-        except Exception as error:
-            self._fail(error)
-
-    def _lose(self, seat: Seat, error: RayError) -> None:
-        """The seat's errand is done again, and if its process is gone it gets a new one."""
-        errand, seat.errand = seat.errand, None
-        if errand:
-            self.lost_tasks += 1
-            errand.losses += 1
-            self._queue.appendleft(errand)
-            if errand.losses >= MOST_LOSSES:
-                self._fail(CrewError(f"{errand.task.title} was lost {errand.losses} times, at last so: {error}"))
-                return
-        if not isinstance(error, RayActorError):  # the worker is there; its outcome was lost on the way
-            return
-        if not seat.ready:
-            self._deaths += 1
-            if self._deaths >= MOST_LOSSES:
-                self._fail(CrewError(f"{self._deaths} workers in a row died before they were ready: {error}"))
-                return
-        self.restarts += 1
-        self.say(
-            f"Lost worker {seat.number} (process {seat.pid})" + (f"; again: {errand.task.title}" if errand else "")
-        )
-        for reference in [reference for reference, (_, of) in self._expected.items() if of is seat]:
-            del self._expected[reference]
-        ray.kill(seat.actor)  # in case it is only out of reach
-        self._fill(seat)
-
-    def _look(self) -> None:
-        """Now and then asks the workers for their pulse, and those who wait whether they still do."""
-        now = time.monotonic()
-        if now - self._looked < max(PULSE, self.size / PULSES):
-            return
-        self._looked = now
-        for seat in self._seats:
-            if seat.ready and not seat.watching:
-                seat.watching = True
-                self._expected[seat.actor.watch.remote()] = ("watch", seat)
-        for errand in list(self._queue):
-            self._tell(errand, 0)
-        if any(seat.ready for seat in self._seats):
-            self._alone_since, self._complained = now, False
-        elif now - self._alone_since > PATIENCE and not self._complained:
-            self._complained = True
-            self.say(
-                f"No worker is ready yet. Each takes {self.needs}, also while it starts, and {have()}. "
-                "Ctrl-C twice gives up."
-            )
+        return [worker.pid for worker in self._workers if worker.pid]
 
     def _fail(self, error: BaseException) -> None:
         """Everybody who waits is told of the first error."""
         with self._lock:
             if self._failure is None:
                 self._failure = error
-            errands = [*self._queue, *(seat.errand for seat in self._seats if seat.errand)]
-            self._queue.clear()
-            for seat in self._seats:
-                seat.errand = None
-        for errand in errands:
-            if not errand.future.done():
-                errand.future.set_exception(self._failure)
+            unfinished, self._unfinished = self._unfinished, set()
+        for pending in unfinished:
+            if not pending.future.done():
+                pending.future.set_exception(self._failure)
+
+    # --- In the loop's thread
+
+    def _run_loop(self) -> None:
+        with suppress(asyncio.CancelledError):
+            self._loop.run_until_complete(self._serving)
+
+    async def _serve(self) -> None:
+        """Keeps the workers at work until the first error."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                for worker in self._workers:
+                    group.create_task(self._keep(worker))
+                group.create_task(self._look())
+        except BaseExceptionGroup as errors:
+            self._fail(_first(errors))
+
+    async def _keep(self, worker: Worker) -> None:
+        """Keeps a worker at work, with a new process whenever one dies."""
+        while True:
+            worker.actor, worker.pid = self._actor_class.remote(), 0
+            worker.done = worker.reported = worker.resident = 0
+            try:
+                call = worker.actor.prepare.remote(self._make_worker, self.threads)
+                worker.pid = await _outcome(call, "a worker's start")
+                self._deaths = 0
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(self._work(worker))
+                    group.create_task(self._watch(worker))
+            except* RayActorError as errors:
+                self._lose(worker, _first(errors))
+
+    async def _work(self, worker: Worker) -> None:
+        """Gives the worker one task after the other."""
+        while True:
+            _, pending = await self._queue.get()
+            worker.pending, worker.base = pending, worker.done
+            try:
+                outcome, done = await _outcome(
+                    worker.actor.run.remote(pending.task, *pending.shared), pending.task.title
+                )
+            except RayActorError:
+                raise
+            except RayError as error:  # the worker is there; its outcome was lost on the way
+                self._run_again(worker, error)
+                continue
+            worker.advance(done)
+            worker.pending = None
+            with self._lock:
+                self._unfinished.discard(pending)
+            if not pending.future.done():
+                pending.future.set_result(outcome)
+
+    async def _watch(self, worker: Worker) -> None:
+        while True:
+            try:
+                done, worker.resident = await worker.actor.heartbeat.remote()
+                worker.advance(done)
+            except RayActorError:
+                raise
+            except RayError:
+                pass  # the answer went astray, no more than that
+            await asyncio.sleep(max(HEARTBEAT, self.size / HEARTBEATS))
+
+    async def _look(self) -> None:
+        """Now and then asks those who wait whether they still do, and says it if there is no worker."""
+        alone_since, complained = time.monotonic(), False
+        while True:
+            await asyncio.sleep(HEARTBEAT)
+            for pending in list(self._unfinished):
+                pending.tell(0)
+            if self.pids():
+                alone_since, complained = time.monotonic(), False
+            elif time.monotonic() - alone_since > PATIENCE and not complained:
+                complained = True
+                self.say(
+                    f"No worker is ready yet. Each takes {self.needs}, also while it starts, and {have()}. "
+                    "Ctrl-C twice gives up."
+                )
+
+    def _run_again(self, worker: Worker, error: BaseException) -> str:
+        """Takes the worker's task from it, for any worker; returns the task's title, if there was one."""
+        pending, worker.pending = worker.pending, None
+        if pending is None:
+            return ""
+        self.lost_tasks += 1
+        pending.losses += 1
+        if pending.losses >= MOST_LOSSES:
+            raise ExecutorError(f"{pending.task.title} was lost {pending.losses} times, at last so: {error}")
+        self._queue.put_nowait((pending.number, pending))
+        return pending.task.title
+
+    def _lose(self, worker: Worker, error: BaseException) -> None:
+        """The worker's process is gone."""
+        title = self._run_again(worker, error)
+        self._deaths += not worker.pid
+        if self._deaths >= MOST_LOSSES:
+            raise ExecutorError(f"{self._deaths} workers in a row died before they were ready: {error}")
+        self.restarts += 1
+        process = f"process {worker.pid}" if worker.pid else "before it was ready"
+        self.say(f"Lost worker {worker.number} ({process})" + (f"; again: {title}" if title else ""))
+        ray.kill(worker.actor)  # in case it is only out of reach
+
+
+async def _outcome(call: Awaitable[Any], title: str) -> Any:
+    """What the call returns. TaskError if it fails by its own fault."""
+    try:
+        return await call
+    except RayTaskError as error:
+        raise TaskError(f"{title} failed:\n{_traceback(error)}") from None
+    except RuntimeEnvSetupError as error:
+        raise ExecutorError(f"a machine of the cluster cannot run this code: {error}") from error
+
+
+def _first(error: BaseException) -> BaseException:
+    """The first error of a group, or of a group in it."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def _traceback(error: RayTaskError) -> str:

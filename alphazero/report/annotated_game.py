@@ -1,4 +1,4 @@
-"""A score sheet: a game of self-play move by move, with policies and values, as text and as a picture.
+"""A game of self-play move by move, with the policies and values of its search, as text and as a figure.
 
 All values are the search's, for the first player (of a game for one: its only player).
 """
@@ -22,14 +22,14 @@ from alphazero.report.position_figures import AMBER, BLUE, BOARD, DISC_COLOURS, 
 from alphazero.selfplay import Trajectories
 
 TOP_ACTIONS = 3
-MOST_BOARDS = 64  # in a picture; of longer games only every second position is shown, or every third, ...
+MOST_BOARDS = 64  # in a figure; of longer games only every second position is shown, or every third, ...
 LIKELIEST = 16  # actions of a position that are looked up on the board
 NARROWEST, WIDEST, LARGEST_CELL = 9.0, 13.0, 0.34  # inches
 SEATS = ("the first player", "the second player")
 
 
 class Move(NamedTuple):
-    """A move and what it came from.
+    """A move, with the policy and the value behind it.
 
     number: from 1 on, counted from where self-play took over.
     before, after: the positions, each a batch of one.
@@ -55,8 +55,8 @@ class Move(NamedTuple):
         return [int(action) for action in order if self.policy[action] > 0]
 
 
-class ScoreSheet:
-    """A game of self-play with a title; `game` has to be the one that was played."""
+class AnnotatedGame:
+    """A game of self-play with a title; `game` must be the one that was played."""
 
     def __init__(self, game: Game, played: Trajectories, title: str) -> None:
         """Of the game in the first slot. ValueError if it has no move."""
@@ -193,7 +193,7 @@ class _Boards:
         self.game = game
         self.height, self.width = len(start.cells), len(start.cells[0])
         self.bars = game_columns(game) == self.width
-        # About twice as many columns as rows, and as many as fit a narrow picture; then with few gaps at the end.
+        # About twice as many columns as rows, and as many as fit a narrow figure; then with few gaps at the end.
         wide = max(round(math.sqrt(2 * count)), int(NARROWEST / (LARGEST_CELL * (self.width + 1))))
         self.columns = min(range(wide, wide + 3), key=lambda columns: -count % columns)
         self.rows = math.ceil(count / self.columns)

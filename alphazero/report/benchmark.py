@@ -1,33 +1,39 @@
-"""The curve of a run's strength: points of its checkpoints, played again once it is over, beside what training saw."""
+"""Shows a benchmark: bars while it runs, tables, and files in the folder of the run that it is about.
+
+The curve of a run's strength is made of its checkpoints, which play again once it is over; beside it stands what
+training measured.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Column, Table
+from rich.text import Text
+from torch.utils.tensorboard import SummaryWriter
 
-from alphazero.report.curves import OPPONENT_COLOURS, caption, label_ends
-from alphazero.report.position_figures import GREY, INK
+from alphazero.arena.benchmark import Benchmark, CurvePoint, Standing, Watcher
+from alphazero.arena.match import MatchResult, SoloResult
+from alphazero.arena.registry import PlayerSpec
+from alphazero.report.curves import OPPONENT_COLOURS, caption, label_ends, series, show_shares
+from alphazero.report.position_figures import INK, pixels, png
+from alphazero.report.terminal import between, make_table, match_table, solo_table
+from alphazero.runs.files import BENCHMARK, BENCHMARK_CURVE, METRICS, TENSORBOARD, clear_errors, write_file, write_json
+from alphazero.runs.metrics import History, read_history
 
 LONGEST_NAME = 22
 RECORDED = {"agent": "strength", "network": "network"}  # what training calls them in its tags
 
 
-class CurvePoint(NamedTuple):
-    """What a checkpoint won of an opponent's points, or earned a game where there is none ("")."""
-
-    iteration: int
-    role: Literal["agent", "network"]
-    opponent: str
-    points: float
-    interval: tuple[float, float]
-
-
-def curve_figure(points: Sequence[CurvePoint], history: Mapping[int, Mapping[str, float]], *, title: str) -> Figure:
+def curve_figure(points: Sequence[CurvePoint], history: History, *, title: str) -> Figure:
     """A panel for the agent and one for its network alone, a line with 95 % intervals for each opponent.
 
     history: scalars by iteration and tag; what it has of the same opponents is drawn in thin lines.
@@ -41,7 +47,8 @@ def curve_figure(points: Sequence[CurvePoint], history: Mapping[int, Mapping[str
         for number, opponent in enumerate(opponents):
             colour = OPPONENT_COLOURS[number % len(OPPONENT_COLOURS)]
             own = sorted(point for point in points if (point.role, point.opponent) == (role, opponent))
-            _draw_recorded(axes, history, f"{RECORDED[role]}/{opponent}/points", colour)
+            trained = series(history, f"{RECORDED[role]}/{opponent}/points")
+            axes.plot(*trained, color=colour, lw=0.8, alpha=0.7, label="_training")
             iterations, shares = [point.iteration for point in own], [point.points for point in own]
             if not own:  # the benchmark was stopped
                 continue
@@ -55,15 +62,184 @@ def curve_figure(points: Sequence[CurvePoint], history: Mapping[int, Mapping[str
         axes.set_xlabel("iteration", fontsize=9, color=INK)
         axes.set_xlim(0, 1.02 * end)
         if opponents != [""]:
-            axes.axhline(0.5, color=GREY, lw=0.8, ls=(0, (2, 3)), zorder=0)
-            axes.set_ylim(-0.02, 1.03)
-            axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0 %", "25 %", "50 %", "75 %", "100 %"])
+            show_shares(axes)
         axes.tick_params(labelleft=True)
         label_ends(axes, figure.get_figheight())
     return figure
 
 
-def _draw_recorded(axes: Axes, history: Mapping[int, Mapping[str, float]], tag: str, colour: str) -> None:
-    """A thin line through the iterations that have the tag."""
-    seen = [i for i in sorted(history) if math.isfinite(history[i].get(tag, math.nan))]
-    axes.plot(seen, [history[i][tag] for i in seen], color=colour, lw=0.8, alpha=0.7, label="_training")
+# ------------------------------------------------------------------------------ beside a run
+
+
+def write_beside_run(benchmark: Benchmark) -> None:
+    """Writes benchmark.json, benchmark.png and TensorBoard's events into the run's folder. RunError if it cannot."""
+    run, iteration = benchmark.run, benchmark.iteration
+    if run is None or iteration is None or not (benchmark.results or benchmark.errors):
+        return
+    points = benchmark.points()
+    with clear_errors(run):
+        write_json(run / BENCHMARK, benchmark.record())
+        with SummaryWriter(run / TENSORBOARD) as events:
+            for step, scalars in sorted(scalars_by_iteration(benchmark).items()):  # TensorBoard expects steps to rise
+                for tag, scalar in scalars.items():
+                    events.add_scalar(tag, scalar, step)
+            if points:
+                figure = curve_figure(points, read_history(run / METRICS), title=run.resolve().name)
+                write_file(run / BENCHMARK_CURVE, png(figure))
+                events.add_image("benchmark/curve", pixels(figure), iteration, dataformats="HWC")
+
+
+def scalars_by_iteration(benchmark: Benchmark) -> dict[int, dict[str, float]]:
+    """By iteration and tag, for TensorBoard: benchmark/ as in the table, benchmark_curve/ as on the curve."""
+    assert benchmark.iteration is not None
+    found: dict[int, dict[str, float]] = {benchmark.iteration: {}}
+    for match in benchmark.matches:
+        if (result := benchmark.results.get(match)) is not None:
+            opponent = match.opponent.name if match.opponent else "alone"
+            points = result.points if isinstance(result, MatchResult) else result.mean
+            tag = f"benchmark/{opponent}/{_role(match.player)}_points"
+            low, high = result.interval
+            found[benchmark.iteration] |= {tag: points, f"{tag}_low": low, f"{tag}_high": high}
+    for test, errors in benchmark.errors.items():
+        tag = f"benchmark/error_rate/{Path(test.file).stem}/{_role(test.player)}"
+        found[benchmark.iteration][tag] = errors["all"].rate
+    for point in benchmark.points():
+        tag = f"benchmark_curve/{point.opponent or 'alone'}/{point.role}_points"
+        found.setdefault(point.iteration, {})[tag] = point.points
+    return found
+
+
+def _role(player: PlayerSpec) -> str:
+    """The player's name for tags that runs share: without how long it thinks, unless that is all there is to it."""
+    return player.name if player.name.startswith("minimax") else player.name.partition(":")[0]
+
+
+# ------------------------------------------------------------------------------ progress
+
+
+@contextmanager
+def watching(console: Console) -> Iterator[Watcher]:
+    """Bars on a terminal; elsewhere a line for each step that has ended, without control characters."""
+    if not console.is_terminal or console.is_dumb_terminal:
+        yield Lines(console)
+        return
+    right = Column(justify="right", no_wrap=True)
+    with Progress(
+        TextColumn("{task.description}", style="cyan", markup=False),
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(table_column=right),
+        TextColumn("{task.fields[unit]}"),
+        TimeLeft(table_column=right),
+        console=console,
+        expand=True,
+        transient=True,
+        speed_estimate_period=600,
+    ) as progress:
+        yield Bars(progress)
+
+
+class TimeLeft(TimeRemainingColumn):
+    """Says what the time is."""
+
+    def render(self, task: Task) -> Text:
+        shown = super().render(task)
+        return shown + " left" if shown.plain and task.time_remaining is not None else Text("")
+
+
+class Lines:
+    """A line for each step that has ended."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def begin(self, title: str, total: int, unit: str, *, steps: int) -> Callable[[int], None]:
+        return lambda done: None
+
+    def end(self, title: str, summary: str) -> None:
+        if summary:
+            self._console.print(f"{title}: {summary}", soft_wrap=True)
+
+
+class Bars:
+    """The steps under way, and above them the whole benchmark."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._whole = progress.add_task("loading", total=None, unit="")
+        self._steps: dict[str, TaskID] = {}
+
+    def begin(self, title: str, total: int, unit: str, *, steps: int) -> Callable[[int], None]:
+        self._steps[title] = self._progress.add_task(title, total=total, unit=unit)
+        if steps:
+            self._progress.update(self._whole, description="all", total=steps, unit="steps")
+        return partial(self._progress.advance, self._steps[title])
+
+    def end(self, title: str, summary: str) -> None:
+        self._progress.remove_task(self._steps.pop(title))
+        if summary:
+            self._progress.advance(self._whole)
+
+
+# ------------------------------------------------------------------------------------- tables
+
+
+def tables(benchmark: Benchmark) -> Iterator[Table]:
+    """A table for each part of the benchmark of which something is finished."""
+    title = f"{benchmark.game.name}: {benchmark.agent.title}"
+    done = [(match, benchmark.results[match]) for match in benchmark.matches if match in benchmark.results]
+    if alone := [(match.player.name, result) for match, result in done if isinstance(result, SoloResult)]:
+        yield solo_table(alone, title)
+    if rows := [(m.player.name, m.opponent.name, r) for m, r in done if m.opponent and isinstance(r, MatchResult)]:
+        yield match_table(rows, title)
+    for file in benchmark.positions:
+        if any(test.file == file for test in benchmark.errors):
+            yield positions_table(benchmark, file)
+    if benchmark.standings():
+        yield tournament_table(benchmark.standings())
+    if benchmark.points():
+        yield curve_table(benchmark)
+
+
+def positions_table(benchmark: Benchmark, file: str) -> Table:
+    """Error rates by stage and difficulty; the first row says of how many positions."""
+    done = [test for test in benchmark.position_tests if test.file == file and test in benchmark.errors]
+    rows = {test.player.name: benchmark.errors[test] for test in done}
+    groups = list(next(iter(rows.values())))
+    table = make_table(f"mistakes in {Path(file).name}", ["player"], [groups[0], "95 %\ninterval", *groups[1:]])
+    counts = [str(rate.positions) for rate in next(iter(rows.values())).values()]
+    table.add_row("positions", counts[0], "", *counts[1:], style="dim")
+    for player, errors in rows.items():
+        rates = ["–" if math.isnan(rate.rate) else f"{rate.rate:.1%}" for rate in errors.values()]
+        table.add_row(player, rates[0], between(errors["all"].interval), *rates[1:])
+    return table
+
+
+def tournament_table(standings: Sequence[Standing]) -> Table:
+    """Everyone's rating, and the share of points against each of the others, who are numbered by their places."""
+    places = [str(number) for number in range(1, len(standings) + 1)]
+    table = make_table("round robin", ["", "player"], ["Elo", "95 %\ninterval", "points", *places])
+    for place, (rating, points) in zip(places, standings, strict=True):
+        against = [points.get(other.rating.player) for other in standings]
+        table.add_row(
+            place,
+            rating.player,
+            f"{rating.rating:+.0f}",
+            f"{rating.low:+.0f} to {rating.high:+.0f}",
+            f"{rating.points:.1%}",
+            *("" if share is None else f"{share:.1%}" for share in against),
+        )
+    return table
+
+
+def curve_table(benchmark: Benchmark) -> Table:
+    """Points of each checkpoint, the agent's and its network's."""
+    points = {(point.iteration, point.opponent, point.role): point.points for point in benchmark.points()}
+    iterations = sorted({iteration for iteration, _, _ in points})
+    table = make_table("points over the run, agent/network", ["against"], [f"{i}" for i in iterations])
+    for opponent in dict.fromkeys(opponent for _, opponent, _ in points):
+        pairs = [[points.get((i, opponent, role)) for role in ("agent", "network")] for i in iterations]
+        cells = [
+            "/".join("–" if p is None else f"{100 * p:.0f}" if opponent else f"{p:.3g}" for p in pair) for pair in pairs
+        ]
+        table.add_row(opponent or "nobody", *cells)
+    return table

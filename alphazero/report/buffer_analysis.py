@@ -1,4 +1,4 @@
-"""Memory analysis: what a network makes of the replay buffer, as a whole and in parts; as figures and a picture.
+"""Buffer analysis: the losses of a network on the replay buffer, as a whole and in parts.
 
 The parts are those of AlphaZero.jl's reports (J. Laurent): all samples, the latest batch, and
 classes by the turns that were left. Its loss has further parts which ours has not.
@@ -18,7 +18,7 @@ from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from alphazero.config import ReplayConfig
-from alphazero.learner import Learner, places, value_loss
+from alphazero.learner import Learner, value_loss
 from alphazero.replay import Replay, Samples
 from alphazero.report.position_figures import AMBER, BLUE, FAINT, GREEN, GREY, INK
 
@@ -121,7 +121,8 @@ def _measure(learner: Learner, batch: Samples) -> Tensor:
     network, game = learner.average.module.eval(), learner.game
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=learner.bfloat16):
         prediction = network(game.observe(batch.state).contiguous(memory_format=learner.layout))
-    log_policy, entropy = learner.policy(prediction.logits.double(), game.legal(batch.state), places(game, batch))
+    places = learner.policy.coordinates(batch.sampled)
+    log_policy, entropy = learner.policy.log_policy(prediction.logits.double(), game.legal(batch.state), places)
     target = batch.policy.double()
     measures = (
         batch.weight.double(),
@@ -133,7 +134,7 @@ def _measure(learner: Learner, batch: Samples) -> Tensor:
     return torch.stack(measures, -1)
 
 
-def memory_figure(parts: Sequence[Part], *, title: str) -> Figure:
+def parts_figure(parts: Sequence[Part], *, title: str) -> Figure:
     """Losses, entropies and samples of the parts, a row each."""
     layout = ConstrainedLayoutEngine(w_pad=0.14, h_pad=0.08)
     figure = Figure(figsize=(13, 1.9 + 0.42 * len(parts)), layout=layout, facecolor="white")

@@ -1,13 +1,13 @@
 """Curves of a run: strength, losses and whatever else was recorded, over iterations or core-time.
 
-What a history lacks is left out. A history holds by iteration the scalars by tag, as `metrics.csv` does.
+What a history lacks is left out.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,115 +16,21 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from alphazero.report.metrics_table import ALL_METRICS, Curve
 from alphazero.report.position_figures import AMBER, BLUE, FAINT, GREEN, GREY, INK, PLUM, RED
-from alphazero.runs.metrics import opponents_of
+from alphazero.runs.metrics import History, opponents_of
 
 OPPONENT_COLOURS = (BLUE, AMBER, GREEN, PLUM, RED)
+SCALES = {"thousandths": 1e-3, "thousand": 1e3, "%": 0.01}  # by the first word of a unit
+Curves = Mapping[str, Curve]  # by tag
 
 
-class Curve(NamedTuple):
-    """A scalar over the run, and how it is drawn."""
-
-    tag: str
-    label: str
-    colour: str
-    style: str = "-"
-
-
-class Panel(NamedTuple):
-    """Curves that share a scale, in thousands, hundredths, or as they are."""
-
-    title: str
-    unit: str
-    curves: tuple[Curve, ...]
-    scale: float = 1.0
-
-
-PANELS = (
-    Panel(
-        "Loss on the replay buffer",
-        "nats a sample",
-        (Curve("loss/total", "total", INK), Curve("loss/policy", "policy", BLUE), Curve("loss/value", "value", AMBER)),
-    ),
-    Panel(
-        "Policy",
-        "nats a sample",
-        (
-            Curve("loss/policy", "loss", BLUE),
-            Curve("loss/target_entropy", "target's\nentropy", BLUE, ":"),
-            Curve("loss/policy_entropy", "network's\nentropy", GREEN, "--"),
-        ),
-    ),
-    Panel(
-        "Loss by stage of the game",
-        "nats a sample; thirds of the buffer by moves left",
-        (
-            Curve("loss_by_stage/opening", "opening", BLUE),
-            Curve("loss_by_stage/middle", "middle", PLUM),
-            Curve("loss_by_stage/end", "end", AMBER),
-        ),
-    ),
-    Panel("Learning rate", "thousandths", (Curve("loss/learning_rate", "", BLUE),), 1e-3),
-    Panel("Norm of the gradient", "before it is clipped", (Curve("loss/gradient_norm", "", BLUE),)),
-    Panel(
-        "Replay buffer",
-        "thousand samples",
-        (
-            Curve("buffer/window", "window", GREY, ":"),
-            Curve("buffer/samples", "samples", BLUE),
-            Curve("buffer/distinct", "distinct", GREEN),
-        ),
-        1e3,
-    ),
-    Panel("Length of games", "moves after the opening", (Curve("self_play/game_length", "", BLUE),)),
-    Panel(
-        "Results of self-play",
-        "% of games",
-        (
-            Curve("self_play/first_player_wins", "first\nplayer wins", BLUE),
-            Curve("self_play/draws", "draws", GREY),
-        ),
-        0.01,
-    ),
-    Panel("Depth of the search", "deepest edge, mean over moves", (Curve("self_play/tree_depth", "", BLUE),)),
-    Panel("Simulations", "a move of self-play", (Curve("self_play/simulations", "", BLUE),)),
-    Panel("Evaluations from the cache", "% of all asked for", (Curve("self_play/cache_hits", "", BLUE),), 0.01),
-    Panel("Speed of self-play", "thousand simulations/s", (Curve("self_play/simulations_per_second", "", BLUE),), 1e3),
-    Panel("Speed of self-play", "positions/s", (Curve("self_play/positions_per_second", "", BLUE),)),
-    Panel(
-        "CPU time",
-        "% of self-play and learning",
-        (
-            Curve("time/inference", "inference", BLUE),
-            Curve("time/learning", "learning", AMBER),
-            Curve("time/tree", "tree", GREEN),
-        ),
-        0.01,
-    ),
-    Panel("Memory", "MB resident", (Curve("memory/resident_mb", "", BLUE),)),
-)
-
-
-def curves_figure(history: Mapping[int, Mapping[str, float]]) -> Figure:
-    """Strength, losses and buffer over the run, as far as the history has them.
-
-    history: by iteration, scalars by tag. Time in core-minutes if all iterations say it, else
-    iterations.
-    """
-    strength = strength_curves(history)
-    losses = [
-        Curve("loss/policy", "policy", BLUE),
-        Curve("loss/target_entropy", "target's entropy:\nthe policy's limit", BLUE, ":"),
-        Curve("loss/value", "value", AMBER),
-    ]
-    if not _present(history, losses):
-        losses = [Curve("loss/total", "total", BLUE)]
-    buffer = [
-        Curve("buffer/window", "window", GREY, ":"),  # first, so that the samples hide it once they fill it
-        Curve("buffer/samples", "samples", BLUE),
-        Curve("buffer/distinct", "distinct positions", GREEN),
-    ]
-    strength, losses, buffer = (_present(history, curves) for curves in (strength, losses, buffer))
+def curves_figure(history: History) -> Figure:
+    """Strength, losses and buffer over the run; time in core-minutes if all iterations know it, else in iterations."""
+    run = _Run(history)
+    strength = run.recorded(strength_curves(history))
+    losses = run.recorded(_overview("losses")) or run.recorded({"loss/total": Curve("losses", "total")})
+    buffer = run.recorded(_overview("buffer"))
     rows: list[Any] = [["strength", "strength"]] if strength else []  # matplotlib's own type of a mosaic is closed
     lower = [name for name, curves in (("losses", losses), ("buffer", buffer)) if curves]
     rows += [lower if len(lower) == 2 else lower * 2] if lower else []
@@ -134,28 +40,33 @@ def curves_figure(history: Mapping[int, Mapping[str, float]]) -> Figure:
         figure.text(0.5, 0.5, "nothing recorded yet", ha="center", va="center", color=GREY)
         return figure
     axes = figure.subplot_mosaic(rows, height_ratios=[1.25, 1][: len(rows)])
-    x_label, x = _time_axis(history)
     if strength:
-        _draw_strength(axes["strength"], history, x, strength)
+        run.draw_strength(axes["strength"], strength)
     if losses:
-        _draw_curves(axes["losses"], history, x, losses)
+        run.draw(axes["losses"], losses)
         caption(axes["losses"], "Loss on the replay buffer", "nats a sample")
         axes["losses"].set_ylim(bottom=min(0.0, axes["losses"].get_ylim()[0]))
     if buffer:
-        scale, unit = (1e6, "million") if _largest(history, buffer) >= 1e6 else (1e3, "thousand")
-        _draw_curves(axes["buffer"], history, x, buffer, scale=scale)
+        largest = max(series(history, tag)[1].max() for tag in buffer)
+        scale, unit = (1e6, "million") if largest >= 1e6 else (1e3, "thousand")
+        run.draw(axes["buffer"], buffer, scale=scale)
         caption(axes["buffer"], "Replay buffer", f"{unit} samples")
         axes["buffer"].set_ylim(bottom=0)
     for panel in axes.values():
-        _span_run(panel, x)
-        panel.set_xlabel(x_label, fontsize=9, color=INK)
+        run.label_time(panel)
         label_ends(panel, figure.get_figheight())
     return figure
 
 
-def learning_figure(history: Mapping[int, Mapping[str, float]]) -> Figure | None:
+def learning_figure(history: History) -> Figure | None:
     """A panel for everything that learning and self-play record; None if the history has nothing of it."""
-    panels = [panel for panel in PANELS if _present(history, panel.curves)]
+    run = _Run(history)
+    names = dict.fromkeys(curve.panel for metric in ALL_METRICS for curve in metric.curves)
+    panels = {
+        name: curves
+        for name in names
+        if (curves := run.recorded({m.tag: curve for m in ALL_METRICS for curve in m.curves if curve.panel == name}))
+    }
     if not panels:
         return None
     columns = min(3, len(panels))
@@ -163,128 +74,128 @@ def learning_figure(history: Mapping[int, Mapping[str, float]]) -> Figure | None
     layout = ConstrainedLayoutEngine(w_pad=0.14, h_pad=0.12)
     figure = Figure(figsize=(4.4 * columns, 2.6 * rows), layout=layout, facecolor="white")
     every_axes = figure.subplots(rows, columns, squeeze=False).flatten()
-    x_label, x = _time_axis(history)
     for axes in every_axes[len(panels) :]:
         axes.set_axis_off()
-    for number, (panel, axes) in enumerate(zip(panels, every_axes, strict=False)):
-        _draw_curves(axes, history, x, _present(history, panel.curves), scale=panel.scale)
-        caption(axes, panel.title, panel.unit)
+    for number, ((name, curves), axes) in enumerate(zip(panels.items(), every_axes, strict=False)):
+        title, _, unit = name.partition(", ")
+        run.draw(axes, curves, scale=SCALES.get(unit.split()[0], 1.0))
+        caption(axes, title, unit)
         if min(np.min(np.asarray(line.get_ydata())) for line in axes.get_lines()) >= 0:
             axes.set_ylim(bottom=0)
-        _span_run(axes, x)
-        if number + columns >= len(panels):
-            axes.set_xlabel(x_label, fontsize=9, color=INK)
+        run.label_time(axes, name=number + columns >= len(panels))
         label_ends(axes, figure.get_figheight())
     return figure
 
 
-def strength_figure(history: Mapping[int, Mapping[str, float]]) -> Figure | None:
+def strength_figure(history: History) -> Figure | None:
     """Points against each opponent with their intervals, and the results behind them; None without any."""
-    curves = _present(history, strength_curves(history))
+    run = _Run(history)
+    curves = run.recorded(strength_curves(history))
     if not curves:
         return None
-    results = [curve for curve in curves if _series(history, f"{curve.tag.removesuffix('/points')}/win")[0]]
+    results = {tag.removesuffix("/points"): curve for tag, curve in curves.items()}
+    results = {tag: curve for tag, curve in results.items() if series(history, f"{tag}/win")[0]}
     columns = min(2, max(1, len(results)))
     rows = math.ceil(len(results) / columns)
     layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12)
     figure = Figure(figsize=(10, 4.2 + 2.3 * rows), layout=layout, facecolor="white")
     grid = figure.add_gridspec(1 + rows, columns, height_ratios=[4.2, *[2.3] * rows])
-    x_label, x = _time_axis(history)
     points = figure.add_subplot(grid[0, :])
-    _draw_strength(points, history, x, curves)
-    _span_run(points, x)
-    points.set_xlabel(x_label, fontsize=9, color=INK)
+    run.draw_strength(points, curves)
+    run.label_time(points)
     label_ends(points, figure.get_figheight())
-    for number, curve in enumerate(results):
+    for number, (tag, curve) in enumerate(results.items()):
         axes = figure.add_subplot(grid[1 + number // columns, number % columns])
-        _draw_results(axes, history, curve)
+        _draw_results(axes, history, tag, curve.label.replace("\n", " "))
         if number == 0:
             bars, names = axes.get_legend_handles_labels()
             figure.legend(bars, names, loc="outside lower left", ncols=3, frameon=False, labelcolor=INK, fontsize=9)
     return figure
 
 
-def _draw_results(axes: Axes, history: Mapping[int, Mapping[str, float]], curve: Curve) -> None:
-    """Games won, drawn and lost, one bar for each time they were counted."""
-    tag = curve.tag.removesuffix("/points")
-    iterations = _series(history, f"{tag}/win")[0]
-    bottom = np.zeros(len(iterations))
-    for outcome, name, colour in (("win", "won", GREEN), ("draw", "drawn", "#c9d0d5"), ("loss", "lost", RED)):
-        share = 100 * np.array([history[i].get(f"{tag}/{outcome}", 0.0) for i in iterations])
-        axes.bar(range(len(iterations)), share, 0.8, bottom=bottom, color=colour, label=name)
-        bottom += share
-    caption(axes, curve.label.replace("\n", " "), "% of games, by iteration")
-    axes.set_ylim(0, 100)
-    step = math.ceil(len(iterations) / 6)
-    axes.set_xticks(range(0, len(iterations), step), [str(i) for i in iterations[::step]])
-
-
-def strength_curves(history: Mapping[int, Mapping[str, float]]) -> list[Curve]:
-    """Of the agent against each opponent, then of its network alone; some may have no values."""
-    return [
-        Curve(f"{tag}/{opponent}/points", label.format(opponent), OPPONENT_COLOURS[i % len(OPPONENT_COLOURS)], style)
-        for tag, label, style in (("strength", "against {}", "-"), ("network", "network alone\nagainst {}", ":"))
+def strength_curves(history: History) -> dict[str, Curve]:
+    """The agent's points against each opponent, then its network's alone; some may have no values."""
+    return {
+        tag.format(opponent=opponent): curve._replace(
+            label=curve.label.format(opponent=opponent), colour=OPPONENT_COLOURS[i % len(OPPONENT_COLOURS)]
+        )
+        for tag, curve in _overview("strength").items()
         for i, opponent in enumerate(opponents_of(history))
-    ]
+    }
 
 
-def _series(history: Mapping[int, Mapping[str, float]], tag: str) -> tuple[list[int], NDArray[np.float64]]:
+def series(history: History, tag: str) -> tuple[list[int], NDArray[np.float64]]:
     """The iterations that have a finite value of the tag, and these values."""
     iterations = [i for i in sorted(history) if math.isfinite(history[i].get(tag, math.nan))]
     return iterations, np.array([history[i][tag] for i in iterations])
 
 
-def _present(history: Mapping[int, Mapping[str, float]], curves: Sequence[Curve]) -> list[Curve]:
-    return [curve for curve in curves if _series(history, curve.tag)[0]]
+def _overview(panel: str) -> dict[str, Curve]:
+    return {m.tag: m.overview for m in ALL_METRICS if m.overview and m.overview.panel == panel}
 
 
-def _largest(history: Mapping[int, Mapping[str, float]], curves: Sequence[Curve]) -> float:
-    return max(float(_series(history, curve.tag)[1].max()) for curve in curves)
+def _draw_results(axes: Axes, history: History, tag: str, title: str) -> None:
+    """Games won, drawn and lost, one bar for each time they were counted."""
+    iterations = series(history, f"{tag}/win")[0]
+    bottom = np.zeros(len(iterations))
+    for outcome, name, colour in (("win", "won", GREEN), ("draw", "drawn", "#c9d0d5"), ("loss", "lost", RED)):
+        share = 100 * np.array([history[i].get(f"{tag}/{outcome}", 0.0) for i in iterations])
+        axes.bar(range(len(iterations)), share, 0.8, bottom=bottom, color=colour, label=name)
+        bottom += share
+    caption(axes, title, "% of games, by iteration")
+    axes.set_ylim(0, 100)
+    step = math.ceil(len(iterations) / 6)
+    axes.set_xticks(range(0, len(iterations), step), [str(i) for i in iterations[::step]])
 
 
-def _time_axis(history: Mapping[int, Mapping[str, float]]) -> tuple[str, dict[int, float]]:
-    """The axis' label and every iteration's place on it."""
-    seconds = dict(zip(*_series(history, "time/core_seconds"), strict=True))
-    if set(seconds) != set(history):
-        return "iteration", {i: float(i) for i in history}
-    longest = max(seconds.values())
-    unit, scale = ("core-hours", 3600) if longest >= 5 * 3600 else ("core-minutes", 60)
-    return f"{unit} of training", {i: float(seconds[i]) / scale for i in history}
+class _Run:
+    """A history and the place of its iterations on the axis of time."""
+
+    def __init__(self, history: History) -> None:
+        self.history, self.time = history, "iteration"
+        self.x = {i: float(i) for i in history}
+        seconds = dict(zip(*series(history, "time/core_seconds"), strict=True))
+        if seconds and set(seconds) == set(history):
+            unit, scale = ("core-hours", 3600) if max(seconds.values()) >= 5 * 3600 else ("core-minutes", 60)
+            self.time = f"{unit} of training"
+            self.x = {i: float(seconds[i]) / scale for i in history}
+
+    def recorded(self, curves: Curves) -> Curves:
+        """Those of the curves that have values."""
+        return {tag: curve for tag, curve in curves.items() if series(self.history, tag)[0]}
+
+    def draw(self, axes: Axes, curves: Curves, *, scale: float = 1.0, marker: str = "") -> None:
+        for tag, (_, label, colour, style) in curves.items():
+            iterations, y = series(self.history, tag)
+            dots = marker or ("o" if len(iterations) == 1 else "")
+            x = [self.x[i] for i in iterations]
+            axes.plot(x, y / scale, style, color=colour, lw=1.6, marker=dots, ms=4, mew=0, label=label)
+
+    def draw_strength(self, axes: Axes, curves: Curves) -> None:
+        self.draw(axes, curves, marker="o")
+        for tag, curve in curves.items():
+            iterations, low = series(self.history, f"{tag}_low")
+            high = series(self.history, f"{tag}_high")[1]
+            if len(low) and len(low) == len(high):
+                x = [self.x[i] for i in iterations]
+                axes.fill_between(x, low, high, color=curve.colour, alpha=0.13, linewidth=0)
+        everything = np.concatenate([series(self.history, tag)[1] for tag in curves])
+        if everything.min() < 0 or everything.max() > 1:  # a game for one: points are what it earned
+            caption(axes, "Strength", "points a game")
+            return
+        caption(axes, "Points won against fixed opponents", "share of points: 1 for a win, ½ for a draw")
+        show_shares(axes)
+
+    def label_time(self, axes: Axes, *, name: bool = True) -> None:
+        """From the run's start to its last iteration, the same for all panels."""
+        end = max([1.0, *self.x.values()])
+        axes.set_xlim(-0.01 * end, 1.01 * end)
+        if name:
+            axes.set_xlabel(self.time, fontsize=9, color=INK)
 
 
-def _span_run(axes: Axes, x: Mapping[int, float]) -> None:
-    """From the run's start to its last iteration, the same for all panels."""
-    end = max([1.0, *x.values()])
-    axes.set_xlim(-0.01 * end, 1.01 * end)
-
-
-def _draw_curves(
-    axes: Axes, history: Mapping[int, Mapping[str, float]], x: Mapping[int, float], curves: Sequence[Curve],
-    *, scale: float = 1.0, marker: str = "",
-) -> None:  # fmt: skip
-    for curve in curves:
-        iterations, y = _series(history, curve.tag)
-        dots = marker or ("o" if len(iterations) == 1 else "")
-        places = [x[i] for i in iterations]
-        axes.plot(
-            places, y / scale, curve.style, color=curve.colour, lw=1.6, marker=dots, ms=4, mew=0, label=curve.label
-        )
-
-
-def _draw_strength(
-    axes: Axes, history: Mapping[int, Mapping[str, float]], x: Mapping[int, float], curves: Sequence[Curve]
-) -> None:
-    _draw_curves(axes, history, x, curves, marker="o")
-    for curve in curves:
-        iterations, low = _series(history, f"{curve.tag}_low")
-        high = _series(history, f"{curve.tag}_high")[1]
-        if len(low) and len(low) == len(high):
-            axes.fill_between([x[i] for i in iterations], low, high, color=curve.colour, alpha=0.13, linewidth=0)
-    everything = np.concatenate([_series(history, curve.tag)[1] for curve in curves])
-    if everything.min() < 0 or everything.max() > 1:  # a game for one: points are what it earned
-        caption(axes, "Strength", "points a game")
-        return
-    caption(axes, "Points won against fixed opponents", "share of points: 1 for a win, ½ for a draw")
+def show_shares(axes: Axes) -> None:
+    """Makes the y-axis one of shares of points."""
     axes.axhline(0.5, color=GREY, lw=0.8, ls=(0, (2, 3)), zorder=0)
     axes.set_ylim(-0.02, 1.03)
     axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0 %", "25 %", "50 %", "75 %", "100 %"])

@@ -1,7 +1,7 @@
 """What a training run shows: TensorBoard, the terminal, and files to read later.
 
     runs/<name>/
-      tensorboard/   scalars and pictures, one step axis: the iteration
+      tensorboard/   scalars and figures, one step axis: the iteration
       metrics.csv    the same scalars, a row an iteration
       log.txt        what was said, with the time
       curves.png     strength, losses and buffer over the run
@@ -12,9 +12,8 @@ raises an OSError that names it, in the thread that called and never in one behi
 
 from __future__ import annotations
 
-import re
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -26,9 +25,10 @@ from rich.text import Text
 from torch.utils.tensorboard import SummaryWriter
 
 from alphazero.report.curves import curves_figure
+from alphazero.report.metrics_table import chart_layout
 from alphazero.report.position_figures import pixels, png
-from alphazero.report.terminal import ALARM, LABEL_WIDTH, ProgressBars, make_report, pack
-from alphazero.runs.files import _naming, _replace
+from alphazero.report.terminal import ALARM, LABEL_WIDTH, ProgressBars, iteration_report, pack
+from alphazero.runs.files import CURVES, LOG, METRICS, TENSORBOARD, naming, write_file
 from alphazero.runs.metrics import MetricsFile, opponents_of
 
 
@@ -45,9 +45,9 @@ class Monitor:
     ) -> None:
         self.folder, self.iterations, self.first_iteration = run_folder, iterations, first_iteration
         self.console = console or Console()
-        self.log, self.curves, self.events = (run_folder / n for n in ("log.txt", "curves.png", "tensorboard"))
+        self.log, self.curves, self.events = (run_folder / name for name in (LOG, CURVES, TENSORBOARD))
         run_folder.mkdir(parents=True, exist_ok=True)
-        self.metrics = MetricsFile(run_folder / "metrics.csv", first_iteration)
+        self.metrics = MetricsFile(run_folder / METRICS, first_iteration)
         self.history = self.metrics.rows
         # Reentrant: a signal handler may speak while the thread that it interrupts does.
         self._lock = threading.RLock()
@@ -60,7 +60,7 @@ class Monitor:
         self._excepthook = threading.excepthook
         threading.excepthook = _without_event_writer(self._excepthook)
         try:
-            with _naming(self.events):
+            with naming(self.events):
                 self._writer = SummaryWriter(self.events, purge_step=self.first_iteration)
             if self._bars:
                 self._bars.start_run(self.first_iteration, self.iterations)
@@ -75,7 +75,7 @@ class Monitor:
         if self._bars:
             self._bars.stop()
         try:
-            with _naming(self.events):
+            with naming(self.events):
                 self._writer.close()
             if self.history:
                 self._save_curves()
@@ -104,7 +104,7 @@ class Monitor:
         """Writes the scalars by tag to TensorBoard, metrics.csv and, if some tell of strength, curves.png."""
         with self._lock:
             self.metrics.record(iteration, scalars)
-            with _naming(self.events):
+            with naming(self.events):
                 for tag, scalar in scalars.items():
                     self._writer.add_scalar(tag, float(scalar), iteration)
                 opponents = opponents_of(self.history)
@@ -117,7 +117,7 @@ class Monitor:
 
     def report(self, iteration: int, scalars: Mapping[str, float]) -> None:
         """Says in a few lines, in the terminal and the log, what the iteration brought."""
-        report = make_report(iteration, self.iterations, scalars)
+        report = iteration_report(iteration, self.iterations, scalars)
         width = self.console.width if self.console.is_terminal else None
         for number, (label, items) in enumerate(report):
             indent = "" if number == 0 else "  "
@@ -128,9 +128,9 @@ class Monitor:
         plain = [("  " if n else "") + f"{label}: {' · '.join(items)}" for n, (label, items) in enumerate(report)]
         self._append_to_log("\n".join(plain))
 
-    def picture(self, iteration: int, tag: str, figure: Figure) -> None:
+    def figure(self, iteration: int, tag: str, figure: Figure) -> None:
         """Shows the figure in TensorBoard."""
-        with self._lock, _naming(self.events):
+        with self._lock, naming(self.events):
             self._writer.add_image(tag, pixels(figure), iteration, dataformats="HWC")
             self._writer.flush()
         figure.clear()
@@ -142,73 +142,12 @@ class Monitor:
     def _append_to_log(self, text: str) -> None:
         time = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
         lines = text.replace("\n", "\n" + " " * (len(time) + 2))
-        with self._lock, _naming(self.log), self.log.open("a", encoding="utf-8") as log:
+        with self._lock, naming(self.log), self.log.open("a", encoding="utf-8") as log:
             log.write(f"{time}  {lines}\n")
 
     def _save_curves(self) -> None:
-        with self._lock:
-            _replace(self.curves, png(curves_figure(self.history)))
-
-
-# ------------------------------------------------------------------------------------ reports
-
-
-def chart_layout(opponents: Sequence[str]) -> dict[str, dict[str, list[Any]]]:
-    """TensorBoard's "custom scalars": charts that hold several tags, which are regular expressions."""
-
-    def chart(*tags: str) -> list[Any]:
-        return ["Multiline", [f"{tag}$" for tag in tags]]
-
-    def games(opponent: str, *measures: str) -> list[Any]:
-        return chart(*(f"strength/{re.escape(opponent)}/{measure}" for measure in measures))
-
-    seats = ("win_first", "draw_first", "loss_first", "win_second", "draw_second", "loss_second")
-    strength = {"points against each opponent": chart("strength/[^/]+/points")}
-    strength |= {"points of the network alone": chart("network/[^/]+/points")}
-    strength |= {"measures of a game for one": chart("(strength|network)/alone/.*_(median|95)")}
-    strength |= {f"games against {opponent}": games(opponent, "win", "draw", "loss") for opponent in opponents}
-    strength |= {f"games against {opponent}, by seat": games(opponent, *seats) for opponent in opponents}
-    return {
-        "strength": strength,
-        "losses": {
-            "policy: loss and entropies": chart("loss/policy", "loss/policy_entropy", "loss/target_entropy"),
-            "loss": chart("loss/total", "loss/policy", "loss/value"),
-            "loss by stage of the game": chart("loss_by_stage/.*"),
-            "learning rate": chart("loss/learning_rate"),
-            "gradient norm": chart("loss/gradient_norm"),
-        },
-        "self-play": {
-            "results": chart("self_play/first_player_wins", "self_play/draws"),
-            "return of a game for one": chart("self_play/return"),
-            "length of games and depth of trees": chart("self_play/game_length", "self_play/tree_depth"),
-            "speed: positions": chart("self_play/positions_per_second"),
-            "speed: simulations": chart("self_play/simulations_per_second"),
-            "share of evaluations from the cache": chart("self_play/cache_hits"),
-            "games": chart("self_play/games"),
-        },
-        "buffer": {
-            "samples": chart("buffer/samples", "buffer/distinct", "buffer/window"),
-            "mean age in iterations": chart("buffer/staleness"),
-        },
-        "cluster": {
-            "moves a second, by worker": chart("cluster/worker/[0-9]+_per_second"),
-            "workers, and tasks that run and wait": chart("cluster/workers", "cluster/in_flight", "cluster/queued"),
-            "losses so far": chart("cluster/restarts", "cluster/lost_tasks"),
-            "age of the networks that played, in iterations": chart("cluster/staleness"),
-            "samples left out": chart("cluster/left_out_stale", "cluster/left_out_behind"),
-            "replay ratio": chart("cluster/replay_ratio"),
-            "steps that learning owes": chart("cluster/steps_owed"),
-            "object store, MB": chart("cluster/object_store_mb"),
-        },
-        "time": {
-            "shares of CPU time": chart("time/inference", "time/tree", "time/learning"),
-            "seconds an iteration": chart("time/iteration"),
-            "resident memory, MB": chart("memory/resident_mb", "memory/workers_mb"),
-        },
-    }
-
-
-# -------------------------------------------------------------------------------------- files
+        with self._lock, naming(self.curves):
+            write_file(self.curves, png(curves_figure(self.history)))
 
 
 def _without_event_writer(
@@ -226,6 +165,3 @@ def _without_event_writer(
             excepthook(arguments)
 
     return hook
-
-
-# ----------------------------------------------------------------------------------- progress

@@ -1,4 +1,4 @@
-"""Pictures of positions: a board with its policy, policies over time.
+"""Figures of positions: a board with its policy, policies over time.
 
 Every function returns a `matplotlib.figure.Figure` made without pyplot, so that no window opens and
 nothing outlives it; `png` turns one into a file's content.

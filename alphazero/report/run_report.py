@@ -1,6 +1,6 @@
-"""A report on a training run, from what it left on disk: tables, pictures and a game of its self-play.
+"""A report on a training run, from its files: tables, figures and a game of its self-play.
 
-What a run lacks is left out of its report, and said; what is damaged is named and spoils nothing else.
+The report says what a run lacks; a damaged file is named and spoils nothing else.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from typing import NamedTuple
 from matplotlib.figure import Figure
 
 from alphazero.config import Config
-from alphazero.game import Discrete, Game, load_game, map_states
+from alphazero.game import Game, load_game, map_states
 from alphazero.learner import Learner
-from alphazero.report.annotated_game import ScoreSheet
-from alphazero.report.buffer_analysis import MOST_MEASURED, Part, analyse, memory_figure
+from alphazero.report.annotated_game import AnnotatedGame
+from alphazero.report.buffer_analysis import MOST_MEASURED, Part, analyse, parts_figure
 from alphazero.report.curves import learning_figure, strength_curves, strength_figure
+from alphazero.report.metrics_table import ALL_METRICS
 from alphazero.report.position_figures import png
 from alphazero.runs.checkpoint import checkpoints, load_games, load_samples, load_weights, read_config
-from alphazero.runs.files import RunError, clear_errors, write_file
-from alphazero.runs.metrics import read_history
+from alphazero.runs.files import GAMES, METRICS, RunError, clear_errors, write_file
+from alphazero.runs.metrics import History, read_history
 from alphazero.selfplay import Trajectories
 
-History = Mapping[int, Mapping[str, float]]
 MOST_ROWS = 12  # of a table over the run
 
 
@@ -44,10 +44,10 @@ class Section(NamedTuple):
     """A part of the report.
 
     words:   a paragraph.
-    figure:  its picture, written as `<name>.png`.
+    figure:  written as `<name>.png`.
     text:    a longer text in fixed width.
-    missing: why it is not there, if it is not.
-    damaged: whether that is because something cannot be read.
+    missing: why the section is empty, if it is.
+    damaged: whether that is because a file cannot be read.
     """
 
     title: str
@@ -59,11 +59,21 @@ class Section(NamedTuple):
     missing: str = ""
     damaged: bool = False
 
+    def markdown(self, *, with_figure: bool) -> str:
+        parts = [f"## {self.title}", f"Not in this report: {self.missing}." if self.missing else "", self.words]
+        if self.figure is not None and with_figure:
+            parts.append(f"![{self.title}]({self.name}.png)")
+        if self.table:
+            parts.append(self.table.markdown())
+        if self.text:
+            parts += ["<details><summary>Move by move</summary>", f"```\n{self.text}\n```", "</details>"]
+        return "\n\n".join(filter(None, parts))
 
-def make_report(
+
+def report_sections(
     folder: Path, *, iteration: int | None = None, game_iteration: int | None = None, stream: int | None = None
 ) -> list[Section]:
-    """The sections of a run's report: what it is, strength, learning, memory, a game.
+    """The sections of a run's report: what it is, strength, learning, buffer, a game.
 
     iteration: of the checkpoint whose network is measured; None: the last.
     game_iteration, stream: of the game; None: the last, and the first that there is.
@@ -71,14 +81,14 @@ def make_report(
     """
     config = read_config(folder)
     game = load_game(config.game)
+    of_game = game_iteration is not None or stream is not None
     parts: list[tuple[str, str, Callable[[], Section], bool]] = [
         ("The run", "run", lambda: run_section(folder, game, config), False),
         ("Strength", "strength", lambda: strength_section(folder), False),
         ("Learning and self-play", "learning", lambda: learning_section(folder), False),
-        ("Memory analysis", "memory", lambda: memory_section(folder, game, config, iteration), iteration is not None),
-        ("A game of self-play", "game", lambda: game_section(folder, game, game_iteration, stream),
-         game_iteration is not None or stream is not None),
-    ]  # fmt: skip
+        ("Buffer analysis", "buffer", lambda: buffer_section(folder, game, config, iteration), iteration is not None),
+        ("A game of self-play", "game", lambda: game_section(folder, game, game_iteration, stream), of_game),
+    ]
     sections = []
     for title, name, make, asked_for in parts:
         try:
@@ -90,34 +100,15 @@ def make_report(
     return sections
 
 
-def write_report(folder: Path, sections: Sequence[Section], out: Path, *, pictures: bool = True) -> Path:
-    """Writes report.md and its pictures into `out`; returns the path of the former. RunError if it cannot."""
-    lines = [f"# Report on {folder.resolve().name}", ""]
+def write_report(folder: Path, sections: Sequence[Section], out: Path, *, figures: bool = True) -> Path:
+    """Writes report.md and its figures into `out`; returns the path of the former. RunError if it cannot."""
     with clear_errors(out):
         out.mkdir(parents=True, exist_ok=True)
         for section in sections:
-            lines += [f"## {section.title}", ""]
-            if section.missing:
-                lines += [f"Not in this report: {section.missing}.", ""]
-            if section.words:
-                lines += [section.words, ""]
-            if section.figure is not None and pictures:
+            if section.figure is not None and figures:
                 write_file(out / f"{section.name}.png", png(section.figure))
-                lines += [f"![{section.title}]({section.name}.png)", ""]
-            if section.table:
-                lines += [section.table.markdown(), ""]
-            if section.text:
-                lines += [
-                    "<details><summary>Move by move</summary>",
-                    "",
-                    "```",
-                    section.text,
-                    "```",
-                    "",
-                    "</details>",
-                    "",
-                ]
-        write_file(out / "report.md", "\n".join(lines).encode())
+        parts = [f"# Report on {folder.resolve().name}", *(each.markdown(with_figure=figures) for each in sections)]
+        write_file(out / "report.md", ("\n\n".join(parts) + "\n").encode())
     return out / "report.md"
 
 
@@ -125,7 +116,7 @@ def write_report(folder: Path, sections: Sequence[Section], out: Path, *, pictur
 
 
 def run_section(folder: Path, game: Game, config: Config) -> Section:
-    """What was trained, for how long, and how."""
+    """The game, the network and the settings, and how far the run has come."""
     saved = checkpoints(folder)
     learner = Learner(game, replace(config.learner, device="cpu"), config.network, seed=0)
     parameters = sum(parameter.numel() for parameter in learner.network.parameters())
@@ -154,11 +145,11 @@ def run_section(folder: Path, game: Game, config: Config) -> Section:
 
 def strength_section(folder: Path) -> Section:
     """Points against each opponent, and their 95 % intervals where they were recorded."""
-    title, history = "Strength", read_history(folder / "metrics.csv")
+    title, history = "Strength", read_history(folder / METRICS)
     figure = strength_figure(history)
     if figure is None:
         return Section(title, "strength", missing="metrics.csv has no games against opponents")
-    tags = {curve.tag: curve.label.replace("\n", " ") for curve in strength_curves(history)}
+    tags = {tag: curve.label.replace("\n", " ") for tag, curve in strength_curves(history).items()}
     tags = {tag: label for tag, label in tags.items() if any(tag in scalars for scalars in history.values())}
     rows = [
         [str(iteration), *(_points(scalars, tag) for tag in tags)]
@@ -169,52 +160,37 @@ def strength_section(folder: Path) -> Section:
     return Section(title, "strength", words, Table(("iter.", *tags.values()), rows), figure)
 
 
-# A column each: its name, tag, and format.
-LEARNING = (
-    ("loss", "loss/total", "{:.3f}"),
-    ("policy", "loss/policy", "{:.3f}"),
-    ("value", "loss/value", "{:.3f}"),
-    ("H target", "loss/target_entropy", "{:.3f}"),
-    ("H network", "loss/policy_entropy", "{:.3f}"),
-    ("length", "self_play/game_length", "{:.1f}"),
-    ("first wins", "self_play/first_player_wins", "{:.0%}"),
-    ("draws", "self_play/draws", "{:.0%}"),
-    ("depth", "self_play/tree_depth", "{:.2f}"),
-    ("cached", "self_play/cache_hits", "{:.0%}"),
-    ("moves/s", "self_play/positions_per_second", "{:,.0f}"),
-)
-
-
 def learning_section(folder: Path) -> Section:
     """Losses and self-play over the run, at evenly spaced iterations up to the last."""
-    title, history = "Learning and self-play", read_history(folder / "metrics.csv")
+    title, history = "Learning and self-play", read_history(folder / METRICS)
     figure = learning_figure(history)
     if figure is None:
         return Section(title, "learning", missing="metrics.csv is not there or has no measures of learning")
-    known = [column for column in LEARNING if any(column[1] in scalars for scalars in history.values())]
+    recorded = {tag for scalars in history.values() for tag in scalars}
+    known = [(m.tag, *m.column.rsplit(" ", 1)) for m in ALL_METRICS if m.column and m.tag in recorded]
     iterations = sorted(history)
     step = -(-len(iterations) // MOST_ROWS)
     rows = [
-        [str(i), *(form.format(history[i][tag]) if tag in history[i] else "–" for _, tag, form in known)]
+        [str(i), *(form.format(history[i][tag]) if tag in history[i] else "–" for tag, _, form in known)]
         for i in reversed(iterations[::-1][::step])
     ]
     words = "Losses and entropies H in nats a sample, means over an iteration; games' length without random openings."
-    return Section(title, "learning", words, Table(("iter.", *(name for name, _, _ in known)), rows), figure)
+    return Section(title, "learning", words, Table(("iter.", *(name for _, name, _ in known)), rows), figure)
 
 
-def memory_section(folder: Path, game: Game, config: Config, iteration: int | None) -> Section:
-    """What the network of a checkpoint makes of the run's last replay buffer."""
-    title, saved = "Memory analysis", {int(path.name): path for path in checkpoints(folder)}
+def buffer_section(folder: Path, game: Game, config: Config, iteration: int | None) -> Section:
+    """The losses of a checkpoint's network on the run's last replay buffer."""
+    title, saved = "Buffer analysis", {int(path.name): path for path in checkpoints(folder)}
     if iteration is not None and iteration not in saved:
         raise RunError(f"{folder} has no checkpoint {iteration}; it has {', '.join(map(str, saved)) or 'none'}")
     if not any((path / "replay.npz").is_file() for path in saved.values()):
-        return Section(title, "memory", missing="no checkpoint of the run holds its replay buffer")
+        return Section(title, "buffer", missing="no checkpoint of the run holds its replay buffer")
     learner = Learner(game, replace(config.learner, device="cpu"), config.network, seed=0)
     chosen = max(saved) if iteration is None else iteration
     load_weights(saved[chosen], game, learner)
     samples = load_samples(folder, game)
     if samples is None or samples.size == 0:
-        return Section(title, "memory", missing="the replay buffer is empty")
+        return Section(title, "buffer", missing="the replay buffer is empty")
     parts = analyse(learner, samples, config.replay)
     first, last = int(samples.iteration.min()), int(samples.iteration.max())
     words = (
@@ -222,7 +198,7 @@ def memory_section(folder: Path, game: Game, config: Config, iteration: int | No
         "KL is the policy's loss less H, the entropy, of its target. "
         "The classes by turns left hold about equally many samples."
     )
-    if not isinstance(game.actions, Discrete):
+    if not game.discrete:
         words += (
             " Actions are continuous here: the policy's loss and H of the network are those of a density, and H of the "
             "target that of the choice among the actions sampled, so that KL tells nothing but their difference."
@@ -232,11 +208,11 @@ def memory_section(folder: Path, game: Game, config: Config, iteration: int | No
             f" The network was asked about at most {MOST_MEASURED:,} samples of each part, drawn at random: "
             f"the standard errors of the losses are at most {max(part.error for part in parts):.3f}."
         )
-    figure = memory_figure(parts, title=f"{game.name}: the replay buffer, seen by the network of iteration {chosen}")
-    return Section(title, "memory", words, memory_table(parts), figure)
+    figure = parts_figure(parts, title=f"{game.name}: the replay buffer, seen by the network of iteration {chosen}")
+    return Section(title, "buffer", words, parts_table(parts), figure)
 
 
-def memory_table(parts: Sequence[Part]) -> Table:
+def parts_table(parts: Sequence[Part]) -> Table:
     columns = ("part", "samples", "positions", "loss", "policy", "value", "KL", "H target", "H network")
     rows = []
     for part in parts:
@@ -251,7 +227,7 @@ def game_section(folder: Path, game: Game, iteration: int | None, stream: int | 
     """A game that the run kept of an iteration's self-play."""
     title = "A game of self-play"
     if iteration is None:
-        kept = sorted(int(path.stem) for path in (folder / "games").glob("*.npz") if path.stem.isdecimal())
+        kept = sorted(int(path.stem) for path in (folder / GAMES).glob("*.npz") if path.stem.isdecimal())
         if not kept:
             return Section(title, "game", missing="the run kept no games")
         iteration = kept[-1]
@@ -262,10 +238,10 @@ def game_section(folder: Path, game: Game, iteration: int | None, stream: int | 
         raise RunError(f"{folder} has no game of stream {stream} in iteration {iteration}; there is {there}")
     heading = f"{game.name}, self-play: a game that ended in iteration {iteration}, stream {stream}"
     name = f"game_{iteration:06d}_{stream}"
-    if not isinstance(game.actions, Discrete):
+    if not game.discrete:
         return _last_move(game, games[stream], Section(title, name, f"{heading}; its last move."))
-    sheet = ScoreSheet(game, games[stream], heading)
-    return Section(title, name, f"{sheet.summary}.", figure=sheet.figure(), text=sheet.text())
+    annotated = AnnotatedGame(game, games[stream], heading)
+    return Section(title, name, f"{annotated.summary}.", figure=annotated.figure(), text=annotated.text())
 
 
 def _last_move(game: Game, played: Trajectories, section: Section) -> Section:
@@ -274,12 +250,12 @@ def _last_move(game: Game, played: Trajectories, section: Section) -> Section:
     state = map_states(lambda field: field[0, last : last + 1], played.states)
     action = played.sampled[0, last, played.action[0, last]]
     text = f"{game.render(state)}\naction {action.tolist()}: reward {float(played.reward[0, last]):.4g}"
-    return section._replace(figure=game.picture(state, action[None]), text=text)
+    return section._replace(figure=game.figure(state, action[None]), text=text)
 
 
 def _history(folder: Path) -> History:
     try:
-        return read_history(folder / "metrics.csv")
+        return read_history(folder / METRICS)
     except RunError:  # said where the curves are
         return {}
 

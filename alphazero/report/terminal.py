@@ -16,64 +16,22 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from alphazero.arena.match import MatchResult, SoloResult
+from alphazero.report.metrics_table import number, percent, said
 from alphazero.runs.metrics import opponents_of
 
 # A report: lines of a label and what is said under it.
 Report = list[tuple[str, list[str]]]
 LABEL_WIDTH = 15
 ALARM = "not finite"
-LEFT_OUT = {
-    "cluster/left_out_behind": "learning cannot follow (more ranks, or a lower learner.replay_ratio)",
-    "cluster/left_out_stale": "their network was too old (cluster.most_stale)",
-}
 
 
-def make_report(iteration: int, iterations: int, scalars: Mapping[str, float]) -> Report:
+def iteration_report(iteration: int, iterations: int, scalars: Mapping[str, float]) -> Report:
     """The lines of an iteration's report, from the scalars that are there."""
-
-    def items(*formats: tuple[str, str, Callable[[float], str]]) -> list[str]:
-        return [text.format(show(scalars[tag])) for tag, text, show in formats if tag in scalars]
-
-    head = items(
-        ("time/iteration", "{}", _duration),
-        ("time/core_seconds", "CPU {} so far", _duration),
-        ("time/inference", "inference {}", _percent),
-        ("time/tree", "tree {}", _percent),
-        ("time/learning", "learning {}", _percent),
-    )
-    report: Report = [(f"iteration {iteration}", [f"{iteration + 1} of {iterations}", *head])]
-    sections = {
-        "self-play": items(
-            ("self_play/positions_per_second", "{} positions/s", _number),
-            ("self_play/game_length", "{} moves after the opening", _number),
-            ("self_play/first_player_wins", "first wins {}", _percent),
-            ("self_play/draws", "draws {}", _percent),
-            ("self_play/return", "{} a game", _number),
-            ("self_play/cache_hits", "cached {}", _percent),
-        ),
-        "learning": items(
-            ("loss/total", "loss {}", _number),
-            ("loss/policy", "policy {}", _number),
-            ("loss/value", "value {}", _number),
-            ("loss/target_entropy", "target's entropy {}", _number),
-            ("buffer/samples", "{} samples", _number),
-            ("buffer/distinct", "{} distinct", _number),
-        ),
-        "cluster": items(
-            ("cluster/workers", "{} workers", _number),
-            ("cluster/slowest_per_second", "the slowest {} moves/s", _number),
-            ("cluster/fastest_per_second", "the fastest {}", _number),
-            ("cluster/restarts", "{} restarts", _number),
-            ("cluster/queued", "{} tasks wait", _number),
-            ("cluster/staleness", "networks {} iterations old", _number),
-            ("cluster/replay_ratio", "replay ratio {}", _number),
-            ("cluster/object_store_mb", "object store {} MB", _number),
-        )
-        + [f"left out {_number(scalars[tag])} samples: {why}" for tag, why in LEFT_OUT.items() if scalars.get(tag)],
-        "strength": [_against(opponent, scalars) for opponent in opponents_of({iteration: scalars})],
-        ALARM: [f"{tag} {scalar}" for tag, scalar in scalars.items() if not math.isfinite(scalar)],
-    }
-    return report + [(label, said) for label, said in sections.items() if said]
+    report: Report = [(f"iteration {iteration}", [f"{iteration + 1} of {iterations}", *said("iteration", scalars)])]
+    report += [(heading, said(heading, scalars)) for heading in ("self-play", "learning", "cluster")]
+    report.append(("strength", [_against(opponent, scalars) for opponent in opponents_of({iteration: scalars})]))
+    report.append((ALARM, [f"{tag} {scalar}" for tag, scalar in scalars.items() if not math.isfinite(scalar)]))
+    return [(label, items) for label, items in report if items]
 
 
 def pack(items: Sequence[str], width: int | None) -> list[str]:
@@ -93,9 +51,9 @@ def _against(opponent: str, scalars: Mapping[str, float]) -> str:
         return scalars.get(f"strength/{opponent}/{measure}", math.nan)
 
     if f"strength/{opponent}/win" not in scalars:  # a game for one: points are what it earned
-        return f"{opponent} {_number(of('points'))}"
+        return f"{opponent} {number(of('points'))}"
     won, drawn, lost = (f"{100 * of(outcome):.0f}" for outcome in ("win", "draw", "loss"))
-    return f"{opponent} {_percent(of('points'))} (won {won}, drawn {drawn}, lost {lost} %)"
+    return f"{opponent} {percent(of('points'))} (won {won}, drawn {drawn}, lost {lost} %)"
 
 
 def match_table(rows: Sequence[tuple[str, str, MatchResult]], title: str) -> Table:
@@ -152,26 +110,6 @@ def pace(seconds: float) -> str:
     return "<0.1" if milliseconds < 0.1 else f"{milliseconds:.1f}" if milliseconds < 10 else f"{milliseconds:.0f}"
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"
-
-
-def _number(number: float) -> str:
-    """Three or four figures, with k or M for thousands and millions."""
-    if not math.isfinite(number) or abs(number) < 999.5:
-        return f"{number:.3g}"
-    if abs(number) < 1e4:
-        return f"{number:,.0f}"
-    return f"{number / 1e3:.3g} k" if abs(number) < 999_500 else f"{number / 1e6:.3g} M"
-
-
-def _duration(seconds: float) -> str:
-    if not math.isfinite(seconds) or seconds < 60:
-        return f"{seconds:.3g} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
-
-
 class ProgressBars(Progress):
     """Bars at the foot of the terminal: the parts of the iteration under way, and the run."""
 
@@ -220,7 +158,7 @@ class _Done(ProgressColumn):
     """What is done, and of how much."""
 
     def render(self, task: Task) -> Text:
-        done, total = (_number(math.floor(amount or 0)) for amount in (task.completed, task.total))
+        done, total = (number(math.floor(amount or 0)) for amount in (task.completed, task.total))
         return Text(f"{done} of {total}")
 
 
@@ -229,7 +167,7 @@ class _Rate(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         speed = None if "begun_at" in task.fields else task.speed
-        return Text(f"{_number(speed)}/s" if speed else "")
+        return Text(f"{number(speed)}/s" if speed else "")
 
 
 class _TimeLeft(ProgressColumn):

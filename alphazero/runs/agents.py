@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 import onnx
 
 from alphazero.config import Config, NetworkConfig, SearchConfig
-from alphazero.game import Discrete, Game, load_game
+from alphazero.game import Game, box_of, load_game, num_actions
 from alphazero.learner import Learner
 from alphazero.mcts.evaluator import Evaluator
+from alphazero.mcts.policy import policy_of
 from alphazero.network.architectures import in_torch
 from alphazero.network.inference import NetworkEvaluators, OnnxEvaluator
 from alphazero.runs.checkpoint import FORMAT, checkpoints, load_weights, read_config, run_folder
@@ -85,9 +86,9 @@ def agent_form(game: Game) -> dict[str, Any]:
     return {
         "name": game.name,
         "observation_shape": list(game.observation_shape),
-        "actions": [game.action_name(action) for action in range(game.actions.n)]
-        if isinstance(game.actions, Discrete)
-        else {"low": list(game.actions.low), "high": list(game.actions.high)},
+        "actions": [game.action_name(action) for action in range(num_actions(game))]
+        if game.discrete
+        else {name: list(bound) for name, bound in box_of(game)._asdict().items()},
     }
 
 
@@ -103,9 +104,7 @@ def export_agent(folder: Path, game: Game, config: Config, model: onnx.ModelProt
         **agent_form(game),
         "inputs": {"observation": "[batch, *observation_shape] float32, seen by the player to move"},
         "outputs": {
-            "logits": "[batch, actions], before masking"
-            if isinstance(game.actions, Discrete)
-            else "[batch, 2 * dimensions], means and spreads of a normal distribution (alphazero.mcts.gaussian)",
+            "logits": policy_of(game).description,
             "value": "[batch] in [-1, 1], for the player to move",
         },
         "sha256": hashlib.sha256(serialized).hexdigest(),

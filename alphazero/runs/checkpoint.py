@@ -1,10 +1,4 @@
-"""What a run leaves on disk, and how it is read back safely.
-
-    runs/<name>/
-      config.toml                the resolved configuration
-      checkpoints/<iteration>/   model.safetensors  optimizer.pt  replay.npz  streams.npz  state.json
-      games/<iteration>.npz      a game of self-play from each stream
-      agent.onnx  agent.json     the agent that others can load
+"""Checkpoints of a run: saved whole, read back safely, removed when they are old.
 
 A checkpoint is written under a temporary name, flushed, and renamed as a whole, so that weights,
 buffer and games under way always belong together. `state.json` holds a digest of every file: one
@@ -34,21 +28,24 @@ from alphazero.game import Game
 from alphazero.learner import Learner
 from alphazero.replay import Replay, Samples
 from alphazero.runs.files import (
+    CHECKPOINTS,
+    CONFIG,
+    GAMES,
+    LIGHT,
+    WHOLE,
     RunError,
+    atomic,
     clear_errors,
     digest,
-    flush_folder,
+    flush,
     read_arrays,
     reading,
     save_arrays,
     write_file,
-    write_with,
 )
 from alphazero.selfplay import SelfPlay, Trajectories
 
 FORMAT = 1
-WHOLE = ("model.safetensors", "optimizer.pt", "replay.npz", "streams.npz", "state.json")
-LIGHT = ("model.safetensors", "state.json")
 
 
 class Progress(NamedTuple):
@@ -67,60 +64,50 @@ class Progress(NamedTuple):
 def create_run(folder: Path, config: Config) -> None:
     """A new run's folder. RunError if there is something already, or it cannot be written."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        fix = f"continue it with --resume {folder}" if (folder / "config.toml").exists() else "it is no run"
+        fix = f"continue it with --resume {folder}" if (folder / CONFIG).exists() else "it is no run"
         raise RunError(f"{folder} exists already ({fix}); name another folder with --run")
     with clear_errors(folder):
-        (folder / "checkpoints").mkdir(parents=True)
+        (folder / CHECKPOINTS).mkdir(parents=True)
     write_config(folder, config)
 
 
 def write_config(folder: Path, config: Config) -> None:
     with clear_errors(folder):
-        write_file(folder / "config.toml", to_toml(config).encode())
+        write_file(folder / CONFIG, to_toml(config).encode())
 
 
 def read_config(folder: Path) -> Config:
     """The configuration of a run. RunError if the folder is not one."""
-    if not (folder / "config.toml").is_file() or not (folder / "checkpoints").is_dir():
+    if not (folder / CONFIG).is_file() or not (folder / CHECKPOINTS).is_dir():
         raise RunError(f"{folder} is not a run: it has no config.toml with checkpoints/ beside it")
-    return load_config(folder / "config.toml")
+    return load_config(folder / CONFIG)
 
 
 def save_checkpoint(
     folder: Path, game: Game, progress: Progress, learner: Learner, replay: Replay, streams: Sequence[SelfPlay]
 ) -> None:
     """Writes the checkpoint of `progress.iteration`. RunError if there is no room for it."""
-    final = folder / "checkpoints" / f"{progress.iteration:06d}"
-    unfinished = final.with_name(f".{final.name}.unfinished")
-    games = numbered({number: stream.arrays() for number, stream in enumerate(streams)})
+    final = folder / CHECKPOINTS / f"{progress.iteration:06d}"
+    tensors = {name: tensor.contiguous().cpu() for name, tensor in learner.tensors().items()}
+    # By way of memory: torch's own writer reports a full disk in several ways, none of them an OSError.
+    optimizer = io.BytesIO()
+    torch.save(learner.optimizer.state_dict(), optimizer)
     with clear_errors(folder):
-        try:
-            shutil.rmtree(unfinished, ignore_errors=True)
+        with atomic(final) as unfinished:
             unfinished.mkdir()
-            tensors = {name: tensor.contiguous().cpu() for name, tensor in learner.tensors().items()}
             write_file(unfinished / "model.safetensors", safetensors.torch.save(tensors))
-            # By way of memory: torch's own writer reports a full disk in several ways, none of them an OSError.
-            optimizer = io.BytesIO()
-            torch.save(learner.optimizer.state_dict(), optimizer)
             write_file(unfinished / "optimizer.pt", optimizer.getvalue())
-            write_with(unfinished / "replay.npz", lambda path: save_arrays(path, replay.arrays()))
-            write_with(unfinished / "streams.npz", lambda path: save_arrays(path, games))
-            digests = {path.name: digest(path) for path in sorted(unfinished.iterdir())}
+            save_arrays(unfinished / "replay.npz", replay.arrays())
+            save_arrays(unfinished / "streams.npz", numbered(dict(enumerate(stream.arrays() for stream in streams))))
             state = {
                 "format": FORMAT,
                 "game": game.name,
                 "steps": learner.steps,
                 **progress._asdict(),
-                "sha256": digests,
+                "sha256": {path.name: digest(path) for path in sorted(unfinished.iterdir())},
             }
             write_file(unfinished / "state.json", json.dumps(state, indent=2).encode())
-            if final.exists():
-                shutil.rmtree(final)
-            unfinished.rename(final)
-            flush_folder(final.parent)
-        except BaseException:
-            shutil.rmtree(unfinished, ignore_errors=True)
-            raise
+        flush(final.parent)
 
 
 def save_games(folder: Path, iteration: int, games: Mapping[int, Trajectories]) -> None:
@@ -128,14 +115,14 @@ def save_games(folder: Path, iteration: int, games: Mapping[int, Trajectories]) 
     if not games:
         return
     with clear_errors(folder):
-        (folder / "games").mkdir(exist_ok=True)
+        (folder / GAMES).mkdir(exist_ok=True)
         arrays = numbered({stream: game.arrays() for stream, game in games.items()})
-        write_with(folder / "games" / f"{iteration:06d}.npz", lambda path: save_arrays(path, arrays))
+        save_arrays(folder / GAMES / f"{iteration:06d}.npz", arrays)
 
 
 def load_games(folder: Path, iteration: int, game: Game) -> dict[int, Trajectories]:
     """What `save_games` wrote, by stream, each game in one slot. RunError if there is nothing or it cannot be read."""
-    path = folder / "games" / f"{iteration:06d}.npz"
+    path = folder / GAMES / f"{iteration:06d}.npz"
     if not path.is_file():
         there = sorted(int(other.stem) for other in path.parent.glob("*.npz") if other.stem.isdecimal())
         known = f"it has games of iterations {there[0]} to {there[-1]}" if there else "it has no games at all"
@@ -171,7 +158,7 @@ def prune_checkpoints(folder: Path, *, every: int) -> None:
 
 def checkpoints(folder: Path) -> list[Path]:
     """The checkpoints of a run, oldest first, whether or not they can be read."""
-    return sorted(path for path in (folder / "checkpoints").glob("*") if path.name.isdecimal() and path.is_dir())
+    return sorted(path for path in (folder / CHECKPOINTS).glob("*") if path.name.isdecimal() and path.is_dir())
 
 
 def restore(
@@ -245,7 +232,7 @@ def run_folder(path: Path) -> Path:
     path = path.resolve()
     if path.suffix == ".onnx":
         return path.parent
-    return path.parents[1] if path.parent.name == "checkpoints" else path
+    return path.parents[1] if path.parent.name == CHECKPOINTS else path
 
 
 def verify(path: Path, names: Sequence[str]) -> dict[str, Any]:

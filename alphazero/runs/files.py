@@ -1,18 +1,74 @@
-"""The files of a run: their names, how they are written whole or not at all, and how they are read back safely."""
+"""The files of a run: their names, how they are written whole or not at all, and how they are read back safely.
+
+runs/<name>/
+  config.toml                the resolved configuration
+  checkpoints/<iteration>/   model.safetensors  optimizer.pt  replay.npz  streams.npz  state.json
+  metrics.csv                the scalars, a row an iteration
+  tensorboard/               the same scalars, and figures
+  log.txt  ray.log           what was said, with the time; what the workers of a cluster said
+  games/<iteration>.npz      a game of self-play from each stream
+  policies.npz               policies of a few fixed positions, by iteration
+  curves.png                 strength, losses and buffer over the run
+  agent.onnx  agent.json     the agent that others can load
+  benchmark.json  .png       what scripts/benchmark.py found
+  report/                    what scripts/report.py wrote
+  run.id                     tells the run from others, where it is mirrored
+"""
 
 from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 import pickle
+import re
+import shutil
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import safetensors.torch
+
+IDENTITY, CONFIG, METRICS, LOG, RAY_LOG = "run.id", "config.toml", "metrics.csv", "log.txt", "ray.log"
+POLICIES, AGENT, CARD, CURVES = "policies.npz", "agent.onnx", "agent.json", "curves.png"
+BENCHMARK, BENCHMARK_CURVE = "benchmark.json", "benchmark.png"
+CHECKPOINTS, GAMES, TENSORBOARD, REPORT = "checkpoints", "games", "tensorboard", "report"
+# The files of a checkpoint; state.json, which makes it whole, is the last.
+WHOLE = ("model.safetensors", "optimizer.pt", "replay.npz", "streams.npz", "state.json")
+LIGHT = ("model.safetensors", "state.json")
+
+# Beside the checkpoints: files that are written over or grow, and the names in folders.
+FILES = (
+    *(IDENTITY, CONFIG, METRICS, LOG, RAY_LOG, POLICIES, AGENT, CARD, CURVES),
+    *(BENCHMARK, BENCHMARK_CURVE),
+)
+FOLDERS = {
+    GAMES: r"[0-9]+\.npz",
+    TENSORBOARD: r"events\.out\.tfevents\.[^/]+",
+    REPORT: r"report\.md|[a-z]+(_[0-9]+)*\.png",
+}
+
+
+def is_run_file(name: str) -> bool:
+    """Whether a run has a file of this name beside its checkpoints."""
+    folder, _, rest = name.rpartition("/")
+    return name in FILES or (folder in FOLDERS and re.fullmatch(FOLDERS[folder], rest) is not None)
+
+
+def is_checkpoint_file(name: str) -> bool:
+    """Whether a checkpoint has a file of this name."""
+    match = re.fullmatch(rf"{CHECKPOINTS}/[0-9]+/([^/]+)", name)
+    return match is not None and match[1] in WHOLE
+
+
+def run_files(folder: Path) -> Iterator[str]:
+    """The names of what a run has beside its checkpoints."""
+    paths = [folder / name for name in FILES] + [path for name in FOLDERS for path in sorted((folder / name).glob("*"))]
+    return (name for path in paths if path.is_file() and is_run_file(name := path.relative_to(folder).as_posix()))
 
 
 class RunError(Exception):
@@ -28,33 +84,51 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
 
 
 def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    with path.open("wb") as file:
+    with atomic(path) as unfinished, unfinished.open("wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Writes all of it or nothing: under another name first, then renamed."""
-    write_with(path, lambda unfinished: unfinished.write_bytes(content))
+    with atomic(path) as unfinished:
+        unfinished.write_bytes(content)
 
 
-def write_with(path: Path, write: Callable[[Path], object]) -> None:
-    unfinished = path.with_name(f".unfinished.{path.name}")
+def write_json(path: Path, record: Mapping[str, Any]) -> None:
+    """ValueError if it holds a number that JSON cannot write."""
+    write_file(path, (json.dumps(record, indent=2, allow_nan=False) + "\n").encode())
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Another path, where a file or a folder can be made that then takes its place at `path`, or leaves nothing."""
+    unfinished = path.with_name(f".{path.name}.unfinished")
     try:
-        write(unfinished)
-        with unfinished.open("rb") as file:
-            os.fsync(file.fileno())
+        remove(unfinished)
+        yield unfinished
+        if unfinished.is_file():  # the files in a folder are flushed already
+            flush(unfinished)
+        elif path.exists():
+            shutil.rmtree(path)
         unfinished.replace(path)
     finally:
-        unfinished.unlink(missing_ok=True)
+        remove(unfinished)
 
 
-def flush_folder(path: Path) -> None:
-    """Makes a rename in the folder last."""
+def flush(path: Path) -> None:
+    """Makes what was written to a file, or renamed in a folder, last."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def remove(path: Path) -> None:
+    """Removes a file, or a folder with all that is in it, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def digest(path: Path) -> str:
@@ -88,19 +162,8 @@ def reading(path: Path) -> Iterator[None]:
         raise RunError(f"{path} does not fit this configuration or version: {error}") from error
 
 
-def _replace(path: Path, content: bytes) -> None:
-    """Writes the file whole or not at all."""
-    temporary = path.with_name(path.name + ".tmp")
-    with _naming(path):
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-
-
 @contextmanager
-def _naming(path: Path) -> Iterator[None]:
+def naming(path: Path) -> Iterator[None]:
     """Makes every OSError name the path; those of writing (a full disk) say no file by themselves."""
     try:
         yield

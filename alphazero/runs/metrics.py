@@ -7,7 +7,11 @@ import io
 from collections.abc import Mapping
 from pathlib import Path
 
-from alphazero.runs.files import RunError, _naming, _replace
+from alphazero.replay import Replay
+from alphazero.runs.files import RunError, naming, write_file
+from alphazero.selfplay import SelfPlayStatistics
+
+History = Mapping[int, Mapping[str, float]]  # scalars by tag, by iteration
 
 
 def read_history(path: Path) -> dict[int, dict[str, float]]:
@@ -31,7 +35,7 @@ def read_history(path: Path) -> dict[int, dict[str, float]]:
         ) from error
 
 
-def opponents_of(history: Mapping[int, Mapping[str, float]]) -> list[str]:
+def opponents_of(history: History) -> list[str]:
     """The opponents whose games the history tells of, in the order of their first games."""
     tags = (tag for scalars in history.values() for tag in scalars)
     return list(dict.fromkeys(t.split("/")[1] for t in tags if t.startswith("strength/") and t.count("/") > 1))
@@ -59,7 +63,7 @@ class MetricsFile:
         if not appended:
             self._rewrite()
             return
-        with _naming(self.path), self.path.open("a", encoding="utf-8", newline="") as file:
+        with naming(self.path), self.path.open("a", encoding="utf-8", newline="") as file:
             csv.writer(file, lineterminator="\n").writerow(self._row(iteration))
 
     def _row(self, iteration: int) -> list[int | float | str]:
@@ -70,4 +74,47 @@ class MetricsFile:
         table = csv.writer(content, lineterminator="\n")
         table.writerow(["iteration", *self.tags])
         table.writerows(map(self._row, self.rows))
-        _replace(self.path, content.getvalue().encode())
+        with naming(self.path):
+            write_file(self.path, content.getvalue().encode())
+
+
+def buffer_scalars(replay: Replay, iteration: int) -> dict[str, float]:
+    """The replay buffer's sizes and the mean age of its samples, by tag."""
+    samples, distinct = replay.samples, replay.distinct()
+    if samples is None:
+        return {}
+    scalars = {
+        "buffer/samples": float(samples.size),
+        "buffer/window": float(replay.window),
+        "buffer/staleness": iteration - float(samples.iteration.double().mean()),
+    }
+    return scalars if distinct is None else scalars | {"buffer/distinct": float(distinct)}
+
+
+def self_play_scalars(
+    statistics: SelfPlayStatistics, learning_seconds: float, seconds: float, *, alone: bool
+) -> dict[str, float]:
+    """What self-play did in an iteration that took `seconds`, as scalars by tag.
+
+    Shares of time are of the CPU time of self-play and learning. alone: whether the game is for one.
+    """
+    moves, total = max(1, statistics.moves), max(1e-9, statistics.seconds + learning_seconds)
+    scalars = {
+        "self_play/positions_per_second": statistics.moves / seconds,
+        "self_play/simulations_per_second": statistics.simulations / seconds,
+        "self_play/tree_depth": statistics.depth / moves,
+        "self_play/games": float(statistics.games),
+        "time/inference": statistics.inference_seconds / total,
+        "time/tree": (statistics.seconds - statistics.inference_seconds) / total,
+        "time/learning": learning_seconds / total,
+    }
+    if statistics.cache_asked:
+        scalars["self_play/cache_hits"] = statistics.cache_found / statistics.cache_asked
+    if statistics.games:
+        scalars["self_play/game_length"] = statistics.game_moves / statistics.games
+    if statistics.games and alone:
+        scalars["self_play/return"] = statistics.returns / statistics.games
+    elif statistics.games:
+        scalars["self_play/first_player_wins"] = statistics.first_player_wins / statistics.games
+        scalars["self_play/draws"] = statistics.draws / statistics.games
+    return scalars

@@ -10,34 +10,35 @@ removed first. `run.id` says which run the copy is of, lest one run be written o
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import threading
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import fsspec
 from fsspec.core import url_to_fs
+from fsspec.implementations.dirfs import DirFileSystem
 from fsspec.utils import get_protocol
 
-from alphazero.runs.checkpoint import LIGHT, WHOLE, checkpoints, verify
-from alphazero.runs.files import RunError, write_file
-
-IDENTITY = "run.id"
-FILES = (
+from alphazero.runs.checkpoint import checkpoints, verify
+from alphazero.runs.files import (
+    CHECKPOINTS,
+    CONFIG,
+    GAMES,
     IDENTITY,
-    "config.toml",
-    "metrics.csv",
-    "log.txt",
-    "ray.log",
-    "policies.npz",
-    "agent.onnx",
-    "agent.json",
-    "curves.png",
+    LIGHT,
+    TENSORBOARD,
+    WHOLE,
+    RunError,
+    atomic,
+    is_checkpoint_file,
+    is_run_file,
+    run_files,
+    write_file,
 )
-FOLDERS = ("games", "tensorboard")
+
 PATIENCE = 60.0  # seconds that the end of training waits for the last copy
 
 
@@ -115,7 +116,7 @@ class Mirror:
         """Brings the copy up to date with the folder as it is now, whatever the training removes meanwhile."""
         place = self._place = self._place or self._connect()
         # Hard links, so that slow copying gets to the end of a checkpoint that has been pruned since.
-        held = self.folder / "checkpoints" / ".copying"
+        held = self.folder / CHECKPOINTS / ".copying"
         shutil.rmtree(held, ignore_errors=True)
         try:
             kept: dict[str, tuple[str, ...]] = {}  # the checkpoints and which of their files
@@ -141,7 +142,7 @@ class Mirror:
         place, identity = Place(self.url), self.folder / IDENTITY
         if not identity.exists():
             write_file(identity, uuid.uuid4().hex.encode())
-        if IDENTITY not in place.sizes or place.read(IDENTITY) != identity.read_bytes():
+        if IDENTITY not in place.sizes or place.files.cat_file(IDENTITY) != identity.read_bytes():
             if place.sizes.keys() - {IDENTITY}:
                 raise RunError(f"another run is there, not {self.folder}; have this one copied to another address")
             place.put(identity, IDENTITY)
@@ -151,7 +152,9 @@ class Mirror:
                 f"it is at iteration {int(there[-1])} already, ahead of {self.folder};"
                 f" continue from there with --resume {self.url}"
             )
-        self._states = {number: place.read(f"checkpoints/{number}/state.json") for number in there if number in here}
+        self._states = {
+            number: place.files.cat_file(f"{CHECKPOINTS}/{number}/state.json") for number in there if number in here
+        }
         return place
 
     def _is_there(self, place: Place, path: Path, names: tuple[str, ...]) -> bool:
@@ -164,18 +167,17 @@ class Mirror:
     def _copy_files(self, place: Place) -> set[str]:
         """Copies what has changed beside the checkpoints; returns all that there is."""
         names = set()
-        for path in run_files(self.folder):
-            name = path.relative_to(self.folder).as_posix()
+        for name in run_files(self.folder):
+            path = self.folder / name
             try:
                 status = path.stat()
                 stamp = status.st_size, status.st_mtime_ns
-                # In the folders files are written once or grow, so at first their size tells them apart. Those
-                # beside config.toml are written over: each is copied when first seen.
-                if name not in self._copied and name not in FILES and place.sizes.get(name) == status.st_size:
-                    self._copied[name] = stamp
-                if name not in place.sizes or self._copied.get(name) != stamp:
+                # Games are written once and events grow, so at first their size tells them apart. All others are
+                # written over: each is copied when first seen.
+                known = name.startswith((GAMES, TENSORBOARD)) and place.sizes.get(name) == status.st_size
+                if name not in place.sizes or self._copied.get(name, stamp if known else None) != stamp:
                     place.put(path, name)
-                    self._copied[name] = stamp
+                self._copied[name] = stamp
             except FileNotFoundError:
                 if path.exists():  # then it is the address that was not found
                     raise
@@ -192,64 +194,78 @@ class Mirror:
 
     def _prune(self, place: Place, files: set[str], kept: dict[str, tuple[str, ...]]) -> None:
         """Removes from the copy what the run has no longer."""
-        for number in {name.split("/")[1] for name in place.sizes if is_checkpoint(name)} - kept.keys():
-            place.remove(f"checkpoints/{number}/state.json")
-            place.remove_folder(f"checkpoints/{number}")
+        for number in {name.split("/")[1] for name in place.sizes if is_checkpoint_file(name)} - kept.keys():
+            place.remove(f"{CHECKPOINTS}/{number}/state.json")
+            place.remove_folder(f"{CHECKPOINTS}/{number}")
         wanted = files | {name for number, names in kept.items() for name in checkpoint_names(number, names)}
         for name in place.sizes.keys() - wanted:
             place.remove(name)
 
 
+@contextmanager
+def mirrored(
+    folder: Path, url: str, *, say: Callable[[str], None], give_up: Callable[[], bool]
+) -> Iterator[Mirror | None]:
+    """A mirror of the run at `url`, if there is one, brought up to date at both ends.
+
+    give_up: asked at the end whether not to wait for the last copy.
+    """
+    if not url:
+        yield None
+        return
+    mirror = Mirror(folder, url, say=say)
+    mirror.update()  # tells at once if it cannot
+    try:
+        yield mirror
+    finally:
+        mirror.update()  # the agent and the last figures too
+        mirror.close(wait=not give_up())
+
+
 class Place:
-    """A folder at an address, and the sizes of the files of a run that are in it. Foreign files are not seen."""
+    """A folder at an address, and the sizes of the files of a run that are in it. Other files are not seen."""
 
     def __init__(self, url: str) -> None:
-        # An instance of its own: fsspec would give us the one whose connection broke, and its old listings.
-        self.files, path = url_to_fs(url, skip_instance_cache=True)
-        self.root = path.rstrip("/")
+        # Instances of its own: fsspec would give us those whose connection broke, and their old listings.
+        files, path = url_to_fs(url, skip_instance_cache=True)
+        self.files = DirFileSystem(path.rstrip("/"), files, skip_instance_cache=True)
         self.folders: set[str] = set()
         self.sizes: dict[str, int] = {}
         try:
-            self.files.ls(path, detail=False)  # `find` takes what cannot be listed for empty
+            self.files.ls("", detail=False)  # `find` takes what cannot be listed for empty
         except FileNotFoundError:
             return
-        for full, details in self.files.find(path, detail=True).items():
-            name = full.removeprefix(f"{self.root}/")
-            if is_file(name) or is_checkpoint(name):
-                self.sizes[name] = details["size"]
+        found = self.files.find("", detail=True).items()
+        self.sizes = {name: of["size"] for name, of in found if is_run_file(name) or is_checkpoint_file(name)}
 
     def checkpoints(self) -> list[str]:
         """The numbers of those that have a state.json, oldest first."""
-        return sorted(name.split("/")[1] for name in self.sizes if is_checkpoint(name) and name.endswith("/state.json"))
-
-    def read(self, name: str) -> bytes:
-        return bytes(self.files.cat_file(f"{self.root}/{name}"))
+        return sorted(name.split("/")[1] for name in self.sizes if name.endswith("/state.json"))
 
     def get(self, name: str, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.files.get_file(f"{self.root}/{name}", str(path))
+        self.files.get_file(name, str(path))
 
     def put(self, path: Path, name: str) -> None:
-        target, size = f"{self.root}/{name}", path.stat().st_size
-        parent = target.rpartition("/")[0]
+        size, parent = path.stat().st_size, name.rpartition("/")[0]
         if parent not in self.folders:
             with suppress(PermissionError):  # object stores need no folders, and may forbid to make a bucket
                 self.files.makedirs(parent, exist_ok=True)
             self.folders.add(parent)
-        self.files.put_file(str(path), target)
+        self.files.put_file(str(path), name)
         self.sizes[name] = size
 
     def remove(self, name: str) -> None:
-        """If it is there."""
+        """Removes a file, if it is there."""
         if name in self.sizes:
             with suppress(FileNotFoundError):
-                self.files.rm_file(f"{self.root}/{name}")
+                self.files.rm_file(name)
             del self.sizes[name]
 
     def remove_folder(self, name: str) -> None:
-        """With all that is in it, if it is there."""
+        """Removes a folder with all that is in it, if it is there."""
         with suppress(FileNotFoundError):
-            self.files.rm(f"{self.root}/{name}", recursive=True)
+            self.files.rm(name, recursive=True)
         self.sizes = {other: size for other, size in self.sizes.items() if not other.startswith(f"{name}/")}
 
 
@@ -263,23 +279,21 @@ def fetch(url: str, folder: Path) -> None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RunError(f"{folder} exists already, so {url} cannot be copied there; name another folder with --run")
     check_protocol(url)
-    unfinished = folder.with_name(f".{folder.name}.unfinished")
     try:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        place = Place(url)
-        if "config.toml" not in place.sizes or not place.checkpoints():
-            found = "is no run: it has no config.toml with checkpoints/ beside it" if place.sizes else "holds no run"
-            raise RunError(f"{url} {found}; name the address that a run was copied to")
-        for name in filter(is_file, place.sizes):
-            place.get(name, unfinished / name)
-        fetch_checkpoints(place, unfinished)
-        unfinished.rename(folder)
+        with atomic(folder) as unfinished:
+            place = Place(url)
+            if CONFIG not in place.sizes or not place.checkpoints():
+                found = (
+                    "is no run: it has no config.toml with checkpoints/ beside it" if place.sizes else "holds no run"
+                )
+                raise RunError(f"{url} {found}; name the address that a run was copied to")
+            for name in filter(is_run_file, place.sizes):
+                place.get(name, unfinished / name)
+            fetch_checkpoints(place, unfinished)
     except RunError as error:
         raise RunError(str(error).replace(str(unfinished), url)) from error
     except Exception as error:  # see Mirror
         raise RunError(f"cannot copy {url} to {folder}: {reason(error)}; nothing was left behind, try again") from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def fetch_checkpoints(place: Place, folder: Path) -> None:
@@ -289,7 +303,7 @@ def fetch_checkpoints(place: Place, folder: Path) -> None:
         names = WHOLE if whole < 2 and set(checkpoint_names(number, WHOLE)) <= place.sizes.keys() else LIGHT
         if names == LIGHT and not whole:
             continue
-        path = folder / "checkpoints" / number
+        path = folder / CHECKPOINTS / number
         try:
             for name in checkpoint_names(number, names):
                 place.get(name, folder / name)
@@ -303,29 +317,9 @@ def fetch_checkpoints(place: Place, folder: Path) -> None:
         raise RunError(f"{folder} has no whole checkpoint to resume from; start anew with --run{problem}")
 
 
-def run_files(folder: Path) -> Iterator[Path]:
-    """What a run holds beside its checkpoints."""
-    candidates = [folder / name for name in FILES]
-    for name in FOLDERS:
-        candidates += sorted((folder / name).rglob("*"))
-    return (path for path in candidates if path.is_file() and is_file(path.relative_to(folder).as_posix()))
-
-
-def is_file(name: str) -> bool:
-    """Whether a run has a file of this name beside its checkpoints: none that is hidden, unfinished or in '..'."""
-    first, *rest = name.split("/")
-    return name in FILES or (first in FOLDERS and bool(rest) and not any(part.startswith(".") for part in rest))
-
-
-def is_checkpoint(name: str) -> bool:
-    """Whether it names a file of a checkpoint."""
-    match = re.fullmatch(r"checkpoints/[0-9]+/([^/]+)", name)
-    return match is not None and match[1] in WHOLE
-
-
 def checkpoint_names(number: str, names: tuple[str, ...]) -> list[str]:
     """Files of a checkpoint by their names in the run; state.json is the last, as in WHOLE and LIGHT."""
-    return [f"checkpoints/{number}/{name}" for name in names]
+    return [f"{CHECKPOINTS}/{number}/{name}" for name in names]
 
 
 def checkpoints_in(folder: Path) -> list[Path]:

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from alphazero.arena.players import Strength
+from alphazero.arena.players import SearchBudget
 from alphazero.arena.solved import review
 from alphazero.game.grid import read_grid
 from alphazero.game.record import Record
@@ -28,9 +28,9 @@ class Shell(cmd.Cmd):
     What goes wrong with a line is said in one line, and the game goes on.
     """
 
-    def __init__(self, agent: Agent, record: Record, console: Console, *, strength: Strength) -> None:
+    def __init__(self, agent: Agent, record: Record, console: Console, *, budget: SearchBudget) -> None:
         super().__init__()
-        self.agent, self.record, self.console, self.strength = agent, record, console, strength
+        self.agent, self.record, self.console, self.budget = agent, record, console, budget
         self.stopped = False  # by Ctrl-C, while something was computed
         self.typed = sys.stdin.isatty()
         if not self.typed:

@@ -84,6 +84,7 @@ def run(main: Callable[[], int | None], *, wrong: Errors = (), errors: Errors = 
     errors:  other exceptions that are shown in one line; RunError and OSError always are.
     stopped: printed after Ctrl-C.
     """
+    wrong, errors = (ConfigError, *wrong), (RunError, OSError, *errors)
     torch.set_num_threads(1)
     _prepare_streams()
     try:
@@ -96,10 +97,10 @@ def run(main: Callable[[], int | None], *, wrong: Errors = (), errors: Errors = 
     except BrokenPipeError:  # nobody reads any more, as behind `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (ConfigError, *wrong) as error:
+    except wrong as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except (RunError, OSError, *errors) as error:
+    except errors as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 

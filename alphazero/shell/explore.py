@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from alphazero.arena.players import Strength, parse_strength
+from alphazero.arena.players import SearchBudget, parse_budget
 from alphazero.game.record import Record, parse_moves
 from alphazero.runs.agents import Agent
 from alphazero.shell.base import OUTCOMES, Shell, printable
@@ -21,11 +21,11 @@ class ExploreShell(Shell):
     prompt = "explore: "
 
     def __init__(
-        self, agent: Agent, record: Record, console: Console, *, strength: Strength, explorer: Explorer
+        self, agent: Agent, record: Record, console: Console, *, budget: SearchBudget, explorer: Explorer
     ) -> None:
-        super().__init__(agent, record, console, strength=strength)
+        super().__init__(agent, record, console, budget=budget)
         self.explorer = explorer
-        self.simulations = strength.simulations
+        self.simulations = budget.simulations
         self.statistics: PositionStatistics | None = None
 
     def begin(self) -> None:
@@ -39,7 +39,7 @@ class ExploreShell(Shell):
         self.move_to(self.record)
 
     def move_to(self, record: Record) -> None:
-        self.record, self.simulations, self.statistics = record, self.strength.simulations, None
+        self.record, self.simulations, self.statistics = record, self.budget.simulations, None
         self.show()
         if not record.finished:
             self.examine(self.simulations)
@@ -99,7 +99,7 @@ class ExploreShell(Shell):
         if argument and not (argument.isdecimal() and int(argument) >= 1):
             raise ValueError(f"{printable(argument)} is no number of simulations; say `more 1000`")
         wanted = self.simulations + int(argument or self.simulations)
-        self.examine(parse_strength(str(wanted)).simulations)
+        self.examine(parse_budget(str(wanted)).simulations)
 
     def do_undo(self, argument: str) -> None:
         """undo: takes the last move back"""
@@ -119,10 +119,10 @@ class ExploreShell(Shell):
         self.console.print(table)
 
     def do_strength(self, argument: str) -> None:
-        """strength N: simulations with which every position is searched at first"""
+        """budget N: simulations with which every position is searched at first"""
         if not (argument.isdecimal() and int(argument) >= 1):
-            raise ValueError(f"now {self.strength.simulations}; say a number of simulations, as `strength 600`")
-        self.strength = parse_strength(argument)
+            raise ValueError(f"now {self.budget.simulations}; say a number of simulations, as `budget 600`")
+        self.budget = parse_budget(argument)
         self.move_to(self.record)
 
     def do_legend(self, argument: str) -> None:

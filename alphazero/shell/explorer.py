@@ -12,8 +12,7 @@ from torch import Tensor
 
 from alphazero.game import State, take
 from alphazero.game.record import Record
-from alphazero.mcts import gumbel, puct, tree
-from alphazero.mcts.search import Simulator, grow_trees
+from alphazero.mcts.search import search_trees
 from alphazero.network.cache import with_cache
 from alphazero.replay import Samples
 from alphazero.runs.agents import Agent
@@ -84,7 +83,8 @@ class Explorer:
 
     @cached_property
     def _keys(self) -> Tensor | None:
-        return None if self.samples is None else self.agent.game.key(self.samples.state)
+        game = self.agent.game
+        return game.key(self.samples.state) if self.samples is not None and game.has_key else None
 
     def examine(self, record: Record, simulations: int) -> PositionStatistics:
         """What there is to say of the record's position after so many simulations. ValueError if it is finished."""
@@ -92,8 +92,8 @@ class Explorer:
             raise ValueError("the game is over: there is nothing to search")
         agent, state, generator = self.agent, record.state, torch.Generator().manual_seed(0)
         config = replace(agent.search, simulations=simulations)
-        trees = grow_trees(self.evaluator, agent.game, state, config, generator)
-        found, scores = trees.result(), root_scores(trees)[0]
+        trees = search_trees(self.evaluator, agent.game, state, config, generator)
+        found, scores = trees.result(), trees.root_ranking()[0]
         network_q = self._network_q(state)
         replay = self._replayed(record)
         actions = [
@@ -145,7 +145,6 @@ class Explorer:
         seen: set[int] = set()
         for image, actions in images:
             key = game.key(image.state)
-            assert key is not None
             if int(key) in seen:  # the position is its own mirror image
                 continue
             seen.add(int(key))
@@ -167,12 +166,3 @@ class Explorer:
             oldest=int(samples.iteration.min()),
             newest=int(samples.iteration.max()),
         )
-
-
-def root_scores(trees: Simulator) -> Tensor:
-    """[B, A], the scores of all the root's actions; see `ActionStatistics.score`."""
-    edges = tree.edges_at(trees.tree, trees.root)
-    if trees.config.algorithm == "puct":
-        return puct.scores(edges, trees.config)
-    logits = edges.logits.log_softmax(-1)
-    return logits + gumbel.sigma(gumbel.completed_q(edges), edges, trees.config)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
-from functools import cached_property
 
 from rich.console import Console
 
-from alphazero.arena.players import AgentPlayer, Player, Strength, parse_strength
-from alphazero.arena.registry import agent_player, find_entrant
+from alphazero.arena.players import AgentPlayer, Player, SearchBudget, parse_budget
+from alphazero.arena.registry import agent_player, find_player
 from alphazero.game.record import Record
 from alphazero.runs.agents import Agent
 from alphazero.shell.base import Shell, printable
@@ -17,7 +15,7 @@ from alphazero.shell.explore import ExploreShell
 from alphazero.shell.explorer import Explorer
 
 HUMAN = "human"
-EXPLORED = Strength(600)  # in the explorer, which counts simulations, where the agent has seconds a move
+EXPLORED = SearchBudget(600)  # in the explorer, which counts simulations, where the agent has seconds a move
 
 
 class PlayShell(Shell):
@@ -32,12 +30,12 @@ class PlayShell(Shell):
         console: Console,
         *,
         seats: Sequence[str],
-        strength: Strength,
+        budget: SearchBudget,
         seed: int,
         explorer: Explorer,
     ) -> None:
-        """`seats`: who sits where, "human" or as `find_entrant` has it."""
-        super().__init__(agent, record, console, strength=strength)
+        """`seats`: who sits where, "human" or as `find_player` has it."""
+        super().__init__(agent, record, console, budget=budget)
         self.seed, self.explorer = seed, explorer
         self.seats, self.rivals = list(seats), list(seats)  # rivals: who plays there when no person does
         self.players: list[Player | None] = [None] * len(seats)
@@ -50,7 +48,7 @@ class PlayShell(Shell):
         """Puts somebody into a seat. ValueError or RunError if nobody is called so."""
         player = None
         if name != HUMAN:
-            player = find_entrant(name, self.agent, self.strength).build(self.seed + seat)
+            player = find_player(name, self.agent, self.budget).build(self.seed + seat)
         self.seats[seat], self.players[seat] = name, player
         if name != HUMAN:
             self.rivals[seat] = name
@@ -115,16 +113,10 @@ class PlayShell(Shell):
 
     def status(self) -> str:
         if self.over():
-            return f"{self.result()} · `restart`, `undo`, {'`review`, ' * self.has_solver}`explore` or `quit`"
+            review = "`review`, " * self.agent.game.has_solver
+            return f"{self.result()} · `restart`, `undo`, {review}`explore` or `quit`"
         held = " · `continue` lets it move" if self.paused and self.players[self.record.seat] else ""
         return f"{super().status()} ({self.seats[self.record.seat]}){held}"
-
-    @cached_property
-    def has_solver(self) -> bool:
-        with suppress(ValueError):
-            self.agent.game.solve(self.agent.game.initial(0))
-            return True
-        return False
 
     def result(self) -> str:
         if self.resigned is None:
@@ -155,7 +147,7 @@ class PlayShell(Shell):
         if self.over():
             raise ValueError("the game is over")
         with self.thinking("the agent thinks"):
-            trees = agent_player(self.agent, self.strength, seed=self.seed).think(self.record.state)
+            trees = agent_player(self.agent, self.budget, seed=self.seed).think(self.record.state)
         found = trees.result()
         name, value = self.agent.game.action_name(int(found.action[0])), float(found.value[0])
         self.say(f"{name} · you can expect {self.expectation(value)} · line {self.line(trees.main_line(0))}")
@@ -201,13 +193,13 @@ class PlayShell(Shell):
         self.say(self.seating())
 
     def do_strength(self, argument: str) -> None:
-        """strength N or Ss: how long the agent thinks a move: 600 simulations, or 2s"""
+        """budget N or Ss: how long the agent thinks a move: 600 simulations, or 2s"""
         if not argument:
-            raise ValueError(f"now {self.strength}; say simulations as 600, or seconds as 2s")
-        self.strength = parse_strength(argument)
+            raise ValueError(f"now {self.budget}; say simulations as 600, or seconds as 2s")
+        self.budget = parse_budget(argument)
         for seat, name in enumerate(self.seats):
             self.sit(seat, name)
-        self.say(f"the agent thinks {self.strength} a move")
+        self.say(f"the agent thinks {self.budget} a move")
 
     def do_resign(self, argument: str) -> None:
         """resign: gives the game up, for you or where two persons play for the side to move"""
@@ -220,8 +212,8 @@ class PlayShell(Shell):
     def do_explore(self, argument: str) -> None:
         """explore: opens the explorer at this position; `quit` there comes back"""
         explored = Record(self.agent.game, self.record.moves)
-        strength = self.strength if self.strength.seconds is None else EXPLORED
-        ExploreShell(self.agent, explored, self.console, strength=strength, explorer=self.explorer).run()
+        budget = self.budget if self.budget.seconds is None else EXPLORED
+        ExploreShell(self.agent, explored, self.console, budget=budget, explorer=self.explorer).run()
         self.show()
 
     def seating(self) -> str:

@@ -1,12 +1,12 @@
-"""Training in which self-play and learning do not wait for each other.
+"""The training loop in which self-play and learning do not wait for each other.
 
-Every stream plays turn after turn, each with the newest network that there is when the turn begins. Learning takes
-the samples as they come in, for as many steps as `learner.replay_ratio` asks for, and hands out its weights after
-every turn's worth of steps (with many workers not quite as often). So all cores are busy all the time, and a run hangs
-on timing: two runs with one seed play the same turns of the same streams, but not with the same networks.
+Every stream plays segment after segment, each with the newest weights that there are when the segment begins. Learning
+takes the samples as they come in, for as many steps as `learner.replay_ratio` asks for, and hands out its weights after
+a segment's worth of steps (with many workers not quite as often). So all cores are busy all the time, and the result
+depends on timing: two runs with one seed play the same segments of the same streams, but not with the same weights.
 
-Nothing grows: no more turns are under way than there are workers, and one. What comes in while learning is too far
-behind is left out, as is what an old network has played; both are counted. An iteration is over when as many turns
+Nothing grows: the segments under way are at most one more than the workers. Samples that come in while learning is too
+far behind are left out, and so are those of old weights; both are counted. An iteration is over when as many segments
 have come in as there are streams.
 """
 
@@ -16,215 +16,222 @@ import queue
 import threading
 import time
 from collections import Counter, deque
+from collections.abc import Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass, field
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
-from alphazero.arena.match import MatchResult, SoloResult
-from alphazero.runs import checkpoint
-from alphazero.selfplay import SelfPlayStatistics, Trajectories, stream_generator
-from alphazero.trainer.synchronous import LEARNING, Training, strength_scalars
-from alphazero.trainer.tasks import PlayedTurn, PlayTurn
+from alphazero.selfplay import SelfPlayStatistics, Trajectories
+from alphazero.trainer.run import Iteration, Observer, Run
+from alphazero.trainer.tasks import PlayedSegment
 
 HANDING_OUT = 0.05  # of the time, at most, goes into handing out weights
 
 
+def train(run: Run, observer: Observer) -> None:
+    """Trains until the configuration's last iteration, or until the run is stopped."""
+    loop = AsynchronousLoop(run, observer)
+    try:
+        while run.going_on:
+            loop.iterate()
+    finally:
+        loop.segments.close()
+
+
 class Arrival(NamedTuple):
-    """A turn that has ended. born: how many turns had come in when its network was handed out."""
+    """A segment that has ended. born: how many segments had come in when its weights were handed out."""
 
     stream: int
     born: int
-    turn: Future[PlayedTurn]
+    segment: Future[PlayedSegment]
 
 
-class AsynchronousTraining(Training):
-    """A run whose loop is not in step; all else is as in `Training`."""
+class Segments:
+    """Keeps the workers busy with the streams' segments; `arrivals` holds those that have ended."""
 
-    def iterate(self) -> None:
-        """The loop."""
+    def __init__(self, run: Run, count: int) -> None:
+        """Starts `count` segments in all, once it has weights."""
+        self.run, self.startable = run, count
+        self.under_way = 0
+        self.arrivals: queue.SimpleQueue[Arrival] = queue.SimpleQueue()
+        self._idle = deque(range(len(run.streams)))
+        # Where each stream goes on: it may be ahead of `run.streams`, which hold the segments that were taken in.
+        self._heads = {number: (stream.turns, stream.arrays()) for number, stream in enumerate(run.streams)}
+        self._weights: Any = None
+        self._born = 0
         self._lock = threading.RLock()
-        self._prepare()
-        try:
-            while self.progress.iteration < self.config.iterations and not self.stop.is_set():
-                self._begin_iteration()
-                while self.turns < (self.progress.iteration + 1) * len(self.streams):
-                    self._start_turns()
-                    self._take_in_the_next()
-                    self._keep_learning()
-                    self._collect_matches()
-                self._close_iteration()
-            self._collect_matches(wait=not self.stop.is_set())
-        finally:
-            with self._lock:
-                self._startable = 0
 
-    def _prepare(self) -> None:
-        self.turns = self.progress.iteration * len(self.streams)  # taken in so far
-        self.turns_in_all = self.config.iterations * len(self.streams)
-        self.owed = self._steps_for(self.progress.new_samples)
-        self._startable = self.turns_in_all - self.turns
-        self._idle = deque(stream.seed[1] for stream in self.streams)
-        # Where each stream goes on: it may be ahead of `self.streams`, which holds what has been taken in.
-        self._heads = {stream.seed[1]: (stream.turns, stream.arrays()) for stream in self.streams}
-        self._under_way = 0
-        self._arrivals: queue.SimpleQueue[Arrival] = queue.SimpleQueue()
-        self._learning: Future[dict[str, float]] | None = None
-        self._matches: dict[int, dict[str, Future[MatchResult | SoloResult]]] = {}  # by the iteration they began in
-        self._hand_out()
-
-    # ------------------------------------------------------------------------------- self-play
-
-    def _start_turns(self) -> None:
-        """Keeps the crew busy; called by the loop, and by the crew whenever a turn ends."""
+    def hand_out(self, weights: Any, born: int) -> None:
+        """Segments that begin from now on use these weights."""
         with self._lock:
-            # What has come in and is not taken in counts as well: if the loop cannot follow, self-play pauses.
-            room = self.crew.size + 1 - self._under_way - max(0, self._arrivals.qsize() - self.crew.size)
-            for _ in range(min(room, len(self._idle), self._startable)):
+            self._weights, self._born = weights, born
+
+    def start(self) -> None:
+        """Starts as many segments as there is room for; called by the loop, and whenever a segment ends."""
+        with self._lock:
+            # Arrivals that wait count as well: if the loop cannot follow, self-play pauses.
+            size = self.run.executor.size
+            room = size + 1 - self.under_way - max(0, self.arrivals.qsize() - size)
+            for _ in range(min(room, len(self._idle), self.startable)):
                 stream = self._idle.popleft()
-                number, games = self._heads[stream]
-                self._under_way += 1
-                self._startable -= 1
-                task = PlayTurn(stream, number, self._simulations(), games, self.config.seed)
-                turn = self.crew.submit(task, self._newest, count=partial(self._count, "self-play"))
-                turn.add_done_callback(partial(self._come_in, stream, self._born))
+                self.under_way += 1
+                self.startable -= 1
+                segment = self.run.start_segment(stream, *self._heads[stream], self._weights)
+                segment.add_done_callback(partial(self._come_in, stream, self._born))
 
-    def _come_in(self, stream: int, born: int, turn: Future[PlayedTurn]) -> None:
+    def close(self) -> None:
+        """Starts no more."""
         with self._lock:
-            self._under_way -= 1
-            if turn.cancelled() or turn.exception():
-                self._startable = 0
+            self.startable = 0
+
+    def _come_in(self, stream: int, born: int, segment: Future[PlayedSegment]) -> None:
+        with self._lock:
+            self.under_way -= 1
+            if segment.cancelled() or segment.exception():
+                self.startable = 0
             else:
                 number, _ = self._heads[stream]
-                self._heads[stream] = number + 1, turn.result().games
+                self._heads[stream] = number + 1, segment.result().games
                 self._idle.append(stream)
-        self._arrivals.put(Arrival(stream, born, turn))
-        self._start_turns()
+        self.arrivals.put(Arrival(stream, born, segment))
+        self.start()
 
-    def _take_in_the_next(self) -> None:
-        """Adds a turn's samples to the buffer, unless they are too old or too many."""
-        self._check(0)
+
+@dataclass
+class Gathered:
+    """What an iteration under way has brought so far.
+
+    ages:     of the weights that played each segment, in iterations.
+    left_out: samples, by the reason.
+    """
+
+    started: float = field(default_factory=time.monotonic)
+    statistics: SelfPlayStatistics = field(default_factory=SelfPlayStatistics)
+    losses: list[dict[str, float]] = field(default_factory=list)
+    ages: list[float] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)
+    games: dict[int, Trajectories] = field(default_factory=dict)
+
+
+class AsynchronousLoop:
+    """An asynchronous run between its beginning and its end.
+
+    arrived: segments taken in so far, out of `total`.
+    owed:    steps that learning has still to take.
+    """
+
+    def __init__(self, run: Run, observer: Observer) -> None:
+        self.run, self.observer = run, observer
+        self.total = run.config.iterations * len(run.streams)
+        self.arrived = run.progress.iteration * len(run.streams)
+        self.owed = run.steps_for(run.progress.new_samples)
+        self.segments = Segments(run, self.total - self.arrived)
+        self.gathered = Gathered()
+        self.learning: Future[dict[str, float]] | None = None
+        self.hand_out()
+
+    def iterate(self) -> None:
+        """An iteration: takes in as many segments as there are streams, and learns meanwhile."""
+        self.gathered = Gathered()
+        self.run.begin(self.steps)
+        self.observer.matches_due(self.run.progress.iteration, self.weights)
+        while self.arrived < (self.run.progress.iteration + 1) * len(self.run.streams):
+            self.segments.start()
+            self.take_in_the_next()
+            self.keep_learning()
+        self.finish()
+
+    @property
+    def steps(self) -> int:
+        """Steps of an iteration, once as many games end as begin."""
+        config = self.run.config.self_play
+        return max(1, round(self.run.steps_for(config.streams * config.games * config.moves)))
+
+    def take_in_the_next(self) -> None:
+        """Adds a segment's samples to the buffer, unless they are too old or too many."""
+        self.run.control.check()
         try:
-            arrival = self._arrivals.get(timeout=0.1)
+            arrival = self.segments.arrivals.get(timeout=0.1)
         except queue.Empty:
             return
-        turn = arrival.turn.result()
-        self.streams[arrival.stream].load(turn.games)
-        age = (self.turns - arrival.born) / len(self.streams)  # in iterations, as are both bounds
-        self.turns += 1
-        self._ages.append(age)
-        self._statistics += turn.statistics
-        if turn.game:
-            self._games[arrival.stream] = turn.game
-        samples, limits = turn.samples, self.config.cluster
+        segment, gathered, limits = arrival.segment.result(), self.gathered, self.run.config.cluster
+        self.run.streams[arrival.stream].load(segment.games)
+        age = (self.arrived - arrival.born) / len(self.run.streams)  # in iterations, as are both limits
+        self.arrived += 1
+        gathered.ages.append(age)
+        gathered.statistics += segment.statistics
+        if segment.game:
+            gathered.games[arrival.stream] = segment.game
+        samples = segment.samples
         if age > limits.most_stale:
-            self._left_out["stale"] += samples.size
-        elif self.owed > limits.most_behind * self._steps():
-            self._left_out["behind"] += samples.size
+            gathered.left_out["stale"] += samples.size
+        elif self.owed > limits.most_behind * self.steps:
+            gathered.left_out["behind"] += samples.size
         elif samples.size:
-            iteration = torch.full_like(samples.iteration, self.progress.iteration)
-            self.replay.extend(samples._replace(iteration=iteration))
-            self.owed += self._steps_for(samples.size)
+            iteration = torch.full_like(samples.iteration, self.run.progress.iteration)
+            self.run.replay.extend(samples._replace(iteration=iteration))
+            self.owed += self.run.steps_for(samples.size)
 
-    # -------------------------------------------------------------------------------- learning
+    def keep_learning(self) -> None:
+        """Starts a segment's worth of steps as soon as the last ones are done and so many are owed."""
+        if self.learning is not None and self.learning.done():
+            self.end_learning()
+        portion = max(1, self.steps // len(self.run.streams))
+        if self.learning is None and self.owed >= portion:
+            self.begin_learning(portion)
 
-    def _steps(self) -> int:
-        """An iteration's, once as many games end as begin."""
-        config = self.config.self_play
-        return max(1, round(self._steps_for(config.streams * config.games * config.moves)))
-
-    def _steps_for(self, samples: int) -> float:
-        return samples * self.config.learner.replay_ratio / self.config.learner.batch
-
-    def _keep_learning(self) -> None:
-        """Starts a turn's worth of steps as soon as the last ones are done and so many are owed."""
-        if self._learning is not None and self._learning.done():
-            self._end_learning()
-        portion = max(1, self._steps() // len(self.streams))
-        if self._learning is None and self.owed >= portion:
-            self._begin_learning(portion)
-
-    def _begin_learning(self, steps: int) -> None:
-        config = self.config
-        through = min(1.0, self.turns / self.turns_in_all)
-        self._learning = self.crew.local.submit(
-            self.learn,
-            self.replay.training_set(),
-            steps,
-            stream_generator(config.seed, LEARNING, self.learner.steps),
-            progress_from=through,
-            progress_to=through,
-            progress=partial(self._count, "learning"),
+    def begin_learning(self, steps: int) -> None:
+        share = min(1.0, self.arrived / self.total)
+        self.learning = self.run.start_learning(
+            steps, number=self.run.learner.steps, progress_from=share, progress_to=share
         )
         self.owed -= steps
 
-    def _end_learning(self) -> None:
-        """Takes what learning brought, and hands the weights out, unless that would be too often."""
-        if self._learning is None:
+    def end_learning(self) -> None:
+        """Waits for the steps under way, and hands the weights out, unless that would be too often."""
+        if self.learning is None:
             return
-        losses = self._learning.result()
-        self._learning = None
-        self._losses.append(losses)
-        if time.monotonic() >= self._next_hand_out:
-            self._hand_out()
+        losses, self.learning = self.learning.result(), None
+        self.gathered.losses.append(losses)
+        if time.monotonic() >= self.next_hand_out:
+            self.hand_out()
 
-    def _hand_out(self) -> None:
+    def hand_out(self) -> None:
         started = time.monotonic()
-        weights = self.crew.share(self.learner.weights())
-        with self._lock:
-            self._newest, self._born = weights, self.turns
-        self._handed_out, now = self.learner.steps, time.monotonic()
-        self._next_hand_out = now + (now - started) / HANDING_OUT
+        self.weights = self.run.executor.share(self.run.learner.weights())
+        self.segments.hand_out(self.weights, self.arrived)
+        self.handed_out, now = self.run.learner.steps, time.monotonic()
+        self.next_hand_out = now + (now - started) / HANDING_OUT
 
-    # ------------------------------------------------------------------------------ iterations
-
-    def _begin_iteration(self) -> None:
-        self._started = time.monotonic()
-        self._statistics = SelfPlayStatistics()
-        self._losses: list[dict[str, float]] = []
-        self._ages: list[float] = []
-        self._left_out: Counter[str] = Counter()
-        self._games: dict[int, Trajectories] = {}
-        self._announce()
-
-    def _close_iteration(self) -> None:
-        """Lets learning come to rest, records and saves; self-play goes on meanwhile."""
-        iteration, config = self.progress.iteration, self.config.learner
-        self._end_learning()
-        if self.turns == self.turns_in_all and self.owed >= 1:
-            self._begin_learning(int(self.owed))
-            self._end_learning()
-        if self._handed_out < self.learner.steps:
-            self._hand_out()
-        checkpoint.save_games(self.folder, iteration, self._games)
-        scalars = mean_losses(self._losses)
-        scalars |= {
-            "cluster/staleness": sum(self._ages) / len(self._ages),
+    def finish(self) -> None:
+        """Lets learning come to rest; self-play goes on meanwhile."""
+        run, gathered, config = self.run, self.gathered, self.run.config.learner
+        self.end_learning()
+        if self.arrived == self.total and self.owed >= 1:
+            self.begin_learning(int(self.owed))
+            self.end_learning()
+        if self.handed_out < run.learner.steps:
+            self.hand_out()
+        scalars = mean_losses(gathered.losses) | {
+            "cluster/staleness": sum(gathered.ages) / len(gathered.ages),
             "cluster/steps_owed": self.owed,
-            "cluster/left_out_stale": float(self._left_out["stale"]),
-            "cluster/left_out_behind": float(self._left_out["behind"]),
+            "cluster/left_out_stale": float(gathered.left_out["stale"]),
+            "cluster/left_out_behind": float(gathered.left_out["behind"]),
         }
-        if taken := self._statistics.samples - self._left_out.total():
+        if taken := gathered.statistics.samples - gathered.left_out.total():
             scalars["cluster/replay_ratio"] = scalars.get("learner/steps", 0.0) * config.batch / taken
         not_learned_yet = round(self.owed * config.batch / config.replay_ratio)
-        self._finish(scalars, self._statistics, {}, not_learned_yet, seconds=time.monotonic() - self._started)
-        if self._due(self.progress.iteration) and self.progress.iteration < self.config.iterations:
-            self._matches[self.progress.iteration] = self._start_matches(self._newest)
-
-    def _collect_matches(self, *, wait: bool = False) -> None:
-        """Records the matches that have ended, under the iteration they began in."""
-        for iteration, matches in list(self._matches.items()):
-            if wait or all(match.done() for match in matches.values()):
-                results = {tag: match.result() for tag, match in matches.items()}
-                scalars = strength_scalars(results)
-                self.monitor.record(iteration, scalars)
-                self.monitor.report(iteration, scalars)
-                del self._matches[iteration]
+        number, seconds = run.progress.iteration, time.monotonic() - gathered.started
+        run.finish(not_learned_yet, gathered.statistics.seconds + scalars.get("learner/seconds", 0.0))
+        self.observer.iteration_over(Iteration(number, scalars, gathered.statistics, gathered.games, seconds))
+        self.observer.save()
 
 
-def mean_losses(parts: list[dict[str, float]]) -> dict[str, float]:
-    """Of several calls of `learn`, by their steps; steps and seconds are added up."""
+def mean_losses(parts: Sequence[dict[str, float]]) -> dict[str, float]:
+    """The means of several calls of `learn`, weighted by their steps; steps and seconds are added up."""
     steps = sum(part["learner/steps"] for part in parts)
     if not steps:
         return {}

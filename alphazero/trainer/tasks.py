@@ -1,16 +1,14 @@
-"""The tasks of a training run, as any crew does them: a stream's turn of self-play, and a match."""
+"""A segment of self-play as a task for any executor, and what a process needs to do a run's tasks."""
 
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import onnx
 
-from alphazero.arena.match import MatchResult, SoloResult, play_alone, play_match
-from alphazero.arena.players import AgentPlayer, NetworkPlayer, Player, Stoppable, parse_player
 from alphazero.config import Config
 from alphazero.game import Game, load_game
 from alphazero.network.architectures import InferenceModule
@@ -18,8 +16,6 @@ from alphazero.network.inference import NetworkEvaluators
 from alphazero.parallel.executor import Counter
 from alphazero.replay import Samples
 from alphazero.selfplay import SelfPlay, SelfPlayStatistics, Trajectories
-
-ALONE = "alone"  # stands for the opponent's name in a game for one
 
 
 class Worker:
@@ -33,9 +29,9 @@ class Worker:
         self.game, self.config = game, config
         play = config.self_play
         self.evaluators = NetworkEvaluators(game, engine=play.engine, device=play.device, threads=threads)
-        self.judges = NetworkEvaluators(game, engine="onnx", threads=threads)
-        self.evaluators.exported = self.judges.exported = exported
-        self.of_thread = threading.local()  # a cache of positions for each thread, for one at a time can use it
+        self.match_evaluators = NetworkEvaluators(game, engine="onnx", threads=threads)
+        self.evaluators.exported = self.match_evaluators.exported = exported
+        self.of_thread = threading.local()  # a cache of positions for each thread: only one thread at a time can use it
 
 
 def make_worker(config: Config, exported: onnx.ModelProto | None, threads: int) -> Worker:
@@ -43,8 +39,8 @@ def make_worker(config: Config, exported: onnx.ModelProto | None, threads: int) 
     return Worker(load_game(config.game), config, exported, threads=threads)
 
 
-class PlayedTurn(NamedTuple):
-    """What came of a turn: see `Played`; games: those under way after it, as `SelfPlay.arrays` gives them."""
+class PlayedSegment(NamedTuple):
+    """The outcome of a segment: see `Played`; games: those under way after it, as `SelfPlay.arrays` gives them."""
 
     samples: Samples
     statistics: SelfPlayStatistics
@@ -53,62 +49,25 @@ class PlayedTurn(NamedTuple):
 
 
 @dataclass(frozen=True)
-class PlayTurn:
-    """Plays a stream on by `self_play.moves` moves, from the games under way that it brings along."""
+class PlaySegment:
+    """Plays a stream on by `self_play.moves` moves, from the games under way that the task brings along."""
 
     stream: int
-    turn: int
+    segment: int
     simulations: int
     games: dict[str, np.ndarray]
     seed: int
 
     @property
     def title(self) -> str:
-        return f"turn {self.turn} of self-play stream {self.stream} (seed {self.seed}, {self.stream}, {self.turn})"
+        seed = f"seed {self.seed}, {self.stream}, {self.segment}"
+        return f"segment {self.segment} of self-play stream {self.stream} ({seed})"
 
-    def run(self, worker: Worker, count: Counter, weights: InferenceModule) -> PlayedTurn:
+    def run(self, worker: Worker, count: Counter, weights: InferenceModule) -> PlayedSegment:
         config = worker.config
         stream = SelfPlay(worker.game, config.search, config.self_play, seed=self.seed, stream=self.stream)
         stream.load(self.games)
         stream.cache = getattr(worker.of_thread, "cache", None)
-        played = stream.play(worker.evaluators(weights), self.turn, simulations=self.simulations, progress=count)
+        played = stream.play(worker.evaluators(weights), self.segment, simulations=self.simulations, progress=count)
         worker.of_thread.cache = stream.cache
-        return PlayedTurn(*played, stream.arrays())
-
-
-@dataclass(frozen=True)
-class PlayMatch:
-    """A match of the agent, or of its network alone, against one of the configuration's opponents.
-
-    In a game for one there is no opponent: it plays alone.
-    """
-
-    role: str  # strength or network: what TensorBoard calls them
-    opponent: str | None
-    number: int  # of the opponent in the configuration
-    games: int
-
-    @property
-    def title(self) -> str:
-        player = "the agent" if self.role == "strength" else "the network alone"
-        return f"{self.games} games of {player}" + (f" against {self.opponent}" if self.opponent else "")
-
-    @property
-    def tag(self) -> str:
-        return f"{self.role}/{self.opponent or ALONE}"
-
-    def run(self, worker: Worker, count: Counter, weights: InferenceModule) -> MatchResult | SoloResult:
-        config, game = worker.config, worker.game
-        judge = worker.judges(weights)
-        search = replace(config.search.without_noise(), simulations=config.evaluation.simulations)
-        player: Player = NetworkPlayer(game, judge)
-        if self.role == "strength":
-            player = AgentPlayer(game, judge, search, seed=config.seed)
-        player = Stoppable(player, count)
-        if self.opponent is None:
-            return play_alone(game, player, games=self.games, seed=config.seed, progress=count)
-        opponent = Stoppable(parse_player(self.opponent, game, seed=config.seed + self.number), count)
-        return play_match(
-            game, player, opponent,
-            games=self.games, seed=config.seed, opening_plies=config.evaluation.opening_moves, progress=count,
-        )  # fmt: skip
+        return PlayedSegment(*played, stream.arrays())

@@ -46,7 +46,7 @@ class TrebuchetState(NamedTuple):
     distance: Tensor
 
 
-class Siege(Game):
+class Siege(Game[TrebuchetState]):
     """Four shots, before each of which the setting changes by at most 5 degrees and 8 kg. The first setting is drawn.
 
     An action is a number from -1 to 1 for the angle and one for the counterweight: the part of that change.
@@ -96,11 +96,11 @@ class Siege(Game):
         """[B] m/s, of the shot to come; afterwards, of the last."""
         return state.winds.gather(1, state.fired.clamp(max=self.shots - 1)[:, None])[:, 0]
 
-    def step(self, state: TrebuchetState, action: Tensor) -> Transition:
+    def step(self, state: TrebuchetState, action: Tensor) -> Transition[TrebuchetState]:
         """Can be differentiated by the action, and by winds and target."""
         return self.fire(state, action)[1]
 
-    def fire(self, state: TrebuchetState, action: Tensor) -> tuple[Shot, Transition]:
+    def fire(self, state: TrebuchetState, action: Tensor) -> tuple[Shot, Transition[TrebuchetState]]:
         """`step`, with the shots themselves; those of finished sieges mean nothing."""
         over = state.fired >= self.shots
         angle, counterweight = self.setting(state, action)
@@ -123,11 +123,11 @@ class Siege(Game):
         )
         return torch.cat([winds, comes.double(), torch.stack(others, 1)], 1).float()
 
-    def measures(self, state: TrebuchetState) -> dict[str, Tensor]:
+    def metrics(self, state: TrebuchetState) -> dict[str, Tensor]:
         """miss: of the last shot, in m."""
         return {"miss": (state.distance - state.target).abs()}
 
-    def picture(self, state: TrebuchetState, action: Tensor) -> Figure:
+    def figure(self, state: TrebuchetState, action: Tensor) -> Figure:
         """The shot."""
         from games.trebuchet.render import draw
 

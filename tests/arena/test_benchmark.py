@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import json
-import math
 import shutil
 import threading
-from collections.abc import Callable
 from concurrent.futures import Future, wait
 from dataclasses import replace
 from functools import partial
@@ -15,55 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
-from alphazero.arena.benchmark import Benchmark, Match, write_json
+from alphazero.arena.benchmark import Benchmark, Match
 from alphazero.arena.elo import ratings
 from alphazero.arena.match import MatchResult, play_match
 from alphazero.arena.plan import plan, spread
-from alphazero.arena.players import AgentPlayer, MinimaxPlayer, NetworkPlayer, RandomPlayer, Strength
-from alphazero.arena.registry import Entrant, find_entrant
-from alphazero.parallel.executor import Counter, Task, Threads
-from alphazero.report.benchmark import CurvePoint, curve_figure
+from alphazero.arena.players import AgentPlayer, MinimaxPlayer, NetworkPlayer, RandomPlayer, SearchBudget
+from alphazero.arena.registry import PlayerSpec, find_player
+from alphazero.parallel.executor import Counter, Task, ThreadExecutor
 from alphazero.runs.agents import Agent, load_agent
-from alphazero.runs.files import RunError
+from alphazero.runs.files import RunError, write_json
 from games.tic_tac_toe import TicTacToe, TicTacToeState
-from tests.trainer.test_synchronous import whole_run
-
-FAST = Strength(4)
-
-
-class Listener:
-    """Writes down what it is told, and raises once `patience` steps have ended."""
-
-    def __init__(self, patience: int = 10**9) -> None:
-        self.begun: list[tuple[str, int, str, int]] = []
-        self.done: list[int] = []
-        self.ended: list[str] = []
-        self.patience = patience
-
-    def begin(self, title: str, total: int, unit: str, *, steps: int) -> Callable[[int], None]:
-        if steps and len(self.ended) >= self.patience:
-            raise KeyboardInterrupt
-        self.begun.append((title, total, unit, steps))
-        self.done.append(0)
-        place = len(self.done) - 1
-
-        def advance(done: int) -> None:
-            self.done[place] += done
-
-        return advance
-
-    def end(self, title: str, summary: str) -> None:
-        if summary:
-            self.ended.append(f"{title}: {summary}")
-
-
-@functools.cache
-def small_run(base: Path) -> Path:
-    """A trained run, of which all tests of benchmarks may share one."""
-    return Path(shutil.copytree(whole_run(base).folder, base / "benchmarked"))
+from tests.small_benchmark import FAST, Listener, load_quickly, played, small_run
 
 
 @pytest.fixture(scope="module")
@@ -71,31 +32,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return small_run(tmp_path_factory.getbasetemp())
 
 
-LOADED: dict[bytes, Agent] = {}
-
-
-def load_quickly(path: Path) -> Agent:
-    """`load_agent`, but a checkpoint is exported once only, however many copies there are."""
-    model = path / "model.safetensors"
-    if not model.is_file():
-        return load_agent(path)
-    content = model.read_bytes()
-    if content not in LOADED:
-        LOADED[content] = load_agent(path)
-    return LOADED[content]
-
-
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("alphazero.arena.plan.load_agent", load_quickly)
-
-
-def played(path: Path, **options: object) -> Benchmark:
-    listener = Listener()
-    settings = {"games": 8, "strength": FAST, "seed": 1, "curve": 0} | options
-    benchmark = plan(path, listener, **settings)  # type: ignore[arg-type]
-    benchmark.run_all(listener, Threads(None, 1))
-    return benchmark
 
 
 def results_by_name(benchmark: Benchmark) -> dict[tuple[str, str], MatchResult]:
@@ -111,14 +50,14 @@ def results_by_name(benchmark: Benchmark) -> dict[tuple[str, str], MatchResult]:
 
 
 def test_by_default_an_agent_meets_players_of_all_kinds(trained: Path) -> None:
-    benchmark = plan(trained / "agent.onnx", Listener(), games=200, strength=Strength(600), seed=1)
+    benchmark = plan(trained / "agent.onnx", Listener(), games=200, budget=SearchBudget(600), seed=1)
     assert [match.title for match in benchmark.matches] == [
         f"{player} against {opponent}"
         for opponent in ("random", "minimax:1", "minimax:3", "minimax:5", "mcts:1000")
         for player in ("agent:600", "network")
     ]
     assert {match.games for match in benchmark.matches} == {200}
-    assert benchmark.curve == benchmark.exams == benchmark.entrants == []
+    assert benchmark.curve == benchmark.position_tests == benchmark.players == []
 
 
 def test_checkpoints_of_the_curve_are_evenly_spread() -> None:
@@ -130,7 +69,7 @@ def test_checkpoints_of_the_curve_are_evenly_spread() -> None:
 
 
 def test_the_curve_ends_with_the_table_itself_where_it_can(trained: Path) -> None:
-    slow = plan(trained, Listener(), against=["random"], games=40, strength=Strength(600), seed=1, curve=2)
+    slow = plan(trained, Listener(), against=["random"], games=40, budget=SearchBudget(600), seed=1, curve=2)
     assert [(point.iteration, point.role, point.match.player.name, point.match.games) for point in slow.curve] == [
         (2, "agent", "agent:64 of iteration 2", 10),
         (2, "network", "network of iteration 2", 10),
@@ -140,11 +79,11 @@ def test_the_curve_ends_with_the_table_itself_where_it_can(trained: Path) -> Non
         (4, "network", "network", 40),
     ]
     assert slow.curve[-1].match in slow.matches
-    quick = plan(trained, Listener(), against=["random"], games=40, strength=Strength(8), seed=1, curve=1)
+    quick = plan(trained, Listener(), against=["random"], games=40, budget=SearchBudget(8), seed=1, curve=1)
     assert [point.match.player.name for point in quick.curve[-2:]] == ["agent:8", "network"]
     assert all(point.match in quick.matches for point in quick.curve[-2:])
     asked = plan(
-        trained, Listener(), against=["random"], games=6, strength=FAST, seed=1, curve=1, curve_strength=Strength(2)
+        trained, Listener(), against=["random"], games=6, budget=FAST, seed=1, curve=1, curve_budget=SearchBudget(2)
     )
     assert [(p.match.player.name, p.match.games) for p in asked.curve if p.role == "agent"] == [
         ("agent:2 of iteration 2", 2),
@@ -156,13 +95,13 @@ def test_a_damaged_checkpoint_is_left_out_of_the_curve(trained: Path, tmp_path: 
     copy = tmp_path / "run"
     shutil.copytree(trained, copy)
     (copy / "checkpoints" / "000002" / "model.safetensors").write_bytes(b"no model")
-    benchmark = plan(copy, Listener(), against=["random"], games=8, strength=FAST, seed=1, curve=4)
+    benchmark = plan(copy, Listener(), against=["random"], games=8, budget=FAST, seed=1, curve=4)
     assert {point.iteration for point in benchmark.curve} == {3, 4}
     assert len(benchmark.notes) == 1
     assert "000002" in benchmark.notes[0]
 
 
-def test_an_opponent_may_be_a_path_with_a_strength_of_its_own(trained: Path) -> None:
+def test_an_opponent_may_be_a_path_with_a_budget_of_its_own(trained: Path) -> None:
     agent = load_agent(trained / "agent.onnx")
     start = agent.game.initial(1)
     for text, simulations in (
@@ -170,16 +109,16 @@ def test_an_opponent_may_be_a_path_with_a_strength_of_its_own(trained: Path) -> 
         (f"{trained / 'checkpoints' / '000002'}@16", 16),
         (f"{trained / 'agent.onnx'}@2", 2),
     ):
-        entrant = find_entrant(text, agent, FAST)
-        player = entrant.build(1)
-        assert entrant.name == text
+        player = find_player(text, agent, FAST)
+        player = player.build(1)
+        assert player.name == text
         assert isinstance(player, AgentPlayer)
         assert player.think(start).result().visits.sum() == simulations
-    assert isinstance(find_entrant("minimax:3", agent, FAST).build(1), MinimaxPlayer)
-    assert isinstance(find_entrant("random", agent, FAST).build(1), RandomPlayer)
+    assert isinstance(find_player("minimax:3", agent, FAST).build(1), MinimaxPlayer)
+    assert isinstance(find_player("random", agent, FAST).build(1), RandomPlayer)
     for text, error in (("nobody", ValueError), (f"{trained}@0", ValueError), (f"{trained}/none", RunError)):
         with pytest.raises(error):
-            find_entrant(text, agent, FAST)
+            find_player(text, agent, FAST)
 
 
 def test_two_checkpoints_play_each_other_as_they_are(trained: Path) -> None:
@@ -218,9 +157,9 @@ def test_player_and_opponent_draw_apart(trained: Path) -> None:
         seeds.append(seed)
         return RandomPlayer(TicTacToe(), seed)
 
-    benchmark = plan(trained / "agent.onnx", Listener(), against=[], games=2, strength=FAST, seed=1)
-    benchmark.matches = [Match(Entrant("one", build), Entrant("other", build), 2)]
-    benchmark.run_all(Listener(), Threads(None, 1))
+    benchmark = plan(trained / "agent.onnx", Listener(), against=[], games=2, budget=FAST, seed=1)
+    benchmark.matches = [Match(PlayerSpec("one", build), PlayerSpec("other", build), 2)]
+    benchmark.run_all(Listener(), ThreadExecutor(None, 1))
     assert len({*seeds, benchmark.seed}) == 3
 
 
@@ -232,10 +171,10 @@ def test_a_match_that_is_asked_for_twice_is_played_once(trained: Path) -> None:
         against=["random"],
         tournament=["minimax:2", "random"],
         games=6,
-        strength=FAST,
+        budget=FAST,
         seed=1,
     )
-    benchmark.run_all(listener, Threads(None, 1))
+    benchmark.run_all(listener, ThreadExecutor(None, 1))
     titles = [title for title, *_ in listener.begun]
     assert titles == [
         "agent:4 against random",
@@ -274,8 +213,8 @@ def test_the_figures_do_not_depend_on_the_number_of_threads(trained: Path, tmp_p
     found = []
     for threads in (1, 3):
         benchmark = plan(trained / "agent.onnx", Listener(), against=["random", "minimax:1", "mcts:8"], games=20,
-                         strength=FAST, seed=1, files=[positions])  # fmt: skip
-        benchmark.run_all(Listener(), Threads(None, threads))
+                         budget=FAST, seed=1, files=[positions])  # fmt: skip
+        benchmark.run_all(Listener(), ThreadExecutor(None, threads))
         assert benchmark.complete
         found.append((benchmark.results, benchmark.errors))
     assert found[0] == found[1]
@@ -290,24 +229,24 @@ def test_what_had_ended_is_kept_and_can_be_gone_on_with(trained: Path) -> None:
         against=["random", "minimax:1"],
         tournament=["minimax:2"],
         games=8,
-        strength=FAST,
+        budget=FAST,
         seed=1,
     )
     with pytest.raises(KeyboardInterrupt):
-        benchmark.run_all(listener, Threads(None, 1))
+        benchmark.run_all(listener, ThreadExecutor(None, 1))
     assert not benchmark.complete
     record = benchmark.record()
     assert record["complete"] is False
     assert [match["opponent"] for match in record["matches"]] == ["random", "random"]
     assert record["tournament"] == {"players": [], "matches": []}
     rest = Listener()
-    benchmark.run_all(rest, Threads(None, 1))
+    benchmark.run_all(rest, ThreadExecutor(None, 1))
     assert len(rest.ended) == len(whole.results) - 2
     assert benchmark.complete
     assert benchmark.results == whole.results
 
 
-class Prompt(Threads):
+class Prompt(ThreadExecutor):
     """Has always ended by the time that it is asked."""
 
     def submit(self, task: Task[Any], *shared: Any, count: Counter = lambda done: None) -> Future[Any]:
@@ -317,17 +256,17 @@ class Prompt(Threads):
 
 
 def test_what_had_ended_before_it_was_looked_at_is_kept_too(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And no more is begun than the crew does at once: here three matches, of which the first is told of."""
+    """And no more is begun than the executor does at once: here three matches, of which the first is told of."""
 
     def interrupt(title: str, summary: str) -> None:
         raise KeyboardInterrupt
 
     listener = Listener()
-    benchmark = plan(trained / "agent.onnx", listener, against=["random", "minimax:1"], games=2, strength=FAST, seed=1)
+    benchmark = plan(trained / "agent.onnx", listener, against=["random", "minimax:1"], games=2, budget=FAST, seed=1)
     assert len(benchmark.matches) == 4
     monkeypatch.setattr(listener, "end", interrupt)
-    with Prompt(None, 3) as crew, pytest.raises(KeyboardInterrupt):
-        benchmark.run_all(listener, crew)
+    with Prompt(None, 3) as executor, pytest.raises(KeyboardInterrupt):
+        benchmark.run_all(listener, executor)
     assert list(benchmark.results) == benchmark.matches[:3]
 
 
@@ -346,68 +285,14 @@ def test_what_is_under_way_at_an_error_ends_before_its_next_move(trained: Path) 
             moving.wait(30)
             raise ValueError("no idea")
 
-    benchmark = plan(trained / "agent.onnx", Listener(), against=[], games=2, strength=FAST, seed=1)
-    waiting, failing = (Entrant(of.__name__, partial(of, TicTacToe())) for of in (Waiting, Failing))
+    benchmark = plan(trained / "agent.onnx", Listener(), against=[], games=2, budget=FAST, seed=1)
+    waiting, failing = (PlayerSpec(of.__name__, partial(of, TicTacToe())) for of in (Waiting, Failing))
     benchmark.matches = [Match(waiting, waiting, 2), Match(failing, failing, 2)]
-    with Threads(None, 2) as crew:
+    with ThreadExecutor(None, 2) as executor:
         with pytest.raises(ValueError, match="no idea"):
-            benchmark.run_all(Listener(), crew)
+            benchmark.run_all(Listener(), executor)
         go_on.set()
     assert len(moves) == 1
-
-
-# ----------------------------------------------------------------------------------------- writing
-
-
-def test_the_runs_folder_tells_of_the_benchmark(trained: Path, tmp_path: Path) -> None:
-    copy = tmp_path / "run"
-    shutil.copytree(trained, copy)
-    benchmark = played(copy, against=["random"], curve=1, games=16, curve_strength=Strength(2))
-    benchmark.write_beside_run()
-    record = json.loads((copy / "benchmark.json").read_text())
-    assert record == benchmark.record()
-    assert record["complete"] is True
-    assert record["iteration"] == 4
-    assert [(point["iteration"], point["role"], point["player"]) for point in record["curve"]] == [
-        (2, "agent", "agent:2 of iteration 2"),
-        (2, "network", "network of iteration 2"),
-        (4, "agent", "agent:2"),
-        (4, "network", "network"),
-    ]
-    assert (copy / "benchmark.png").read_bytes().startswith(b"\x89PNG")
-    assert not list(copy.glob(".unfinished*"))
-    events = EventAccumulator(str(copy / "tensorboard"))
-    events.Reload()
-    assert "benchmark/curve" in events.Tags()["images"]
-    matches, curve = record["matches"], record["curve"]
-
-    def scalars(tag: str) -> list[tuple[int, float]]:
-        return [(event.step, pytest.approx(event.value)) for event in events.Scalars(tag)]
-
-    assert [(4, matches[0]["points"])] == scalars("benchmark/random/agent_points")
-    assert [(4, matches[1]["points"])] == scalars("benchmark/random/network_points")
-    assert [(4, matches[0]["interval"][0])] == scalars("benchmark/random/agent_points_low")
-    assert [(2, curve[0]["points"]), (4, curve[2]["points"])] == scalars("benchmark_curve/random/agent_points")
-    assert [(2, curve[1]["points"]), (4, curve[3]["points"])] == scalars("benchmark_curve/random/network_points")
-
-
-def test_nothing_is_written_beside_other_agents_or_before_anything_is_played(trained: Path, tmp_path: Path) -> None:
-    copy = tmp_path / "run"
-    shutil.copytree(trained, copy)
-    before = sorted(copy.rglob("*"))
-    for path in (copy / "agent.onnx", copy / "checkpoints" / "000002"):
-        played(path, against=["random"], curve=4).write_beside_run()
-    plan(copy, Listener(), against=["random"], games=8, strength=FAST, seed=1).write_beside_run()
-    assert sorted(copy.rglob("*")) == before
-
-
-def test_a_folder_that_cannot_be_written_is_named(trained: Path, tmp_path: Path) -> None:
-    copy = tmp_path / "run"
-    shutil.copytree(trained, copy)
-    (copy / "benchmark.json").mkdir()
-    benchmark = played(copy, against=["random"])
-    with pytest.raises(RunError, match=r"cannot write .*benchmark\.json"):
-        benchmark.write_beside_run()
 
 
 def test_json_has_no_number_that_json_lacks(trained: Path, tmp_path: Path) -> None:
@@ -424,38 +309,3 @@ def test_json_has_no_number_that_json_lacks(trained: Path, tmp_path: Path) -> No
         "player": None,
         "opponent": None,
     }
-
-
-# ----------------------------------------------------------------------------------------- picture
-
-
-def test_the_curve_shows_each_opponent_and_what_training_saw() -> None:
-    points = [
-        CurvePoint(iteration, role, opponent, points, (points - 0.1, min(1.0, points + 0.1)))
-        for role, opponent, iteration, points in (
-            ("agent", "random", 10, 0.75),
-            ("agent", "random", 40, 1.0),
-            ("network", "random", 10, 0.5),
-            ("network", "random", 40, 0.25),
-            ("agent", "runs/a/very/long/way/to/another/run", 40, 0.125),
-        )
-    ]
-    history = {
-        20: {"strength/random/points": 0.625, "network/random/points": 0.375},
-        30: {"strength/random/points": math.nan, "strength/minimax:5/points": 0.5},
-    }
-    figure = curve_figure(points, history, title="run")  # type: ignore[arg-type]
-    agent, network = figure.axes
-    drawn = [
-        {
-            str(line.get_label()): list(zip(line.get_xdata(), line.get_ydata(), strict=True))  # type: ignore[arg-type]
-            for line in reversed(axes.get_lines())
-        }
-        for axes in (agent, network)
-    ]
-    assert drawn[0]["random"] == [(10, 0.75), (40, 1.0)]
-    assert drawn[0]["…ng/way/to/another/run"] == [(40, 0.125)]
-    assert drawn[0]["_training"] == [(20, 0.625)]
-    assert drawn[1]["random"] == [(10, 0.5), (40, 0.25)]
-    assert drawn[1]["_training"] == [(20, 0.375)]
-    assert agent.get_ylim() == (-0.02, 1.03)

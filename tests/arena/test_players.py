@@ -256,9 +256,9 @@ def test_unknown_players_are_refused(name: str) -> None:
         ("minimax:3@", "no player is called"),
         ("minimax:3@-1", "'-1' is no temperature; expected a number from 0"),
         ("minimax:3@warm", "'warm' is no temperature"),
-        ("mcts:0", "'0' is no strength; expected simulations a move as 600, at most 65536, or seconds"),
-        ("mcts:0s", "'0s' is no strength"),
-        ("mcts:99999999", "'99999999' is no strength; expected simulations a move as 600, at most 65536"),
+        ("mcts:0", "'0' is no search budget; expected simulations a move as 600, at most 65536, or seconds"),
+        ("mcts:0s", "'0s' is no search budget"),
+        ("mcts:99999999", "'99999999' is no search budget; expected simulations a move as 600, at most 65536"),
         ("mcts:3601s", "seconds as 2s or 0.5s, at most 3600"),
     ],
 )

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from alphazero.arena.players import AgentPlayer, Strength
-from alphazero.arena.registry import find_entrant
+from alphazero.arena.players import AgentPlayer, SearchBudget
+from alphazero.arena.registry import find_player
 from alphazero.game.record import Record
 from alphazero.runs.agents import Agent, load_agent
 from alphazero.runs.files import RunError
 from games.connect_four import ConnectFour
 from tests.evaluators import ScrambledEvaluator
-from tests.trainer.test_synchronous import copy_of_whole
+from tests.training_runs import copy_of_whole
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def agent(trained: Path) -> Agent:
     ],
 )
 def test_names(agent: Agent, text: str, name: str) -> None:
-    player = find_entrant(text, agent, Strength(32)).build(1)
+    player = find_player(text, agent, SearchBudget(32)).build(1)
     assert player.name == name
     start = Record(agent.game)
     if not text.endswith("s"):
@@ -51,13 +51,13 @@ def test_names(agent: Agent, text: str, name: str) -> None:
 
 def test_a_path_is_the_agent_there_at_the_strength_behind_it(agent: Agent, trained: Path) -> None:
     states = [Record(agent.game, moves).state for moves in ("", "b2", "b2 a3", "a1 b2 c3")]
-    mine = find_entrant("agent:16", agent, Strength(8)).build(1)
+    mine = find_player("agent:16", agent, SearchBudget(8)).build(1)
     for path in (trained, trained / "agent.onnx", trained / "checkpoints" / "000004"):
-        other = find_entrant(f"{path}@16", agent, Strength(8)).build(1)
+        other = find_player(f"{path}@16", agent, SearchBudget(8)).build(1)
         assert other.name == f"{path}@16"
         for state in states:
             assert torch.equal(mine.actions(state), other.actions(state))
-    unnamed = find_entrant(str(trained), agent, Strength(8)).build(1)
+    unnamed = find_player(str(trained), agent, SearchBudget(8)).build(1)
     assert isinstance(unnamed, AgentPlayer)
     assert unnamed.think(states[0]).result().visits.sum() == 8
 
@@ -65,27 +65,27 @@ def test_a_path_is_the_agent_there_at_the_strength_behind_it(agent: Agent, train
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("agnet", "no player is called 'agnet'; expected agent or agent:STRENGTH, network"),
+        ("agnet", "no player is called 'agnet'; expected agent or agent:BUDGET, network"),
         ("agent:", "no player is called 'agent:'"),
-        ("agent:0", "'0' is no strength"),
-        ("agent:-3", "'-3' is no strength"),
+        ("agent:0", "'0' is no search budget"),
+        ("agent:-3", "'-3' is no search budget"),
         ("network:3", "no player is called 'network:3'"),
         ("network@x", "'x' is no temperature"),
         ("minimax:0", "no player is called 'minimax:0'"),
         ("mcts", "no player is called 'mcts'"),
-        ("mcts:1h", "'1h' is no strength"),
+        ("mcts:1h", "'1h' is no search budget"),
         ("perfect", "tic_tac_toe has no perfect player"),
     ],
 )
 def test_other_names_are_refused_with_what_is_expected(agent: Agent, text: str, complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
-        find_entrant(text, agent, Strength(8)).build(1)
+        find_player(text, agent, SearchBudget(8)).build(1)
 
 
 def test_a_path_without_an_agent_and_one_of_another_game_are_refused(agent: Agent, trained: Path) -> None:
     with pytest.raises(RunError, match="is not a run"):
-        find_entrant(str(trained / "checkpoints"), agent, Strength(8)).build(1)
+        find_player(str(trained / "checkpoints"), agent, SearchBudget(8)).build(1)
     game = ConnectFour()
     other = Agent(game, ScrambledEvaluator(game), agent.search, "scrambled")
     with pytest.raises(ValueError, match="plays tic_tac_toe, not connect_four"):
-        find_entrant(str(trained), other, Strength(8)).build(1)
+        find_player(str(trained), other, SearchBudget(8)).build(1)

@@ -127,5 +127,5 @@ def test_all_else_is_the_games_own(drifting: Surrogate) -> None:
     assert drifting.actions == DRIFT.actions
     first = take(states, slice(1))
     assert drifting.render(first) == DRIFT.render(first)
-    assert drifting.measures(states) == {}
+    assert drifting.metrics(states) == {}
     assert drifting.discount == DRIFT.discount

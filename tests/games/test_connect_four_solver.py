@@ -72,7 +72,9 @@ def loaded(fresh: None, monkeypatch: pytest.MonkeyPatch) -> list[str]:
             scores = {column: int(score) for column, score in enumerate(known[board.grid]) if score > -100}
             return dict(sorted(scores.items(), key=lambda item: -item[1]))
 
-    monkeypatch.setitem(sys.modules, "bitbully", SimpleNamespace(BitBully=BitBully, Board=Board))
+    for package in ("bitbully", "bitbully_databases"):
+        installed = SimpleNamespace(BitBully=BitBully, Board=Board, __spec__=object())
+        monkeypatch.setitem(sys.modules, package, installed)
     return made
 
 

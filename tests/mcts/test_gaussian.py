@@ -11,7 +11,7 @@ from scipy.stats import kstest, multivariate_normal, norm
 
 from alphazero.config import NetworkConfig
 from alphazero.game import Box
-from alphazero.mcts.gaussian import NormalPolicy, from_box, into_box
+from alphazero.mcts.gaussian import Gaussian, from_box, into_box
 from alphazero.network.architectures import make_network
 from tests.stubs import Drift
 
@@ -25,7 +25,7 @@ def deviations() -> np.ndarray:
 
 
 def test_density_and_entropy_are_those_of_the_normal_distribution() -> None:
-    policy, points = NormalPolicy.of(OUTPUT), torch.rand(2, 5, 2, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    policy, points = Gaussian.of(OUTPUT), torch.rand(2, 5, 2, generator=torch.Generator().manual_seed(1)) * 2 - 1
     density, entropy = policy.log_density(points), policy.entropy()
     for row, (mean, deviation) in enumerate(zip(OUTPUT[:, :2].numpy(), deviations(), strict=True)):
         normal = multivariate_normal(mean, np.diag(deviation**2))
@@ -37,7 +37,7 @@ def test_the_density_has_the_gradient_of_the_normal_distribution() -> None:
     """By the output for the deviation, it is z^2 - 1, times the derivative of softplus."""
     output = OUTPUT.clone().requires_grad_()
     points = torch.tensor([[[0.3, -0.9]], [[1.0, 0.2]]])
-    (gradient,) = torch.autograd.grad(NormalPolicy.of(output).log_density(points).sum(), output)
+    (gradient,) = torch.autograd.grad(Gaussian.of(output).log_density(points).sum(), output)
     z = (points[:, 0] - OUTPUT[:, :2]).double().numpy() / deviations()
     expected = np.concatenate([z / deviations(), (z**2 - 1) / (1 + np.exp(-OUTPUT[:, 2:].double().numpy()))], 1)
     np.testing.assert_allclose(gradient.numpy(), expected, rtol=1e-4)
@@ -50,12 +50,12 @@ def test_a_network_that_has_learned_nothing_has_the_deviation_of_its_configurati
     network = make_network(Drift(), config)
     with torch.no_grad():
         network.policy.weight.zero_()
-        policy = NormalPolicy.of(network(torch.rand(3, 3)).logits)
+        policy = Gaussian.of(network(torch.rand(3, 3)).logits)
     torch.testing.assert_close(policy.log_deviation.exp(), torch.full((3, 2), deviation), rtol=1e-4, atol=0)
 
 
 def test_samples_are_normal_and_those_outside_lie_on_the_edge() -> None:
-    policy = NormalPolicy.of(OUTPUT)
+    policy = Gaussian.of(OUTPUT)
     samples = policy.sample(20_000, torch.Generator().manual_seed(2)).double().numpy()
     assert np.abs(samples).max() == 1
     for row, dimension in ((0, 0), (1, 1)):
@@ -69,7 +69,7 @@ def test_samples_are_normal_and_those_outside_lie_on_the_edge() -> None:
 
 
 def test_positions_and_dimensions_are_sampled_apart() -> None:
-    policy = NormalPolicy(torch.zeros(2, 2), torch.full((2, 2), math.log(0.2)))
+    policy = Gaussian(torch.zeros(2, 2), torch.full((2, 2), math.log(0.2)))
     series = policy.sample(20_000, torch.Generator().manual_seed(3)).transpose(1, 2).flatten(0, 1)
     correlation = torch.corrcoef(series) - torch.eye(4)
     assert correlation.abs().max() < 5 / math.sqrt(20_000)

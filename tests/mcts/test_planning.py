@@ -12,8 +12,8 @@ from torch import Tensor
 from alphazero.config import NetworkConfig, SearchConfig
 from alphazero.game import Box, Game, State, Transition, batch_size, take
 from alphazero.mcts.evaluator import Evaluation, UniformEvaluator
-from alphazero.mcts.gaussian import from_box, spread_of
-from alphazero.mcts.planning import LEAST_LIKELY, RefinedActions, RolledOut, SampledActions, likeliest, planners, played
+from alphazero.mcts.gaussian import from_box, raw_deviation
+from alphazero.mcts.planning import LEAST_LIKELY, RefinedActions, RolledOut, SampledActions, likeliest, planners
 from alphazero.mcts.search import search
 from alphazero.network.architectures import in_torch, inference_module, make_network, to_onnx
 from alphazero.network.inference import NetworkEvaluators
@@ -32,12 +32,12 @@ class Knowing:
     """A network that knows: the best policy of drift, and the value scaled by `value`."""
 
     def __init__(self, *, value: float = 0.0, deviation: float = 0.5) -> None:
-        self.value, self.spread = value, spread_of(deviation)
+        self.value, self.raw_deviation = value, raw_deviation(deviation)
 
     def __call__(self, states: DriftState, generator: torch.Generator) -> Evaluation:
         mean = from_box(DRIFT.optimal_action(states), DRIFT.actions)
         value = torch.where(states.steps == 0, 0.0, self.value * DRIFT.optimal_value(states))
-        return Evaluation(torch.cat([mean, torch.full_like(mean, self.spread)], 1), value)
+        return Evaluation(torch.cat([mean, torch.full_like(mean, self.raw_deviation)], 1), value)
 
 
 class Playing:
@@ -157,7 +157,7 @@ def test_sampled_actions_are_as_likely_as_the_policy_says() -> None:
 
 def test_the_mode_is_the_likeliest_in_every_position_however_sure_the_network_is_there() -> None:
     deviation = torch.tensor([0.01, 0.1, 0.5, 0.9])
-    spread = torch.tensor([[spread_of(float(each))] * 2 for each in deviation])
+    spread = torch.tensor([[raw_deviation(float(each))] * 2 for each in deviation])
 
     def network(states: DriftState, generator: torch.Generator) -> Evaluation:
         return Evaluation(torch.cat([torch.zeros(4, 2), spread], 1), torch.zeros(4))
@@ -287,7 +287,7 @@ def test_search_refines_the_root() -> None:
     found = search(ask.inner, DRIFT, states, config, generator(), root_evaluator=ask.root)
     low, high = (torch.tensor(bound) for bound in DRIFT.actions)
     best = DRIFT.optimal_action(states).clamp(low, high)
-    torch.testing.assert_close(played(found.actions, found.action), best, atol=2e-3, rtol=0)
+    torch.testing.assert_close(found.moves(found.action), best, atol=2e-3, rtol=0)
 
 
 def test_rules_that_cannot_be_differentiated_are_told() -> None:

@@ -9,7 +9,7 @@ import torch
 from alphazero.config import SearchConfig
 from alphazero.game.record import Record
 from alphazero.mcts.evaluator import UniformEvaluator
-from alphazero.mcts.search import grow_trees, search
+from alphazero.mcts.search import search, search_trees
 from games.connect_four import ConnectFour
 from tests.mcts.golden import GoldenGroup, TableEvaluator, golden_groups, table_game
 
@@ -71,7 +71,7 @@ def test_the_main_line_of_a_forced_win_is_that_win(algorithm: str) -> None:
     config = SearchConfig(algorithm=algorithm, simulations=800).without_noise()
     position = Record(game, "4455")
     states = type(position.state)(*(field.expand(2).clone() for field in position.state))
-    trees = grow_trees(UniformEvaluator(game), game, states, config, torch.Generator())
+    trees = search_trees(UniformEvaluator(game), game, states, config, torch.Generator())
     for row in range(2):
         line = trees.main_line(row)
         assert line[0] in (2, 5)

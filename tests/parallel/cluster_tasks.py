@@ -1,4 +1,4 @@
-"""Tasks and games for tests of crews. In a module of its own, since workers import it."""
+"""Tasks and games for tests of executors. In a module of its own, since workers import it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def make_nothing(threads: int) -> dict[str, int]:
 
 
 @dataclass(frozen=True)
-class Errand:
+class CountTask:
     """Counts to `units` in `seconds`, and signs a book of who ran it."""
 
     seed: int
@@ -29,7 +29,7 @@ class Errand:
 
     @property
     def title(self) -> str:
-        return f"errand of seed {self.seed}"
+        return f"task of seed {self.seed}"
 
     def run(self, worker: dict[str, int], count: Counter, *shared: int) -> tuple[int, int]:
         with self.book.open("a") as book:
@@ -41,7 +41,7 @@ class Errand:
 
 
 @dataclass(frozen=True)
-class BadErrand(Errand):
+class FailingTask(CountTask):
     """Fails by its own fault."""
 
     def run(self, worker: dict[str, int], count: Counter, *shared: int) -> tuple[int, int]:
@@ -50,7 +50,7 @@ class BadErrand(Errand):
 
 
 @dataclass(frozen=True)
-class DeadlyErrand(Errand):
+class DeadlyTask(CountTask):
     """Takes its process with it."""
 
     def run(self, worker: dict[str, int], count: Counter, *shared: int) -> tuple[int, int]:
@@ -59,7 +59,7 @@ class DeadlyErrand(Errand):
 
 
 @dataclass(frozen=True)
-class Threads(Errand):
+class ThreadsTask(CountTask):
     """Says how many threads an operation of torch and the worker's own have."""
 
     def run(self, worker: dict[str, int], count: Counter, *shared: int) -> tuple[int, int]:

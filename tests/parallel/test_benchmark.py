@@ -12,21 +12,21 @@ import pytest
 import torch
 from torch import Tensor
 
-from alphazero.arena.benchmark import Benchmark, Exam, Match
+from alphazero.arena.benchmark import Benchmark, Match, PositionTest
 from alphazero.arena.minimax import minimax
-from alphazero.arena.players import Player, Strength
-from alphazero.arena.registry import Entrant, find_entrant
+from alphazero.arena.players import Player, SearchBudget
+from alphazero.arena.registry import PlayerSpec, find_player
 from alphazero.arena.solved import SolvedPositions
 from alphazero.config import LearnerConfig, NetworkConfig, SearchConfig
 from alphazero.game import State
 from alphazero.learner import Learner
 from alphazero.network.inference import NetworkEvaluators
-from alphazero.parallel.executor import Threads
+from alphazero.parallel.executor import ThreadExecutor
 from alphazero.parallel.ray_cluster import Needs, cluster
-from alphazero.parallel.ray_executor import RayCrew
+from alphazero.parallel.ray_executor import RayExecutor
 from alphazero.runs.agents import Agent
 from games.tic_tac_toe import TicTacToe
-from tests.arena.test_benchmark import Listener
+from tests.small_benchmark import Listener
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -57,21 +57,21 @@ def positions() -> SolvedPositions:
 
 
 def benchmark(
-    agent: Agent, positions: SolvedPositions, change: Callable[[Entrant], Entrant] = lambda e: e
+    agent: Agent, positions: SolvedPositions, change: Callable[[PlayerSpec], PlayerSpec] = lambda e: e
 ) -> Benchmark:
-    """A match of the network, an exam of the agent, and a round robin of three; 20 games each."""
+    """A match of the network, a position test of the agent, and a round robin of three; 20 games each."""
     me, network, mcts, minimax2 = (
-        find_entrant(text, agent, Strength(8)) for text in ("agent", "network@1", "mcts:16", "minimax:2")
+        find_player(text, agent, SearchBudget(8)) for text in ("agent", "network@1", "mcts:16", "minimax:2")
     )
     return Benchmark(
         agent=agent,
         path=Path("nowhere"),
-        strength=Strength(8),
+        budget=SearchBudget(8),
         games=20,
         seed=3,
         matches=[Match(network, mcts, 20)],
-        exams=[Exam(me, "solved.csv")],
-        entrants=[me, mcts, minimax2],
+        position_tests=[PositionTest(me, "solved.csv")],
+        players=[me, mcts, minimax2],
         positions={"solved.csv": positions},
     )
 
@@ -80,15 +80,15 @@ def benchmark(
 def expected(agent: Agent, positions: SolvedPositions) -> Benchmark:
     """What threads come to."""
     one = benchmark(agent, positions)
-    one.run_all(Listener(), Threads(None, 2))
+    one.run_all(Listener(), ThreadExecutor(None, 2))
     assert one.complete
     return one
 
 
 @pytest.fixture(scope="module")
-def crew() -> Iterator[RayCrew]:
-    with RayCrew(lambda threads: None, 2, Needs(1, 0)) as crew:
-        yield crew
+def executor() -> Iterator[RayExecutor]:
+    with RayExecutor(lambda threads: None, 2, Needs(1, 0)) as executor:
+        yield executor
 
 
 def assert_same(one: Benchmark, expected: Benchmark, listener: Listener) -> None:
@@ -108,10 +108,10 @@ def assert_same(one: Benchmark, expected: Benchmark, listener: Listener) -> None
 
 
 def test_workers_come_to_the_figures_of_threads(
-    agent: Agent, positions: SolvedPositions, expected: Benchmark, crew: RayCrew
+    agent: Agent, positions: SolvedPositions, expected: Benchmark, executor: RayExecutor
 ) -> None:
     one, listener = benchmark(agent, positions), Listener()
-    one.run_all(listener, crew)
+    one.run_all(listener, executor)
     assert_same(one, expected, listener)
     assert sum(result.distinct_games for result in one.results.values()) > 40  # there is something to be the same
 
@@ -119,9 +119,9 @@ def test_workers_come_to_the_figures_of_threads(
 class Killer(Listener):
     """Kills all workers at the first sight of a match in its middle."""
 
-    def __init__(self, crew: RayCrew) -> None:
+    def __init__(self, executor: RayExecutor) -> None:
         super().__init__()
-        self.crew, self.killed = crew, list[int]()
+        self.executor, self.killed = executor, list[int]()
 
     def begin(self, title: str, total: int, unit: str, *, steps: int) -> Callable[[int], None]:
         advance, place = super().begin(title, total, unit, steps=steps), len(self.done) - 1
@@ -129,7 +129,7 @@ class Killer(Listener):
         def advance_and_kill(done: int) -> None:
             advance(done)
             if not self.killed and 0 < self.done[place] < total:
-                self.killed = self.crew.pids()
+                self.killed = self.executor.pids()
                 for pid in self.killed:
                     os.kill(pid, signal.SIGKILL)
 
@@ -148,12 +148,12 @@ class Slow:
 
 
 def test_workers_that_are_killed_change_nothing(
-    agent: Agent, positions: SolvedPositions, expected: Benchmark, crew: RayCrew
+    agent: Agent, positions: SolvedPositions, expected: Benchmark, executor: RayExecutor
 ) -> None:
-    one, listener = benchmark(agent, positions), Killer(crew)
+    one, listener = benchmark(agent, positions), Killer(executor)
     (network, mcts, games), build = one.matches[0], one.matches[0].player.build
-    one.matches[0] = Match(Entrant(network.name, lambda seed: Slow(build(seed))), mcts, games)
-    one.run_all(listener, crew)
+    one.matches[0] = Match(PlayerSpec(network.name, lambda seed: Slow(build(seed))), mcts, games)
+    one.run_all(listener, executor)
     assert len(listener.killed) == 2
-    assert crew.lost_tasks >= 1
+    assert executor.lost_tasks >= 1
     assert_same(one, expected, listener)

@@ -15,9 +15,9 @@ import torch
 from alphazero.config import LearnerConfig, NetworkConfig
 from alphazero.game import Game
 from alphazero.learner import Learner, LearningError
-from alphazero.parallel import distributed_learner as gang_module
-from alphazero.parallel.distributed_learner import Gang, GangError
-from alphazero.parallel.executor import CrewError
+from alphazero.parallel import distributed_learner as module
+from alphazero.parallel.distributed_learner import DistributedLearner, DistributedLearnerError
+from alphazero.parallel.executor import ExecutorError
 from alphazero.parallel.ray_cluster import cluster
 from alphazero.replay import Samples
 from games.tic_tac_toe import TicTacToe
@@ -41,7 +41,7 @@ def _cluster() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _short_messages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gang_module, "STEPS", 8)
+    monkeypatch.setattr(module, "STEPS", 8)
 
 
 def learner(game: Game, config: LearnerConfig, network: NetworkConfig = DENSE) -> Learner:
@@ -56,7 +56,7 @@ def training_set() -> Samples:
 class Call:
     """The arguments of a call of `learn`, and what became of it."""
 
-    def __init__(self, one: Learner | Gang, steps: int, *, stop: int | None = None) -> None:
+    def __init__(self, one: Learner | DistributedLearner, steps: int, *, stop: int | None = None) -> None:
         """InterruptedError, from its own progress, once `stop` steps are done."""
         self.told: list[int] = []
 
@@ -87,8 +87,8 @@ def assert_same(one: Learner, other: Learner) -> None:
 @pytest.mark.parametrize("network", [RESIDUAL, DENSE], ids=["residual", "dense"])
 def test_two_ranks_learn_what_one_learner_learns_from_the_whole_batch(network: NetworkConfig) -> None:
     one, two = learner(TicTacToe(), SGD, network), learner(TicTacToe(), SGD, network)
-    with Gang(two, ranks=2, gpus=False, say=pytest.fail) as gang:
-        expected, found = Call(one, 1), Call(gang, 1)
+    with DistributedLearner(two, ranks=2, gpus=False, say=pytest.fail) as distributed:
+        expected, found = Call(one, 1), Call(distributed, 1)
         assert expected.measures["loss/gradient_norm"] > 2 * SGD.clip  # so clipping has its part in what follows
         # After the first step SGD's momentum is the gradient, clipped.
         for ours, theirs in zip(two.network.parameters(), one.network.parameters(), strict=True):
@@ -97,25 +97,25 @@ def test_two_ranks_learn_what_one_learner_learns_from_the_whole_batch(network: N
             momentum = two.optimizer.state[ours]["momentum_buffer"]
             torch.testing.assert_close(momentum, gradient, atol=tolerance, rtol=0)
         assert found.measures == pytest.approx(expected.measures, rel=1e-5)
-        expected, found = Call(one, 20), Call(gang, 20)
+        expected, found = Call(one, 20), Call(distributed, 20)
         assert found.measures == pytest.approx(expected.measures, rel=1e-4)
         assert torch.equal(found.drawn, expected.drawn)
         assert sum(found.told) == 20
         assert one.steps == two.steps == 21
         for name, tensor in one.tensors().items():  # running statistics and averages among them
             torch.testing.assert_close(two.tensors()[name], tensor, atol=1e-5, rtol=1e-4)
-        check_addresses(gang)
+        check_addresses(distributed)
         before = learner(TicTacToe(), SGD, network)
         before.load(two.tensors(), two.optimizer.state_dict(), two.steps)
         with pytest.raises(InterruptedError):
-            Call(gang, 20, stop=8)
-        assert gang.members == []
+            Call(distributed, 20, stop=8)
+        assert distributed.members == []
         assert_same(two, before)
 
 
-def check_addresses(gang: Gang) -> None:
+def check_addresses(distributed: DistributedLearner) -> None:
     """Nobody on another machine can connect to a rank of a cluster that is this machine's own."""
-    for rank in gang.members:
+    for rank in distributed.members:
         process = psutil.Process(ray.get(rank.__ray_call__.remote(lambda _: os.getpid())))
         listening = [c.laddr.ip for c in process.net_connections("inet") if c.status == psutil.CONN_LISTEN]
         assert listening
@@ -126,41 +126,41 @@ def check_addresses(gang: Gang) -> None:
 
 
 class Unlucky(NamedTuple):
-    """A gang whose ranks the game can kill, what it said, and what it learns if they are left alone."""
+    """A distributed learner whose ranks the game can kill, what it said, and what it learns if they are left alone."""
 
-    gang: Gang
+    distributed: DistributedLearner
     game: Misfortune
     said: list[str]
     undisturbed: Learner
     expected: Call
 
     def learner(self) -> Learner:
-        self.gang.learner = learner(self.game, ADAM, RESIDUAL)
-        return self.gang.learner
+        self.distributed.learner = learner(self.game, ADAM, RESIDUAL)
+        return self.distributed.learner
 
 
 @pytest.fixture(scope="module")
 def unlucky(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Unlucky]:
     game, said = Misfortune(tmp_path_factory.mktemp("misfortune")), []
     undisturbed = learner(game, ADAM, RESIDUAL)
-    with Gang(undisturbed, ranks=2, gpus=False, say=said.append) as gang:
-        expected = Call(gang, 30)
+    with DistributedLearner(undisturbed, ranks=2, gpus=False, say=said.append) as distributed:
+        expected = Call(distributed, 30)
         assert said == []
-        yield Unlucky(gang, game, said, undisturbed, expected)
+        yield Unlucky(distributed, game, said, undisturbed, expected)
 
 
 @pytest.mark.parametrize(("lost", "goes_on_from"), [([1], 20), ([0, 1], 0)], ids=["one", "all"])
-def test_a_gang_that_loses_ranks_ends_where_it_ends_without(
+def test_a_learner_that_loses_ranks_ends_where_it_ends_without(
     unlucky: Unlucky, lost: list[int], goes_on_from: int
 ) -> None:
     """Bit for bit: weights, running statistics, averages, moments, measures and what was drawn."""
     disturbed = unlucky.learner()
     for rank in lost:  # makes the 22nd batch ready within the 21st step, when that has its gradients and is not whole
         unlucky.game.tell(rank, 21, "die")
-    found = Call(unlucky.gang, 30)
+    found = Call(unlucky.distributed, 30)
     (said,) = unlucky.said
     unlucky.said.clear()
-    assert said.endswith(f" of 2 of the learner is lost; a new gang goes on from step {goes_on_from}.")
+    assert said.endswith(f" of 2 of the learner is lost; new ranks go on from step {goes_on_from}.")
     assert said.startswith(("rank 0", "rank 1") if len(lost) > 1 else "rank 1 of")
     assert found.measures == unlucky.expected.measures
     assert torch.equal(found.drawn, unlucky.expected.drawn)
@@ -173,15 +173,17 @@ def test_a_loss_that_is_no_number_ends_learning_as_it_does_without_ranks(unlucky
     unlucky.learner()
     poisoned = training_set()._replace(weight=torch.full((200,), torch.nan))
     with pytest.raises(LearningError, match=r"the loss is nan after 2 steps; lower learner\.learning_rate"):
-        unlucky.gang.learn(poisoned, 2, torch.Generator(), progress_from=0, progress_to=1)
+        unlucky.distributed.learn(poisoned, 2, torch.Generator(), progress_from=0, progress_to=1)
 
 
 def test_ranks_that_are_lost_again_and_again_are_given_up(unlucky: Unlucky, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gang_module, "REBUILDS", 1)
+    monkeypatch.setattr(module, "REBUILDS", 1)
     one = unlucky.learner()
     unlucky.game.tell(1, 0, "die always")
-    with pytest.raises(GangError, match="rank 1 of 2 of the learner is lost, after 1 new gang without a step"):
-        Call(unlucky.gang, 5)
+    with pytest.raises(
+        DistributedLearnerError, match="rank 1 of 2 of the learner is lost, after 1 new start without a step"
+    ):
+        Call(unlucky.distributed, 5)
     unlucky.game.spare(1)
     assert len(unlucky.said) == 1
     unlucky.said.clear()
@@ -189,11 +191,11 @@ def test_ranks_that_are_lost_again_and_again_are_given_up(unlucky: Unlucky, monk
 
 
 def test_what_a_rank_raises_reaches_the_caller(unlucky: Unlucky, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gang_module, "NOTICE", 0.5)  # nobody dies here
+    monkeypatch.setattr(module, "NOTICE", 0.5)  # nobody dies here
     one = unlucky.learner()
     unlucky.game.tell(1, 10, "raise")
     with pytest.raises(RuntimeError, match=r"(?s)Rank\.learn.*in observe.*the board is spoilt"):
-        Call(unlucky.gang, 30)
+        Call(unlucky.distributed, 30)
     assert unlucky.said == []
     assert_same(one, unlucky.learner())
 
@@ -202,8 +204,8 @@ def test_what_a_rank_raises_reaches_the_caller(unlucky: Unlucky, monkeypatch: py
 
 
 def test_a_batch_has_to_divide_into_equal_shares() -> None:
-    with pytest.raises(CrewError, match=r"learner\.batch = 32 does not divide into 3 ranks .*; set it to 33"):
-        Gang(learner(TicTacToe(), SGD), ranks=3, gpus=False, say=pytest.fail)
+    with pytest.raises(ExecutorError, match=r"learner\.batch = 32 does not divide into 3 ranks .*; set it to 33"):
+        DistributedLearner(learner(TicTacToe(), SGD), ranks=3, gpus=False, say=pytest.fail)
 
 
 @pytest.mark.parametrize(
@@ -213,11 +215,11 @@ def test_a_batch_has_to_divide_into_equal_shares() -> None:
 def test_a_cluster_without_room_is_told_soon(
     ranks: int, gpus: bool, asked: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gang_module, "ROOM", 1.0)
+    monkeypatch.setattr(module, "ROOM", 1.0)
     started = time.monotonic()
     with (
-        pytest.raises(CrewError, match=f"^{asked} each were asked for, and the cluster has 4 CPUs on 1 machine"),
-        Gang(learner(TicTacToe(), SGD), ranks=ranks, gpus=gpus, say=pytest.fail),
+        pytest.raises(ExecutorError, match=f"^{asked} each were asked for, and the cluster has 4 CPUs on 1 machine"),
+        DistributedLearner(learner(TicTacToe(), SGD), ranks=ranks, gpus=gpus, say=pytest.fail),
     ):
         pass
     assert time.monotonic() - started < 5

@@ -1,4 +1,4 @@
-"""A crew of Ray workers does its tasks once each, whatever happens to the workers. All with the real Ray."""
+"""An executor of Ray workers does its tasks once each, whatever happens to the workers. All with the real Ray."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
-from alphazero.parallel import ray_executor as crew_module
-from alphazero.parallel.executor import CrewError
+from alphazero.parallel import ray_executor as module
+from alphazero.parallel.executor import ExecutorError
 from alphazero.parallel.ray_cluster import Needs, cluster, room
-from alphazero.parallel.ray_executor import RayCrew, TaskError
-from tests.parallel.cluster_tasks import BadErrand, DeadlyErrand, Errand, Threads, make_nothing
+from alphazero.parallel.ray_executor import RayExecutor, TaskError
+from tests.parallel.cluster_tasks import CountTask, DeadlyTask, FailingTask, ThreadsTask, make_nothing
 
 CORE = Needs(1, 0)
 PATIENCE = 120.0  # seconds: machines that test may be busy with other things
@@ -39,8 +39,8 @@ def _cluster(log: Path) -> Iterator[None]:
         yield
 
 
-def crew(size: int, *, cpus: float = 1, said: list[str] | None = None) -> RayCrew:
-    return RayCrew(make_nothing, size, Needs(cpus, 0), say=[].append if said is None else said.append)
+def executor(size: int, *, cpus: float = 1, said: list[str] | None = None) -> RayExecutor:
+    return RayExecutor(make_nothing, size, Needs(cpus, 0), say=[].append if said is None else said.append)
 
 
 def wait_until(true: Callable[[], bool], seconds: float = PATIENCE) -> None:
@@ -51,11 +51,11 @@ def wait_until(true: Callable[[], bool], seconds: float = PATIENCE) -> None:
 
 
 def test_outcomes_are_those_of_the_tasks_and_progress_adds_up(tmp_path: Path) -> None:
-    with crew(2) as workers:
+    with executor(2) as workers:
         wait_until(lambda: len(workers.pids()) == 2)
         shared, counted = workers.share(1000), list[int]()
-        errands = [Errand(n, tmp_path / "book", units=7, seconds=0.1) for n in range(9)]
-        futures = [workers.submit(errand, shared, count=counted.append) for errand in errands]
+        tasks = [CountTask(n, tmp_path / "book", units=7, seconds=0.1) for n in range(9)]
+        futures = [workers.submit(task, shared, count=counted.append) for task in tasks]
         assert [future.result(PATIENCE)[0] for future in futures] == [1000 + n**2 for n in range(9)]
         assert len({future.result()[1] for future in futures}) == 2  # both had some
         assert sum(counted) == 9 * 7
@@ -71,11 +71,11 @@ def test_workers_that_are_killed_lose_and_double_nothing(tmp_path: Path) -> None
     chance, said, killed = random.Random(1), list[str](), set[int]()
     counted: Counter[int] = Counter()
 
-    def submit(workers: RayCrew, n: int) -> Future[tuple[int, int]]:
-        errand = Errand(n, tmp_path / "book", units=4, seconds=0.6)
-        return workers.submit(errand, count=lambda done: counted.update({n: done}))
+    def submit(workers: RayExecutor, n: int) -> Future[tuple[int, int]]:
+        task = CountTask(n, tmp_path / "book", units=4, seconds=0.6)
+        return workers.submit(task, count=lambda done: counted.update({n: done}))
 
-    with crew(3, said=said) as workers:
+    with executor(3, said=said) as workers:
         futures = [submit(workers, n) for n in range(20)]
         while len(killed) < 6:
             time.sleep(chance.uniform(0, 0.7))
@@ -97,26 +97,26 @@ def test_workers_that_are_killed_lose_and_double_nothing(tmp_path: Path) -> None
 
 
 def test_the_first_error_of_a_task_ends_all_once_and_is_told_with_its_seed(tmp_path: Path) -> None:
-    with crew(3) as workers:
+    with executor(3) as workers:
         wait_until(lambda: len(workers.pids()) == 3)
-        long = [workers.submit(Errand(7, tmp_path / "good", seconds=60))]
-        bad = [workers.submit(BadErrand(n, tmp_path / "book", seconds=n - 41)) for n in range(41, 44)]
-        with pytest.raises(TaskError, match=r"errand of seed 41 failed") as failure:
+        long = [workers.submit(CountTask(7, tmp_path / "good", seconds=60))]
+        bad = [workers.submit(FailingTask(n, tmp_path / "book", seconds=n - 41)) for n in range(41, 44)]
+        with pytest.raises(TaskError, match=r"task of seed 41 failed") as failure:
             bad[0].result(PATIENCE)
         words = str(failure.value)
         assert "ZeroDivisionError: no such luck with 41" in words
-        assert "errands.py" in words  # the traceback
+        assert "cluster_tasks.py" in words  # the traceback
         assert "\x1b" not in words
         time.sleep(2)  # meanwhile another fails as well
-        for other in (*long, *bad[1:], workers.submit(Errand(1, tmp_path / "book"))):
+        for other in (*long, *bad[1:], workers.submit(CountTask(1, tmp_path / "book"))):
             assert other.exception(5) is failure.value
     assert sorted((tmp_path / "book").read_text().split()) == ["41", "42"]
 
 
 def test_a_task_that_kills_its_workers_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(crew_module, "MOST_LOSSES", 3)
-    with crew(2) as workers, pytest.raises(CrewError, match=r"errand of seed 5 was lost 3 times"):
-        workers.submit(DeadlyErrand(5, tmp_path / "book")).result(PATIENCE)
+    monkeypatch.setattr(module, "MOST_LOSSES", 3)
+    with executor(2) as workers, pytest.raises(ExecutorError, match=r"task of seed 5 was lost 3 times"):
+        workers.submit(DeadlyTask(5, tmp_path / "book")).result(PATIENCE)
 
 
 def test_workers_that_cannot_start_are_told_of_at_once() -> None:
@@ -124,39 +124,41 @@ def test_workers_that_cannot_start_are_told_of_at_once() -> None:
         raise FileNotFoundError("no game is here")
 
     with (
-        RayCrew(broken, 2, CORE) as workers,
+        RayExecutor(broken, 2, CORE) as workers,
         pytest.raises(TaskError, match=r"(?s)a worker's start failed.*FileNotFoundError: no game is here"),
     ):
-        workers.submit(Errand(1, Path("nowhere"))).result(PATIENCE)
+        workers.submit(CountTask(1, Path("nowhere"))).result(PATIENCE)
 
 
 def test_too_few_resources_are_told_of_within_seconds() -> None:
     started = time.monotonic()
     with pytest.raises(
-        CrewError, match=r"8 workers of 1 CPU each were asked for, and the cluster has 4 CPUs on 1 mach"
+        ExecutorError, match=r"8 workers of 1 CPU each were asked for, and the cluster has 4 CPUs on 1 mach"
     ):
-        crew(8)
-    with pytest.raises(CrewError, match=r"1 worker of 1 CPU and 0.5 GPUs each .* has 4 CPUs on 1 machine"):
-        RayCrew(make_nothing, 1, Needs(1, 0.5))
+        executor(8)
+    with pytest.raises(ExecutorError, match=r"1 worker of 1 CPU and 0.5 GPUs each .* has 4 CPUs on 1 machine"):
+        RayExecutor(make_nothing, 1, Needs(1, 0.5))
     assert time.monotonic() - started < 3
     assert [room(Needs(cpus, 0)) for cpus in (0.25, 0.1, 1, 3, 5)] == [16, 40, 4, 1, 0]
 
 
-def test_a_crew_waits_for_cores_that_others_hold_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(crew_module, "PATIENCE", 1.0)
+def test_an_executor_waits_for_cores_that_others_hold_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PATIENCE", 1.0)
     said: list[str] = []
 
     def no_more(done: int) -> None:
         raise InterruptedError("enough")
 
     with ExitStack() as stack:
-        others = stack.enter_context(crew(4))
+        others = stack.enter_context(executor(4))
         wait_until(lambda: len(others.pids()) == 4)
-        with crew(1) as stopped:
-            waiting = stopped.submit(Errand(2, tmp_path / "book"), count=no_more)
+        with executor(1) as stopped:
+            waiting = stopped.submit(CountTask(2, tmp_path / "book"), count=no_more)
             assert isinstance(waiting.exception(5), InterruptedError)
-        with crew(2, said=said) as workers:
-            outcome = workers.submit(Errand(3, tmp_path / "book"))
+        with executor(2, said=said) as workers:
+            outcome = workers.submit(CountTask(3, tmp_path / "book"))
             wait_until(lambda: bool(said))
             assert said == [
                 "No worker is ready yet. Each takes 1 CPU, also while it starts, and the cluster has 4 CPUs on "
@@ -168,8 +170,8 @@ def test_a_crew_waits_for_cores_that_others_hold_and_says_so(tmp_path: Path, mon
 
 def test_a_worker_computes_on_the_cores_that_it_was_given(tmp_path: Path) -> None:
     for cpus, threads in ((2, 2), (0.5, 1)):
-        with crew(1, cpus=cpus) as workers:
-            assert workers.submit(Threads(1, tmp_path / "book")).result(PATIENCE) == (threads, threads)
+        with executor(1, cpus=cpus) as workers:
+            assert workers.submit(ThreadsTask(1, tmp_path / "book")).result(PATIENCE) == (threads, threads)
 
 
 def test_what_stops_the_driver_stops_the_tasks(tmp_path: Path) -> None:
@@ -179,8 +181,8 @@ def test_what_stops_the_driver_stops_the_tasks(tmp_path: Path) -> None:
         if stop.is_set():
             raise InterruptedError("enough")
 
-    with crew(1) as workers:
-        futures = [workers.submit(Errand(n, tmp_path / "book", seconds=60), count=count) for n in range(3)]
+    with executor(1) as workers:
+        futures = [workers.submit(CountTask(n, tmp_path / "book", seconds=60), count=count) for n in range(3)]
         wait_until((tmp_path / "book").exists)
         stop.set()
         assert all(isinstance(future.exception(5), InterruptedError) for future in futures)
@@ -203,10 +205,10 @@ def test_nothing_listens_beyond_loopback_and_strangers_are_not_let_in() -> None:
 
 
 def test_rays_own_words_go_to_its_log(tmp_path: Path, log: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    with crew(1) as workers:
-        workers.submit(Errand(1, tmp_path / "book")).result(PATIENCE)
+    with executor(1) as workers:
+        workers.submit(CountTask(1, tmp_path / "book")).result(PATIENCE)
         os.kill(workers.pids()[0], signal.SIGKILL)
-        workers.submit(Errand(1, tmp_path / "book")).result(PATIENCE)
+        workers.submit(CountTask(1, tmp_path / "book")).result(PATIENCE)
         wait_until(lambda: "died or was killed" in log.read_text())
     assert "".join(capfd.readouterr()) == ""
 
@@ -218,10 +220,10 @@ def test_a_machine_goes_and_another_comes(tmp_path: Path) -> None:
         lost = machines.add_node(num_cpus=1)
         said: list[str] = []
         with cluster(machines.address, cores=1):
-            with crew(2, said=said) as workers:
+            with executor(2, said=said) as workers:
 
                 def submit(numbers: range) -> list[Future[tuple[int, int]]]:
-                    return [workers.submit(Errand(n, tmp_path / "book", seconds=0.5)) for n in numbers]
+                    return [workers.submit(CountTask(n, tmp_path / "book", seconds=0.5)) for n in numbers]
 
                 wait_until(lambda: len(workers.pids()) == 2)
                 first = workers.pids()

@@ -16,8 +16,8 @@ import safetensors.torch
 
 from alphazero.parallel import ray_setup as assemble
 from alphazero.runs.checkpoint import checkpoints
-from tests.trainer.test_synchronous import ROOT, Train, assert_same, run, start, train, wait_for_checkpoints, write
-from tests.trainer.test_synchronous import SMALL as of_trainer
+from tests.training_runs import ROOT, Train, assert_same, run, start, train, wait_for_checkpoints, write
+from tests.training_runs import SMALL as of_trainer
 
 __all__ = ["train"]  # a fixture
 PATIENCE = 120.0
@@ -89,7 +89,7 @@ def test_a_broken_game_is_told_of_once_with_its_seed(
     assert finished.stderr.count("ArithmeticError: the board has caught a cold") == 1
     assert "error: turn 0 of self-play stream " in finished.stderr
     assert "(seed 1, " in finished.stderr
-    assert "errands.py" in finished.stderr
+    assert "cluster_tasks.py" in finished.stderr
 
 
 @pytest.mark.parametrize(

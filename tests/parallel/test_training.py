@@ -19,16 +19,16 @@ import torch
 from rich.console import Console
 
 from alphazero.config import ClusterConfig, Config
-from alphazero.parallel.executor import Crew
+from alphazero.parallel.executor import Executor
 from alphazero.parallel.ray_cluster import Needs, cluster
-from alphazero.parallel.ray_executor import RayCrew
+from alphazero.parallel.ray_executor import RayExecutor
 from alphazero.report.monitor import Monitor
 from alphazero.runs.checkpoint import create_run
 from alphazero.trainer.asynchronous import AsynchronousTraining
 from alphazero.trainer.synchronous import Training
 from alphazero.trainer.tasks import PlayTurn, make_worker
 from games.tic_tac_toe import TicTacToe
-from tests.trainer.test_synchronous import SMALL, assert_same
+from tests.training_runs import SMALL, assert_same
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -40,15 +40,15 @@ def _cluster() -> Iterator[None]:
 class Killer(threading.Thread):
     """Kills workers at random moments, `kills` of them over a run, as long as another one is left to get on."""
 
-    def __init__(self, crew: RayCrew, kills: int) -> None:
+    def __init__(self, executor: RayExecutor, kills: int) -> None:
         super().__init__(daemon=True)
-        self.crew, self.kills, self.killed = crew, kills, set[int]()
+        self.executor, self.kills, self.killed = executor, kills, set[int]()
 
     def run(self) -> None:
         chance, stop = random.Random(1), threading.Event()
         while len(self.killed) < self.kills:
             stop.wait(chance.uniform(0.1, 0.8))
-            alive = sorted(set(self.crew.pids()) - self.killed)
+            alive = sorted(set(self.executor.pids()) - self.killed)
             if len(alive) > 1:
                 victim = chance.choice(alive)
                 os.kill(victim, signal.SIGKILL)
@@ -75,14 +75,14 @@ def train(kind: type[Training], config: Config, folder: Path, workers: int, *, k
     played: list[tuple[tuple[int, int], int]] = []
     console = Console(file=io.StringIO())
     with PacingMonitor(folder, iterations=config.iterations, first_iteration=0, console=console) as monitor:
-        crew: Crew = training._threads()
+        executor: Executor = training._threads()
         if workers:
-            crew = RayCrew(
+            executor = RayExecutor(
                 partial(make_worker, config, training.judges.exported), workers, Needs(1, 0), say=monitor.say
             )
-            monitor.killer = Killer(crew, kills)
+            monitor.killer = Killer(executor, kills)
             monitor.killer.start()
-        submit = crew.submit
+        submit = executor.submit
 
         def watched(task: Any, *shared: Any, **settings: Any) -> Any:
             future = submit(task, *shared, **settings)
@@ -91,8 +91,8 @@ def train(kind: type[Training], config: Config, folder: Path, workers: int, *, k
                 future.add_done_callback(lambda done: played.append((place, done.result().samples.size)))
             return future
 
-        crew.submit = watched  # type: ignore[method-assign]
-        training.run(monitor, crew)
+        executor.submit = watched  # type: ignore[method-assign]
+        training.run(monitor, executor)
     return training, played
 
 

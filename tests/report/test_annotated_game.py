@@ -1,4 +1,4 @@
-"""Score sheets of games whose moves, values and boards are known."""
+"""Annotated games whose moves, values and boards are known."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 
 from alphazero.game import Game, concatenate, num_actions
 from alphazero.replay import no_actions
-from alphazero.report import annotated_game as scoresheet
-from alphazero.report.annotated_game import ScoreSheet
+from alphazero.report import annotated_game
+from alphazero.report.annotated_game import AnnotatedGame
 from alphazero.report.position_figures import AMBER, BLUE, BOARD, png
 from alphazero.selfplay import Trajectories
 from games.connect_four import ConnectFour
@@ -55,7 +55,7 @@ def diagonal() -> Trajectories:
 
 
 def test_text_shows_each_move_with_its_policy_and_the_first_players_value() -> None:
-    assert ScoreSheet(TicTacToe(), diagonal(), "a game").text().split("\n") == [
+    assert AnnotatedGame(TicTacToe(), diagonal(), "a game").text().split("\n") == [
         "a game: 5 moves, x wins",
         "values: the search's, for x (the first player): +1 a win, −1 a loss",
         "",
@@ -106,9 +106,9 @@ def test_text_shows_each_move_with_its_policy_and_the_first_players_value() -> N
     ],
 )
 def test_the_outcome(game: Game, moves: Sequence[str], outcome: str) -> None:
-    sheet = ScoreSheet(game, played(game, moves, [0.0] * len(moves), [{}] * len(moves)), "a game")
-    assert sheet.outcome == outcome
-    assert sheet.summary == f"a game: {len(moves)} moves, {outcome}"
+    annotated = AnnotatedGame(game, played(game, moves, [0.0] * len(moves), [{}] * len(moves)), "a game")
+    assert annotated.outcome == outcome
+    assert annotated.summary == f"a game: {len(moves)} moves, {outcome}"
 
 
 def patches(figure: Figure, style: str) -> list[tuple[float, float, float]]:
@@ -129,7 +129,7 @@ def words(figure: Figure) -> list[str]:
 
 
 def test_every_board_rings_the_move_in_its_cell() -> None:
-    figure = ScoreSheet(TicTacToe(), diagonal(), "a game").figure()
+    figure = AnnotatedGame(TicTacToe(), diagonal(), "a game").figure()
     assert figure is not None
     png(figure, dpi=40)
     assert words(figure)[::2] == ["start", "1  x a1", "2  o a3", "3  x b2", "4  o b3", "5  x c3"]
@@ -141,7 +141,7 @@ def test_every_board_rings_the_move_in_its_cell() -> None:
 
 
 def test_dots_are_as_large_as_the_policy_of_the_moves_not_played() -> None:
-    figure = ScoreSheet(TicTacToe(), diagonal(), "a game").figure()
+    figure = AnnotatedGame(TicTacToe(), diagonal(), "a game").figure()
     assert figure is not None
     dots = {round(x - 0.5 - 8): height for x, _, height in patches(figure, f"{AMBER}70")}  # on the board after o's a3
     assert sorted(dots) == [1, 2]
@@ -153,7 +153,7 @@ def test_dots_are_as_large_as_the_policy_of_the_moves_not_played() -> None:
 def test_bars_above_the_columns_are_the_policy() -> None:
     game = ConnectFour()
     policies = [{"4": 0.6, "3": 0.3, "5": 0.1}, {"1": 0.2, "4": 0.8}]
-    figure = ScoreSheet(game, played(game, "44", [0.0, 0.0], policies), "a game").figure()
+    figure = AnnotatedGame(game, played(game, "44", [0.0, 0.0], policies), "a game").figure()
     assert figure is not None
     png(figure, dpi=40)
     assert words(figure)[2:9] == list("1234567")
@@ -168,7 +168,7 @@ def test_bars_above_the_columns_are_the_policy() -> None:
 
 def test_the_strip_shows_the_first_players_values_and_the_result() -> None:
     game = ConnectFour()
-    figure = ScoreSheet(game, played(game, "21315121", [0.1, 0.2] * 4, [{}] * 8), "a game").figure()
+    figure = AnnotatedGame(game, played(game, "21315121", [0.1, 0.2] * 4, [{}] * 8), "a game").figure()
     assert figure is not None
     line, ending, result = figure.axes[1].lines[:3]
     np.testing.assert_allclose(line.get_ydata(), [0.1, -0.2] * 4)
@@ -178,8 +178,8 @@ def test_the_strip_shows_the_first_players_values_and_the_result() -> None:
 
 
 def test_a_long_game_shows_fewer_boards_and_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scoresheet, "MOST_BOARDS", 4)
-    figure = ScoreSheet(TicTacToe(), diagonal(), "a game").figure()
+    monkeypatch.setattr(annotated_game, "MOST_BOARDS", 4)
+    figure = AnnotatedGame(TicTacToe(), diagonal(), "a game").figure()
     assert figure is not None
     assert words(figure)[::2] == ["start", "1  x a1", "3  x b2", "5  x c3"]
     assert "one board for 2 moves" in figure.texts[1].get_text()
@@ -193,19 +193,19 @@ class Described(TicTacToe):
 
 
 def test_a_game_that_renders_no_grid_has_text_alone() -> None:
-    sheet = ScoreSheet(Described(), diagonal(), "a game")
-    assert sheet.figure() is None
-    assert "2. the second player plays a3    value +0.20" in sheet.text()
-    assert "values: the search's, for the first player: +1 a win" in sheet.text()
+    annotated = AnnotatedGame(Described(), diagonal(), "a game")
+    assert annotated.figure() is None
+    assert "2. the second player plays a3    value +0.20" in annotated.text()
+    assert "values: the search's, for the first player: +1 a win" in annotated.text()
 
 
 def test_a_game_for_one_has_a_return() -> None:
     game = Mine()
-    sheet = ScoreSheet(game, played(game, ["1", "1", "0"], [0.4, 0.5, 0.25], [{"1": 1.0}] * 3), "a game")
-    assert sheet.outcome == "a return of 0.2"  # two steps at 0.05 each, and the purse of 0.3
-    assert "3. 0    value +0.25    policy 1 100 %" in sheet.text()
+    annotated = AnnotatedGame(game, played(game, ["1", "1", "0"], [0.4, 0.5, 0.25], [{"1": 1.0}] * 3), "a game")
+    assert annotated.outcome == "a return of 0.2"  # two steps at 0.05 each, and the purse of 0.3
+    assert "3. 0    value +0.25    policy 1 100 %" in annotated.text()
 
 
 def test_a_game_without_moves_is_an_error() -> None:
     with pytest.raises(ValueError, match="a game: there is no move to show"):
-        ScoreSheet(TicTacToe(), diagonal()._replace(length=torch.tensor([0])), "a game")
+        AnnotatedGame(TicTacToe(), diagonal()._replace(length=torch.tensor([0])), "a game")

@@ -1,4 +1,4 @@
-"""The memory analysis against a plain loop over single samples, with scipy's entropies and Python's sets."""
+"""Buffer analysis against a plain loop over single samples, with scipy's entropies and Python's sets."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from alphazero.config import LearnerConfig, NetworkConfig, ReplayConfig, SearchC
 from alphazero.learner import Learner
 from alphazero.mcts.evaluator import UniformEvaluator
 from alphazero.replay import Samples, join
-from alphazero.report import buffer_analysis as memory
-from alphazero.report.buffer_analysis import Part, analyse, memory_figure, turn_classes
+from alphazero.report import buffer_analysis
+from alphazero.report.buffer_analysis import Part, analyse, parts_figure, turn_classes
 from alphazero.report.position_figures import png
 from alphazero.selfplay import SelfPlay
 from games.tic_tac_toe import TicTacToe
@@ -126,7 +126,7 @@ def test_merged_positions_count_as_the_learner_counts_them(samples: Samples) -> 
 def test_a_large_part_is_estimated_as_well_as_it_says(samples: Samples, monkeypatch: pytest.MonkeyPatch) -> None:
     trained = learner()
     exact = analyse(trained, samples, ReplayConfig())[0]
-    monkeypatch.setattr(memory, "MOST_MEASURED", 100)
+    monkeypatch.setattr(buffer_analysis, "MOST_MEASURED", 100)
     estimates = [analyse(trained, samples, ReplayConfig(), seed=seed)[0] for seed in range(20)]
     assert {estimate.measured for estimate in estimates} == {100}
     off = np.array([(estimate.total - exact.total) / estimate.error for estimate in estimates])
@@ -144,10 +144,10 @@ def test_classes_hold_equally_many_as_far_as_whole_turns_allow() -> None:
 
 def test_a_game_without_keys_has_no_positions(samples: Samples) -> None:
     trained = learner()
-    trained.game = type("Keyless", (TicTacToe,), {"key": lambda self, state: None})()
+    trained.game = type("Keyless", (TicTacToe,), {"has_key": False})()
     parts = analyse(trained, samples, ReplayConfig())
     assert {part.positions for part in parts} == {None}
-    assert png(memory_figure(parts, title="no keys"), dpi=40)
+    assert png(parts_figure(parts, title="no keys"), dpi=40)
 
 
 def test_no_samples_are_an_error(samples: Samples) -> None:
@@ -155,9 +155,9 @@ def test_no_samples_are_an_error(samples: Samples) -> None:
         analyse(learner(), samples.at(slice(0, 0)), ReplayConfig())
 
 
-def test_the_picture_has_a_row_a_part_with_its_losses(samples: Samples) -> None:
+def test_the_figure_has_a_row_a_part_with_its_losses(samples: Samples) -> None:
     parts = analyse(learner(), samples, replace(ReplayConfig(), merge="none"))
-    figure = memory_figure(parts, title="a buffer")
+    figure = parts_figure(parts, title="a buffer")
     png(figure, dpi=40)
     losses, entropies, counts = figure.axes
     assert [label.get_text() for label in losses.get_yticklabels()] == [part.name for part in parts]

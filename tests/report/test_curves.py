@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from alphazero.report.curves import PANELS, learning_figure, strength_figure
+from alphazero.report.curves import learning_figure, strength_figure
+from alphazero.report.metrics_table import ALL_METRICS
 from alphazero.report.position_figures import png
 from alphazero.runs.files import RunError
 from alphazero.runs.metrics import read_history
@@ -40,8 +41,24 @@ def test_a_foreign_csv_is_named(tmp_path: Path, content: str) -> None:
 
 
 def test_every_measure_has_its_panel_and_others_are_left_out() -> None:
-    everything = {curve.tag: 0.5 for panel in PANELS for curve in panel.curves}
-    assert titles(learning_figure({0: everything, 1: everything})) == [panel.title for panel in PANELS]
+    everything = {metric.tag: 0.5 for metric in ALL_METRICS if metric.curves}
+    assert sorted(titles(learning_figure({0: everything, 1: everything}))) == [
+        "CPU time",
+        "Depth of the search",
+        "Evaluations from the cache",
+        "Learning rate",
+        "Length of games",
+        "Loss by stage of the game",
+        "Loss on the replay buffer",
+        "Memory",
+        "Norm of the gradient",
+        "Policy",
+        "Replay buffer",
+        "Results of self-play",
+        "Simulations",
+        "Speed of self-play",
+        "Speed of self-play",
+    ]
     history = {i: {"self_play/cache_hits": 0.25 * i, "self_play/simulations_per_second": 4000.0} for i in range(3)}
     figure = learning_figure(history)
     assert titles(figure) == ["Evaluations from the cache", "Speed of self-play"]

@@ -22,9 +22,10 @@ from tensorboard.util import tensor_util
 
 from alphazero.game.grid import read_grid
 from alphazero.report.curves import curves_figure
-from alphazero.report.monitor import Monitor, chart_layout
+from alphazero.report.metrics_table import chart_layout
+from alphazero.report.monitor import Monitor
 from alphazero.report.position_figures import board_figure, pixels, png, policy_heatmap
-from alphazero.report.terminal import ProgressBars, make_report, pack
+from alphazero.report.terminal import ProgressBars, iteration_report, pack
 from alphazero.runs.files import RunError
 from games.connect_four import ConnectFour
 from games.tic_tac_toe import TicTacToe
@@ -147,13 +148,13 @@ def test_curves_are_saved_at_each_evaluation_and_at_the_end(tmp_path: Path) -> N
         assert curves.read_bytes().startswith(PNG_SIGNATURE)
         curves.unlink()
     assert curves.read_bytes().startswith(PNG_SIGNATURE)
-    assert not list(tmp_path.glob("*.tmp"))
+    assert not list(tmp_path.glob(".*.unfinished"))
 
 
-def test_pictures_reach_tensorboard(tmp_path: Path) -> None:
+def test_figures_reach_tensorboard(tmp_path: Path) -> None:
     figure = Figure(figsize=(3, 2), dpi=100, facecolor="red")
     with monitor(tmp_path) as shown:
-        shown.picture(4, "position/0", figure)
+        shown.figure(4, "position/0", figure)
     (image,) = events(tmp_path).Images("position/0")
     assert (image.step, image.width, image.height) == (4, 300, 200)
     assert image.encoded_image_string.startswith(PNG_SIGNATURE)
@@ -284,20 +285,20 @@ def test_what_is_not_finite_is_written_and_flagged(tmp_path: Path) -> None:
     scalars = SCALARS | {"loss/value": math.nan, "loss/gradient_norm": math.inf}
     with monitor(tmp_path) as shown:
         shown.record(0, scalars)
-    assert make_report(0, 100, scalars)[-1] == ("not finite", ["loss/value nan", "loss/gradient_norm inf"])
+    assert iteration_report(0, 100, scalars)[-1] == ("not finite", ["loss/value nan", "loss/gradient_norm inf"])
     assert math.isnan(events(tmp_path).Scalars("loss/value")[0].value)
     assert table(tmp_path)[0]["loss/value"] == "nan"
     assert math.isnan(monitor(tmp_path, first=1).history[0]["loss/value"])
 
 
 def test_a_report_says_what_is_there() -> None:
-    assert make_report(12, 100, {}) == [("iteration 12", ["13 of 100"])]
-    assert make_report(12, 100, SCALARS) == [
+    assert iteration_report(12, 100, {}) == [("iteration 12", ["13 of 100"])]
+    assert iteration_report(12, 100, SCALARS) == [
         ("iteration 12", ["13 of 100", "1 min 23 s"]),
         ("self-play", ["20.5 k positions/s", "draws 4 %"]),
         ("learning", ["loss 2.5", "policy 1.9", "value 0.6", "1.23 M samples"]),
     ]
-    assert make_report(0, 1, {"strength/random/points": 3.25})[1] == ("strength", ["random 3.25"])
+    assert iteration_report(0, 1, {"strength/random/points": 3.25})[1] == ("strength", ["random 3.25"])
 
 
 def test_packing_fills_lines() -> None:
@@ -306,7 +307,7 @@ def test_packing_fills_lines() -> None:
     assert pack(["too long", "b"], 3) == ["too long", "b"]
 
 
-# -------------------------------------------------------------------------------- the pictures
+# --------------------------------------------------------------------------------- the figures
 
 
 def test_boards_of_the_games_are_grids() -> None:

@@ -13,10 +13,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from alphazero.report.run_report import Section, make_report, write_report
+from alphazero.report.run_report import Section, report_sections, write_report
 from alphazero.runs.checkpoint import checkpoints
 from alphazero.runs.files import RunError
-from tests.trainer.test_synchronous import copy_of_whole
+from tests.training_runs import copy_of_whole
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -28,7 +28,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def sections(trained: Path) -> list[Section]:
-    return make_report(trained)
+    return report_sections(trained)
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def cells(section: Section) -> list[dict[str, str]]:
 
 
 def test_a_whole_run_has_every_section(sections: list[Section]) -> None:
-    assert [section.name for section in sections] == ["run", "strength", "learning", "memory", "game_000003_0"]
+    assert [section.name for section in sections] == ["run", "strength", "learning", "buffer", "game_000003_0"]
     assert not any(section.missing or section.damaged for section in sections)
     assert [section.name for section in sections if section.figure is None] == ["run"]
 
@@ -87,13 +87,13 @@ def test_tables_say_what_metrics_say(trained: Path, sections: list[Section]) -> 
 
 def test_long_runs_get_a_short_table_that_ends_with_the_last_iteration(copied: Path) -> None:
     (copied / "metrics.csv").write_text("iteration,loss/total\n" + "".join(f"{i},{i}\n" for i in range(101)))
-    rows = cells(by_name(make_report(copied))["learning"])
+    rows = cells(by_name(report_sections(copied))["learning"])
     assert len(rows) <= 12
     assert [int(row["iter."]) for row in rows][-3:] == [82, 91, 100]
 
 
-def test_the_memory_is_the_buffers(trained: Path, sections: list[Section]) -> None:
-    rows = cells(by_name(sections)["memory"])
+def test_the_analysis_counts_the_samples_of_the_buffer(trained: Path, sections: list[Section]) -> None:
+    rows = cells(by_name(sections)["buffer"])
     arrays = np.load(checkpoints(trained)[-1] / "replay.npz")
     assert rows[0]["samples"] == f"{len(arrays['value']):,}"
     assert rows[1]["samples"] == f"{int((arrays['iteration'] == 3).sum()):,}"
@@ -103,17 +103,17 @@ def test_the_memory_is_the_buffers(trained: Path, sections: list[Section]) -> No
 
 
 def test_an_older_network_can_be_measured_on_the_same_buffer(trained: Path, sections: list[Section]) -> None:
-    last, older = (cells(by_name(make_report(trained, iteration=i))["memory"]) for i in (4, 2))
-    assert last == cells(by_name(sections)["memory"])
+    last, older = (cells(by_name(report_sections(trained, iteration=i))["buffer"]) for i in (4, 2))
+    assert last == cells(by_name(sections)["buffer"])
     assert [row["samples"] for row in last] == [row["samples"] for row in older]
     assert [row["H target"] for row in last] == [row["H target"] for row in older]
     assert last[0]["policy"] != older[0]["policy"]
     with pytest.raises(RunError, match="has no checkpoint 1; it has 2, 3, 4"):
-        make_report(trained, iteration=1)
+        report_sections(trained, iteration=1)
 
 
 def test_games_are_chosen_by_iteration_and_stream(trained: Path) -> None:
-    section = by_name(make_report(trained, game_iteration=1, stream=2))["game"]
+    section = by_name(report_sections(trained, game_iteration=1, stream=2))["game"]
     assert section.name == "game_000001_2"
     assert section.text.startswith("tic_tac_toe, self-play: a game that ended in iteration 1, stream 2: ")
     arrays = np.load(trained / "games" / "000001.npz")
@@ -121,24 +121,24 @@ def test_games_are_chosen_by_iteration_and_stream(trained: Path) -> None:
     moves = re.findall(r"^\d+\. ([xo]) plays (\S+)", section.text, flags=re.MULTILINE)
     assert [(("x", "o")[mover], name) for mover, name in zip(arrays["2/mover"][0], names, strict=True)] == moves
     with pytest.raises(RunError, match="has no game of iteration 9; it has games of iterations 0 to 3"):
-        make_report(trained, game_iteration=9)
+        report_sections(trained, game_iteration=9)
     with pytest.raises(RunError, match="no game of stream 3 in iteration 1; there is 0, 1, 2"):
-        make_report(trained, game_iteration=1, stream=3)
+        report_sections(trained, game_iteration=1, stream=3)
     with pytest.raises(RunError, match="no game of stream -1"):
-        make_report(trained, stream=-1)
+        report_sections(trained, stream=-1)
 
 
-def test_the_report_links_every_picture_that_it_writes(trained: Path, sections: list[Section], tmp_path: Path) -> None:
+def test_the_report_links_every_figure_that_it_writes(trained: Path, sections: list[Section], tmp_path: Path) -> None:
     index = write_report(trained, sections, tmp_path / "a" / "b")
     text = index.read_text()
     linked = re.findall(r"!\[.*\]\((.*)\)", text)
-    assert linked == ["strength.png", "learning.png", "memory.png", "game_000003_0.png"]
+    assert linked == ["strength.png", "learning.png", "buffer.png", "game_000003_0.png"]
     assert {path.name for path in index.parent.iterdir()} == {"report.md", *linked}
     assert all((index.parent / name).read_bytes().startswith(PNG_SIGNATURE) for name in linked)
     assert text.startswith("# Report on small\n")
     assert "\n| game | tic_tac_toe" in text
     assert re.search(r"\n1\. [xo] plays ", text)
-    plain = write_report(trained, sections, tmp_path / "plain", pictures=False)
+    plain = write_report(trained, sections, tmp_path / "plain", figures=False)
     assert [path.name for path in plain.parent.iterdir()] == ["report.md"]
     assert "![" not in plain.read_text()
 
@@ -154,30 +154,30 @@ def test_what_an_old_run_lacks_is_said(copied: Path, tmp_path: Path) -> None:
     shutil.rmtree(copied / "games")
     for path in checkpoints(copied):
         (path / "replay.npz").unlink(missing_ok=True)
-    sections = make_report(copied)
+    sections = report_sections(copied)
     missing = {section.name: section.missing for section in sections if section.missing}
-    assert list(missing) == ["strength", "learning", "memory", "game"]
+    assert list(missing) == ["strength", "learning", "buffer", "game"]
     assert not any(section.damaged for section in sections)
-    assert "no checkpoint of the run holds its replay buffer" in missing["memory"]
+    assert "no checkpoint of the run holds its replay buffer" in missing["buffer"]
     said = write_report(copied, sections, tmp_path / "out").read_text()
     assert all(f"Not in this report: {reason}." in said for reason in missing.values())
     with pytest.raises(RunError, match="it has no games at all"):
-        make_report(copied, game_iteration=0)
+        report_sections(copied, game_iteration=0)
 
 
 def test_no_checkpoint_at_all_is_no_reason_to_fail(copied: Path) -> None:
     shutil.rmtree(copied / "checkpoints")
     (copied / "checkpoints").mkdir()
-    sections = by_name(make_report(copied))
-    assert sections["memory"].missing
+    sections = by_name(report_sections(copied))
+    assert sections["buffer"].missing
     assert sections["learning"].table
 
 
 @pytest.mark.parametrize(
     ("damaged", "damage", "sections"),
     [
-        ("checkpoints/000004/replay.npz", lambda content: content[: len(content) // 2], ["memory"]),
-        ("checkpoints/000004/model.safetensors", lambda content: content[:-1], ["memory"]),
+        ("checkpoints/000004/replay.npz", lambda content: content[: len(content) // 2], ["buffer"]),
+        ("checkpoints/000004/model.safetensors", lambda content: content[:-1], ["buffer"]),
         ("games/000003.npz", lambda content: content.replace(b"\x93NUMPY", b"numbers"), ["game"]),
         ("metrics.csv", lambda content: b"not," + content, ["strength", "learning"]),
     ],
@@ -187,7 +187,7 @@ def test_damage_is_named_and_spoils_nothing_else(
 ) -> None:
     path = copied / damaged
     path.write_bytes(damage(path.read_bytes()))
-    found = [section for section in make_report(copied) if section.damaged]
+    found = [section for section in report_sections(copied) if section.damaged]
     assert [section.name for section in found] == sections
     assert all(path.name in section.missing for section in found)
 
@@ -199,12 +199,12 @@ def test_nothing_is_unpickled(copied: Path) -> None:
 
     games = {"0/action": np.array([Trap()], dtype=object)}
     np.savez(copied / "games" / "000003.npz", allow_pickle=True, **games)
-    assert "allow_pickle=False" in by_name(make_report(copied))["game"].missing
+    assert "allow_pickle=False" in by_name(report_sections(copied))["game"].missing
 
 
 def test_a_folder_that_is_no_run_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="is not a run"):
-        make_report(tmp_path)
+        report_sections(tmp_path)
 
 
 def test_reports_leave_the_run_and_the_randomness_alone(copied: Path) -> None:
@@ -212,6 +212,6 @@ def test_reports_leave_the_run_and_the_randomness_alone(copied: Path) -> None:
     torch.manual_seed(1)
     expected = torch.rand(1)
     torch.manual_seed(1)
-    make_report(copied)
+    report_sections(copied)
     assert torch.rand(1) == expected
     assert {path: path.stat().st_mtime_ns for path in copied.rglob("*")} == before

@@ -26,8 +26,6 @@ from alphazero.network.architectures import to_onnx
 from alphazero.replay import Replay
 from alphazero.runs.agents import export_agent, load_agent
 from alphazero.runs.checkpoint import (
-    LIGHT,
-    WHOLE,
     Progress,
     checkpoints,
     create_run,
@@ -37,7 +35,7 @@ from alphazero.runs.checkpoint import (
     restore,
     save_checkpoint,
 )
-from alphazero.runs.files import RunError, read_arrays, save_arrays
+from alphazero.runs.files import LIGHT, WHOLE, RunError, read_arrays, save_arrays
 from alphazero.selfplay import SelfPlay
 from games.connect_four import ConnectFour
 from games.tic_tac_toe import TicTacToe

@@ -15,8 +15,6 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from alphazero.runs import mirror
 from alphazero.runs.checkpoint import (
-    LIGHT,
-    WHOLE,
     checkpoints,
     create_run,
     prune_checkpoints,
@@ -24,11 +22,15 @@ from alphazero.runs.checkpoint import (
     restore,
     verify,
 )
-from alphazero.runs.files import RunError
+from alphazero.runs.files import LIGHT, WHOLE, RunError
 from alphazero.runs.mirror import Mirror, Place, fetch, is_url
 from tests.runs.test_checkpoint import CONFIG, Parts, alter, assert_the_same, contents, files, go_on, parts, save
 
-PICTURES = "tensorboard/events.out.tfevents.1"
+EVENTS = "tensorboard/events.out.tfevents.1"
+WRITTEN_OVER = {
+    *("run.id", "config.toml", "metrics.csv", "log.txt", "ray.log", "policies.npz", "agent.onnx", "agent.json"),
+    *("curves.png", "benchmark.json", "benchmark.png", "report/report.md", "report/game_000003_0.png"),
+}
 
 
 class Flaky(MemoryFileSystem):
@@ -96,7 +98,7 @@ def folder(tmp_path: Path) -> Path:
     """A run with what it has beside its checkpoints."""
     folder = tmp_path / "run"
     create_run(folder, CONFIG)
-    for name in ("games/000000.npz", PICTURES, "metrics.csv", "log.txt", "policies.npz", "agent.onnx", "agent.json"):
+    for name in ("games/000000.npz", EVENTS, *WRITTEN_OVER - {"run.id", "config.toml"}):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(f"{name} of iteration 0\n")
     return folder
@@ -138,7 +140,7 @@ def train(folder: Path, made: Parts, iteration: int, *, every: int = 2) -> None:
     go_on(made, iteration)
     save(folder, made, iteration)
     prune_checkpoints(folder, every=every)
-    for name in (PICTURES, "metrics.csv"):
+    for name in (EVENTS, "metrics.csv"):
         with (folder / name).open("a") as file:
             file.write(f"iteration {iteration}\n")
 
@@ -206,7 +208,7 @@ def test_only_what_changed_is_copied_and_the_state_last(folder: Path, done: list
     assert done == []
     train(folder, made, 2)
     copied(copy)
-    changed = [f"put {name}" for name in ("metrics.csv", PICTURES)]
+    changed = [f"put {name}" for name in ("metrics.csv", EVENTS)]
     assert done == changed + [f"put checkpoints/000002/{name}" for name in WHOLE]
 
 
@@ -215,10 +217,9 @@ def test_a_restart_copies_again_only_what_its_size_does_not_tell(folder: Path, d
     copy_of(folder, FLAKY)
     done.clear()
     (folder / "agent.onnx").write_text("agent.onnx of iteration 9\n")  # of the same size
-    (folder / PICTURES).write_text("more of them, of another size\n")
+    (folder / EVENTS).write_text("more of them, of another size\n")
     copy_of(folder, FLAKY)
-    written_over = {"run.id", "config.toml", "metrics.csv", "log.txt", "policies.npz", "agent.onnx", "agent.json"}
-    assert set(done) == {"find /runs/x", f"put {PICTURES}", *(f"put {name}" for name in written_over)}
+    assert set(done) == {"find /runs/x", f"put {EVENTS}", *(f"put {name}" for name in WRITTEN_OVER)}
     assert Flaky.store["/runs/x/agent.onnx"].getvalue() == (folder / "agent.onnx").read_bytes()
 
 

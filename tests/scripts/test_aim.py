@@ -67,7 +67,7 @@ def table(shown: str) -> dict[str, list[str]]:
 
 
 def test_every_method_and_the_best_shot(aim: Aim, network: Path, agent: Path, tmp_path: Path) -> None:
-    finished = aim("--wind", -3, "--target", 60, "--network", network, "--agent", agent, "--strength", 8,
+    finished = aim("--wind", -3, "--target", 60, "--network", network, "--agent", agent, "--budget", 8,
                    "--save", tmp_path / "shot.png", "--histogram", tmp_path / "errors.png")  # fmt: skip
     assert (finished.returncode, finished.stderr) == (0, "")
     rows = table(finished.stdout)
@@ -155,7 +155,7 @@ def test_out_of_reach_is_no_failure(aim: Aim, network: Path) -> None:
         (["--network", "README.md"], "README.md is no aiming network, or was cut short"),
         (["--agent", "games/data/connect_four/agent.onnx"], "agent.onnx plays connect_four, not trebuchet"),
         (["--agent", "nowhere"], "nowhere"),
-        (["--strength", "lots"], "'lots' is no strength"),
+        (["--budget", "lots"], "'lots' is no search budget"),
         (["--seed", "-1"], "--seed: must be a whole number from 0 to 2^62, not -1"),
     ],
     ids=lambda value: "_".join(value) if isinstance(value, list) else "",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import math
 import os
 import shutil
 import signal
@@ -25,11 +24,11 @@ from alphazero.report.terminal import pace
 from alphazero.runs.checkpoint import checkpoints, create_run
 from alphazero.trainer.synchronous import Training
 from games.tic_tac_toe import TicTacToe
-from scripts.benchmark import main, watching
-from tests.arena.test_benchmark import load_quickly, small_run
+from scripts.benchmark import main
 from tests.commands import Finished, call
+from tests.small_benchmark import load_quickly, small_run
 from tests.stubs import Mine
-from tests.trainer.test_synchronous import SMALL
+from tests.training_runs import SMALL
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -228,14 +227,14 @@ def test_bad_input_gets_one_clear_error(trained: Path, tmp_path: Path, benchmark
         ((exported, "--against", "minmax"), "no player is called 'minmax'"),
         ((exported, "--against", tmp_path / "none.onnx"), "cannot be read"),
         ((exported, "--against", other), "plays renamed, not tic_tac_toe"),
-        ((exported, "--against", f"{exported}@0"), "'0' is no strength"),
+        ((exported, "--against", f"{exported}@0"), "'0' is no search budget"),
         ((exported, "--tournament", other), "plays renamed, not tic_tac_toe"),
         ((exported, "--tournament", "agent"), "somebody beside the agent"),
         ((exported, "--games", 7), "games must be even"),
         ((exported, "--games", 0), "games must be even"),
         ((exported, "--simulations", 0), "simulations"),
         ((exported, "--curve", -1), "curve"),
-        ((trained, "--curve-simulations", "many"), "'many' is no strength"),
+        ((trained, "--curve-simulations", "many"), "'many' is no search budget"),
         ((exported, "--seed", -1), "seed"),
         ((exported, "--json", tmp_path / "none" / "o.json"), "its folder does not exist"),
         ((exported, "--positions", positions), "no positions of tic_tac_toe"),
@@ -318,34 +317,7 @@ def test_a_second_ctrl_c_ends_at_once(
     assert not (tmp_path / "o").exists()
 
 
-# --------------------------------------------------------------------------------------- progress
-
-
-@pytest.mark.parametrize("terminal", [True, False])
-def test_bars_on_terminals_only(terminal: bool) -> None:
-    output = io.StringIO()
-    console = Console(file=output, force_terminal=terminal, width=100, color_system=None, legacy_windows=False)
-    with watching(console) as watcher:
-        watcher.begin("reading", 3, "positions", steps=0)
-        watcher.end("reading", "")
-        advance = watcher.begin("one against other", 10, "games", steps=2)
-        advance(4)
-        if terminal:
-            watcher._progress.refresh()  # type: ignore[attr-defined]
-        watcher.end("one against other", "so and so")
-    shown = output.getvalue()
-    if terminal:
-        assert "one against other" in shown
-        assert "4/10" in shown
-        assert "\x1b" in shown
-    else:
-        assert shown == "one against other: so and so\n"
-
-
-def test_times_are_shown_short() -> None:
-    assert [pace(seconds) for seconds in (math.nan, 0.00002, 0.00234, 0.05678, 2.5)] == [
-        "–", "<0.1", "2.3", "57", "2500",
-    ]  # fmt: skip
+# ----------------------------------------------------------------------------------------- tables
 
 
 def test_tables_fit_eighty_columns(

@@ -17,7 +17,7 @@ import pytest
 
 from scripts.play import main
 from tests.commands import Finished, call
-from tests.trainer.test_synchronous import copy_of_whole
+from tests.training_runs import copy_of_whole
 
 ROOT = Path(__file__).resolve().parents[2]
 PLAY = ["scripts/play.py"]
@@ -92,7 +92,7 @@ def board(shown: str) -> list[str]:
 
 
 def test_every_command_of_play(tmp_path: Path) -> None:
-    with terminal(CONNECT_FOUR, "--second", "human", "--strength", 8) as t:
+    with terminal(CONNECT_FOUR, "--second", "human", "--budget", 8) as t:
         shown = t.expect()
         assert "connect_four · the agent is connect_four/agent.onnx" in shown
         assert board(shown) == ["......."] * 6
@@ -125,7 +125,7 @@ def test_every_command_of_play(tmp_path: Path) -> None:
         assert "x to move (human)" in t.says("board")
         shown = t.says("help")
         for command in ("board", "continue", "explore", "flip", "hint", "load", "moves", "opponent", "quit", "resign",
-                        "restart", "review", "save", "side", "strength", "swap", "undo"):  # fmt: skip
+                        "restart", "review", "save", "side", "budget", "swap", "undo"):  # fmt: skip
             assert re.search(rf"^{command}\b", shown, re.MULTILINE), command
         assert "takes back to your last turn" in t.says("help undo")
         assert "there is no command 'castle'" in t.says("help castle")
@@ -136,7 +136,7 @@ def test_every_command_of_play(tmp_path: Path) -> None:
 
 
 def test_every_command_about_the_players_and_the_games_end() -> None:
-    with terminal(CONNECT_FOUR, "--second", "human", "--strength", 8, "--moves", 112233) as t:
+    with terminal(CONNECT_FOUR, "--second", "human", "--budget", 8, "--moves", 112233) as t:
         t.expect()
         assert t.says("opponent minimax:1") == "x: human · o: minimax:1\n"
         assert "now x: human · o: minimax:1" in t.says("opponent")
@@ -152,9 +152,9 @@ def test_every_command_about_the_players_and_the_games_end() -> None:
         assert "o to move (human)" in t.says("side second")
         assert "o to move (human)" in t.says("side both")
         assert "x to move (human)" in t.says("restart")
-        assert "thinks 16 a move" in t.says("strength 16")
-        assert "is no strength" in t.says("strength lots")
-        assert "now 16" in t.says("strength")
+        assert "thinks 16 a move" in t.says("budget 16")
+        assert "is no search budget" in t.says("budget lots")
+        assert "now 16" in t.says("budget")
 
         t.prompt = "> "
         assert "x resigns: o wins" in t.says("resign")
@@ -187,7 +187,7 @@ def test_garbled_input_says_what_is_legal() -> None:
 
 
 def test_every_command_of_the_explorer(trained: Path, tmp_path: Path) -> None:
-    with terminal(trained, "--explore", "--strength", 16) as t:
+    with terminal(trained, "--explore", "--budget", 16) as t:
         t.prompt = "explore: "
         shown = t.expect()
         assert "after 16 simulations" in shown
@@ -216,8 +216,8 @@ def test_every_command_of_the_explorer(trained: Path, tmp_path: Path) -> None:
         assert "saved to" in t.says(f"save {tmp_path}/line")
         assert "x to move" in t.says("restart")
         assert "last move a3" in t.says(f"load {tmp_path}/line")
-        assert "after 8 simulations" in t.says("strength 8")
-        assert "say a number of simulations" in t.says("strength 2s")
+        assert "after 8 simulations" in t.says("budget 8")
+        assert "say a number of simulations" in t.says("budget 2s")
         assert "the network's policy" in t.says("legend")
         assert "o to move" in t.says("board")
         assert "tic_tac_toe has no perfect player" in t.says("review")
@@ -232,7 +232,7 @@ def test_every_command_of_the_explorer(trained: Path, tmp_path: Path) -> None:
 
 
 def test_the_explorer_opens_within_a_game_and_leaves_it_as_it_was() -> None:
-    with terminal(CONNECT_FOUR, "--second", "human", "--strength", 8, "--moves", 44) as t:
+    with terminal(CONNECT_FOUR, "--second", "human", "--budget", 8, "--moves", 44) as t:
         t.expect()
         assert "after 8 simulations" in t.says("explore", "explore: ")
         assert "last move 7" in t.says("7", "explore: ")
@@ -259,14 +259,14 @@ def test_two_players_can_be_watched_and_stopped() -> None:
 
 
 def test_ctrl_c_ends_what_is_computed_and_the_game_goes_on() -> None:
-    with terminal(CONNECT_FOUR, "--strength", 60000, "--moves", 44) as t:
+    with terminal(CONNECT_FOUR, "--budget", 60000, "--moves", 44) as t:
         t.expect()
         t.process.sendline("hint")
         t.process.expect_exact("thinks")
         t.process.sendintr()
         t.expect()
         assert "is no file to read" in t.says("load x")  # an error leaves no trace either
-        t.says("strength 8")
+        t.says("budget 8")
         assert "o (agent:8) plays" in t.says("4")
 
         t.process.sendline("explore")
@@ -279,7 +279,7 @@ def test_ctrl_c_ends_what_is_computed_and_the_game_goes_on() -> None:
         t.process.sendintr()  # at the prompt it leaves
         assert "x to move (human)" in t.expect()
 
-        t.says("strength 60000")
+        t.says("budget 60000")
         t.process.sendline("3")
         t.process.expect_exact("thinks")
         t.process.sendintr()
@@ -290,7 +290,7 @@ def test_ctrl_c_ends_what_is_computed_and_the_game_goes_on() -> None:
 
 
 def test_a_narrow_window_gets_what_fits(trained: Path) -> None:
-    with terminal(trained, "--explore", "--strength", 4, columns=34) as t:
+    with terminal(trained, "--explore", "--budget", 4, columns=34) as t:
         t.prompt = "explore: "
         shown = t.expect() + t.says("help") + t.says("legend") + t.says("b2") + t.says("nonsense")
         for line in shown.splitlines():
@@ -299,7 +299,7 @@ def test_a_narrow_window_gets_what_fits(trained: Path) -> None:
 
 
 def test_a_pipe_gets_plain_text_and_its_end_ends_the_game() -> None:
-    finished = piped("4\n4", CONNECT_FOUR, "--strength", 8)
+    finished = piped("4\n4", CONNECT_FOUR, "--budget", 8)
     assert finished.returncode == 0
     assert "\x1b" not in finished.stdout
     assert finished.stdout.count("o (agent:8) plays") == 2
@@ -353,11 +353,11 @@ def test_wrong_arguments_get_one_clear_error(
         (("nowhere",), "nowhere is not a run"),
         (("none.onnx",), "cannot be read"),
         ((CONNECT_FOUR, "--first", "stockfish"), "no player is called 'stockfish'"),
-        ((CONNECT_FOUR, "--strength", "much"), "'much' is no strength"),
+        ((CONNECT_FOUR, "--budget", "much"), "'much' is no search budget"),
         ((CONNECT_FOUR, "--moves", "48"), "no action is called '8'"),
         ((CONNECT_FOUR, "--second", trained), "plays tic_tac_toe, not connect_four"),
         ((CONNECT_FOUR, "--explore", "--first", "agent"), "--explore takes no players"),
-        ((CONNECT_FOUR, "--explore", "--strength", "2s"), "its --strength is a number of simulations"),
+        ((CONNECT_FOUR, "--explore", "--budget", "2s"), "its --budget is a number of simulations"),
         ((CONNECT_FOUR, "--seed", 10**30), "--seed: must be a whole number from 0 to 2^62"),
     ):
         complains(called("", *arguments, monkeypatch=monkeypatch, capsys=capsys), complaint)

@@ -11,7 +11,7 @@ import pytest
 from alphazero.runs.checkpoint import checkpoints
 from scripts.report import main
 from tests.commands import Finished, call
-from tests.trainer.test_synchronous import copy_of_whole
+from tests.training_runs import copy_of_whole
 
 Report = Callable[..., Finished]
 
@@ -37,7 +37,7 @@ def test_a_report_is_written_and_its_tables_are_printed_plain(trained: Path, rep
     assert {path.name for path in (trained / "report").glob("*.png")} == {
         "strength.png",
         "learning.png",
-        "memory.png",
+        "buffer.png",
         "game_000003_0.png",
     }
     assert f"The report: {trained / 'report' / 'report.md'}" in finished.stdout
@@ -64,7 +64,7 @@ def test_damage_is_an_error_after_everything_else(trained: Path, report: Report,
     shutil.rmtree(folder / "games")
     finished = report(folder, "--text")
     assert finished.returncode == 1
-    assert finished.stderr.startswith("error: Memory analysis: ")
+    assert finished.stderr.startswith("error: Buffer analysis: ")
     assert finished.stderr.count("\n") == 1
     assert "replay.npz was truncated" in finished.stderr
     assert "A game of self-play\nskipped: the run kept no games" in finished.stdout

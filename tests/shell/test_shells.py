@@ -11,7 +11,7 @@ from rich.console import Console
 from torch import Tensor
 
 from alphazero.arena.minimax import minimax
-from alphazero.arena.players import Strength
+from alphazero.arena.players import SearchBudget
 from alphazero.config import SearchConfig
 from alphazero.game import Discrete, Game, Transition
 from alphazero.game.record import Record
@@ -36,10 +36,10 @@ def shells(game: Game, moves: str = "") -> tuple[PlayShell, ExploreShell, io.Str
     agent = Agent(game, UniformEvaluator(game), SearchConfig().without_noise(), "uniform")
     printed = io.StringIO()
     console = Console(file=printed, width=100, highlight=False)
-    explorer, strength = Explorer(agent), Strength(8)
+    explorer, budget = Explorer(agent), SearchBudget(8)
     seats = ["human", "minimax:1"][: game.num_players]
-    play = PlayShell(agent, Record(game, moves), console, seats=seats, strength=strength, seed=1, explorer=explorer)
-    return play, ExploreShell(agent, Record(game, moves), console, strength=strength, explorer=explorer), printed
+    play = PlayShell(agent, Record(game, moves), console, seats=seats, budget=budget, seed=1, explorer=explorer)
+    return play, ExploreShell(agent, Record(game, moves), console, budget=budget, explorer=explorer), printed
 
 
 def test_a_review_names_the_mistakes() -> None:

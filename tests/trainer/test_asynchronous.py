@@ -2,149 +2,226 @@
 
 from __future__ import annotations
 
-import io
-import time
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
-from rich.console import Console
 
 from alphazero.config import ClusterConfig, Config
 from alphazero.learner import LearningError
-from alphazero.runs.checkpoint import checkpoints, create_run, restore
-from alphazero.trainer.asynchronous import AsynchronousTraining, mean_losses
-from alphazero.trainer.tasks import PlayTurn
+from alphazero.runs.checkpoint import checkpoints
+from alphazero.runs.metrics import read_history
+from alphazero.trainer import asynchronous
+from alphazero.trainer.asynchronous import AsynchronousLoop, mean_losses
+from alphazero.trainer.run import Control, Run
+from alphazero.trainer.session import Session
+from alphazero.trainer.tasks import PlaySegment, Worker
 from games.tic_tac_toe import TicTacToe
-from tests.trainer.test_synchronous import SMALL, StoppingMonitor
+from tests.training_runs import SMALL, open_small, train_session
 
 UNBOUNDED = ClusterConfig(mode="asynchronous", most_behind=1e9, most_stale=1e9)
 CONFIG = replace(SMALL, threads=2, cluster=UNBOUNDED, evaluation=replace(SMALL.evaluation, opponents=()))
 
+History = Mapping[int, Mapping[str, float]]
 
-class Watched(AsynchronousTraining):
-    """Remembers the turns that were taken in, in their order, and how many were under way at most."""
 
-    most_under_way = 0
+@dataclass
+class Seen:
+    """What an executor was given: the segments that ended, in their order, and how many were under way at most."""
 
-    def iterate(self) -> None:
-        self.taken: list[tuple[int, int]] = []
-        submit = self.crew.submit
+    taken: list[tuple[int, int]] = field(default_factory=list)
+    under_way: int = 0
+    most_under_way: int = 0
+
+    def watch(self, session: Session) -> None:
+        submit = session.run.executor.submit
 
         def watched(task: Any, *shared: Any, **settings: Any) -> Any:
+            if not isinstance(task, PlaySegment):
+                return submit(task, *shared, **settings)
+            self.under_way += 1
+            self.most_under_way = max(self.most_under_way, self.under_way)
             future = submit(task, *shared, **settings)
-            if isinstance(task, PlayTurn):
-                self.most_under_way = max(self.most_under_way, self._under_way)
-                future.add_done_callback(lambda done: self.taken.append((task.stream, task.turn)))
+            future.add_done_callback(lambda done: self.ended(task))
             return future
 
-        self.crew.submit = watched  # type: ignore[method-assign]
-        super().iterate()
+        session.run.executor.submit = watched  # type: ignore[method-assign]
+
+    def ended(self, task: PlaySegment) -> None:
+        self.under_way -= 1
+        self.taken.append((task.stream, task.segment))
 
 
-def train(
-    config: Config, folder: Path, *, resume: bool = False, stop_after: int = 10**9, learn_for: float = 0.0
-) -> tuple[Watched, Mapping[int, Mapping[str, float]]]:
-    """A run, in which a call of `learn` takes so many seconds more; returns it and its scalars by iteration."""
-    training = Watched(TicTacToe(), config, folder)
-    learn = training.learn
-
-    def slowly(*arguments: Any, **settings: Any) -> dict[str, float]:
-        time.sleep(learn_for)
-        return learn(*arguments, **settings)
-
-    training.learn = slowly  # type: ignore[method-assign]
-    if resume:
-        training.progress = restore(
-            folder, training.game, training.learner, training.replay, training.streams, say=lambda text: None
-        )
-    else:
-        create_run(folder, config)
-    console, first = Console(file=io.StringIO()), training.progress.iteration
-    with StoppingMonitor(folder, iterations=config.iterations, first_iteration=first, console=console) as monitor:
-        monitor.stop_after, monitor.training = stop_after, training
-        training.run(monitor)
-    return training, monitor.history
+def train(config: Config, folder: Path, *, resume: bool = False, stop_after: int = 10**9) -> tuple[Run, History, Seen]:
+    seen = Seen()
+    session, _ = train_session(config, folder, resume=resume, stop_after=stop_after, prepare=seen.watch)
+    return session.run, read_history(folder / "metrics.csv"), seen
 
 
-def steps_for(training: Watched, samples: float) -> float:
-    return training.config.learner.replay_ratio * samples / training.config.learner.batch
+class HeldFuture(Future[Any]):
+    """Its work is done when the test says so, or when somebody waits for it."""
+
+    def __init__(self, work: Callable[[], Any]) -> None:
+        super().__init__()
+        self.work = work
+
+    def complete(self) -> None:
+        self.set_result(self.work())
+
+    def result(self, timeout: float | None = None) -> Any:
+        if not self.done():
+            self.complete()
+        return super().result()
 
 
-def test_every_turn_is_played_once_and_learned_from_at_the_replay_ratio(tmp_path: Path) -> None:
+class HeldExecutor:
+    """Executes nothing by itself: `segments` and `learning` wait for the test to complete them."""
+
+    def __init__(self, worker: Worker, size: int) -> None:
+        self.worker, self.size = worker, size
+        self.local: Any = self
+        self.segments: list[HeldFuture] = []
+        self.learning: list[HeldFuture] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def share(self, thing: Any) -> Any:
+        return thing
+
+    def submit(self, task: Any, *shared: Any, count: Callable[[int], None] = lambda done: None) -> HeldFuture:
+        if isinstance(task, PlaySegment):
+            self.segments.append(HeldFuture(lambda: task.run(self.worker, count, *shared)))
+            return self.segments[-1]
+        self.learning.append(HeldFuture(task))
+        return self.learning[-1]
+
+    def scalars(self) -> dict[str, float]:
+        return {}
+
+
+class Script(Control):
+    """Has the test act whenever the loop is about to take in a segment."""
+
+    def __init__(self, act: Callable[[], None]) -> None:
+        super().__init__()
+        self.act = act
+
+    def check(self, done: int = 0) -> None:
+        if done == 0:
+            self.act()
+
+
+def train_by_hand(
+    config: Config, folder: Path, act: Callable[[HeldExecutor], None], *, size: int
+) -> tuple[Run, History]:
+    """Trains with an executor whose futures `act` completes."""
+    with open_small(config, folder) as session:
+        executor = HeldExecutor(Worker(TicTacToe(), config, session.evaluators.exported), size)
+        run = replace(session.run, executor=executor, control=Script(lambda: act(executor)))
+        Session(run, folder, session.evaluators, session.monitor, None).train()
+    return run, read_history(folder / "metrics.csv")
+
+
+def steps_for(run: Run, samples: float) -> float:
+    return run.config.learner.replay_ratio * samples / run.config.learner.batch
+
+
+def test_every_segment_is_played_once_and_learned_from_at_the_replay_ratio(tmp_path: Path) -> None:
     five = replace(CONFIG, self_play=replace(CONFIG.self_play, streams=5))
-    training, history = train(five, tmp_path / "run")
-    assert len(training.taken) == len(set(training.taken)) == 5 * CONFIG.iterations
+    run, history, seen = train(five, tmp_path / "run")
+    assert len(seen.taken) == len(set(seen.taken)) == 5 * CONFIG.iterations
     for stream in range(5):
-        turns = [turn for of, turn in training.taken if of == stream]
-        assert turns == list(range(len(turns)))  # one after the other
-    assert training.most_under_way == training.crew.size + 1 == 3
-    assert abs(training.learner.steps - steps_for(training, training.replay.seen)) <= 1
+        segments = [segment for of, segment in seen.taken if of == stream]
+        assert segments == list(range(len(segments)))  # one after the other
+    assert seen.most_under_way == run.executor.size + 1 == 3
+    assert abs(run.learner.steps - steps_for(run, run.replay.seen)) <= 1
     assert all(scalars["cluster/left_out_behind"] == 0 for scalars in history.values())
-    # Learning takes its turn after each of self-play's, so no network is old when a turn begins.
+    # Learning takes its turn after each segment, so no weights are old when a segment begins.
     assert all(0 < scalars["cluster/staleness"] < 2 for scalars in history.values())
     assert sum(scalars["self_play/games"] for scalars in history.values()) > 0
     assert [path.name for path in checkpoints(tmp_path / "run")][-1] == f"{CONFIG.iterations:06d}"
 
 
 def test_self_play_pauses_if_what_comes_in_is_not_taken_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    take_in, most = Watched._take_in_the_next, 0
+    loops: list[AsynchronousLoop] = []
+    most, played = 0, 0
 
-    def slowly(training: Watched) -> None:
-        nonlocal most
-        time.sleep(0.2)
-        most = max(most, training._under_way + training._arrivals.qsize())
-        take_in(training)
+    class Kept(AsynchronousLoop):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            loops.append(self)
 
-    monkeypatch.setattr(Watched, "_take_in_the_next", slowly)
-    many = replace(CONFIG, iterations=2, threads=1, self_play=replace(CONFIG.self_play, streams=8))
-    training, _ = train(many, tmp_path / "run")
-    assert training.crew.size == 1
-    assert most == 3  # turns under way or waiting, twice as many as there are workers and one: then the next waits
-    assert len(training.taken) == 16
+    def complete_all(executor: HeldExecutor) -> None:
+        """Whatever is under way ends before the loop takes in a single segment."""
+        nonlocal most, played
+        while executor.segments:
+            executor.segments.pop(0).complete()
+            played += 1
+            segments = loops[0].segments
+            most = max(most, segments.under_way + segments.arrivals.qsize())
+
+    monkeypatch.setattr(asynchronous, "AsynchronousLoop", Kept)
+    many = replace(CONFIG, iterations=2, self_play=replace(CONFIG.self_play, streams=8))
+    train_by_hand(many, tmp_path / "run", complete_all, size=1)
+    assert most == 3  # segments under way or waiting, twice as many as there are workers and one: then the next waits
+    assert played == 16
 
 
 def test_if_learning_cannot_follow_samples_are_left_out_and_the_ratio_holds_for_the_others(tmp_path: Path) -> None:
     config = replace(CONFIG, iterations=12, cluster=replace(UNBOUNDED, most_behind=1.0))
-    training, history = train(config, tmp_path / "run", learn_for=0.5)
+    taken = 0
+
+    def complete_a_segment(executor: HeldExecutor) -> None:
+        """Learning ends only where an iteration waits for it."""
+        nonlocal taken
+        if executor.segments:
+            executor.segments.pop(0).complete()
+            taken += 1
+
+    run, history = train_by_hand(config, tmp_path / "run", complete_a_segment, size=2)
     left_out = sum(scalars["cluster/left_out_behind"] for scalars in history.values())
     assert left_out > 0
-    played = left_out + training.replay.seen
-    assert len(training.taken) == 36  # self-play did not wait
-    assert training.replay.seen < played
-    assert abs(training.learner.steps - steps_for(training, training.replay.seen)) <= 1
-    # What is owed stays below the bound and a turn more.
+    played = left_out + run.replay.seen
+    assert taken == 36  # self-play did not wait
+    assert run.replay.seen < played
+    assert abs(run.learner.steps - steps_for(run, run.replay.seen)) <= 1
+    # What is owed stays below the bound and a segment more.
     most = max(scalars["cluster/steps_owed"] for scalars in history.values())
-    assert most <= steps_for(training, (1 + 1) * 3 * 16 * 6 + 16 * 9)
+    assert most <= steps_for(run, (1 + 1) * 3 * 16 * 6 + 16 * 9)
 
 
 def test_samples_of_old_networks_are_left_out(tmp_path: Path) -> None:
     config = replace(CONFIG, iterations=6, cluster=replace(UNBOUNDED, most_stale=0.5))
-    _, history = train(config, tmp_path / "run")
+    _, history, _ = train(config, tmp_path / "run")
     ages = [scalars["cluster/staleness"] for scalars in history.values()]
     assert max(ages) > 0.5
     assert sum(scalars["cluster/left_out_stale"] for scalars in history.values()) > 0
 
 
-def test_a_stopped_run_goes_on_with_its_turns_and_with_what_it_owes(tmp_path: Path) -> None:
-    first, _ = train(CONFIG, tmp_path / "run", stop_after=1)
+def test_a_stopped_run_goes_on_with_its_segments_and_with_what_it_owes(tmp_path: Path) -> None:
+    first, history, seen = train(CONFIG, tmp_path / "run", stop_after=1)
     assert first.progress.iteration == 2
-    seen, owed = first.replay.seen, first.owed
-    assert abs(first.learner.steps + owed - steps_for(first, seen)) < 1e-6
-    second, history = train(CONFIG, tmp_path / "run", resume=True)
+    owed = history[1]["cluster/steps_owed"]
+    assert abs(first.learner.steps + owed - steps_for(first, first.replay.seen)) < 1e-6
+    second, history, seen_then = train(CONFIG, tmp_path / "run", resume=True)
     assert sorted(history) == list(range(CONFIG.iterations))
     assert abs(second.learner.steps - steps_for(second, second.replay.seen)) <= 1
-    # Turns that were under way when it stopped are played again, those that were taken in are not.
-    taken = first.taken[:6] + second.taken
+    # Segments that were under way when it stopped are played again, those that were taken in are not.
+    taken = seen.taken[:6] + seen_then.taken
     assert len(taken) == 3 * CONFIG.iterations
     for stream in range(3):
-        assert [turn for of, turn in taken if of == stream] == list(range(sum(of == stream for of, _ in taken)))
+        assert [part for of, part in taken if of == stream] == list(range(sum(of == stream for of, _ in taken)))
 
 
 def test_matches_are_recorded_for_the_iteration_they_began_in(tmp_path: Path) -> None:
-    _, history = train(replace(CONFIG, iterations=5, evaluation=SMALL.evaluation), tmp_path / "run")
+    _, history, _ = train(replace(CONFIG, iterations=5, evaluation=SMALL.evaluation), tmp_path / "run")
     assert [i for i, scalars in history.items() if "strength/random/points" in scalars] == [2, 4]
 
 

@@ -2,116 +2,45 @@
 
 from __future__ import annotations
 
-import functools
-import io
 import os
 import shutil
 import signal
 import subprocess
-import sys
-import time
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import pytest
 import torch
-from rich.console import Console
 
-from alphazero.arena.match import MatchResult, SoloResult, play_alone, play_match
+from alphazero.arena.match import SoloResult, play_alone, play_match
 from alphazero.arena.players import AgentPlayer, NetworkPlayer, RandomPlayer
-from alphazero.config import Config, load_config, make_config, to_toml
-from alphazero.game import Game
+from alphazero.config import load_config, make_config
 from alphazero.learner import Learner
 from alphazero.mcts.evaluator import Evaluator
-from alphazero.report.monitor import Monitor
-from alphazero.report.run_report import make_report
+from alphazero.report.run_report import report_sections
 from alphazero.runs.agents import load_agent
-from alphazero.runs.checkpoint import checkpoints, create_run, load_games, load_weights, restore
+from alphazero.runs.checkpoint import checkpoints, load_games, load_weights
 from alphazero.selfplay import Played, SelfPlay
-from alphazero.trainer.synchronous import Training
-from games.tic_tac_toe import TicTacToe, TicTacToeState
-from scripts.train import main
+from games.tic_tac_toe import TicTacToe
 from tests.stubs import Drift
-
-ROOT = Path(__file__).parents[2]
-SMALL = make_config(
-    {
-        "game": "games.tic_tac_toe:TicTacToe",
-        "iterations": 4,
-        "search": {"simulations": 8},
-        "network": {"kind": "dense", "blocks": 2, "width": 32},
-        "self_play": {"streams": 3, "games": 16, "moves": 6, "opening_moves": 2},
-        "learner": {"batch": 32},
-        "evaluation": {"opponents": ["random"], "every": 2, "games": 10, "simulations": 8},
-    },
-    source="test",
+from tests.training_runs import (
+    ROOT,
+    SMALL,
+    Train,
+    Whole,
+    assert_same,
+    run,
+    start,
+    wait_for_checkpoints,
+    whole_run,
+    write,
 )
-
-
-class StoppingMonitor(Monitor):
-    """Asks the training to stop once it has reported an iteration."""
-
-    stop_after = 10**9
-    training: Training
-
-    def report(self, iteration: int, scalars: Mapping[str, float]) -> None:
-        super().report(iteration, scalars)
-        if iteration == self.stop_after:
-            self.training.stop.set()
-
-
-def run(
-    config: Config, folder: Path, *, resume: bool = False, stop_after: int = 10**9, game: Game | None = None
-) -> tuple[dict[str, torch.Tensor], dict[str, MatchResult | SoloResult]]:
-    game = game or TicTacToe()
-    training = Training(game, config, folder)
-    if resume:
-        said: list[str] = []
-        training.progress = restore(folder, game, training.learner, training.replay, training.streams, say=said.append)
-        assert said == []
-    else:
-        create_run(folder, config)
-    console = Console(file=io.StringIO())
-    first = training.progress.iteration
-    with StoppingMonitor(folder, iterations=config.iterations, first_iteration=first, console=console) as monitor:
-        monitor.stop_after, monitor.training = stop_after, training
-        results = training.run(monitor)
-    return training.learner.tensors(), results
-
-
-def assert_same(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -> None:
-    assert one.keys() == other.keys()
-    for name, tensor in one.items():
-        torch.testing.assert_close(tensor, other[name], rtol=0, atol=0, msg=f"{name} differs")
-
-
-class Whole(NamedTuple):
-    """A run of SMALL, by a single thread, and what came of it. Tests that change its folder take a copy."""
-
-    folder: Path
-    tensors: dict[str, torch.Tensor]
-    results: dict[str, MatchResult | SoloResult]
-
-
-@functools.cache
-def whole_run(base: Path) -> Whole:
-    """One in each process that tests run in."""
-    folder = base / "whole"
-    return Whole(folder, *run(replace(SMALL, threads=1), folder))
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
     return whole_run(tmp_path_factory.getbasetemp())
-
-
-def copy_of_whole(tmp_path_factory: pytest.TempPathFactory, name: str) -> Path:
-    """A trained run for the tests of a file, which may add to it."""
-    return Path(
-        shutil.copytree(whole_run(tmp_path_factory.getbasetemp()).folder, tmp_path_factory.mktemp("runs") / name)
-    )
 
 
 def test_one_seed_gives_the_same_weights_on_any_number_of_threads(tmp_path: Path, whole: Whole) -> None:
@@ -150,8 +79,7 @@ def test_so_does_one_with_convolutions_in_onnx_runtime(tmp_path: Path) -> None:
 class Keyless(TicTacToe):
     """A game that leaves out everything optional that the engine can do without."""
 
-    def key(self, state: TicTacToeState) -> None:
-        return None
+    has_key = False
 
 
 def test_a_game_without_keys_and_opponents_trains_and_says_so(tmp_path: Path, train: Train) -> None:
@@ -192,51 +120,6 @@ def test_learning_that_gives_no_number_is_reported_and_loses_nothing(tmp_path: P
     assert "the loss is" in finished.stderr
     assert "learner.learning_rate" in finished.stderr
     assert checkpoints(tmp_path / "run")
-
-
-def write(folder: Path, config: Config) -> Path:
-    path = folder / "config.toml"
-    path.write_text(to_toml(config))
-    return path
-
-
-def start(*arguments: object) -> subprocess.Popen[str]:
-    command = [sys.executable, str(ROOT / "scripts" / "train.py"), *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
-
-
-class Finished(NamedTuple):
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-class Train(Protocol):
-    def __call__(self, *arguments: object, config: Path | None = None) -> Finished: ...
-
-
-@pytest.fixture
-def train(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Train:
-    """Runs scripts/train.py within this process, which spares a start of it each time."""
-
-    def call(*arguments: object, config: Path | None = None) -> Finished:
-        monkeypatch.chdir(ROOT)
-        monkeypatch.setenv("COLUMNS", "200")
-        monkeypatch.setattr(sys, "argv", ["train.py", *([str(config)] if config else []), *map(str, arguments)])
-        try:
-            code = main()
-        except SystemExit as refused:  # the command line's parser
-            code = int(refused.code or 0)
-        return Finished(code, *capsys.readouterr())
-
-    return call
-
-
-def wait_for_checkpoints(folder: Path, count: int) -> None:
-    deadline = time.monotonic() + 90
-    while not folder.is_dir() or len(checkpoints(folder)) < count:
-        assert time.monotonic() < deadline, "no checkpoint came"
-        time.sleep(0.05)
 
 
 def test_killed_at_any_moment_a_run_goes_on_from_its_last_checkpoint(tmp_path: Path, train: Train) -> None:
@@ -397,7 +280,7 @@ def test_continuous_actions_are_learned(tmp_path: Path) -> None:
     assert best - random > 0.2
     assert best - 0.05 < agent.mean <= best + 1e-4
     assert best - 0.03 < network.mean <= best + 1e-4
-    assert not any(section.missing for section in make_report(tmp_path / "run"))
+    assert not any(section.missing for section in report_sections(tmp_path / "run"))
     loaded = load_agent(tmp_path / "run" / "agent.onnx")
     again = play_alone(Drift(), NetworkPlayer(loaded.game, loaded.evaluator), games=100, seed=CONTINUOUS.seed)
     assert again.mean == pytest.approx(network.mean, abs=1e-6)

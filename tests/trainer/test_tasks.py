@@ -11,7 +11,7 @@ from alphazero.learner import Learner
 from alphazero.network.architectures import inference_module
 from alphazero.replay import fields_of
 from alphazero.selfplay import SelfPlay
-from alphazero.trainer.tasks import PlayTurn, make_worker
+from alphazero.trainer.tasks import PlaySegment, make_worker
 from games.tic_tac_toe import TicTacToe
 
 CONFIG = Config(
@@ -23,7 +23,7 @@ CONFIG = Config(
 )
 
 
-def test_turns_in_different_processes_are_one_stream() -> None:
+def test_segments_in_different_processes_are_one_stream() -> None:
     game = TicTacToe()
     weights = inference_module(Learner(game, CONFIG.learner, CONFIG.network, seed=0).network)
     counted: list[int] = []
@@ -31,7 +31,7 @@ def test_turns_in_different_processes_are_one_stream() -> None:
     games = whole.arrays()
     for number, simulations in enumerate((4, 4, 6)):
         worker = make_worker(CONFIG, None, 1)  # knows nothing of the turn before
-        task = PlayTurn(1, number, simulations, games, CONFIG.seed)
+        task = PlaySegment(1, number, simulations, games, CONFIG.seed)
         played = task.run(worker, counted.append, weights)
         expected = whole.play(worker.evaluators(weights), number, simulations=simulations)
         games = played.games

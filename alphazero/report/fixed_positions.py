@@ -1,0 +1,60 @@
+"""What the network thinks of a few fixed positions, watched over the run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from alphazero.config import Config
+from alphazero.game import Game, State, concatenate, masked, take
+from alphazero.mcts.evaluator import Evaluator
+from alphazero.mcts.planning import likeliest
+from alphazero.report.monitor import Monitor
+from alphazero.report.position_figures import board_figure, policy_heatmap
+from alphazero.runs.files import POLICIES, clear_errors, read_arrays, reading, save_arrays
+from alphazero.selfplay import fresh_starts, stream_generator
+
+POSITIONS = 1_000_002  # sets the seed of the positions apart from those of the streams of self-play
+
+
+class FixedPositions:
+    """Draws policies and values of the same positions at every call, and keeps the policies in the run's folder."""
+
+    def __init__(self, game: Game, config: Config, folder: Path) -> None:
+        """Reads the policies of before, if there are any. RunError if they cannot be read."""
+        self.game, self.positions, self.folder = game, fixed_positions(game, config), folder
+        self.path = folder / POLICIES
+        self.policies: dict[str, np.ndarray] = {}  # by iteration
+        if self.path.exists():
+            with reading(self.path):
+                self.policies = read_arrays(self.path)
+
+    def show(self, iteration: int, evaluator: Evaluator, monitor: Monitor) -> None:
+        """Asks the evaluator about the positions, and shows its answers in TensorBoard."""
+        evaluation = evaluator(self.positions, torch.Generator())
+        if not self.game.discrete:
+            for number, action in enumerate(likeliest(self.game, self.positions, evaluation)):
+                figure = self.game.figure(take(self.positions, slice(number, number + 1)), action[None])
+                if figure is not None:  # the game can draw it
+                    monitor.figure(iteration, f"position/{number}", figure)
+            return
+        policies = masked(evaluation.logits, self.game.legal(self.positions)).softmax(-1)
+        self.policies[str(iteration)] = policies.numpy()
+        with clear_errors(self.folder):
+            save_arrays(self.path, self.policies)
+        history = {int(then): policies for then, policies in self.policies.items() if int(then) <= iteration}
+        monitor.figure(iteration, "policy/fixed_positions", policy_heatmap(self.game, history))
+        for number in range(len(policies)):
+            position = take(self.positions, slice(number, number + 1))
+            figure = board_figure(self.game, position, policies[number], float(evaluation.value[number]))
+            monitor.figure(iteration, f"position/{number}", figure)
+
+
+def fixed_positions(game: Game, config: Config) -> State:
+    """The start, and three positions after random moves that depend on the run's seed."""
+    generator = stream_generator(config.seed, POSITIONS)
+    start, others = (replace(config.self_play, opening_share=share, device="cpu") for share in (0.0, 1.0))
+    return concatenate([fresh_starts(game, 1, start, generator), fresh_starts(game, 3, others, generator)])

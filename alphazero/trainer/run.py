@@ -1,0 +1,159 @@
+"""A training run: what it is made of, and what its loops tell about it.
+
+Two loops drive a run: `synchronous`, in step, and `asynchronous`, in which nobody waits. Neither knows a screen, an
+arena or a disk: they tell an observer, which `session` implements.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from alphazero.config import Config
+from alphazero.game import Game
+from alphazero.learner import Learner
+from alphazero.parallel.executor import Executor
+from alphazero.replay import Replay
+from alphazero.runs.checkpoint import Progress
+from alphazero.selfplay import SelfPlay, SelfPlayStatistics, Trajectories, stream_generator
+from alphazero.trainer.tasks import PlayedSegment, PlaySegment
+
+LEARNING = 1_000_001  # sets the seed of learning apart from those of the streams, which count from 0
+
+
+Arrays = dict[str, np.ndarray]
+Learn = Callable[..., dict[str, float]]  # `Learner.learn`, or that of a distributed learner
+
+
+class Stopped(Exception):
+    """The run was asked to stop at once; the last checkpoint stands."""
+
+
+class Iteration(NamedTuple):
+    """An iteration that is over.
+
+    scalars:    losses and other measures, by tag.
+    statistics: of self-play, over all streams.
+    games:      a finished game of some streams, by the stream's number.
+    seconds:    wall-clock time.
+    """
+
+    number: int
+    scalars: dict[str, float]
+    statistics: SelfPlayStatistics
+    games: dict[int, Trajectories]
+    seconds: float
+
+
+class Observer(Protocol):
+    """Follows a run; what it raises ends the run."""
+
+    def matches_due(self, iteration: int, weights: Any) -> None:
+        """An iteration begins with these weights, as the executor shares them: time to measure them, perhaps."""
+
+    def iteration_over(self, iteration: Iteration) -> None:
+        """Self-play and learning of an iteration are done; the run's progress counts it."""
+
+    def save(self) -> None:
+        """The run is in a state that can be continued from: between two iterations."""
+
+
+class Control:
+    """Stops a run, and passes its progress on. Any thread may call it.
+
+    stop:     end after the iteration under way.
+    stop_now: end at once, and lose what the iteration did.
+    """
+
+    def __init__(
+        self,
+        begin: Callable[[int, Mapping[str, int]], None] = lambda iteration, parts: None,
+        advance: Callable[[str, int], None] = lambda part, done: None,
+    ) -> None:
+        """begin: is told the iteration and how much each of its parts has to do; advance: that more is done."""
+        self.begin, self._advance = begin, advance
+        self.stop, self.stop_now = threading.Event(), threading.Event()
+
+    def check(self, done: int = 0) -> None:
+        """Ends the task that calls it, if the run must stop at once."""
+        if self.stop_now.is_set():
+            raise Stopped
+
+    def count(self, part: str, done: int) -> None:
+        """So much more of the part is done."""
+        self.check()
+        self._advance(part, done)
+
+
+@dataclass
+class Run:
+    """The parts of a run, fresh or restored, and the steps that both loops take.
+
+    streams:  here they only hold the games between two segments, which the executor's workers play.
+    learn:    brings `learner` on, with other processes' help if it is that of a distributed learner.
+    """
+
+    game: Game
+    config: Config
+    learner: Learner
+    replay: Replay
+    streams: Sequence[SelfPlay]
+    executor: Executor
+    learn: Learn
+    progress: Progress = field(default_factory=Progress)
+    control: Control = field(default_factory=Control)
+
+    @property
+    def going_on(self) -> bool:
+        """Whether another iteration follows."""
+        return self.progress.iteration < self.config.iterations and not self.control.stop.is_set()
+
+    def begin(self, learning_steps: int) -> None:
+        """Announces an iteration and how much there is to do."""
+        config = self.config.self_play
+        parts = {"self-play": config.streams * config.games * config.moves, "learning": learning_steps}
+        self.control.begin(self.progress.iteration, {name: total for name, total in parts.items() if total})
+
+    def simulations(self, iteration: int) -> int:
+        """Simulations a move: early games teach little whatever the search, late ones more with more of it."""
+        last = self.config.search.simulations
+        first = self.config.self_play.first_simulations or last
+        return round(first + (last - first) * iteration / self.config.iterations)
+
+    def steps_for(self, samples: int) -> float:
+        """Steps that the replay ratio asks for after so many new samples."""
+        return self.config.learner.replay_ratio * samples / self.config.learner.batch
+
+    def start_segment(self, stream: int, segment: int, games: Arrays, weights: Any) -> Future[PlayedSegment]:
+        """Has the stream's segment of this number played, from the games under way."""
+        simulations = self.simulations(self.progress.iteration)
+        task = PlaySegment(stream, segment, simulations, games, self.config.seed)
+        return self.executor.submit(task, weights, count=partial(self.control.count, "self-play"))
+
+    def start_learning(
+        self, steps: int, *, number: int, progress_from: float, progress_to: float
+    ) -> Future[dict[str, float]]:
+        """Has the learner take steps on the buffer as it is now. `number` seeds the draws from it."""
+
+        def learn() -> dict[str, float]:
+            return self.learn(
+                self.replay.training_set(),
+                steps,
+                stream_generator(self.config.seed, LEARNING, number),
+                progress_from=progress_from,
+                progress_to=progress_to,
+                progress=partial(self.control.count, "learning"),
+            )
+
+        return self.executor.local.submit(learn)
+
+    def finish(self, new_samples: int, seconds: float) -> None:
+        """Counts an iteration. new_samples: not learned from yet; seconds: of CPU time."""
+        before = self.progress
+        self.progress = Progress(before.iteration + 1, new_samples, before.core_seconds + seconds)

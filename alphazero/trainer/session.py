@@ -1,0 +1,241 @@
+"""A training session: makes or restores a run in its folder, drives its loop, saves, measures, shows and stops it."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import psutil
+import torch
+from rich.console import Console
+
+from alphazero.arena.evaluation import EvaluationMatches, Results, scalars_of
+from alphazero.arena.players import parse_player
+from alphazero.config import Config, ConfigError, differences
+from alphazero.game import Game
+from alphazero.learner import Learner
+from alphazero.network.architectures import with_weights
+from alphazero.network.inference import NetworkEvaluators
+from alphazero.parallel.executor import Executor, ThreadExecutor, available_cores
+from alphazero.replay import Replay
+from alphazero.report.fixed_positions import FixedPositions
+from alphazero.report.monitor import Monitor
+from alphazero.runs import checkpoint
+from alphazero.runs.agents import export_agent
+from alphazero.runs.checkpoint import Progress
+from alphazero.runs.metrics import buffer_scalars, self_play_scalars
+from alphazero.runs.mirror import Mirror, mirrored
+from alphazero.selfplay import SelfPlay
+from alphazero.trainer import asynchronous, synchronous
+from alphazero.trainer.run import Control, Iteration, Learn, Run
+from alphazero.trainer.tasks import Worker, make_worker
+
+
+@contextmanager
+def open_session(
+    game: Game, config: Config, folder: Path, *, saved: Config | None = None, console: Console | None = None
+) -> Iterator[Session]:
+    """A session of a new run in the folder, or of the run that is there and was saved with the configuration `saved`.
+
+    ConfigError if game and configuration do not fit or a device is missing, RunError if the folder cannot be used.
+    """
+    try:
+        check_fit(game, config)
+        learner, replay = Learner(game, config.learner, config.network, seed=config.seed), Replay(game, config.replay)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    # Here streams only wait for their next segment, so with workers that have GPUs they need none.
+    waiting = replace(config.self_play, device="cpu") if config.distributed else config.self_play
+    streams = [
+        SelfPlay(game, config.search, waiting, seed=config.seed, stream=number)
+        for number in range(config.self_play.streams)
+    ]
+    notices: list[str] = []
+    if saved:
+        progress = checkpoint.restore(folder, game, learner, replay, streams, say=notices.append)
+        if config.iterations < progress.iteration:
+            raise ConfigError(
+                f"{folder} has {progress.iteration} iterations behind it; --iterations must be at least that"
+            )
+        notices += [f"changed {difference}" for difference in differences(saved, config)]
+        checkpoint.write_config(folder, config)
+    else:
+        progress = Progress()
+        checkpoint.create_run(folder, config)
+    evaluators = NetworkEvaluators(game, engine="onnx")
+    # Exporting to ONNX switches oneDNN off for the whole process while it lasts, which would change the last bits of
+    # what another thread computes: so it comes before there are any.
+    evaluators(learner.weights())
+    with Monitor(folder, iterations=config.iterations, first_iteration=progress.iteration, console=console) as monitor:
+        control = Control(monitor.start, monitor.advance)
+        for notice in (*notices, f"{'Continuing' if saved else 'Training'} {game.name} in {folder}"):
+            monitor.say(notice)
+        monitor.say(f"Watch it with: tensorboard --logdir {folder.parent}")
+        with (
+            mirrored(folder, config.cluster.mirror, say=monitor.say, give_up=control.stop_now.is_set) as mirror,
+            executor_of(game, config, learner, evaluators, folder, monitor) as (executor, learn),
+        ):
+            run = Run(game, config, learner, replay, streams, executor, learn, progress, control)
+            yield Session(run, folder, evaluators, monitor, mirror)
+
+
+class Session:
+    """The observer of a run (`run.Observer`), and what drives it."""
+
+    def __init__(
+        self, run: Run, folder: Path, evaluators: NetworkEvaluators, monitor: Monitor, mirror: Mirror | None
+    ) -> None:
+        self.run, self.folder, self.evaluators, self.monitor, self.mirror = run, folder, evaluators, monitor, mirror
+        self.fixed_positions = FixedPositions(run.game, run.config, folder)
+        self.matches = EvaluationMatches(run.game, run.config, run.executor, run.control.check)
+
+    def train(self) -> Results:
+        """Trains until the configuration's end, and returns how the agent then fares.
+
+        Empty without opponents in a game for two, or if the run was stopped before its end: then the iteration under
+        way is finished and saved first.
+        """
+        run, config = self.run, self.run.config
+        loop = asynchronous.train if config.cluster.mode == "asynchronous" else synchronous.train
+        with run.executor, self._signals(), self._ending():
+            loop(run, self)
+            self._record_matches(wait=not run.control.stop.is_set())
+            self._export()
+            if run.control.stop.is_set() or not (config.evaluation.opponents or run.game.num_players == 1):
+                return {}
+            self.monitor.say("Measuring the trained agent ...")
+            weights = run.executor.share(run.learner.weights())
+            last = config.iterations - 1
+            self.matches.start(last, weights, games=2 * config.evaluation.games)
+            results = self.matches.take(wait=True)[last]
+            self.monitor.record(last, scalars_of(results))
+            return results
+
+    def matches_due(self, iteration: int, weights: Any) -> None:
+        if self._due(iteration):
+            self.matches.start(iteration, weights, games=self.run.config.evaluation.games)
+
+    def iteration_over(self, iteration: Iteration) -> None:
+        """Writes down what the iteration brought."""
+        run, number, statistics = self.run, iteration.number, iteration.statistics
+        checkpoint.save_games(self.folder, number, iteration.games)
+        learning_seconds = iteration.scalars.pop("learner/seconds", 0.0)
+        alone = run.game.num_players == 1
+        scalars = iteration.scalars | self_play_scalars(statistics, learning_seconds, iteration.seconds, alone=alone)
+        scalars |= buffer_scalars(run.replay, number)
+        scalars |= self._record_matches(number, wait=run.config.cluster.mode == "synchronous")
+        scalars |= {"self_play/simulations": float(run.simulations(number))}
+        scalars |= {"time/iteration": iteration.seconds, "time/core_seconds": run.progress.core_seconds}
+        scalars |= run.executor.scalars() | {"memory/resident_mb": psutil.Process().memory_info().rss / 2**20}
+        self.monitor.record(number, scalars)
+        self.monitor.report(number, scalars)
+
+    def save(self) -> None:
+        """Writes a checkpoint, and now and then the agent and what it thinks of the fixed positions."""
+        run, done = self.run, self.run.progress.iteration
+        checkpoint.save_checkpoint(self.folder, run.game, run.progress, run.learner, run.replay, run.streams)
+        checkpoint.prune_checkpoints(self.folder, every=run.config.evaluation.every)
+        if self.mirror:
+            self.mirror.update()
+        if self._due(done) or done == run.config.iterations:
+            self._export()
+            self.fixed_positions.show(done - 1, self.evaluators(run.learner.weights()), self.monitor)
+
+    def _due(self, iteration: int) -> bool:
+        every = self.run.config.evaluation.every
+        return every > 0 and iteration > 0 and iteration % every == 0
+
+    def _record_matches(self, current: int | None = None, *, wait: bool) -> dict[str, float]:
+        """The scalars of the current iteration's matches; records those of earlier iterations that have ended."""
+        found = {iteration: scalars_of(results) for iteration, results in self.matches.take(wait=wait).items()}
+        for iteration in found.keys() - {current}:
+            self.monitor.record(iteration, found[iteration])
+            self.monitor.report(iteration, found[iteration])
+        return found.get(current, {}) if current is not None else {}
+
+    def _export(self) -> None:
+        """Writes agent.onnx and agent.json."""
+        assert self.evaluators.exported is not None
+        run = self.run
+        model = with_weights(self.evaluators.exported, run.learner.weights())
+        export_agent(self.folder, run.game, run.config, model, iteration=run.progress.iteration)
+
+    @contextmanager
+    def _ending(self) -> Iterator[None]:
+        """An exception here ends what the executor is doing, or leaving would wait for it."""
+        try:
+            yield
+        except BaseException:
+            self.run.control.stop_now.set()
+            raise
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """Ctrl-C (or SIGTERM): stop after this iteration; once more: stop at once."""
+        control = self.run.control
+
+        def handle(number: int, frame: FrameType | None) -> None:
+            if self.run.going_on:
+                control.stop.set()
+                # Said by another thread: this one may be holding a lock of the display that speaking needs.
+                text = "Stopping after this iteration (Ctrl-C again: at once, losing what it did) ..."
+                threading.Thread(target=self.monitor.say, args=(text,)).start()
+            else:
+                control.stop_now.set()
+
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+@contextmanager
+def executor_of(
+    game: Game, config: Config, learner: Learner, evaluators: NetworkEvaluators, folder: Path, monitor: Monitor
+) -> Iterator[tuple[Executor, Learn]]:
+    """What executes the run's tasks, and what learns: threads of this process, or Ray's workers and ranks."""
+    if not config.distributed:
+        worker = Worker(game, config, evaluators.exported)
+        yield ThreadExecutor(worker, config.threads or available_cores()), learner.learn
+        return
+    from alphazero.parallel.ray_setup import ray_executor  # Ray is loaded only if it is used
+
+    make = partial(make_worker, config, evaluators.exported)
+    with ray_executor(config, make, learner, log=folder / "ray.log", say=monitor.say) as both:
+        yield both
+
+
+def check_fit(game: Game, config: Config) -> None:
+    """ValueError if the configuration asks for something that the game or this machine does not have."""
+    for device in {config.learner.device} | (set() if config.distributed else {config.self_play.device}):
+        try:
+            torch.zeros(1, device=device)
+        except (RuntimeError, AssertionError) as error:
+            there = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
+            raise ValueError(f"device {device!r} is not available here; available: {', '.join(there)}") from error
+    discrete, merging = game.discrete, config.replay.merge != "none"
+    if config.self_play.cache and torch.device(config.self_play.device).type != "cpu":
+        raise ValueError("the cache of evaluations lives on the CPU; set self_play.cache = 0 for self-play elsewhere")
+    if game.num_players != 2 and config.evaluation.opponents:
+        raise ValueError(f"{game.name} is a game for one: nobody can oppose it; set evaluation.opponents = []")
+    if config.search.refine_steps and discrete:
+        raise ValueError(f"{game.name} has discrete actions, which cannot be refined; set search.refine_steps = 0")
+    if merging and not discrete:
+        why = "continuous actions, which are sampled anew in each position, so that positions cannot be merged"
+        raise ValueError(f'{game.name} has {why}; set replay.merge = "none"')
+    if merging and not game.has_key:
+        raise ValueError(f'{game.name} has no `key` to tell equal positions by; set replay.merge = "none"')
+    for opponent in config.evaluation.opponents:
+        parse_player(opponent, game, seed=config.seed)

@@ -1,0 +1,146 @@
+"""Training runs for tests: a small configuration, runs of it, and scripts/train.py called as a user does."""
+
+from __future__ import annotations
+
+import functools
+import io
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple, Protocol
+from unittest import mock
+
+import pytest
+import torch
+from rich.console import Console
+
+from alphazero.config import Config, make_config, to_toml
+from alphazero.game import Game
+from alphazero.runs.checkpoint import checkpoints
+from alphazero.trainer.session import Results, Session, open_session
+from games.tic_tac_toe import TicTacToe
+from scripts.train import main
+from tests.commands import Finished, call
+
+ROOT = Path(__file__).resolve().parents[1]
+SMALL = make_config(
+    {
+        "game": "games.tic_tac_toe:TicTacToe",
+        "iterations": 4,
+        "search": {"simulations": 8},
+        "network": {"kind": "dense", "blocks": 2, "width": 32},
+        "self_play": {"streams": 3, "games": 16, "moves": 6, "opening_moves": 2},
+        "learner": {"batch": 32},
+        "evaluation": {"opponents": ["random"], "every": 2, "games": 10, "simulations": 8},
+    },
+    source="test",
+)
+
+
+def open_small(
+    config: Config, folder: Path, *, resume: bool = False, game: Game | None = None
+) -> AbstractContextManager[Session]:
+    """A session that shows nothing."""
+    console = Console(file=io.StringIO())
+    return open_session(game or TicTacToe(), config, folder, saved=config if resume else None, console=console)
+
+
+def train_session(
+    config: Config,
+    folder: Path,
+    *,
+    resume: bool = False,
+    stop_after: int = 10**9,
+    game: Game | None = None,
+    prepare: Callable[[Session], None] = lambda session: None,
+) -> tuple[Session, Results]:
+    """Trains a run, and stops it after the iteration `stop_after`; `prepare` may change the session before."""
+    console = Console(file=io.StringIO())
+    with open_session(
+        game or TicTacToe(), config, folder, saved=config if resume else None, console=console
+    ) as session:
+        report = session.monitor.report
+
+        def reporting(iteration: int, scalars: Mapping[str, float]) -> None:
+            report(iteration, scalars)
+            if iteration == stop_after:
+                session.run.control.stop.set()
+
+        prepare(session)
+        with mock.patch.object(session.monitor, "report", reporting):
+            results = session.train()
+    return session, results
+
+
+def run(
+    config: Config, folder: Path, *, resume: bool = False, stop_after: int = 10**9, game: Game | None = None
+) -> tuple[dict[str, torch.Tensor], Results]:
+    """A run's weights at its end, and how its agent fares."""
+    session, results = train_session(config, folder, resume=resume, stop_after=stop_after, game=game)
+    return session.run.learner.tensors(), results
+
+
+def assert_same(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -> None:
+    assert one.keys() == other.keys()
+    for name, tensor in one.items():
+        torch.testing.assert_close(tensor, other[name], rtol=0, atol=0, msg=f"{name} differs")
+
+
+class Whole(NamedTuple):
+    """A run of SMALL, by a single thread, and what came of it. Tests that change its folder take a copy."""
+
+    folder: Path
+    tensors: dict[str, torch.Tensor]
+    results: Results
+
+
+@functools.cache
+def whole_run(base: Path) -> Whole:
+    """One in each process that tests run in."""
+    folder = base / "whole"
+    return Whole(folder, *run(replace(SMALL, threads=1), folder))
+
+
+def copy_of_whole(tmp_path_factory: pytest.TempPathFactory, name: str) -> Path:
+    """A trained run for the tests of a file, which may add to it."""
+    return Path(
+        shutil.copytree(whole_run(tmp_path_factory.getbasetemp()).folder, tmp_path_factory.mktemp("runs") / name)
+    )
+
+
+def write(folder: Path, config: Config) -> Path:
+    path = folder / "config.toml"
+    path.write_text(to_toml(config))
+    return path
+
+
+def start(*arguments: object) -> subprocess.Popen[str]:
+    command = [sys.executable, str(ROOT / "scripts" / "train.py"), *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+
+
+class Train(Protocol):
+    def __call__(self, *arguments: object, config: Path | None = None) -> Finished: ...
+
+
+def call_train(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Train:
+    """Runs scripts/train.py within this process, which spares a start of it each time."""
+
+    def train(*arguments: object, config: Path | None = None) -> Finished:
+        monkeypatch.chdir(ROOT)
+        monkeypatch.setenv("COLUMNS", "200")
+        return call(main, *([config] if config else []), *arguments, monkeypatch=monkeypatch, capsys=capsys)
+
+    return train
+
+
+def wait_for_checkpoints(folder: Path, count: int) -> None:
+    deadline = time.monotonic() + 90
+    while not folder.is_dir() or len(checkpoints(folder)) < count:
+        assert time.monotonic() < deadline, "no checkpoint came"
+        time.sleep(0.05)
