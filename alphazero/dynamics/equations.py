@@ -17,23 +17,9 @@ import pysindy
 import torch
 from torch import Tensor
 
+from alphazero.dynamics import ude
 from alphazero.dynamics.sparse_regression import Regression, resampled, supports
-from alphazero.dynamics.ude import (
-    NONE,
-    DiscoveryError,
-    Fit,
-    Incomplete,
-    Learned,
-    Model,
-    Observed,
-    Shooting,
-    Term,
-    check_observed,
-    fit,
-    fixed,
-    inputs_of,
-    predict,
-)
+from alphazero.dynamics.ude import DiscoveryError, Incomplete, Learned, Model, Observed, Term
 
 WORST = 2.0  # the largest residual of held-out trajectories that passes, in standard deviations of the noise
 ROUNDS = 4  # of regression, each around the last one's equation
@@ -166,8 +152,8 @@ def recover(
     PoorFitError if no equation of the library describes the trajectories that were held out; DiscoveryError if there
     is not enough data to tell its candidates apart.
     """
-    check_observed(observed)
-    check_observed(held_out)
+    ude.check_observed(observed)
+    ude.check_observed(held_out)
     numbers = int(observed.noise.isfinite().sum())
     free = numbers - observed.states[:, 0].numel()
     if free < len(library):
@@ -175,7 +161,7 @@ def recover(
             f"too little data: {numbers} numbers of {len(observed.states)} trajectories, {free} without their starts: "
             f"too few to tell {len(library)} candidates apart. Observe more, or offer fewer"
         )
-    tried: dict[tuple[int, ...], Fit] = {}
+    tried: dict[tuple[int, ...], ude.Fit] = {}
 
     def criterion(support: tuple[int, ...]) -> float:
         return numbers * tried[support].residual ** 2 + len(support) * math.log(numbers)
@@ -191,7 +177,7 @@ def recover(
                 model = total([library[number] for number in support])
                 guess = torch.from_numpy(regression.coefficients(support))
                 starts = around.fit.starts
-                tried[support] = fit(of, model, guess, observed, starts=starts, pieces=learned.pieces, steps=STEPS)
+                tried[support] = ude.fit(of, model, guess, observed, starts=starts, pieces=learned.pieces, steps=STEPS)
         before, likeliest = likeliest, min(tried, key=criterion)
         if likeliest == before:
             break
@@ -203,7 +189,7 @@ def recover(
 
     def score(term: Term) -> float:
         """The held-out residual: only the starts are fitted, and their degrees of freedom are taken off."""
-        found = fit(of, fixed(term), NONE, held_out, pieces=learned.pieces, steps=STEPS)
+        found = ude.fit(of, ude.fixed(term), ude.NONE, held_out, pieces=learned.pieces, steps=STEPS)
         return found.residual * math.sqrt(seen / freedom)
 
     path = []
@@ -231,7 +217,7 @@ def recover(
     return Recovered(best, tuple(path), shares, by_network, direct)
 
 
-def _equation(library: tuple[Candidate, ...], support: Sequence[int], fitted: Fit) -> Equation:
+def _equation(library: tuple[Candidate, ...], support: Sequence[int], fitted: ude.Fit) -> Equation:
     return Equation(tuple(library[number] for number in support), fitted.parameters, fitted.deviations)
 
 
@@ -249,9 +235,9 @@ def through_solver(of: Incomplete, library: tuple[Candidate, ...], learned: Lear
         return learned.term(inputs) + added(parameters, inputs)
 
     size = len(library) + 1
-    shooting = Shooting(of, model, observed, size, pieces=learned.pieces, prior=math.inf)
-    states = predict(of, learned.term, shooting.pieces, learned.fit.starts)
-    inputs = inputs_of(of, states, shooting.pieces)
+    shooting = ude.Shooting(of, model, observed, size, pieces=learned.pieces, prior=math.inf)
+    states = ude.predict(of, learned.term, shooting.pieces, learned.fit.starts)
+    inputs = ude.inputs_of(of, states, shooting.pieces)
     for candidate in library:
         if not candidate.value(inputs).isfinite().all():
             raise DiscoveryError(f"the candidate {candidate.name} is not finite in all states that were met")
@@ -281,7 +267,7 @@ def regress(of: Incomplete, library: tuple[Candidate, ...], observed: Observed) 
         slopes(states.numpy(), times.numpy())
         for states, times in zip(observed.states, observed.times, strict=True)
     ])  # fmt: skip
-    inputs = inputs_of(of, observed.states, observed)
+    inputs = ude.inputs_of(of, observed.states, observed)
     y, given = observed.states.flatten(0, 1).T, observed.given.repeat_interleave(observed.states.shape[1], 0).T
     known = of.rates(torch.zeros(of.outputs, inputs.shape[1], dtype=torch.float64), y, given)
     # The rates are linear in the term's value, so each candidate's part of them is known.

@@ -107,20 +107,19 @@ def random_play(game: Game, count: int, generator: torch.Generator, *, batch: in
     """`count` steps of random games; each game goes on for one step after its end, which must be learned, too."""
     batch = min(batch, count)
     states, over = game.initial(batch, generator=generator), torch.zeros(batch, dtype=torch.bool)
-    played: list[tuple[State, Tensor, Transition]] = []
+    played: list[Transitions] = []
     for _ in range(math.ceil(count / batch)):
         actions = random_actions(game, states, generator)
-        played.append((states, actions, game.step(states, actions)))
-        after, done = played[-1][2].state, played[-1][2].done
+        played.append(Transitions(states, actions, *game.step(states, actions)))
+        after, done = played[-1].after, played[-1].done
         states, over = where(over, game.initial(batch, generator=generator), after), done & ~over
-    before, chosen, made = zip(*played, strict=True)
     first = slice(count)
     return Transitions(
-        take(concatenate(before), first),
-        torch.cat(chosen)[first],
-        take(concatenate([one.state for one in made]), first),
-        torch.cat([one.reward for one in made])[first],
-        torch.cat([one.done for one in made])[first],
+        take(concatenate([one.states for one in played]), first),
+        torch.cat([one.actions for one in played])[first],
+        take(concatenate([one.after for one in played]), first),
+        torch.cat([one.reward for one in played])[first],
+        torch.cat([one.done for one in played])[first],
     )
 
 
