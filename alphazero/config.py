@@ -7,14 +7,28 @@ another with `dataclasses.replace`, which validates again.
 from __future__ import annotations
 
 import difflib
+import logging
 import tomllib
-from dataclasses import asdict, fields, replace
+from collections.abc import Sequence
+from dataclasses import asdict, fields, is_dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tomli_w
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
+
+_log = logging.getLogger(__name__)
+
+OLD_NAMES = {  # of fields in the version before, and what they are called now
+    "self_play.games": "self_play.parallel_games",
+    "learner.batch": "learner.batch_size",
+    "learner.clip": "learner.max_grad_norm",
+    "learner.average": "learner.ema_decay",
+    "cluster.most_behind": "cluster.max_backlog",
+    "cluster.most_stale": "cluster.max_staleness",
+}
 
 _strict = ConfigDict(extra="forbid", allow_inf_nan=False)
 
@@ -28,14 +42,14 @@ NonNegativeFloat = Annotated[float, Field(ge=0, strict=True)]
 
 @dataclass(frozen=True, config=_strict)
 class SearchConfig:
-    """How the tree search chooses what to look at."""
+    """How the tree search chooses its simulations."""
 
     algorithm: Literal["gumbel", "puct"] = "gumbel"
     """Gumbel AlphaZero (Danihelka et al. 2022) or AlphaZero's PUCT (Silver et al. 2018)."""
     simulations: Positive = 32
     """Simulations a move. AlphaZero: 800; Gumbel AlphaZero learns with 2 to 200."""
     max_depth: Count = 0
-    """Deepest descent, in edges; 0: no limit. On a GPU a limit saves time: it bounds the walk's loop."""
+    """Deepest path, in edges; 0: no limit. On a GPU a limit saves time: it bounds the loop of a selection."""
     rescale_q: bool = False
     """Stretch a node's Q to [0, 1] before use, for games whose rewards are not within [-1, 1]."""
     considered_actions: Positive = 16
@@ -64,15 +78,15 @@ class SearchConfig:
     """Continuous actions: their prior is the policy's density to this power. The higher, the sooner the policy settles
     on one of several actions that are equally good."""
     rollout_moves: Count = 0
-    """A new node's value comes in part from playing the policy on by so many moves in the simulator; 0: from the
-    network alone."""
+    """The moves by which the policy is played on in the simulator, to value a new node in part by that; 0: the
+    network alone values it."""
     rollout_share: Fraction = 0.5
     """Weight of that part. AlphaGo: 0.5."""
     refine_steps: Count = 0
     """Continuous actions: steps up the gradient, through the game's own step, that the root's actions take before they
     are searched. The game's step must be differentiable by the action."""
     refine_gain: PositiveFloat = 0.1
-    """How much reward and value the first of these steps is to gain; its length follows from that and the gradient."""
+    """The reward and value that the first of these steps should gain; its length follows from that and the gradient."""
 
     def without_noise(self) -> SearchConfig:
         """The same, to play the strongest action instead of exploring."""
@@ -106,10 +120,10 @@ class SelfPlayConfig:
 
     streams: Positive = 4
     """Independent batches of games. Streams run side by side, on as many threads as there are."""
-    games: Positive = 128
+    parallel_games: Positive = 128
     """Games at once in each stream: the batch of the search."""
     moves: Positive = 40
-    """Moves that every game makes in an iteration, so samples: streams * games * moves."""
+    """Moves that every game makes in an iteration, so samples: streams * parallel_games * moves."""
     first_simulations: Count = 0
     """Simulations a move at the start of the run, growing evenly to search.simulations at its end; 0: no growth."""
     opening_share: Fraction = 0.7
@@ -119,7 +133,7 @@ class SelfPlayConfig:
     temperature: PositiveFloat = 1.0
     """The first moves of a game are drawn from policy^(1/temperature). AlphaZero: 1."""
     temperature_moves: Count = 0
-    """How many moves are so drawn; later ones are the search's choice. AlphaGo Zero: 30."""
+    """How many moves are drawn in this way; later ones are the search's choice. AlphaGo Zero: 30."""
     td_lambda: Fraction = 0.85
     """Value target: 1 is the outcome alone (AlphaZero), 0 the search's root value alone, between
     them TD(lambda) over the root values of the moves that followed (Sutton 1988)."""
@@ -134,7 +148,7 @@ class SelfPlayConfig:
 
 @dataclass(frozen=True, config=_strict)
 class ReplayConfig:
-    """What is kept of the games played."""
+    """Which samples are kept to learn from."""
 
     window: Positive = 600_000
     """The most samples kept; the oldest go first."""
@@ -152,7 +166,7 @@ class LearnerConfig:
 
     optimizer: Literal["adamw", "sgd"] = "adamw"
     """AdamW (Loshchilov and Hutter 2019), or SGD with momentum 0.9 (AlphaZero)."""
-    batch: Positive = 256
+    batch_size: Positive = 256
     """Samples a step. AlphaZero: 4,096."""
     replay_ratio: PositiveFloat = 2.5
     """How often a sample is learned from in all; steps follow from it."""
@@ -166,12 +180,12 @@ class LearnerConfig:
     """AdamW: times the learning rate, off the weights at each step. SGD: L2. AlphaZero: 1e-4."""
     value_weight: PositiveFloat = 1.0
     """The value's loss counts this much beside the policy's. AlphaZero: 1."""
-    clip: PositiveFloat = 1.0
+    max_grad_norm: PositiveFloat = 1.0
     """Largest norm of a gradient; a larger one is scaled down."""
-    average: Fraction = 0.995
-    """Self-play and export use weights averaged over about 1 / (1 - average) steps."""
+    ema_decay: Fraction = 0.995
+    """Self-play and export use an exponential moving average of the weights, over about 1 / (1 - ema_decay) steps."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Of the forward and backward pass; auto: bfloat16 on CUDA and Intel AMX, else float32."""
+    """The number format of the forward and backward pass; auto: bfloat16 on CUDA and Intel AMX, else float32."""
     device: str = "cpu"
     """Where learning happens: cpu, cuda, cuda:1, ..."""
 
@@ -199,17 +213,17 @@ class ClusterConfig:
 
     mode: Literal["synchronous", "asynchronous"] = "synchronous"
     """synchronous: iterations as in one process, with the same samples and weights whatever the number of
-    workers. asynchronous: nobody waits for anybody, so all cores are busy; runs differ in timing."""
+    workers. asynchronous: no task waits for another, so all cores are busy; the result depends on timing."""
     worker_cpus: PositiveFloat = 1.0
     """Cores of a worker; from 2 on they are threads of the network's operations. Less than 1: several share one."""
     worker_gpus: NonNegativeFloat = 0.0
     """GPUs of a worker, parts too: 0.25 puts four on each. They need self_play.device = "cuda"."""
     learner_ranks: Positive = 1
     """Data-parallel copies of the learner on CPUs, a core each; 1: the learner in this process. See learner_gpus."""
-    most_behind: PositiveFloat = 2.0
+    max_backlog: PositiveFloat = 2.0
     """asynchronous: samples that come in while learning is this many iterations behind are left out (and
     counted), so that learner.replay_ratio holds for all that are kept."""
-    most_stale: PositiveFloat = 4.0
+    max_staleness: PositiveFloat = 4.0
     """asynchronous: samples of a network that is older than this many iterations are left out (and counted)."""
     mirror: str = ""
     """Where every checkpoint is copied to, for machines that share no disk: a URL that fsspec knows, such as
@@ -223,7 +237,7 @@ class Config:
     game: str = "games.connect_four:ConnectFour"
     """The game, by import path: package.module:Class."""
     seed: Count = 1
-    """Of everything random. The same seed gives the same weights on the same machine."""
+    """Seeds everything random. The same seed gives the same weights on the same machine."""
     iterations: Positive = 100
     """Rounds of self-play and learning."""
     threads: Count = 0
@@ -269,9 +283,37 @@ def load_config(path: Path) -> Config:
 def make_config(fields: dict[str, Any], *, source: str) -> Config:
     """The configuration with these fields, defaults for the rest. ConfigError names `source` and all faults."""
     try:
-        return TypeAdapter(Config).validate_python(fields)
+        return TypeAdapter(Config).validate_python(_with_current_names(fields))
     except ValidationError as error:
         raise ConfigError("\n".join(f"{source}: {fault}" for fault in describe_faults(error))) from error
+
+
+def _with_current_names(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields with those that have one of OLD_NAMES under its new name."""
+
+    def renamed(section: str, inner: dict[str, Any]) -> dict[str, Any]:
+        new = {name: _current(f"{section}.{name}").rpartition(".")[2] for name in inner}
+        return {name if new[name] in inner else new[name]: value for name, value in inner.items()}
+
+    return {name: renamed(name, value) if isinstance(value, dict) else value for name, value in fields.items()}
+
+
+def with_current_names(arguments: Sequence[str]) -> list[str]:
+    """Command-line arguments with each `--section.field` that has one of OLD_NAMES under its new name."""
+
+    def renamed(option: str, equals: str, value: str) -> str:
+        name = option.removeprefix("--").replace("-", "_")
+        return (f"--{_current(name)}" if name in OLD_NAMES and name != option else option) + equals + value
+
+    return [renamed(*argument.partition("=")) for argument in arguments]
+
+
+@cache
+def _current(name: str) -> str:
+    """The name that a field has now. If the given one is old, says so once in a process."""
+    if name in OLD_NAMES:
+        _log.warning("`%s` is called `%s` now; the old name is read for one more version", name, OLD_NAMES[name])
+    return OLD_NAMES.get(name, name)
 
 
 def describe_faults(error: ValidationError) -> list[str]:
@@ -282,7 +324,7 @@ def describe_faults(error: ValidationError) -> list[str]:
         place = ".".join(str(part) for part in fault["loc"])
         if fault["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
             section, _, name = place.rpartition(".")
-            known = _field_names(section)
+            known = [field.name for field in fields(SECTIONS.get(section, Config))]
             close = difflib.get_close_matches(name, known, n=1)
             fix = f"did you mean `{close[0]}`?" if close else f"expected one of {', '.join(known)}"
             faults.append(f"unknown field `{name}`{f' in [{section}]' if section else ''}; {fix}")
@@ -291,11 +333,6 @@ def describe_faults(error: ValidationError) -> list[str]:
             given = "" if isinstance(fault["input"], dict) else f" (given: {fault['input']!r})"
             faults.append(f"`{place}`: {message}{given}")
     return faults
-
-
-def _field_names(section: str) -> list[str]:
-    kind: Any = SECTIONS.get(section, Config)
-    return [field.name for field in fields(kind)]
 
 
 def to_toml(config: Config) -> str:
@@ -315,12 +352,4 @@ def differences(old: Config, new: Config) -> list[str]:
     return [f"{name}: {before[name]} -> {after[name]}" for name in before if before[name] != after[name]]
 
 
-SECTIONS = {
-    "search": SearchConfig,
-    "network": NetworkConfig,
-    "self_play": SelfPlayConfig,
-    "replay": ReplayConfig,
-    "learner": LearnerConfig,
-    "evaluation": EvaluationConfig,
-    "cluster": ClusterConfig,
-}
+SECTIONS: dict[str, Any] = {name: type(section) for name, section in vars(Config()).items() if is_dataclass(section)}

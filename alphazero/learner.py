@@ -26,7 +26,7 @@ from alphazero.network.architectures import (
 )
 from alphazero.replay import Samples
 
-STAGES = ("opening", "middle", "end")  # thirds of the training set by moves left
+STAGES = ("opening", "middle", "end")  # thirds of the training set by plies left
 
 
 class LearningError(Exception):
@@ -58,14 +58,14 @@ class Inputs(NamedTuple):
     value: Tensor
     drawn: Tensor
     weight: Tensor
-    turns_left: Tensor
+    plies_left: Tensor
     sampled: Tensor
 
 
 class Learner:
     """The network, its optimizer, and the exponential average of its weights.
 
-    model: what makes the predictions: the network, or what shares its gradients with others (`parallel.rank`).
+    model: makes the predictions: the network, or a wrapper that shares its gradients with other ranks.
     """
 
     def __init__(self, game: Game, config: LearnerConfig, network_config: NetworkConfig, *, seed: int) -> None:
@@ -77,7 +77,8 @@ class Learner:
         self.model: nn.Module = self.network
         lay_out(self.network, game.observation_shape)
         self.layout = layout(game.observation_shape)
-        self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(config.average), use_buffers=True)
+        moving_average = get_ema_multi_avg_fn(config.ema_decay)
+        self.average = AveragedModel(self.network, multi_avg_fn=moving_average, use_buffers=True)
         self.policy = policy_of(game)
         fast = config.precision == "auto" and self.policy.bfloat16_suffices and multiplies_bfloat16(config.device)
         self.bfloat16 = fast or config.precision == "bfloat16"
@@ -109,7 +110,7 @@ class Learner:
         return config.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * fall)))
 
     def learning_rates(self, steps: int, progress_from: float, progress_to: float) -> list[float]:
-        """Those of `steps` steps that are spread over this part of the run."""
+        """The learning rates of `steps` steps, spread over this part of the run."""
         length = progress_to - progress_from
         return [self.learning_rate(progress_from + length * step / steps) for step in range(steps)]
 
@@ -123,7 +124,7 @@ class Learner:
         progress_to: float,
         progress: Callable[[int], None] = lambda steps: None,
     ) -> dict[str, float]:
-        """`steps` steps on batches drawn from `samples`; returns mean losses and other measures by tag.
+        """`steps` steps on batches drawn from `samples`; returns mean metrics by tag.
 
         `progress_from` and `progress_to` place the steps within the run, for the learning rate.
         """
@@ -133,28 +134,28 @@ class Learner:
         totals: dict[str, Tensor] = {}
         rates = self.learning_rates(steps, progress_from, progress_to)
         for rate in rates:
-            inputs = self.inputs(draw(self.game, samples, self.config.batch, generator))
-            measures = self.gradients(inputs, tercile)
-            measures["loss/gradient_norm"] = self.update(rate)
-            for tag, measure in measures.items():  # summed where they are: no waiting
-                totals[tag] = totals[tag] + measure if tag in totals else measure
+            inputs = self.inputs(draw(self.game, samples, self.config.batch_size, generator))
+            metrics = self.gradients(inputs, tercile)
+            metrics["loss/gradient_norm"] = self.update(rate)
+            for tag, metric in metrics.items():  # summed where they are: no waiting
+                totals[tag] = totals[tag] + metric if tag in totals else metric
             progress(1)
         means = self.means({tag: float(total) for tag, total in totals.items()}, rates)
         return means | {"learner/seconds": time.thread_time() - started}
 
     def inputs(self, batch: Batch) -> Inputs:
-        """The batch, each sample under its symmetry. On its way to a GPU nothing waits for it."""
+        """The batch, each sample under its symmetry. Nothing waits for its way to a GPU."""
         samples = batch.samples
         sampled = self.policy.coordinates(samples.sampled)
         here = [*augmented(self.game, batch)]
-        here += [samples.value, samples.drawn, samples.weight, samples.turns_left, sampled]
+        here += [samples.value, samples.drawn, samples.weight, samples.plies_left, sampled]
         if torch.device(self.config.device).type == "cuda":
             here = [tensor.pin_memory() for tensor in here]
         there = Inputs(*(tensor.to(self.config.device, non_blocking=True) for tensor in here))
         return there._replace(observation=there.observation.contiguous(memory_format=self.layout))
 
     def gradients(self, inputs: Inputs, tercile: Tensor) -> dict[str, Tensor]:
-        """Leaves the gradients of the batch's loss with the weights; returns losses and other measures by tag.
+        """Computes the gradients of the batch's loss, which stay with the weights; returns metrics by tag.
 
         tercile: [2], what `terciles` returns.
         """
@@ -169,7 +170,7 @@ class Learner:
         self.optimizer.zero_grad()
         loss.backward()
         with torch.no_grad():
-            measures = {
+            metrics = {
                 "loss/total": loss,
                 "loss/policy": policy_loss,
                 "loss/value": value_loss_,
@@ -177,23 +178,23 @@ class Learner:
                 "loss/target_entropy": torch.special.entr(inputs.policy).sum(-1).mean(),
             }
             losses = policy_losses + config.value_weight * value_losses
-            measures |= by_stage(losses, inputs.turns_left, tercile.to(losses.device))
-        return {tag: measure.detach() for tag, measure in measures.items()}
+            metrics |= by_stage(losses, inputs.plies_left, tercile.to(losses.device))
+        return {tag: metric.detach() for tag, metric in metrics.items()}
 
     def update(self, rate: float) -> Tensor:
-        """A step down the gradients that are with the weights, and of the average; returns the gradients' norm."""
+        """Takes a step down the weights' gradients, and updates the average; returns the gradients' norm."""
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip)
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.max_grad_norm)
         self.optimizer.step()
         self.average.update_parameters(self.network)
         self.steps += 1
         return norm
 
     def means(self, totals: Mapping[str, float], rates: Sequence[float]) -> dict[str, float]:
-        """Mean measures by tag, of totals over the steps that were taken last, at these learning rates.
+        """Mean metrics by tag, from totals over the last steps, which were taken at these learning rates.
 
-        LearningError if a loss or the gradient's norm is no number.
+        LearningError if a loss or the gradient's norm is not a number.
         """
         steps, rate = len(rates), rates[-1] if rates else 0.0
         means = {tag: total / steps for tag, total in totals.items()}
@@ -206,8 +207,8 @@ class Learner:
             if math.isfinite(means.get(tag, 0.0)):
                 continue
             raise LearningError(
-                f"the {name} is {means[tag]} after {self.steps} steps; lower learner.learning_rate "
-                f"(now {rate:.2g}) or learner.clip (now {self.config.clip}) and resume from the last checkpoint"
+                f"the {name} is {means[tag]} after {self.steps} steps; lower learner.learning_rate (now {rate:.2g}) "
+                f"or learner.max_grad_norm (now {self.config.max_grad_norm}) and resume from the last checkpoint"
             )
         return means | {"loss/learning_rate": rate, "learner/steps": steps}
 
@@ -217,12 +218,12 @@ class Learner:
         return tensors | {f"average.{name}": tensor for name, tensor in self.average.state_dict().items()}
 
     def load_networks(self, tensors: Mapping[str, Tensor]) -> None:
-        """Takes back what `tensors` gave. RuntimeError if the network is of another shape."""
+        """Takes up what `tensors` returned. RuntimeError if the network is of another shape."""
         for prefix, module in (("network.", self.network), ("average.", self.average)):
             module.load_state_dict({n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)})
 
     def load(self, tensors: Mapping[str, Tensor], optimizer: dict[str, Any], steps: int) -> None:
-        """Takes back the networks and the optimizer's moments; its settings stay the configuration's.
+        """Takes up the networks and the optimizer's moments; its settings stay the configuration's.
 
         RuntimeError or ValueError if they are of another network or optimizer.
         """
@@ -259,10 +260,10 @@ def augmented(game: Game, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def terciles(samples: Samples) -> Tensor:
-    """[2] int64, the moves left that part the samples into STAGES: a third has as many or fewer, two thirds have."""
+    """[2] int64, the plies left that divide the samples into STAGES: a third has as many or fewer, and two thirds."""
     ranks = torch.tensor([(samples.size - 1) // 3, 2 * (samples.size - 1) // 3])
-    # Counting is faster than sorting, for which torch's own quantiles take longer than all else about a few steps.
-    return torch.searchsorted(samples.turns_left.bincount().cumsum(0), ranks, right=True)
+    # Counting is faster than sorting: torch's own quantiles take longer than all else in a few steps.
+    return torch.searchsorted(samples.plies_left.bincount().cumsum(0), ranks, right=True)
 
 
 def value_loss(predicted: Tensor, target: Tensor, drawn: Tensor) -> Tensor:
@@ -279,11 +280,11 @@ def value_loss(predicted: Tensor, target: Tensor, drawn: Tensor) -> Tensor:
     return F.cross_entropy(predicted, distribution, reduction="none")
 
 
-def by_stage(losses: Tensor, turns_left: Tensor, tercile: Tensor) -> dict[str, Tensor]:
+def by_stage(losses: Tensor, plies_left: Tensor, tercile: Tensor) -> dict[str, Tensor]:
     """Sums of losses by stage of the game, over the batch's size, and each stage's share of it."""
-    late, early = turns_left <= tercile[0], turns_left > tercile[1]
-    measures = {}
+    late, early = plies_left <= tercile[0], plies_left > tercile[1]
+    metrics = {}
     for stage, members in zip(STAGES, (early, ~early & ~late, late), strict=True):
-        measures[f"loss_by_stage/{stage}"] = (losses * members).mean()
-        measures[f"share/{stage}"] = members.float().mean()
-    return measures
+        metrics[f"loss_by_stage/{stage}"] = (losses * members).mean()
+        metrics[f"share/{stage}"] = members.float().mean()
+    return metrics

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -12,22 +13,13 @@ import torch
 from torch import Tensor
 
 from alphazero.config import SearchConfig, SelfPlayConfig
-from alphazero.game import (
-    Game,
-    State,
-    field_names,
-    map_states,
-    named_fields,
-    random_actions,
-    state_from,
-    where,
-)
+from alphazero.game import Game, State, concatenate, map_states, random_actions, where
 from alphazero.mcts.evaluator import Evaluator, TimedEvaluator
 from alphazero.mcts.planning import planners
 from alphazero.mcts.policy import policy_of
 from alphazero.mcts.search import SearchResult, search
 from alphazero.network.cache import CachedEvaluator
-from alphazero.replay import Samples, join, no_actions
+from alphazero.replay import Samples, no_actions, state_of, to_arrays
 
 
 @dataclass
@@ -45,7 +37,7 @@ class SelfPlayStatistics:
     game_moves: int = 0
     first_player_wins: int = 0
     draws: int = 0
-    returns: float = 0.0  # of whoever moves first, discounted: in a game for one, what the games earned
+    returns: float = 0.0  # of the player who moves first, discounted
     seconds: float = 0.0  # CPU time of the stream's thread
     inference_seconds: float = 0.0
 
@@ -70,29 +62,18 @@ class Trajectories(NamedTuple):
     sampled: Tensor
     length: Tensor
 
-    def map(self, function: Callable[[Tensor], Tensor]) -> Trajectories:
-        """Applies the function to each field, and to each of the states'."""
-        return Trajectories(map_states(function, self.states), *(function(field) for field in self[1:]))
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """The fields as plain arrays, for `checkpoint`."""
-        arrays = {f"states.{name}": field.numpy() for name, field in named_fields(self.states).items()}
-        return arrays | {name: field.numpy() for name, field in self._asdict().items() if name != "states"}
-
     @classmethod
     def from_arrays(cls, game: Game, arrays: dict[str, np.ndarray]) -> Trajectories:
-        """What `arrays` gave. KeyError if another game made it."""
-        kind = game.state_type
-        states = state_from(kind, (torch.from_numpy(arrays[f"states.{name}"]) for name in field_names(kind)))
+        """The trajectories that `replay.to_arrays` was given. KeyError if another game made them."""
         # Runs from before there were games with continuous actions have none.
         arrays = {"sampled": no_actions(*arrays["action"].shape).numpy()} | arrays
-        return cls(states, *(torch.from_numpy(arrays[name]) for name in cls._fields[1:]))
+        return cls(state_of(game, arrays, "states"), *(torch.from_numpy(arrays[name]) for name in cls._fields[1:]))
 
 
 class Played(NamedTuple):
-    """What a stream brought in an iteration: samples of the games that ended, counts, and the last of the games.
+    """The outcome of a segment: samples of the games that ended, counts, and one of these games.
 
-    game: in one slot; None if no game ended. Its first moves may be an earlier iteration's.
+    game: in one slot; None if no game ended. Its first moves may be of an earlier segment.
     """
 
     samples: Samples
@@ -123,27 +104,38 @@ class SelfPlay:
     """One stream of self-play: a fixed number of slots, each always in the middle of a game.
 
     A game that ends gives its samples and its slot starts the next one at once. Games go on from
-    one iteration to the next, so no slot idles, and every game that starts is played to its end
-    and kept, whatever its length: cutting off at an iteration's end would prefer short games.
+    one segment to the next, so no slot idles, and every game that starts is played to its end
+    and kept, whatever its length: cutting off at a segment's end would prefer short games.
 
-    What `play` does depends on the games under way, the evaluator and (seed, stream, iteration)
-    alone, not on time or on other streams.
+    `play` depends on the games under way, the evaluator and (seed, stream, segment) alone, not on
+    time or on other streams.
     """
 
     def __init__(
-        self, game: Game, search_config: SearchConfig, config: SelfPlayConfig, *, seed: int, stream: int
+        self,
+        game: Game,
+        search_config: SearchConfig,
+        config: SelfPlayConfig,
+        *,
+        seed: int,
+        stream: int,
+        arrays: dict[str, np.ndarray] | None = None,
     ) -> None:
+        """arrays: the games under way, as for `load`; None: all slots start new ones."""
         self.game, self.search_config, self.config = game, search_config, config
         self.seed = (seed, stream)
-        generator = stream_generator(*self.seed, 0, device=config.device)
-        self.state = fresh_starts(game, config.games, config, generator)
-        self.moves_played = torch.zeros(config.games, dtype=torch.int64, device=config.device)
-        self.games_under_way = self._room(64)
-        self.turns = 0  # number of the next call of `play`, where each follows the one before it
+        self.segments = 0  # the number of the next call of `play`, where each follows the one before it
         self.cache: CachedEvaluator | None = None
+        if arrays is not None:
+            self.load(arrays)
+            return
+        generator = stream_generator(*self.seed, 0, device=config.device)
+        self.state = fresh_starts(game, config.parallel_games, config, generator)
+        self.moves_played = torch.zeros(config.parallel_games, dtype=torch.int64, device=config.device)
+        self.games_under_way = self._room(64)
 
     def _room(self, moves: int) -> Trajectories:
-        slots, device = self.config.games, self.config.device
+        slots, device = self.config.parallel_games, self.config.device
         choices, sampled = policy_of(self.game).shapes(self.search_config)
 
         def zeros(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -163,17 +155,18 @@ class SelfPlay:
     def play(
         self,
         evaluator: Evaluator,
-        iteration: int,
+        segment: int,
         *,
         simulations: int | None = None,
         progress: Callable[[int], None] = lambda moves: None,
     ) -> Played:
         """Makes `config.moves` moves in every slot.
 
-        `simulations` a move, in place of the search's own number.
+        segment:     its number, from which the random numbers follow.
+        simulations: a move; None: as many as the search's configuration says.
         """
         started = time.thread_time()
-        generator = stream_generator(*self.seed, iteration + 1, device=self.config.device)
+        generator = stream_generator(*self.seed, segment + 1, device=self.config.device)
         timed = TimedEvaluator(evaluator)
         cached = self._with_cache(timed)
         ask = planners(self.game, timed, self.search_config, cached=cached)
@@ -185,21 +178,22 @@ class SelfPlay:
         for _ in range(self.config.moves):
             result = search(ask.inner, self.game, self.state, search_config, generator, root_evaluator=ask.root)
             finished = self._move(result, generator)
-            statistics.moves += self.config.games
-            statistics.simulations += self.config.games * search_config.simulations
+            statistics.moves += self.config.parallel_games
+            statistics.simulations += self.config.parallel_games * search_config.simulations
             statistics.depth += int(result.depth.sum())
             if len(finished):
                 game = self._record(int(finished[0]))
-                parts.append(self._harvest(finished, iteration, statistics))
+                parts.append(self._harvest(finished, segment, statistics))
                 self._restart(finished, generator)
-            progress(self.config.games)
+            progress(self.config.parallel_games)
         if isinstance(cached, CachedEvaluator):
             statistics.cache_asked, statistics.cache_found = cached.asked - asked, cached.found - found
         statistics.evaluations, statistics.inference_seconds = timed.evaluations, timed.seconds
-        samples = join(parts) if parts else self._no_samples()
+        no_slots = torch.zeros(0, dtype=torch.int64, device=self.config.device)
+        samples = concatenate(parts or [self._harvest(no_slots, segment, statistics)])
         statistics.samples = samples.size
         statistics.seconds = time.thread_time() - started
-        self.turns = iteration + 1
+        self.segments = segment + 1
         return Played(samples, statistics, game)
 
     def _with_cache(self, evaluator: Evaluator) -> Evaluator:
@@ -222,8 +216,8 @@ class SelfPlay:
         transition = self.game.step(self.state, result.moves(action))
         games = self.games_under_way
         if int(games.length.max()) == games.reward.shape[1]:
-            games = self.games_under_way = self._doubled(games)
-        row = torch.arange(self.config.games, device=self.config.device), games.length
+            games = self.games_under_way = map_states(_doubled, games)
+        row = torch.arange(self.config.parallel_games, device=self.config.device), games.length
         for stored, now in zip(games.states, self.state, strict=True):
             stored[row] = now
         games.action[row] = action
@@ -238,17 +232,11 @@ class SelfPlay:
         self.state = transition.state
         return transition.done.nonzero()[:, 0]
 
-    def _doubled(self, games: Trajectories) -> Trajectories:
-        room = self._room(2 * games.reward.shape[1])
-        for new, old in zip((*room.states, *room[1:-1]), (*games.states, *games[1:-1]), strict=True):
-            new[:, : old.shape[1]] = old
-        return room._replace(length=games.length)
-
-    def _harvest(self, slots: Tensor, iteration: int, statistics: SelfPlayStatistics) -> Samples:
+    def _harvest(self, slots: Tensor, segment: int, statistics: SelfPlayStatistics) -> Samples:
         """The samples of the finished games in `slots`."""
         games = self.games_under_way
         length = games.length[slots]
-        moves = int(length.max())
+        moves = max([1, *length.tolist()])
         reward, mover, root_value = (f[slots, :moves] for f in (games.reward, games.mover, games.root_value))
         outcome, value = targets(
             reward, mover, root_value, length, discount=self.game.discount, td_lambda=self.config.td_lambda
@@ -262,18 +250,19 @@ class SelfPlay:
 
         counts = torch.arange(moves, device=length.device) < length[:, None]
         left = length[:, None] - torch.arange(moves, device=length.device)
-        return Samples(
+        samples = Samples(
             state=map_states(lambda f: f[slots, :moves][counts], games.states),
             policy=games.policy[slots, :moves][counts],
             value=value[counts],
             outcome=outcome[counts],
             drawn=(outcome[counts] == 0).float(),
             root_value=root_value[counts],
-            turns_left=left[counts].int(),
-            iteration=torch.full_like(left[counts], iteration, dtype=torch.int32),
+            plies_left=left[counts].int(),
+            iteration=torch.full_like(left[counts], segment, dtype=torch.int32),
             weight=torch.ones_like(value[counts]),
             sampled=games.sampled[slots, :moves][counts],
-        ).cpu()
+        )
+        return map_states(Tensor.cpu, samples)
 
     def _record(self, slot: int) -> Trajectories:
         """The game in the slot so far, on the CPU."""
@@ -283,7 +272,7 @@ class SelfPlay:
             one = field[slot : slot + 1]
             return (one[:, :moves] if one.dim() > 1 else one).cpu().clone()
 
-        return self.games_under_way.map(cut)
+        return map_states(cut, self.games_under_way)
 
     def _restart(self, slots: Tensor, generator: torch.Generator) -> None:
         starts = fresh_starts(self.game, len(slots), self.config, generator)
@@ -291,38 +280,40 @@ class SelfPlay:
         self.games_under_way.length[slots] = 0
         self.moves_played[slots] = 0
 
-    def _no_samples(self) -> Samples:
-        none = torch.zeros(0)
-        whole = none.int()
-        choices, sampled = policy_of(self.game).shapes(self.search_config)
-        policy, actions = torch.zeros(0, choices), torch.zeros(0, *sampled)
-        start = map_states(lambda field: field[:0].cpu(), self.state)
-        return Samples(start, policy, none, none, none, none, whole, whole, none, actions)
-
     def arrays(self) -> dict[str, np.ndarray]:
         """The games under way as plain arrays, for `checkpoint`."""
-        now = {f"now.{name}": f.cpu().numpy() for name, f in named_fields(self.state).items()}
-        counts = {"moves_played": self.moves_played.cpu().numpy(), "turns": np.array(self.turns)}
-        return now | self.games_under_way.map(Tensor.cpu).arrays() | counts
+        now = {f"now.{name}": array for name, array in to_arrays(self.state).items()}
+        counts = {"moves_played": self.moves_played.cpu().numpy(), "segments": np.array(self.segments)}
+        return now | to_arrays(self.games_under_way) | counts
 
     def load(self, arrays: dict[str, np.ndarray]) -> None:
-        """Takes up a copy of the games that `arrays` gave.
+        """Takes up a copy of the games that `arrays` returned.
 
         KeyError or ValueError if they are not of this game and size.
         """
-        # Copies: they may lie in memory that is shared, or that cannot be written.
+        # Copies: the arrays may lie in memory that is shared, or that cannot be written.
         arrays = {name: array.copy() for name, array in arrays.items()}
-        device, kind = self.config.device, self.game.state_type
-        state = state_from(kind, (torch.from_numpy(arrays[f"now.{name}"]).to(device) for name in field_names(kind)))
-        if len(state[0]) != self.config.games:
-            raise ValueError(f"{len(state[0])} games under way, not {self.config.games}")
-        games = Trajectories.from_arrays(self.game, arrays)
-        if games.policy.shape[2:] != self.games_under_way.policy.shape[2:]:
-            raise ValueError(f"{games.policy.shape[2]} sampled actions, not {self.games_under_way.policy.shape[2]}")
-        moves_played = torch.from_numpy(arrays["moves_played"]).to(device)
-        self.state, self.moves_played = state, moves_played
-        self.turns = int(arrays.get("turns", self.turns))  # of a run that is older than this count: as it is
-        self.games_under_way = games.map(lambda field: field.to(device))
+        state, games = state_of(self.game, arrays, "now"), Trajectories.from_arrays(self.game, arrays)
+        if len(state[0]) != self.config.parallel_games:
+            raise ValueError(f"{len(state[0])} games under way, not {self.config.parallel_games}")
+        choices, _ = policy_of(self.game).shapes(self.search_config)
+        if games.policy.shape[2] != choices:
+            raise ValueError(f"{games.policy.shape[2]} sampled actions, not {choices}")
+        moves_played = torch.from_numpy(arrays["moves_played"])
+        # Older runs call segments turns; the oldest do not count them.
+        self.segments = int(arrays.get("segments", arrays.get("turns", self.segments)))
+        here = partial(Tensor.to, device=self.config.device)
+        self.state, self.moves_played = map_states(here, state), here(moves_played)
+        self.games_under_way = map_states(here, games)
+
+    def skip_to(self, segment: int) -> None:
+        """Makes this the number of the next segment."""
+        self.segments = segment
+
+
+def _doubled(field: Tensor) -> Tensor:
+    """The field with room for twice as many moves; lengths, which have none, as they are."""
+    return torch.cat((field, torch.zeros_like(field)), 1) if field.dim() > 1 else field
 
 
 def targets(

@@ -40,6 +40,7 @@ import torch
 from rich.console import Console
 
 from alphazero.config import Config, load_config
+from alphazero.game import concatenate
 from alphazero.learner import Learner, draw, terciles
 from alphazero.mcts.evaluator import UniformEvaluator
 from alphazero.network.architectures import InferenceModule
@@ -47,12 +48,14 @@ from alphazero.network.inference import NetworkEvaluators
 from alphazero.parallel.executor import Counter, Executor, ThreadExecutor
 from alphazero.parallel.ray_cluster import Needs, cluster
 from alphazero.parallel.ray_executor import RayExecutor
-from alphazero.replay import Samples, join
+from alphazero.replay import Replay, Samples
 from alphazero.report.monitor import Monitor
 from alphazero.runs import checkpoint
 from alphazero.selfplay import SelfPlay, SelfPlayStatistics, stream_generator
-from alphazero.trainer.asynchronous import AsynchronousTraining
-from alphazero.trainer.tasks import PlayedTurn, PlayTurn, make_worker
+from alphazero.trainer.asynchronous import AsynchronousLoop
+from alphazero.trainer.run import Run
+from alphazero.trainer.session import Session
+from alphazero.trainer.tasks import PlayedSegment, PlaySegment, make_worker
 from benchmarks.harness import Report, Speed, Work, cpu_seconds, in_turns, run_sections, seconds, sections_parser, whole
 from benchmarks.shared_inference import shared
 from games.connect_four import ConnectFour
@@ -97,20 +100,20 @@ def workers(options: argparse.Namespace, report: Report) -> None:
     config = replace(
         RECIPE,
         search=replace(RECIPE.search, simulations=options.simulations),
-        self_play=replace(RECIPE.self_play, games=options.games, moves=options.moves),
+        self_play=replace(RECIPE.self_play, parallel_games=options.games, moves=options.moves),
     )
     learner = Learner(GAME, config.learner, config.network, seed=0)
     weights = learner.weights()
     exporting = NetworkEvaluators(GAME, engine="onnx")
-    exporting(weights)  # here, once and before there are threads, as `Training` does
+    exporting(weights)  # here, once and before there are threads, as a session does
     make = partial(make_worker, config, exporting.exported)
     with ExitStack() as stack:
         here = stack.enter_context(ThreadExecutor(make(1), 1))
         one, two = (stack.enter_context(RayExecutor(make, size, Needs(1, 0))) for size in (1, 2))
-        alone, pair = (turns_work(config, executor, weights, options.segments) for executor in (one, two))
-        study = Study(learner, canned_turn().samples)
+        alone, pair = (segments_work(config, executor, weights, options.segments) for executor in (one, two))
+        study = Study(learner, canned_segment().samples)
         contenders = {
-            "in this process": turns_work(config, here, weights, options.segments),
+            "in this process": segments_work(config, here, weights, options.segments),
             "one Ray worker": alone,
             "two Ray workers": pair,
             "two Ray workers, and learning in this process": partial(study.beside, two, pair),
@@ -124,22 +127,22 @@ def workers(options: argparse.Namespace, report: Report) -> None:
         report.ratio("workers", f"{what} / {first}", speeds[what].rate / speeds[first].rate, promised=promised)
 
 
-def turns_work(config: Config, executor: Executor, weights: InferenceModule, turns: int) -> Work:
-    """So many turns of each worker, one more of them under way than there are workers: nobody ever waits."""
+def segments_work(config: Config, executor: Executor, weights: InferenceModule, segments: int) -> Work:
+    """So many segments of each worker, one more of them under way than there are workers: nobody ever waits."""
     shared = executor.share(weights)
     waiting = deque((stream, 0, games_under_way(config, stream)) for stream in range(executor.size + 1))
 
     def work() -> int:
-        samples, left, under_way = 0, turns * executor.size, {}
+        samples, left, under_way = 0, segments * executor.size, {}
         while left or under_way:
             while left and waiting:
-                stream, turn, games = waiting.popleft()
-                task = PlayTurn(stream, turn, config.search.simulations, games, config.seed)
-                under_way[executor.submit(task, shared)] = (stream, turn)
+                stream, segment, games = waiting.popleft()
+                task = PlaySegment(stream, segment, config.search.simulations, games, config.seed)
+                under_way[executor.submit(task, shared)] = (stream, segment)
                 left -= 1
             for done in wait(under_way, return_when=FIRST_COMPLETED).done:
-                stream, turn = under_way.pop(done)
-                waiting.append((stream, turn + 1, done.result().games))
+                stream, segment = under_way.pop(done)
+                waiting.append((stream, segment + 1, done.result().games))
                 samples += done.result().statistics.moves  # each becomes a sample, once its game has ended
         return samples
 
@@ -188,16 +191,16 @@ class Study:
 
 def driver(options: argparse.Namespace, report: Report) -> None:
     """A training run's loop, executor, buffer and checkpoints, fed by workers that only pretend to play."""
-    turn = canned_turn()
+    segment = canned_segment()
     actors = max(1, min(options.simulated, int(0.8 * psutil.virtual_memory().available / ACTOR)))
-    with RayExecutor(partial(simulate, turn), actors, Needs(0.01, 0)) as executor:
-        executor.submit(PlayTurn(0, 0, 1, turn.games, 0), None).result()  # raises if they cannot start
+    with RayExecutor(partial(simulate, segment), actors, Needs(0.01, 0)) as executor:
+        executor.submit(PlaySegment(0, 0, 1, segment.games, 0), None).result()  # raises if they cannot start
         while len(executor.pids()) < actors:
             time.sleep(0.1)
         memory = psutil.Process(executor.pids()[0]).memory_full_info()
         offered, spans = float(options.offered), {}
         while True:  # more and more, until it cannot follow
-            spans[offered] = drive(executor, turn, actors * turn.samples.size / offered, options.window)
+            spans[offered] = drive(executor, segment, actors * segment.samples.size / offered, options.window)
             if spans[offered].own.rate < 0.95 * offered:
                 break
             offered *= 1.5
@@ -212,9 +215,10 @@ def driver(options: argparse.Namespace, report: Report) -> None:
     measured = [speed["rate"] for speed in report.speeds if speed["what"] == "one Ray worker"]
     report.notes += [
         f"driver: {actors} processes stood for {options.simulated} workers ({memory.uss / 2**20:.0f} MB each, not "
-        f"counting what they share). They sleep for as long as a turn takes and then send one of {turn.samples.size:,} "
-        "samples that was played beforehand. The driver is real: executor, loop, a full buffer, batches drawn at the "
-        "recipe's replay ratio, weights handed out, checkpoints on this disk. Only the network's steps are left out.",
+        f"counting what they share). They sleep for as long as a segment takes and then send one of "
+        f"{segment.samples.size:,} samples that was played beforehand. The driver is real: executor, loop, a full "
+        "buffer, batches drawn at the recipe's replay ratio, weights handed out, checkpoints on this disk. Only the "
+        "network's steps are left out.",
         f"driver: a second of its CPU time takes in {most.own.rate / most.own.cores:,.0f} samples, also where it gets "
         f"less than a core; what takes most of that is: {next(iter(most.parts))}",
         *(
@@ -226,28 +230,28 @@ def driver(options: argparse.Namespace, report: Report) -> None:
     ]
 
 
-def canned_turn() -> PlayedTurn:
-    """A turn of the recipe's size and shape, of games that were played without a network."""
+def canned_segment() -> PlayedSegment:
+    """A segment of the recipe's size and shape, of games that were played without a network."""
     config = RECIPE.self_play
     play = SelfPlay(GAME, replace(RECIPE.search, simulations=2), replace(config, cache=0), seed=0, stream=0)
-    turns = [play.play(UniformEvaluator(GAME), number) for number in range(3)]
-    samples = join([turn.samples for turn in turns]).at(slice(config.games * config.moves))
+    segments = [play.play(UniformEvaluator(GAME), number) for number in range(3)]
+    samples = concatenate([segment.samples for segment in segments]).at(slice(config.parallel_games * config.moves))
     counts = SelfPlayStatistics(moves=samples.size, samples=samples.size)
-    return PlayedTurn(samples, counts, turns[-1].game, play.arrays())
+    return PlayedSegment(samples, counts, segments[-1].game, play.arrays())
 
 
-def simulate(turn: PlayedTurn, threads: int) -> None:
-    """Makes this process a simulated worker: it takes a millisecond a turn for each simulation a move.
+def simulate(segment: PlayedSegment, threads: int) -> None:
+    """Makes this process a simulated worker: it takes a millisecond a segment for each simulation a move.
 
     About, or all would always come at once. The games under way go back as they came.
     """
 
-    def run(task: PlayTurn, worker: None, count: Counter, weights: InferenceModule) -> PlayedTurn:
+    def run(task: PlaySegment, worker: None, count: Counter, weights: InferenceModule) -> PlayedSegment:
         time.sleep(task.simulations / 1000 * random.uniform(0.5, 1.5))
-        count(turn.statistics.moves)
-        return turn._replace(games=task.games)
+        count(segment.statistics.moves)
+        return segment._replace(games=task.games)
 
-    PlayTurn.run = run  # the driver knows nothing of it: its tasks are the real ones
+    PlaySegment.run = run  # the driver knows nothing of it: its tasks are the real ones
 
 
 class Span(NamedTuple):
@@ -262,17 +266,43 @@ class Span(NamedTuple):
     parts: dict[str, float]
 
 
-def drive(executor: RayExecutor, turn: PlayedTurn, nap: float, window: float) -> Span:
+def drive(executor: RayExecutor, segment: PlayedSegment, nap: float, window: float) -> Span:
     """Runs until `window` seconds and a whole number of iterations, two or more, are over. The first does not count."""
+    config = replace(
+        RECIPE,
+        iterations=1_000_000,  # the window ends it
+        workers=executor.size,
+        search=replace(RECIPE.search, simulations=max(1, round(1000 * nap))),  # see `simulate`
+        self_play=replace(RECIPE.self_play, streams=executor.size + 1, first_simulations=0),
+        evaluation=replace(RECIPE.evaluation, opponents=(), every=0),
+        cluster=replace(RECIPE.cluster, mode="asynchronous"),
+    )
+    account = Account()
+    learner, replay = Learner(GAME, config.learner, config.network, seed=config.seed), Replay(GAME, config.replay)
+    while len(replay) < config.replay.window:
+        replay.extend(segment.samples)
+    streams = [
+        SelfPlay(GAME, config.search, config.self_play, seed=config.seed, stream=number)
+        for number in range(config.self_play.streams)
+    ]
+    drawing = Drawing(config, account)
+    run = Run(GAME, config, learner, replay, streams, executor, drawing.learn)
     with tempfile.TemporaryDirectory() as name, open(os.devnull, "w", encoding="utf-8") as nowhere:
         folder = Path(name) / "run"
-        training = DrawingTraining(folder, executor, nap, window)
-        while len(training.replay) < training.config.replay.window:
-            training.replay.extend(turn.samples)
+        checkpoint.create_run(folder, config)
         with Monitor(folder, iterations=1, first_iteration=0, console=Console(file=nowhere)) as monitor:
-            training.monitor = monitor
-            training.iterate()
-    first, last = training.marks[0], training.marks[-1]
+            session = Session(run, folder, NetworkEvaluators(GAME, engine="onnx"), monitor, None)
+            observer = MarkingObserver(session, drawing, account, window)
+            loop = AsynchronousLoop(run, observer)
+            account.time(loop, "take_in_the_next", "segments taken in")
+            account.time(loop, "hand_out", "weights handed out")
+            account.time(replay, "extend", "the buffer extended")
+            try:
+                while run.going_on:
+                    loop.iterate()
+            finally:
+                loop.segments.close()
+    first, last = observer.marks[0], observer.marks[-1]
     elapsed, own, everybody = last.time - first.time, last.own - first.own, last.everybody - first.everybody
     # Samples that are taken in and not learned from in time pile up: they do not count.
     rate = min(last.samples - first.samples, last.learned - first.learned) / elapsed
@@ -297,49 +327,23 @@ class Mark(NamedTuple):
     parts: Counts[str]
 
 
-class DrawingTraining(AsynchronousTraining):
-    """A run that draws what it would learn from and learns nothing, and keeps account of what its time goes into."""
+class Account:
+    """CPU seconds of this process by what they went into."""
 
-    def __init__(self, folder: Path, executor: RayExecutor, nap: float, window: float) -> None:
-        config = replace(
-            RECIPE,
-            iterations=1_000_000,  # the window ends it
-            workers=executor.size,
-            search=replace(RECIPE.search, simulations=max(1, round(1000 * nap))),  # see `simulate`
-            self_play=replace(RECIPE.self_play, streams=executor.size + 1, first_simulations=0),
-            evaluation=replace(RECIPE.evaluation, opponents=(), every=0),
-            cluster=replace(RECIPE.cluster, mode="asynchronous"),
-        )
-        super().__init__(GAME, config, folder)
-        checkpoint.create_run(folder, config)
-        self.executor, self.window = executor, window
-        self.learn = self.draw
-        self.marks: list[Mark] = []
-        self.steps = 0
+    def __init__(self) -> None:
         self.spent: Counts[str] = Counts()
         self.of_thread = threading.local()
-        for owner, method, part in (
-            (executor, "_settle", "outcomes fetched from Ray"),
-            (executor, "_assign", "turns sent"),
-            (executor, "_look", "workers asked for their heartbeat"),
-            (self, "_take_in_the_next", "turns taken in"),
-            (self.replay, "extend", "the buffer extended"),
-            (self, "_hand_out", "weights handed out"),
-        ):
-            bare = partial(getattr(type(owner), method), owner)  # the executor may have been timed for another run
-            setattr(owner, method, self.timed(bare, part))
 
-    def draw(
-        self, samples: Samples, steps: int, generator: torch.Generator, *, progress: Callable[[int], None], **_: float
-    ) -> dict[str, float]:
-        """`Learner.learn` without what the network does."""
-        self.timed(terciles, "thirds of the buffer found")(samples)
-        draw_timed = self.timed(draw, "batches drawn")
-        for _step in range(steps):
-            draw_timed(self.game, samples, self.config.learner.batch, generator)
-            self.steps += 1
-            progress(1)
-        return {"learner/steps": steps, "learner/seconds": 0.0}
+    def copy(self) -> Counts[str]:
+        """What was spent so far, by the executor's thread as well."""
+        (thread,) = (thread for thread in threading.enumerate() if thread.name == "ray executor")
+        assert thread.ident is not None
+        seconds = time.clock_gettime(time.pthread_getcpuclockid(thread.ident))
+        return self.spent + Counts({"segments sent, outcomes fetched, heartbeats": seconds})
+
+    def time(self, owner: object, method: str, part: str) -> None:
+        """From now on the method's CPU time is added to that of the part."""
+        setattr(owner, method, self.timed(getattr(owner, method), part))
 
     def timed(self, function: Callable[..., Any], part: str) -> Callable[..., Any]:
         """The function; its CPU time, less that of timed ones within, is added to that of the part."""
@@ -356,13 +360,45 @@ class DrawingTraining(AsynchronousTraining):
 
         return call
 
-    def _close_iteration(self) -> None:
-        self.timed(super()._close_iteration, "iterations closed: checkpoints, figures")()
-        learned = self.steps * self.config.learner.batch / self.config.learner.replay_ratio
-        spent = time.process_time(), cpu_seconds(), self.spent.copy()
-        self.marks.append(Mark(time.perf_counter(), self.replay.seen, learned, *spent))
+
+class Drawing:
+    """Draws what a learner would learn from, and learns nothing."""
+
+    def __init__(self, config: Config, account: Account) -> None:
+        self.config, self.account, self.steps = config, account, 0
+
+    def learn(
+        self, samples: Samples, steps: int, generator: torch.Generator, *, progress: Callable[[int], None], **_: float
+    ) -> dict[str, float]:
+        """`Learner.learn` without what the network does."""
+        self.account.timed(terciles, "thirds of the buffer found")(samples)
+        draw_timed = self.account.timed(draw, "batches drawn")
+        for _step in range(steps):
+            draw_timed(GAME, samples, self.config.learner.batch_size, generator)
+            self.steps += 1
+            progress(1)
+        return {"learner/steps": steps, "learner/seconds": 0.0}
+
+
+class MarkingObserver:
+    """Does what a session does, marks every iteration, and ends the run after `window` seconds."""
+
+    def __init__(self, session: Session, drawing: Drawing, account: Account, window: float) -> None:
+        self.session, self.drawing, self.account, self.window = session, drawing, account, window
+        self.matches_due = session.matches_due
+        part = "iterations closed: checkpoints, figures"
+        self.iteration_over = account.timed(session.iteration_over, part)
+        self.save_timed = account.timed(session.save, part)
+        self.marks: list[Mark] = []
+
+    def save(self) -> None:
+        self.save_timed()
+        config = self.drawing.config.learner
+        learned = self.drawing.steps * config.batch / config.replay_ratio
+        spent = time.process_time(), cpu_seconds(), self.account.copy()
+        self.marks.append(Mark(time.perf_counter(), self.session.run.replay.seen, learned, *spent))
         if len(self.marks) > 1 and self.marks[-1].time - self.marks[0].time >= self.window:
-            self.stop.set()
+            self.session.run.control.stop.set()
 
 
 if __name__ == "__main__":

@@ -77,14 +77,14 @@ class Streams:
         self.streams: dict[tuple[str, int, int], SelfPlay] = {}
 
     def __call__(self, network: str, batch: int, threads: int) -> int:
-        """Plays a turn; returns the moves made. threads: of the process that evaluates for all; 0: none does."""
+        """Plays a segment; returns the moves made. threads: of the process that evaluates for all; 0: none does."""
         key = network, batch, threads
         if key not in self.streams:
-            self_play = replace(self.self_play, games=batch)
+            self_play = replace(self.self_play, parallel_games=batch)
             self.streams[key] = SelfPlay(GAME, self.search, self_play, seed=0, stream=self.number)
         stream = self.streams[key]
         evaluator = partial(self.ask, network, threads) if threads else self.own[network]
-        return stream.play(evaluator, stream.turns).statistics.moves
+        return stream.play(evaluator, stream.segments).statistics.moves
 
     def ask(self, network: str, threads: int, states: State, generator: torch.Generator) -> Evaluation:
         self.evaluator.send((network, threads, GAME.observe(states).numpy()))

@@ -231,7 +231,7 @@ class Stream:
     """A stream of self-play. With a cache it starts empty every `options.moves` moves, as in training."""
 
     def __init__(self, options: argparse.Namespace, evaluator: Evaluator, *, cache: bool, number: int = 0) -> None:
-        config = SelfPlayConfig(games=options.batch, moves=options.moves if cache else 1)
+        config = SelfPlayConfig(parallel_games=options.batch, moves=options.moves if cache else 1)
         if not cache:
             config = replace(config, cache=0)
         self.evaluator, self.iteration, self.statistics = evaluator, 0, SelfPlayStatistics()

@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from alphazero.arena.match import MatchResult, SoloResult
-from alphazero.config import Config, ConfigError, load_config
+from alphazero.config import Config, ConfigError, load_config, with_current_names
 from alphazero.game import Game, load_game
 from alphazero.game.conformance import ConformanceError, check_game
 from alphazero.learner import LearningError
@@ -66,7 +66,7 @@ def command() -> None:
             console.print(f"Copying {known.resume} to {resume} ...")
             fetch(known.resume, resume)
         saved = read_config(resume) if resume else load_config(config_file) if config_file else Config()
-        config = overridden(saved, overrides)
+        config = overridden(saved, with_current_names(overrides))
         train(config, saved, resume=resume, run=known.run, name=config_file, console=console)
     except OSError as error:
         raise RunError(f"{error}; what was saved before is whole") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from dataclasses import FrozenInstanceError, fields, replace
 from pathlib import Path
 
@@ -10,8 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+import alphazero.config
 from alphazero.config import (
+    OLD_NAMES,
     SECTIONS,
+    ClusterConfig,
     Config,
     ConfigError,
     EvaluationConfig,
@@ -23,6 +27,7 @@ from alphazero.config import (
     load_config,
     make_config,
     to_toml,
+    with_current_names,
 )
 
 
@@ -72,7 +77,7 @@ def test_a_name_like_no_other_is_answered_with_all_there_are(tmp_path: Path) -> 
         ("self_play", "opening_moves", "-1"),
         ("self_play", "temperature", "inf"),
         ("replay", "merge", '"cubic"'),
-        ("learner", "average", "1.01"),
+        ("learner", "ema_decay", "1.01"),
         ("learner", "learning_rate", "0"),
         ("evaluation", "games", "7"),
         ("evaluation", "games", "0"),
@@ -126,8 +131,6 @@ configs = st.builds(
 
 @given(configs)
 def test_toml_and_back_is_the_same_configuration(config: Config) -> None:
-    import tomllib
-
     assert make_config(tomllib.loads(to_toml(config)), source="written") == config
 
 
@@ -135,6 +138,59 @@ def test_the_sections_are_the_configurations_own() -> None:
     assert {field.name: type(getattr(Config(), field.name)) for field in fields(Config) if field.name in SECTIONS} == (
         SECTIONS
     )
+
+
+@pytest.fixture
+def fresh_notices() -> None:
+    """Notices are given once in a process."""
+    alphazero.config._current.cache_clear()
+
+
+EARLIER = """
+[self_play]
+games = 3
+moves = 4
+[learner]
+batch = 5
+clip = 0.5
+average = 0.25
+[cluster]
+most_behind = 6.0
+most_stale = 7.0
+"""
+PRESENT = Config(
+    self_play=SelfPlayConfig(parallel_games=3, moves=4),
+    learner=LearnerConfig(batch_size=5, max_grad_norm=0.5, ema_decay=0.25),
+    cluster=ClusterConfig(max_backlog=6.0, max_staleness=7.0),
+)
+
+
+def test_the_names_of_the_version_before_are_read_and_said_once(
+    fresh_notices: None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(EARLIER, encoding="utf-8")
+    assert load_config(path) == load_config(path) == PRESENT
+    assert len(caplog.messages) == len(OLD_NAMES) == 6
+    assert "`learner.average` is called `learner.ema_decay` now; the old name is read for one more version" in (
+        caplog.messages
+    )
+    caplog.clear()
+    assert make_config(tomllib.loads(to_toml(PRESENT)), source="written") == PRESENT
+    assert caplog.messages == []
+
+
+def test_the_names_of_the_version_before_are_read_on_the_command_line(
+    fresh_notices: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    given = ["--self-play.games", "3", "--learner.batch=5", "--search.simulations", "--learner.average", "-1"]
+    now = ["--self_play.parallel_games", "3", "--learner.batch_size=5", *given[3:4], "--learner.ema_decay", "-1"]
+    assert with_current_names(given) == now
+    assert len(caplog.messages) == 3
+
+
+def test_a_field_by_both_its_names_is_a_fault(fresh_notices: None, tmp_path: Path) -> None:
+    assert "unknown field `batch` in [learner]" in fault("[learner]\nbatch = 5\nbatch_size = 5", tmp_path)
 
 
 def test_differences_name_field_and_both_values() -> None:

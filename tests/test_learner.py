@@ -26,7 +26,7 @@ from tests.mcts.test_kernels import random_positions
 
 GAME = TicTacToe()
 DENSE = NetworkConfig(kind="dense", blocks=1, width=16)
-PLAIN = LearnerConfig(batch=8, precision="float32", warmup=0.0, schedule="constant")
+PLAIN = LearnerConfig(batch_size=8, precision="float32", warmup=0.0, schedule="constant")
 
 
 def samples(count: int, *, seed: int = 0) -> Samples:
@@ -45,7 +45,7 @@ def samples(count: int, *, seed: int = 0) -> Samples:
         outcome=outcome,
         drawn=(outcome == 0).float(),
         root_value=torch.zeros(count),
-        turns_left=torch.randint(1, 9, (count,), generator=generator, dtype=torch.int32),
+        plies_left=torch.randint(1, 9, (count,), generator=generator, dtype=torch.int32),
         iteration=torch.zeros(count, dtype=torch.int32),
         weight=torch.ones(count),
         sampled=no_actions(count),
@@ -104,7 +104,7 @@ def test_the_value_loss_of_one_number_is_a_squared_error() -> None:
 
 
 def test_losses_are_the_closed_forms_means_and_the_weights_count() -> None:
-    made, batch = learner(replace(PLAIN, batch=400, value_weight=0.5)), samples(1)
+    made, batch = learner(replace(PLAIN, batch_size=400, value_weight=0.5)), samples(1)
     observation, legal = GAME.observe(batch.state), GAME.legal(batch.state)
     with torch.no_grad():
         prediction = made.network(observation)
@@ -123,7 +123,7 @@ def test_losses_are_the_closed_forms_means_and_the_weights_count() -> None:
 
 def test_illegal_actions_have_no_part_in_the_gradient() -> None:
     """The last layer's bias of an action gets a gradient p - pi where it is legal, and none elsewhere."""
-    made = learner(replace(PLAIN, clip=1e9))
+    made = learner(replace(PLAIN, max_grad_norm=1e9))
     position = tic_tac_toe("x o x / . o . / . x .")
     one = samples(1)._replace(state=position)
     legal = GAME.legal(position)
@@ -139,8 +139,8 @@ def test_illegal_actions_have_no_part_in_the_gradient() -> None:
 
 @pytest.mark.parametrize("size", [1, 2, 3, 100, 3_001])
 def test_terciles_part_the_samples_in_thirds(size: int) -> None:
-    many = samples(size)._replace(turns_left=torch.randint(1, 43, (size,), dtype=torch.int32))
-    expected = np.quantile(many.turns_left.numpy(), [1 / 3, 2 / 3], method="lower")
+    many = samples(size)._replace(plies_left=torch.randint(1, 43, (size,), dtype=torch.int32))
+    expected = np.quantile(many.plies_left.numpy(), [1 / 3, 2 / 3], method="lower")
     assert terciles(many).tolist() == expected.tolist()
 
 
@@ -242,7 +242,7 @@ def test_the_learning_rate_rises_and_falls_as_its_formula_says() -> None:
 
 
 def test_steps_spread_over_their_part_of_the_run() -> None:
-    made = learner(LearnerConfig(batch=4, learning_rate=0.8, warmup=1.0))
+    made = learner(LearnerConfig(batch_size=4, learning_rate=0.8, warmup=1.0))
     rates: list[float] = []
     measures = made.learn(
         samples(8),
@@ -260,7 +260,7 @@ def test_steps_spread_over_their_part_of_the_run() -> None:
 @pytest.mark.parametrize("clip", [1e9, 0.05])
 def test_a_first_step_of_sgd_is_its_closed_form(clip: float) -> None:
     """w - lr (g min(1, clip / |g|) + decay w); with gradients found here by plain cross-entropies."""
-    config = replace(PLAIN, optimizer="sgd", learning_rate=0.1, weight_decay=0.01, clip=clip, batch=5)
+    config = replace(PLAIN, optimizer="sgd", learning_rate=0.1, weight_decay=0.01, max_grad_norm=clip, batch_size=5)
     made, one = learner(config), samples(1)
     network = Learner(GAME, config, DENSE, seed=0).network
     prediction = network(GAME.observe(one.state))
@@ -280,7 +280,7 @@ def test_a_first_step_of_sgd_is_its_closed_form(clip: float) -> None:
 def test_averaged_weights_are_the_exponential_average_of_all_steps() -> None:
     """The first step's are taken whole: d^(n-1) w_1 + (1 - d) sum_k d^(n-k) w_k."""
     decay, n = 0.7, 6
-    made = learner(replace(PLAIN, average=decay))
+    made = learner(replace(PLAIN, ema_decay=decay))
     steps = []
     for step in range(n):
         learn(made, samples(8), 1, seed=step)
@@ -293,7 +293,7 @@ def test_averaged_weights_are_the_exponential_average_of_all_steps() -> None:
 
 
 def test_averaged_weights_have_averaged_statistics_too() -> None:
-    made = Learner(GAME, replace(PLAIN, average=0.0), NetworkConfig(blocks=1, width=4), seed=0)
+    made = Learner(GAME, replace(PLAIN, ema_decay=0.0), NetworkConfig(blocks=1, width=4), seed=0)
     for step in range(3):
         learn(made, samples(8), 1, seed=step)
     # With no weight on the past the average is the network, its running means and variances included.
@@ -303,7 +303,7 @@ def test_averaged_weights_have_averaged_statistics_too() -> None:
 
 def test_it_overfits_a_handful_of_samples() -> None:
     """Down to the targets' own entropy, which no network can undercut."""
-    made = learner(replace(PLAIN, batch=32, learning_rate=0.01))
+    made = learner(replace(PLAIN, batch_size=32, learning_rate=0.01))
     few = samples(8)
     for _ in range(4):
         measures = learn(made, few, 150)

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alphazero.config import ReplayConfig
-from alphazero.replay import Replay, Samples, join, no_actions
+from alphazero.game import concatenate, named_fields
+from alphazero.replay import Replay, Samples, no_actions
 from alphazero.runs.files import read_arrays, save_arrays
 from games.tic_tac_toe import TicTacToe
 from tests.stubs import Again, AgainState, Drift
@@ -20,7 +21,7 @@ GAME = Again()
 
 
 def samples(piles: list[int], *, first: int = 0) -> Samples:
-    """A sample for each pile; `turns_left` numbers them from `first`."""
+    """A sample for each pile; `plies_left` numbers them from `first`."""
     count = len(piles)
     number = torch.arange(first, first + count)
     policy = torch.nn.functional.one_hot(number % 3, 3).float()
@@ -31,7 +32,7 @@ def samples(piles: list[int], *, first: int = 0) -> Samples:
         outcome=torch.where(number % 2 == 0, 1.0, -1.0),
         drawn=torch.where(number % 4 == 0, 1.0, 0.0),
         root_value=-number / 100,
-        turns_left=number.int(),
+        plies_left=number.int(),
         iteration=(number // 10).int(),
         weight=torch.ones(count),
         sampled=no_actions(count),
@@ -49,7 +50,7 @@ def test_it_keeps_the_newest_within_a_window_that_grows(sizes: list[int]) -> Non
         assert replay.window == window
         assert len(replay) <= window
         assert replay.samples is not None
-        kept = replay.samples.turns_left.tolist()
+        kept = replay.samples.plies_left.tolist()
         # The newest, in order. A window that grew cannot bring back what was dropped.
         assert kept == list(range(seen - len(kept), seen))
         if before <= 20:
@@ -79,7 +80,7 @@ def test_merging_averages_the_samples_of_a_position() -> None:
     assert float(merged.outcome[four]) == pytest.approx((1 + 1 - 1) / 3)
     assert float(merged.drawn[four]) == pytest.approx(1 / 3)
     assert float(merged.root_value[nine]) == pytest.approx(-0.01)
-    assert (merged.turns_left.dtype, merged.iteration.dtype) == (torch.int32, torch.int32)
+    assert (merged.plies_left.dtype, merged.iteration.dtype) == (torch.int32, torch.int32)
 
 
 @pytest.mark.parametrize(
@@ -129,6 +130,23 @@ def test_arrays_round_trip_through_a_file(tmp_path: Path) -> None:
     assert len(other) == 4
 
 
+def test_the_arrays_of_earlier_versions_are_read() -> None:
+    """They call plies turns, and the oldest have no sampled actions."""
+    replay, other = Replay(GAME, ReplayConfig()), Replay(GAME, ReplayConfig())
+    replay.extend(samples([4, 9, 4]))
+    arrays = replay.arrays()
+    arrays["turns_left"] = arrays.pop("plies_left")
+    del arrays["sampled"]
+    other.load(arrays)
+    assert replay.samples is not None
+    assert other.samples is not None
+    for name, field in named_fields(other.samples).items():
+        assert torch.equal(field, named_fields(replay.samples)[name]), name
+    del arrays["turns_left"]
+    with pytest.raises(KeyError, match="plies_left"):
+        other.load(arrays)
+
+
 def test_an_empty_buffer_round_trips_and_is_no_training_set() -> None:
     replay = Replay(GAME, ReplayConfig())
     replay.load(Replay(GAME, ReplayConfig()).arrays())
@@ -155,9 +173,9 @@ def test_merging_a_game_without_keys_names_the_setting() -> None:
 
 
 def test_join_keeps_the_order() -> None:
-    joined = join([samples([1, 2]), samples([3], first=2)])
+    joined = concatenate([samples([1, 2]), samples([3], first=2)])
     assert joined.state.pile.tolist() == [1, 2, 3]
-    assert joined.turns_left.tolist() == [0, 1, 2]
+    assert joined.plies_left.tolist() == [0, 1, 2]
     assert joined.at(torch.tensor([2, 0])).state.pile.tolist() == [3, 1]
 
 

@@ -30,7 +30,7 @@ from tests.network.test_architectures import trained
 from tests.stubs import Again
 
 SEARCH = SearchConfig(simulations=8)
-QUIET = SelfPlayConfig(games=16, moves=10, opening_share=0.0, cache=0)
+QUIET = SelfPlayConfig(parallel_games=16, moves=10, opening_share=0.0, cache=0)
 
 
 class WalkState(NamedTuple):
@@ -73,7 +73,7 @@ class Walk(Game):
 
 
 def walk_stream(lengths: dict[int, float], *, games: int, moves: int) -> SelfPlay:
-    self_play = replace(QUIET, games=games, moves=moves)
+    self_play = replace(QUIET, parallel_games=games, moves=moves)
     return SelfPlay(Walk(lengths), SearchConfig(simulations=1), self_play, seed=1, stream=0)
 
 
@@ -169,7 +169,7 @@ def test_games_go_on_from_one_call_to_the_next() -> None:
         sizes.append(samples.size)
         games.append(statistics.games)
         assert statistics.samples == statistics.game_moves == samples.size
-        assert samples.turns_left.tolist() == [7, 6, 5, 4, 3, 2, 1] * (samples.size // 7)
+        assert samples.plies_left.tolist() == [7, 6, 5, 4, 3, 2, 1] * (samples.size // 7)
         assert samples.state.walked.tolist() == list(range(7)) * (samples.size // 7)
         assert samples.iteration.eq(iteration).all()
     # Games end after moves 7, 14, 21, 28 and 35; five moves a call.
@@ -179,7 +179,7 @@ def test_games_go_on_from_one_call_to_the_next() -> None:
 
 @pytest.mark.parametrize("game", [ConnectFour(), TicTacToe()])
 def test_a_recorded_game_is_the_last_that_ended_move_by_move(game: Game) -> None:
-    config = SelfPlayConfig(games=1, moves=80, cache=0, opening_share=0.5, opening_moves=3)
+    config = SelfPlayConfig(parallel_games=1, moves=80, cache=0, opening_share=0.5, opening_moves=3)
     played = SelfPlay(game, SearchConfig(simulations=4), config, seed=1, stream=0).play(ScrambledEvaluator(game), 0)
     record = played.game
     assert record is not None
@@ -206,10 +206,10 @@ def test_games_longer_than_the_first_room_are_kept_whole() -> None:
     """Room is for 64 moves at first, then 128, then 256."""
     stream = walk_stream({150: 0.5, 3: 0.5}, games=4, moves=300)
     samples, _, _ = stream.play(UniformEvaluator(stream.game), 0)
-    lengths = samples.turns_left[samples.state.walked == 0].tolist()
+    lengths = samples.plies_left[samples.state.walked == 0].tolist()
     assert set(lengths) == {3, 150}
     assert samples.state.walked.tolist() == [walked for length in lengths for walked in range(length)]
-    assert torch.equal((samples.turns_left + samples.state.walked).unique(), torch.tensor([3, 150]))
+    assert torch.equal((samples.plies_left + samples.state.walked).unique(), torch.tensor([3, 150]))
 
 
 def test_short_games_are_not_preferred() -> None:
@@ -225,7 +225,7 @@ def test_short_games_are_not_preferred() -> None:
     turns: list[int] = []
     for iteration in range(calls):
         samples, _, _ = stream.play(UniformEvaluator(stream.game), iteration)
-        turns += samples.turns_left[samples.state.walked == 0].tolist()
+        turns += samples.plies_left[samples.state.walked == 0].tolist()
     total = calls * each
     starts = [1.0]
     for t in range(1, total + 1):
@@ -265,11 +265,11 @@ def test_outcomes_belong_to_the_player_to_move_and_games_are_played_move_by_move
     stream = SelfPlay(game, SEARCH, QUIET, seed=3, stream=0)
     samples, statistics, _ = stream.play(UniformEvaluator(game), 0)
     mover = game.to_play(samples.state)
-    ends = (samples.turns_left == 1).nonzero()[:, 0].tolist()
+    ends = (samples.plies_left == 1).nonzero()[:, 0].tolist()
     assert statistics.games == len(ends)
     begin, wins, draws = 0, 0, 0
     for end in ends:
-        turns = samples.turns_left[begin : end + 1].tolist()
+        turns = samples.plies_left[begin : end + 1].tolist()
         assert turns == list(range(len(turns), 0, -1))
         for index in range(begin, end):  # each position follows from the one before by some legal move
             every = take(samples.state, torch.full((game.actions.n,), index))
@@ -329,6 +329,21 @@ def test_a_resumed_stream_goes_on_as_if_it_had_never_stopped() -> None:
     assert same(stream.play(evaluator, 1)[0], resumed.play(evaluator, 1)[0])
 
 
+def test_a_stream_may_start_from_arrays_also_of_the_version_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    evaluator = ScrambledEvaluator(ConnectFour())
+    stream = stream_of(0)
+    stream.play(evaluator, 0)
+    arrays = stream.arrays()
+    arrays["turns"] = arrays.pop("segments")
+    with monkeypatch.context() as patch:
+        patch.setattr(ConnectFour, "initial", lambda *_, **__: pytest.fail("games that are thrown away were started"))
+        copy = SelfPlay(ConnectFour(), SEARCH, stream.config, seed=5, stream=0, arrays=arrays)
+    assert copy.segments == stream.segments == 1
+    copy.skip_to(7)
+    assert copy.segments == 7
+    assert same(stream.play(evaluator, 1)[0], copy.play(evaluator, 1)[0])
+
+
 def test_a_cache_changes_no_samples_and_its_hits_are_counted() -> None:
     evaluator = ScrambledEvaluator(ConnectFour())
     plain, plain_counts, _ = stream_of(0).play(evaluator, 0)
@@ -342,7 +357,7 @@ def test_a_cache_changes_no_samples_and_its_hits_are_counted() -> None:
 
 def test_games_of_another_number_are_refused() -> None:
     arrays = stream_of(0).arrays()
-    other = SelfPlay(ConnectFour(), SEARCH, replace(QUIET, games=8), seed=5, stream=0)
+    other = SelfPlay(ConnectFour(), SEARCH, replace(QUIET, parallel_games=8), seed=5, stream=0)
     with pytest.raises(ValueError, match="16 games under way, not 8"):
         other.load(arrays)
 
@@ -372,7 +387,7 @@ def test_moves_are_drawn_from_the_policy_first_and_searched_later(monkeypatch: p
         )
 
     monkeypatch.setattr(selfplay, "search", fixed)
-    config = replace(QUIET, games=slots, moves=1, temperature=0.5, temperature_moves=1)
+    config = replace(QUIET, parallel_games=slots, moves=1, temperature=0.5, temperature_moves=1)
     stream = SelfPlay(TicTacToe(), SEARCH, config, seed=1, stream=0)
     stream.play(UniformEvaluator(stream.game), 0)
     shares = torch.stack([(stream.state.theirs == 1 << cell).float().mean() for cell in range(3)])

@@ -3,8 +3,8 @@
     check_game(MyGame())    # passes, or raises ConformanceError:
                             # step: finished states must not change (state 17 at ply 30, field `mine`)
 
-Every check works on whole batches. What cannot be seen from outside, such as whether `legal` is the
-rule of the game that was meant, is left to the game's own tests.
+Every check works on whole batches. Whether the rules are those of the game that was meant
+cannot be seen from outside; that is left to the game's own tests.
 """
 
 from __future__ import annotations
@@ -15,32 +15,22 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor
 
-from alphazero.game.interface import (
-    Box,
-    Discrete,
-    Game,
-    S,
-    Symmetry,
-    Transition,
-    concatenate,
-    field_names,
-    named_fields,
-)
+from alphazero.game.interface import Box, Discrete, Game, Symmetry, Transition, num_actions
 from alphazero.game.probe import (
     ConformanceError,
     Positions,
     Probe,
-    at,
     call,
     require_tensor,
     require_type,
     same_rows,
 )
+from alphazero.game.states import S, concatenate, field_names, named_fields, take
 
 __all__ = ["ConformanceError", "check_game"]
 
-MOST_POSITIONS = 4096  # the checks look at so many: enough to meet the rare, few enough to be quick
-MOST_SINGLES = 16  # batches of one cost a call each
+MOST_POSITIONS = 4096  # that are checked at most: enough to meet rare ones, few enough to be quick
+MOST_SINGLES = 16  # batches of one that are checked; each costs a call
 PLIES_PAST_THE_END = 4
 GARBAGE = ("", "no such action", "-1", "99999999", "\N{SNOWMAN}")
 
@@ -87,10 +77,10 @@ class _Record(NamedTuple):
 
 
 def _random_actions(game: Game, legal: Tensor, done: Tensor, generator: torch.Generator) -> Tensor:
-    """Legal actions; at finished states any, for `step` must not mind there. The bounds of a Box come up often."""
+    """Legal actions; any at finished states, where `step` must accept them. The bounds of a Box come up often."""
     if isinstance(game.actions, Discrete):
         return torch.multinomial((legal | done[:, None]).to(torch.float32), 1, generator=generator)[:, 0]
-    low, high = (torch.tensor(bound, dtype=torch.float32, device=done.device) for bound in game.actions)
+    low, high = game.actions.bounds(done.device)
     share = torch.rand((len(done), len(low)), generator=generator, device=done.device) * 1.25 - 0.125
     return low.lerp(high, share).clamp(low, high)
 
@@ -99,7 +89,7 @@ def _play(probe: Probe, start: Positions, generator: torch.Generator, max_moves:
     record, now, plies_left = _Record([start], [], []), start, max_moves
     while plies_left:
         legal = probe.query("legal", now)
-        if isinstance(probe.game.actions, Discrete):
+        if probe.game.discrete:
             probe.require(legal.any(1) | now.done, "legal: an unfinished state must have a legal action", now)
         action = _random_actions(probe.game, legal, now.done, generator)
         successor, reward, done = probe.step(now, action)
@@ -114,11 +104,10 @@ def _play(probe: Probe, start: Positions, generator: torch.Generator, max_moves:
 
 
 def _sample(record: _Record, generator: torch.Generator) -> Positions:
-    """Positions of all plies in one batch: all of them where they are few, a random choice where many."""
-    states, *labels = zip(*record.positions, strict=True)
-    every = Positions(concatenate(states), *(torch.cat(label) for label in labels))
+    """Positions of all plies in one batch: all of them, or a random choice of many."""
+    every = concatenate(record.positions)
     chosen = torch.randperm(len(every.done), generator=generator, device=generator.device)[:MOST_POSITIONS]
-    return at(every, chosen.sort().values)
+    return take(every, chosen.sort().values)
 
 
 # The promises
@@ -144,10 +133,9 @@ def _check_attributes(game: Game) -> None:
 
 
 def _check_names(game: Game) -> None:
-    if not isinstance(game.actions, Discrete):
+    if not game.discrete:
         return
-    count = game.actions.n
-    names = call("action_name", lambda: [game.action_name(action) for action in range(count)])
+    names = call("action_name", lambda: [game.action_name(action) for action in range(num_actions(game))])
     for action, name in enumerate(names):
         require_type(f"action_name: the name of action {action}", name, str)
         if (other := names.index(name)) != action:
@@ -181,6 +169,7 @@ def _initial(game: Game, batch: int, generator: torch.Generator | None) -> Posit
     state: Any = call("initial", lambda: game.initial(batch, generator=generator))
     if not (isinstance(state, tuple) and hasattr(state, "_fields")):
         raise ConformanceError(f"initial: must return a NamedTuple of tensors, returned {type(state).__name__}")
+    require_type("initial: its answer", state, game.state_type)
     index = torch.arange(batch, device=None if generator is None else generator.device)
     start = Positions(state, index, torch.zeros_like(index), torch.zeros_like(index, dtype=torch.bool))
     fields: dict[str, Any] = named_fields(state)
@@ -207,12 +196,12 @@ def _check_ranges(probe: Probe, seen: Positions) -> None:
 
 
 def _check_same_answer_twice(probe: Probe, seen: Positions, actions: Tensor) -> None:
-    """Nothing is drawn at random, and no answer is a buffer that the next call writes over."""
+    """Answers are not random, and none is a buffer that the next call overwrites."""
     answers = probe.answers(seen, actions)
     kept = {name: answer.clone() for name, answer in answers.items()}
     probe.require_same(probe.answers(seen, actions), kept, "must give the same answer twice", seen)
     backwards = torch.arange(len(actions) - 1, -1, -1, device=actions.device)
-    probe.answers(at(seen, backwards), actions[backwards])
+    probe.answers(take(seen, backwards), actions[backwards])
     probe.require_same(answers, kept, "an answer must not change when the game is asked again", seen)
 
 
@@ -221,19 +210,19 @@ def _check_batch_independence(probe: Probe, seen: Positions, actions: Tensor, ge
     answers = probe.answers(seen, actions)
     order = torch.randperm(len(actions), generator=generator, device=generator.device)
     for index in (order, *order[:MOST_SINGLES, None]):
-        positions = at(seen, index)
+        positions = take(seen, index)
         expected = {name: answer[index] for name, answer in answers.items()}
         probe.require_same(probe.answers(positions, actions[index]), expected, promise, positions, rounding=True)
 
 
 def _check_moves_change_the_state(probe: Probe, seen: Positions, generator: torch.Generator) -> None:
-    """Every legal action of every unfinished position, or a random choice of many. One of a Box."""
-    running = at(seen, ~seen.done)
+    """Tries every legal action of every unfinished position, or a random choice of many; one action of a Box."""
+    running = take(seen, ~seen.done)
     legal = probe.query("legal", running)
-    if isinstance(probe.game.actions, Discrete):
+    if probe.game.discrete:
         moves = legal.nonzero()
         moves = moves[torch.randperm(len(moves), generator=generator, device=moves.device)[:MOST_POSITIONS]]
-        positions, actions = at(running, moves[:, 0]), moves[:, 1]
+        positions, actions = take(running, moves[:, 0]), moves[:, 1]
     else:
         positions, actions = running, _random_actions(probe.game, legal, running.done, generator)
     successor = probe.step(positions, actions).state
@@ -242,7 +231,7 @@ def _check_moves_change_the_state(probe: Probe, seen: Positions, generator: torc
 
 
 def _check_totals(probe: Probe, record: _Record) -> None:
-    """What player 0 wins, player 1 loses, and from no move on does anybody win more than 1: values are within that."""
+    """Player 0 wins what player 1 loses, and from no move on does either win more than 1, as values assume."""
     if probe.game.num_players == 1:
         return
     total = torch.zeros_like(record.rewards[0])
@@ -255,9 +244,9 @@ def _check_totals(probe: Probe, record: _Record) -> None:
 def _check_symmetries(probe: Probe, record: _Record) -> None:
     for number, symmetry in enumerate(call("symmetries", probe.game.symmetries)):
         name = f"symmetries: symmetry {number}"
-        if not isinstance(probe.game.actions, Discrete):
+        if not probe.game.discrete:
             raise ConformanceError(f"{name} has continuous actions to permute, which cannot be")
-        if sorted(symmetry.actions) != list(range(probe.game.actions.n)):
+        if sorted(symmetry.actions) != list(range(num_actions(probe.game))):
             raise ConformanceError(f"{name} must permute the actions (has {symmetry.actions})")
         _check_symmetry(probe, record, symmetry, name)
 
@@ -273,10 +262,10 @@ def _check_symmetry(probe: Probe, record: _Record, symmetry: Symmetry, name: str
     starts_vary = (observation != observation[0]).any()
     probe.require(alike.any(1) | starts_vary, f"{name} must map the start of the game to itself", start)
     matched = alike.any(1).nonzero()[:, 0]
-    image = at(start, alike[matched].to(torch.int8).argmax(1))
+    image = take(start, alike[matched].to(torch.int8).argmax(1))
     permutation = torch.tensor(symmetry.actions, device=matched.device)
     for ply, action in enumerate(record.actions):
-        original = at(record.positions[ply], matched)
+        original = take(record.positions[ply], matched)
         _check_image(probe, original, image, symmetry, name)
         successor, reward, done = probe.step(image, permutation.argsort()[action[matched]])
         same_reward = same_rows(reward, record.rewards[ply][matched], rounding=True)
@@ -308,16 +297,16 @@ def _mapped_observation(probe: Probe, positions: Positions, symmetry: Symmetry, 
 
 
 def _check_key(probe: Probe, seen: Positions, actions: Tensor) -> None:
-    """States with one key agree in what is seen, and in what one and the same move leads to."""
+    """States with the same key must look the same, and the same move must lead to the same."""
     if not probe.game.has_key:
         return
     _, group = probe.query("key", seen).unique(return_inverse=True)
     index = torch.arange(len(group), device=group.device)
     first = torch.zeros_like(index).scatter_reduce(0, group, index, "amin", include_self=False)[group]
 
-    def require_agreement(what: str, answer: Tensor, *, of_finished: bool = True) -> None:
+    def require_agreement(aspect: str, answer: Tensor, *, of_finished: bool = True) -> None:
         same = same_rows(answer, answer[first], rounding=True) | (seen.done if not of_finished else False)
-        probe.require(same, f"key: states with one key must agree in {what}", seen)
+        probe.require(same, f"key: states with one key must agree in {aspect}", seen)
 
     require_agreement("whether they are finished", seen.done)
     require_agreement("to_play", probe.query("to_play", seen), of_finished=False)
@@ -331,5 +320,5 @@ def _check_key(probe: Probe, seen: Positions, actions: Tensor) -> None:
 
 def _check_render(probe: Probe, seen: Positions) -> None:
     for index in torch.linspace(0, len(seen.done) - 1, MOST_SINGLES).long().to(seen.done.device):
-        picture = probe.ask("render", at(seen, index[None]))
+        picture = probe.ask("render", take(seen, index[None]))
         require_type("render: its answer", picture, str)

@@ -1,4 +1,4 @@
-"""Boards as text, read back: so that any game whose `render` shows marks in rows gets coloured and drawn boards."""
+"""Rendered boards read back, so that any game whose `render` shows marks in rows has coloured and drawn boards."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a game is: pure rules over a batch of states.
+"""The game interface: pure rules over a batch of states.
 
 A game holds no position. Positions are `State`s: NamedTuples of tensors that all have the
 batch as their leading dimension, live on one device and are never changed in place. Everything
@@ -9,24 +9,18 @@ else in the engine, from search to the terminal's board, is written against the 
 
 from __future__ import annotations
 
-import importlib
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, cast, get_args, get_origin
 
 import torch
 from torch import Tensor
-from typing_extensions import TypeVar
+
+from alphazero.game.states import S, named_fields
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-State = tuple[Tensor, ...]
-"""A NamedTuple of tensors, each [B, ...]. Every game defines its own."""
-
-S = TypeVar("S", bound=State, default=State)
-"""The type of a game's states: `class ConnectFour(Game[ConnectFourState])`."""
 
 
 class Discrete(NamedTuple):
@@ -35,7 +29,7 @@ class Discrete(NamedTuple):
     n: int
 
     def form(self) -> tuple[tuple[int, ...], torch.dtype]:
-        """Shape and type of an action within a batch."""
+        """The shape and type of one action."""
         return (), torch.int64
 
     def playable(self, actions: Tensor, legal: Tensor) -> Tensor:
@@ -44,6 +38,7 @@ class Discrete(NamedTuple):
         return in_range & legal.gather(1, actions.where(in_range, 0)[:, None])[:, 0]
 
     def random(self, legal: Tensor, generator: torch.Generator) -> Tensor:
+        """A legal action for each row, uniformly."""
         ticket = torch.rand(legal.shape, generator=generator, device=generator.device).to(legal.device)
         return torch.where(legal, ticket, -1.0).argmax(1)
 
@@ -63,7 +58,7 @@ class Box(NamedTuple):
         return low, high
 
     def form(self) -> tuple[tuple[int, ...], torch.dtype]:
-        """Shape and type of an action within a batch."""
+        """The shape and type of one action."""
         return (len(self.low),), torch.float32
 
     def playable(self, actions: Tensor, legal: Tensor) -> Tensor:
@@ -72,6 +67,7 @@ class Box(NamedTuple):
         return ((actions >= low) & (actions <= high)).all(1)
 
     def random(self, legal: Tensor, generator: torch.Generator) -> Tensor:
+        """An action for each row, uniformly."""
         low, high = self.bounds(legal.device)
         share = torch.rand(len(legal), len(low), generator=generator, device=generator.device).to(legal.device)
         # Rounding can carry low + share * (high - low) a last bit out of the box.
@@ -79,7 +75,7 @@ class Box(NamedTuple):
 
 
 class Transition(NamedTuple, Generic[S]):
-    """What `step` returns.
+    """The outcome of a step.
 
     state:  the successors.
     reward: [B] float32, to the player who moved.
@@ -103,7 +99,7 @@ class Symmetry(NamedTuple):
     actions: tuple[int, ...]
 
 
-OLD_METHODS = {"measures": "metrics", "picture": "figure"}  # of games that were written for earlier versions
+OLD_METHODS = {"measures": "metrics", "picture": "figure"}  # names of the version before, and of now
 
 
 class Game(ABC, Generic[S]):
@@ -157,7 +153,7 @@ class Game(ABC, Generic[S]):
 
     @property
     def solver_help(self) -> str:
-        """Told to a user who asks for the solver where there is none: how to get it, say."""
+        """The answer to a user who asks for the solver where there is none: how to get it, say."""
         return f"{self.name} has no perfect player"
 
     @abstractmethod
@@ -173,7 +169,7 @@ class Game(ABC, Generic[S]):
 
     @abstractmethod
     def legal(self, state: S) -> Tensor:
-        """[B, A] bool; at least one an unfinished state. Box games: every action, so [B, 0]."""
+        """[B, A] bool, at least one in an unfinished state. In a Box game every action is legal: [B, 0]."""
 
     @abstractmethod
     def step(self, state: S, action: Tensor) -> Transition[S]:
@@ -205,14 +201,14 @@ class Game(ABC, Generic[S]):
         return torch.zeros(self.to_play(state).shape, device=self.to_play(state).device)
 
     def metrics(self, state: S) -> dict[str, Tensor]:
-        """What else is worth knowing of finished games, by name, [B] each: a miss in metres, say. Default: nothing.
+        """Further metrics of finished games by name, [B] each: a miss in metres, say. Default: none.
 
-        A training run reports their median and 95th percentile where a game for one is played to measure an agent.
+        A training run reports their median and 95th percentile when it measures an agent in a game for one.
         """
         return {}
 
     def figure(self, state: S, action: Tensor) -> Figure | None:
-        """What `action` [1, D] does at the position of a batch of one, for TensorBoard. Default: None, no figure.
+        """A figure of what `action` [1, D] does in a batch of one position, for TensorBoard. Default: None.
 
         Discrete games need none: their boards are drawn from `render`.
         """
@@ -256,79 +252,9 @@ def box_of(game: Game[S]) -> Box:
     raise TypeError(f"{game.name} has discrete actions; this needs a game with continuous ones")
 
 
-def named_fields(state: State) -> dict[str, Tensor]:
-    """The fields of a state by name."""
-    return cast(Any, state)._asdict()  # type: ignore[no-any-return]
-
-
-def field_names(state_type: type[State]) -> tuple[str, ...]:
-    """The names of the fields of states of this type."""
-    return cast(Any, state_type)._fields  # type: ignore[no-any-return]
-
-
-def state_from(state_type: type[S], fields: Iterable[Tensor]) -> S:
-    """The state of this type with these fields."""
-    return cast(S, cast(Any, state_type)._make(fields))
-
-
-def map_states(function: Callable[..., Tensor], *states: S) -> S:
-    """Applies `function` to each field of the states, as in `map_states(torch.cat, ...)`."""
-    return state_from(type(states[0]), (function(*fields) for fields in zip(*states, strict=True)))
-
-
-def take(state: S, index: Tensor | slice) -> S:
-    """The states at `index`: [M] int64 positions, a [B] bool mask, or a slice."""
-    return map_states(lambda field: field[index], state)
-
-
-def where(mask: Tensor, chosen: S, other: S) -> S:
-    """`chosen` where mask [B] holds, `other` elsewhere."""
-
-    def pick(a: Tensor, b: Tensor) -> Tensor:
-        return torch.where(mask.view(-1, *[1] * (a.dim() - 1)), a, b)
-
-    return map_states(pick, chosen, other)
-
-
-def concatenate(states: Sequence[S]) -> S:
-    """One batch out of several."""
-    return map_states(lambda *fields: torch.cat(fields), *states)
-
-
-def batch_size(state: State) -> int:
-    return state[0].shape[0]
-
-
 def random_actions(game: Game[S], state: S, generator: torch.Generator) -> Tensor:
     """Legal actions, uniformly: [B] int64, or in a Box game [B, D] float32; of finished states any."""
     return game.actions.random(game.legal(state), generator)
-
-
-def load_game(path: str) -> Game:
-    """The game at an import path such as `games.connect_four:ConnectFour`. ValueError otherwise."""
-    module_name, colon, class_name = path.partition(":")
-    if not (module_name and colon and class_name) or module_name.startswith("."):
-        raise ValueError(f"game {path!r} is no import path; write it as package.module:Class")
-    try:
-        module = importlib.import_module(module_name)
-    except Exception as error:  # whatever a stranger's module raises
-        raise ValueError(
-            f"game {path!r}: cannot import {module_name!r} ({error!r}); is its folder on the path?"
-        ) from error
-    game_class = getattr(module, class_name, None)
-    if game_class is None:
-        offered = [n for n, v in vars(module).items() if isinstance(v, type) and issubclass(v, Game) and v is not Game]
-        raise ValueError(
-            f"game {path!r}: {module_name} has no {class_name!r}; it offers {', '.join(offered) or 'no game'}"
-        )
-    if not (isinstance(game_class, type) and issubclass(game_class, Game)):
-        raise ValueError(f"game {path!r}: {class_name} is not a subclass of alphazero.game.Game")
-    if missing := sorted(game_class.__abstractmethods__):
-        raise ValueError(f"game {path!r}: {class_name} lacks {', '.join(missing)}")
-    try:
-        return game_class()
-    except Exception as error:
-        raise ValueError(f"game {path!r}: making a {class_name} failed: {error!r}") from error
 
 
 ILLEGAL = torch.finfo(torch.float32).min  # the logit of an illegal action: its prior is exactly 0

@@ -1,4 +1,4 @@
-"""Asking a game: what each of its functions promises, whatever it is asked."""
+"""A probe asks a game, and checks the promises that each of its functions makes for every answer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from alphazero.game.interface import Game, State, Transition, batch_size, field_names, named_fields, num_actions, take
+from alphazero.game.interface import Game, Transition, num_actions
+from alphazero.game.states import State, batch_size, field_names, named_fields, take
 
 QUERIES = ("to_play", "legal", "observe", "heuristic", "key")  # functions of a state alone
 
@@ -36,13 +37,8 @@ class Positions(NamedTuple):
     done: Tensor
 
 
-def at(positions: Positions, index: Tensor) -> Positions:
-    state, *labels = positions
-    return Positions(take(state, index), *(label[index] for label in labels))
-
-
 class Probe:
-    """Asks a game, and lets no answer pass that lacks its shape or type, nor a call that fails or alters its input."""
+    """Asks a game; refuses answers of the wrong shape or type, and calls that fail or alter their input."""
 
     def __init__(self, game: Game) -> None:
         self.game = game
@@ -54,7 +50,7 @@ class Probe:
         index = (~holds).nonzero()[0]
         place = f"state {int(positions.game[index])} at ply {int(positions.ply[index])}"
         place += f", field `{field}`" if field else ""
-        raise ConformanceError(f"{promise} ({place})\n{self.picture(take(positions.state, index))}")
+        raise ConformanceError(f"{promise} ({place})\n{self.rendered(take(positions.state, index))}")
 
     def require_same(
         self, given: Answers, expected: Answers, promise: str, positions: Positions, *, rounding: bool = False
@@ -63,14 +59,14 @@ class Probe:
             same = same_rows(answer, expected[function, field], rounding=rounding)
             self.require(same, f"{function}: {promise}", positions, field)
 
-    def picture(self, state: State) -> str:
+    def rendered(self, state: State) -> str:
         try:
             return str(self.game.render(state))
-        except Exception:  # a fault of render has a message of its own
+        except Exception:  # a fault of `render` is reported by its own check
             return Game.render(self.game, state)
 
     def ask(self, function: str, positions: Positions, *actions: Tensor) -> Any:
-        """What a function answers. It must neither fail nor change what it is given."""
+        """The answer of a function, which must neither fail nor change its input."""
         given = {**named_fields(positions.state), **dict(zip(["the action"], actions, strict=False))}
         kept = {name: tensor.clone() for name, tensor in given.items()}
         try:
@@ -112,18 +108,14 @@ class Probe:
         return transition
 
     def answers(self, positions: Positions, actions: Tensor) -> Answers:
+        """Everything that the game says of the positions, and of the actions there."""
         functions = QUERIES if self.game.has_key else QUERIES[:-1]
-        successor, reward, done = self.step(positions, actions)
-        return {
-            **{(function, ""): self.query(function, positions) for function in functions},
-            **{("step", f"state.{name}"): field for name, field in named_fields(successor).items()},
-            ("step", "reward"): reward,
-            ("step", "done"): done,
-        }
+        answers = {(function, ""): self.query(function, positions) for function in functions}
+        return answers | {("step", name): field for name, field in named_fields(self.step(positions, actions)).items()}
 
 
 def call(function: str, ask: Callable[[], Any]) -> Any:
-    """What a function that is not asked about positions answers. It must not fail."""
+    """The answer of a function that is not asked about positions, and must not fail."""
     try:
         return ask()
     except Exception as error:
@@ -146,7 +138,7 @@ def require_tensor(name: str, value: Any, shape: tuple[int, ...], dtype: torch.d
 
 
 def same_rows(a: Tensor, b: Tensor, *, rounding: bool = False) -> Tensor:
-    """[M] bool, whether the rows of two tensors agree; `rounding` forgives floats their last digits."""
+    """[M] bool, whether the rows of two tensors agree; `rounding` ignores the last digits of floats."""
     tolerance = {"rtol": 1e-4, "atol": 1e-5} if rounding and a.is_floating_point() else {"rtol": 0.0, "atol": 0.0}
     same = torch.isclose(a, b, equal_nan=a.is_floating_point(), **tolerance)
     return same.reshape(len(same), math.prod(same.shape[1:])).all(1)

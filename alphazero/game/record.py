@@ -10,7 +10,8 @@ import re
 
 import torch
 
-from alphazero.game.interface import Game, State, num_actions
+from alphazero.game.interface import Game, num_actions
+from alphazero.game.states import State
 
 
 class Record:
@@ -39,7 +40,7 @@ class Record:
 
     @property
     def seat(self) -> int:
-        """Who is to move."""
+        """The player to move."""
         return int(self.game.to_play(self.state)[0])
 
     @property

@@ -1,4 +1,4 @@
-"""Evaluators: what search asks about states, and those that need no network.
+"""Evaluators: the search asks them about states. Those here need no network.
 
 An evaluator is a callable `evaluator(states, generator) -> Evaluation`. `alphazero.network` makes them of networks.
 """
@@ -19,7 +19,7 @@ WIDE = 0.5  # standard deviation of an untrained policy, of half the Box
 
 
 class Evaluation(NamedTuple):
-    """What an evaluator says of B states.
+    """An evaluator's answer for B states.
 
     logits:  [B, A] float32, before masking. From a network in a Box game: [B, 2 D], its policy (see
              `gaussian.Gaussian`), from which `planning` samples.
@@ -37,16 +37,16 @@ S_contra = TypeVar("S_contra", bound=State, default=State, contravariant=True)
 
 
 class Evaluator(Protocol[S_contra]):
-    """Says what states are worth, and which actions look good; see `alphazero.network.inference`.
+    """Values states and rates their actions; see `alphazero.network.inference` for those with a network.
 
-    `generator` draws whatever is random about it (rollouts, sampled actions).
+    `generator` draws whatever is random about the answer (rollouts, sampled actions).
     """
 
     def __call__(self, states: S_contra, generator: torch.Generator) -> Evaluation: ...
 
 
 class UniformEvaluator(Generic[S]):
-    """Every action alike and every value 0. Of a Box, `samples` actions are drawn uniformly."""
+    """Rates every action alike, and values every state 0. In a Box game it draws `samples` actions uniformly."""
 
     def __init__(self, game: Game[S], *, samples: int = 16) -> None:
         self.game, self.samples = game, samples
@@ -74,9 +74,9 @@ class UntrainedEvaluator(Generic[S]):
 
 
 class RolloutEvaluator(Generic[S]):
-    """Uniform priors, and as value the mean return of games played on at random (as in plain MCTS).
+    """Uniform priors; the value is the mean return of games that are played on at random (as in plain MCTS).
 
-    Games longer than `max_moves` count for what they earned till then.
+    A game longer than `max_moves` counts with its rewards so far.
     """
 
     def __init__(self, game: Game[S], *, rollouts: int = 1, max_moves: int = 1_000, samples: int = 16) -> None:
@@ -102,7 +102,7 @@ class RolloutEvaluator(Generic[S]):
 
 
 class TimedEvaluator(Generic[S]):
-    """Counts what an evaluator is asked for: calls, evaluations, and seconds of its thread's CPU time."""
+    """Counts the evaluations that an evaluator makes, and the CPU seconds of its thread that they take."""
 
     def __init__(self, evaluator: Evaluator[S]) -> None:
         self.evaluator = evaluator

@@ -1,8 +1,8 @@
 """The policy over continuous actions: a normal distribution in each dimension of the Box.
 
-It lives in coordinates in which the Box is from -1 to 1, whatever its bounds. What is drawn outside is moved to the
-edge, where the density stays that of the normal distribution: so the best action may well lie in a corner, and is
-learned there as anywhere else.
+It lives in coordinates in which the Box is from -1 to 1, whatever its bounds. A sample outside is moved to the edge,
+where the density stays that of the normal distribution: so the best action may lie in a corner, and is learned there
+as anywhere else.
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ def improved_policy(edges: Edges, config: SearchConfig) -> Tensor:
 
 
 def scores(edges: Edges, config: SearchConfig) -> Tensor:
-    """pi'(a) - N(a) / (1 + sum N) [B, A], greatest at the action of an inner node. Equation 14."""
+    """pi'(a) - N(a) / (1 + sum N) [B, A], greatest at the action that an inner node takes. Equation 14."""
     return improved_policy(edges, config) - edges.visits / (1 + edges.visits.sum(-1, keepdim=True))
 
 

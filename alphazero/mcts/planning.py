@@ -1,8 +1,8 @@
-"""What search asks about positions, made from what a network says of them.
+"""The evaluators of a search, made of a network's.
 
-In a Box game, actions are sampled from the network's policy (Hubert et al. 2021, "Learning and planning in complex
-action spaces": Sampled MuZero). Where rules can be rolled forward, a position can be valued by that. And where they
-can be differentiated, the root's actions can be improved by it before they are searched.
+In a Box game they sample actions from the network's policy (Hubert et al. 2021, "Learning and planning in complex
+action spaces": Sampled MuZero). They can value a position by playing the policy on. And where the game's step can be
+differentiated, they can improve the root's actions by its gradient before these are searched.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from alphazero.mcts.evaluator import Evaluation, Evaluator
 from alphazero.mcts.gaussian import Gaussian, from_box, into_box
 from alphazero.mcts.policy import policy_of
 
-# Samples from the whole Box are as unlikely as that at least, beside the likeliest, in nats: so a value that is better
-# by some tenths is enough to prefer them, however sure the network is.
+# No sample counts as less likely than this beside the likeliest, in nats: so a value that is better by some tenths is
+# enough to prefer one from the whole Box, however sure the network is.
 LEAST_LIKELY = -10.0
 
-# Of refinement, in the Box's coordinates and as a factor: the longest step, and what follows on one that went too far.
+# Refinement: its longest step, in the Box's coordinates, and the factor by which one that went too far is shortened.
 LONGEST_STEP, SHORTENED = 0.5, 0.25
 
 
 class Planners(NamedTuple):
-    """What search asks about the root, and about all other nodes."""
+    """The evaluators of the root and of all other nodes."""
 
     root: Evaluator
     inner: Evaluator
 
 
 def planners(game: Game, network: Evaluator, config: SearchConfig, *, cached: Evaluator | None = None) -> Planners:
-    """cached: the network behind a cache, if there is one; the network itself is what is differentiated."""
+    """cached: the network behind a cache, if there is one. Gradients need the network itself."""
     inner = cached or network
     if config.rollout_moves:
         inner = RolledOut(game, inner, config)
@@ -50,7 +50,7 @@ def likeliest(game: Game, states: State, evaluation: Evaluation) -> Tensor:
 
 
 class RolledOut:
-    """Values that are in part what the policy earns in the simulator, played forward for a few moves."""
+    """Takes a value in part from playing the policy on in the simulator for a few moves."""
 
     def __init__(self, game: Game, network: Evaluator, config: SearchConfig) -> None:
         self.game, self.network = game, network
@@ -60,14 +60,14 @@ class RolledOut:
         first = now = self.network(states, generator)
         state, mover = states, self.game.to_play(states)
         gain = torch.zeros_like(first.value)
-        worth = torch.ones_like(first.value)  # of a reward now, for who moved first
+        worth = torch.ones_like(first.value)  # of a reward now, to the player who moved first
         for _ in range(self.moves):
             state, reward, done = self.game.step(state, likeliest(self.game, state, now))
             gain = gain + worth * reward
             turns = self.game.to_play(state) != mover
             worth = worth * torch.where(turns, -self.game.discount, self.game.discount) * ~done
             mover = self.game.to_play(state)
-            # Asking whether a GPU is through would make it wait.
+            # Asking a GPU would wait for it.
             if done.device.type == "cpu" and bool(done.all()):
                 break
             now = self.network(state, generator)
@@ -76,11 +76,11 @@ class RolledOut:
 
 
 class SampledActions:
-    """Actions of a Box game, drawn from the network's policy, and a share of them from the whole Box.
+    """Draws actions of a Box game from the network's policy, and a share of them from the whole Box.
 
     Their logits are the logarithms of the policy's density, times `sharpening`. Sampled MuZero divides by the density
     that they were drawn with, which leaves the policy as it is where all values are equal; so it gets narrower there,
-    and among actions that are equally good one is settled on. The first of them is the policy's mode.
+    and settles on one of several equally good actions. The first of the samples is the policy's mode.
     """
 
     def __init__(self, game: Game, network: Evaluator, config: SearchConfig) -> None:
@@ -102,10 +102,10 @@ class SampledActions:
 
 
 class RefinedActions:
-    """Sampled actions after some steps up the gradient of reward + discount * value, through the game's own step.
+    """Moves sampled actions some steps up the gradient of reward + discount * value, through the game's own step.
 
-    A step is as long as would gain `refine_gain` if the gradient stayed the same: far away where the slope is gentle,
-    carefully where it is steep. One that makes things worse is taken back, and the next is shorter.
+    A step is as long as would gain `refine_gain` if the gradient stayed the same: long where the slope is gentle, short
+    where it is steep. One that makes things worse is taken back, and the next is shorter.
     """
 
     def __init__(self, game: Game, sampled: Evaluator, network: Evaluator, config: SearchConfig) -> None:
@@ -139,7 +139,7 @@ class RefinedActions:
         return best
 
     def _slope(self, states: State, places: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """What the actions are worth [M], and its gradient [M, D], without what leads out of the Box."""
+        """The actions' worth [M] and its gradient [M, D], which is 0 where it leads out of the Box."""
         with torch.enable_grad():
             places = places.detach().requires_grad_()
             state, reward, done = self.game.step(states, into_box(places, self.box))

@@ -21,7 +21,7 @@ from alphazero.mcts.tree import Edges, Tree
 
 
 class SearchResult(NamedTuple):
-    """What search says of B positions. Actions are indices; those of finished positions mean nothing.
+    """The result of searching B positions. Actions are indices; those of finished positions mean nothing.
 
     action:  [B] int64, the one to play: Gumbel's winner of sequential halving, PUCT's most visited.
     policy:  [B, A] float32, improved: pi' (Gumbel), visits / sum visits (PUCT); 0 where illegal.
@@ -65,7 +65,7 @@ def search(
 ) -> SearchResult:
     """Runs `config.simulations` simulations from each of B unfinished positions.
 
-    `root_evaluator` is asked about these, if there is one. `gumbel_noise` [B, A] replaces what would be drawn.
+    `root_evaluator`, if given, evaluates these. `gumbel_noise` [B, A] replaces the noise that would be drawn.
     `compiled` chooses between the kernels (default on the CPU) and the tensor operations (default elsewhere).
     """
     trees = search_trees(
@@ -119,10 +119,10 @@ def simulate(
 def evaluate_unfinished(
     evaluator: Evaluator[S], transition: Transition[S], trees: Tree[S], generator: torch.Generator
 ) -> Evaluation:
-    """What the evaluator says of the positions that are not finished, of these alone and in their order.
+    """Evaluations of the unfinished positions alone, in their order.
 
-    Where that would wait for the device, it is asked about all of them; what it says of finished
-    ones is ignored later.
+    Where selecting them would wait for the device, all positions are evaluated; those of finished
+    ones are ignored later.
     """
     done = transition.done
     if done.device.type != "cpu" or not done.numpy().any():
@@ -135,10 +135,10 @@ def evaluate_unfinished(
 
 
 class TreeSearch(Generic[S]):
-    """A tree under search: the parts of a simulation before and after step and evaluation, in tensor operations."""
+    """Trees under search: the parts of a simulation before and after step and evaluation, in tensor operations."""
 
     def __init__(self, root: Tree[S], config: SearchConfig, gumbel_noise: Tensor | None) -> None:
-        """root: holds nothing but its root."""
+        """root: trees that hold nothing but their roots."""
         batch, nodes, width = root.children.shape
         device = root.children.device
         self.tree, self.config = root, config
@@ -154,7 +154,7 @@ class TreeSearch(Generic[S]):
         self.considered = (root.logits[:, 0] != ILLEGAL).sum(-1).clamp(max=most)
 
     def select(self, simulation: int) -> tuple[Tensor, Tensor]:
-        """Of the edge to evaluate: its node's place among all states, and its action, [B] int64."""
+        """The edges to evaluate: their nodes' places among all states, and their actions, [B] int64."""
         self.parent, self.action, depth = tree.select(
             self.tree, self.root_scores(simulation), self.scores, simulation=simulation, max_depth=self.max_depth
         )
@@ -164,9 +164,9 @@ class TreeSearch(Generic[S]):
     def expand_and_backup(
         self, game: Game[S], before: S, transition: Transition[S], evaluation: Evaluation, simulation: int
     ) -> None:
-        """Puts the new positions into the tree, and backs up what was found there.
+        """Puts the new positions into the trees, and backs their values up.
 
-        `evaluation` is of all positions, or of the unfinished ones only.
+        `evaluation` has all positions, or the unfinished ones only.
         """
         if len(evaluation.value) < self.tree.batch:
             full = Evaluation(torch.zeros_like(self.tree.logits[:, 0]), torch.zeros_like(self.tree.value[:, 0]))
@@ -187,7 +187,7 @@ class TreeSearch(Generic[S]):
     def keep(self, transition: Transition[S], actions: Tensor | None, simulation: int) -> None:
         """Stores the new positions, and in a Box game their sampled actions.
 
-        Where the walk ended in a known node, so that there is no new one, its room stays unused.
+        Where a walk ended in a known node, the room of the new one stays unused.
         """
         node = simulation + 1
         for room, new in zip(self.new_states[node], transition.state, strict=True):
@@ -240,7 +240,7 @@ class TreeSearch(Generic[S]):
         )
 
     def main_line(self, row: int) -> list[int]:
-        """What tree `row` expects both sides to play: the chosen action, then the most visited ones."""
+        """The line of play that tree `row` expects: the chosen action, then the most visited ones."""
         line, node, action = [], 0, int(self.result().action[row])
         while True:
             line.append(action)
@@ -256,11 +256,10 @@ class CompiledTreeSearch(TreeSearch[S]):
     def __init__(self, root: Tree[S], config: SearchConfig, gumbel_noise: Tensor | None) -> None:
         super().__init__(root, config, gumbel_noise)
         self.statistics = tuple(getattr(root, name).numpy() for name in tree.STATISTICS)
-        self.parents, self.actions, self.places = (np.zeros(root.batch, np.int64) for _ in range(3))
-        self.place, self.action = torch.from_numpy(self.places), torch.from_numpy(self.actions)
-        self.depths = self.depth.numpy()
-        self.gumbel_array, self.schedule_array = self.gumbel.numpy(), self.schedule.numpy()
-        self.considered_array = self.considered.numpy()
+        self.parent, self.action, self.place = (torch.zeros_like(self.root) for _ in range(3))
+        self.edges = self.parent.numpy(), self.action.numpy()  # the same memory, as all arrays here
+        self.walks = *self.edges, self.place.numpy(), self.depth.numpy()
+        self.halving = self.gumbel.numpy(), self.considered.numpy(), self.schedule.numpy()
         if config.algorithm == "gumbel":
             self.rule, constants = kernels.GUMBEL, (config.c_visit, config.c_scale)
         else:
@@ -268,20 +267,8 @@ class CompiledTreeSearch(TreeSearch[S]):
         self.constants = (*(np.float32(c) for c in constants), config.rescale_q)
 
     def select(self, simulation: int) -> tuple[Tensor, Tensor]:
-        kernels.select(
-            *self.statistics,
-            self.rule,
-            *self.constants,
-            self.gumbel_array,
-            self.considered_array,
-            self.schedule_array,
-            simulation,
-            self.max_depth,
-            self.parents,
-            self.actions,
-            self.places,
-            self.depths,
-        )
+        rule = self.rule, *self.constants, *self.halving
+        kernels.select(*self.statistics, *rule, simulation, self.max_depth, *self.walks)
         return self.place, self.action
 
     def expand_and_backup(
@@ -289,12 +276,6 @@ class CompiledTreeSearch(TreeSearch[S]):
     ) -> None:
         found = (evaluation.logits, game.legal(transition.state), evaluation.value, transition.reward, transition.done)
         movers = (game.to_play(before), game.to_play(transition.state))
-        kernels.expand_and_backup(
-            *self.statistics,
-            self.parents,
-            self.actions,
-            *(field.contiguous().numpy() for field in (*found, *movers)),
-            np.float32(game.discount),
-            simulation,
-        )
+        arrays = (field.contiguous().numpy() for field in (*found, *movers))
+        kernels.expand_and_backup(*self.statistics, *self.edges, *arrays, np.float32(game.discount), simulation)
         self.keep(transition, evaluation.actions, simulation)

@@ -1,4 +1,4 @@
-"""The search tree of a batch of positions, and what one simulation does to it.
+"""The search trees of a batch of positions, and the steps of a simulation on them.
 
 Everything here is tensor operations that work on any device without waiting for it; on the CPU,
 `kernels` does the same, compiled, and tests hold the two together.
@@ -24,14 +24,14 @@ UNVISITED = -1  # the child index of an edge that no simulation has taken
 class Tree(NamedTuple, Generic[S]):
     """B trees of at most N nodes with A actions each, float32 and int32. Node 0 is the root.
 
-    Of an edge (all [B, N, A]):
+    Edges, all [B, N, A]:
     children: the node behind it, or UNVISITED.
     logits:   the evaluator's, ILLEGAL where the rules say so.
     prior:    their softmax.
     visits:   simulations that took it.
-    q:        mean of what followed: reward + discount * value of the child, for the node's player.
+    q:        reward + discount * value of the child, a mean over its visits, for the node's player.
 
-    Of a node (all [B, N]):
+    Nodes, all [B, N]:
     parent, parent_action: how it is reached.
     reward:   of the edge that leads to it, for the player who took it.
     discount: of its value as seen from the parent; negative if another player moves, 0 if finished.
@@ -128,14 +128,7 @@ def make_tree(roots: S, evaluation: Evaluation, logits: Tensor, nodes: int) -> T
 def edges_at(tree: Tree[S], node: Tensor) -> Edges:
     """The statistics at `node` [B] int64 of every tree."""
     rows = torch.arange(tree.batch, device=node.device)
-    return Edges(
-        tree.logits[rows, node],
-        tree.prior[rows, node],
-        tree.visits[rows, node],
-        tree.q[rows, node],
-        tree.raw_value[rows, node],
-        tree.value[rows, node],
-    )
+    return Edges(*(getattr(tree, name)[rows, node] for name in Edges._fields))
 
 
 def select(

@@ -1,7 +1,7 @@
 """Networks: from observations to a policy and a value.
 
-Training uses `Network`; inference uses what `inference_module` makes of it, with batch
-normalisation folded into the convolutions, in torch or exported to ONNX.
+Training uses `Network`; inference uses its `inference_module`, with batch normalisation folded
+into the convolutions, in torch or exported to ONNX.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ONNX_OPSET = 20
 
 
 class Prediction(NamedTuple):
-    """What the network says of B observations.
+    """The network's output for B observations.
 
     logits: [B, A], before masking; in a Box game [B, 2 D], see `mcts.gaussian.Gaussian`.
     value:  [B, 3] logits of win, draw and loss for the player to move, or [B, 1] before tanh.
@@ -100,7 +100,7 @@ Network = ResidualNetwork | DenseNetwork
 
 
 def make_network(game: Game, config: NetworkConfig) -> Network:
-    """A network with fresh weights, drawn from torch's global generator. ValueError if it cannot fit."""
+    """A network with fresh weights, drawn from torch's global generator. ValueError if the two do not fit."""
     if config.value_head == "wdl" and game.num_players != 2:
         raise ValueError(f'network.value_head = "wdl" needs a game for two, and {game.name} is for one; use "scalar"')
     if config.kind == "residual" and len(game.observation_shape) != 3:

@@ -1,4 +1,4 @@
-"""A cache around an evaluator: what it said of a position need not be computed again."""
+"""A cache around an evaluator, so that the same weights need not evaluate a position twice."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from alphazero.mcts.policy import policy_of
 
 
 class CachedEvaluator(Generic[S]):
-    """Remembers what an evaluator said of discrete positions, by `game.key` and the weights' version.
+    """Remembers an evaluator's answers for discrete positions, by `game.key` and the weights' version.
 
     Bounded: `capacity` positions, in buckets of four; a full bucket forgets its oldest. Found
-    positions cost no evaluation. `renew` brings a new evaluator, and forgets all that the one
-    before it said. Lives on the CPU. One thread at a time.
+    positions cost no evaluation. `renew` brings a new evaluator, and forgets the answers of
+    the one before. Lives on the CPU. One thread at a time.
     """
 
     WAYS = 4
@@ -73,7 +73,7 @@ def _bucket(key, buckets):
 
 @njit(nogil=True, cache=True)
 def _look_up(keys, version, table, versions, table_logits, table_values, logits, values, missing):
-    """Fills in what is known, lists the rest in `missing`, and returns their number."""
+    """Fills in the known answers, lists the other positions in `missing`, and returns their number."""
     count = 0
     for i in range(len(keys)):
         bucket = _bucket(keys[i], table.shape[0])

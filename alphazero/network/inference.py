@@ -1,9 +1,4 @@
-"""Evaluators: what states are worth, and which actions look good in them.
-
-Each is a callable `evaluator(states, generator) -> Evaluation` (see `alphazero.mcts.search`):
-a network in torch or in ONNX Runtime, uniform priors, random rollouts. `alphazero.network.cache` goes
-around any of them.
-"""
+"""Evaluators with a network, in torch or in ONNX Runtime; see `alphazero.mcts.evaluator`."""
 
 from __future__ import annotations
 

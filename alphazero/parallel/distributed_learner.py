@@ -53,7 +53,7 @@ class Course:
     """
 
     def __init__(self, learner: Learner, samples: Samples, rates: list[float], generator: torch.Generator) -> None:
-        self.game, self.batch, self.first = learner.game, learner.config.batch, learner.steps
+        self.game, self.batch, self.first = learner.game, learner.config.batch_size, learner.steps
         self.samples, self.rates, self.tercile = samples, rates, terciles(samples)
         self.generator, self.start = generator, generator.get_state()
         self.drawn: dict[int, list[np.ndarray]] = {}  # the last two messages' batches
@@ -101,10 +101,11 @@ class DistributedLearner:
 
     def __init__(self, learner: Learner, *, ranks: int, gpus: bool, say: Callable[[str], None]) -> None:
         """ExecutorError if the ranks cannot have equal shares of a batch."""
-        if learner.config.batch % ranks:
+        size = learner.config.batch_size
+        if size % ranks:
             raise ExecutorError(
-                f"learner.batch = {learner.config.batch} does not divide into {ranks} ranks of as many samples each; "
-                f"set it to {-(-learner.config.batch // ranks) * ranks}, or change the number of ranks"
+                f"learner.batch_size = {size} does not divide into {ranks} ranks of as many samples each; "
+                f"set it to {-(-size // ranks) * ranks}, or change the number of ranks"
             )
         self.learner, self.ranks, self.gpus, self.say = learner, ranks, gpus, say
         self.members: list[Any] = []  # handles of `Rank`

@@ -122,7 +122,7 @@ ALL_METRICS = (
     Metric("cluster/left_out_behind", ("cluster: samples left out",), line="cluster: left out {some} samples: "
            "learning cannot follow (more ranks, or a lower learner.replay_ratio)"),
     Metric("cluster/left_out_stale", ("cluster: samples left out",), line="cluster: left out {some} samples: "
-           "their network was too old (cluster.most_stale)"),
+           "their network was too old (cluster.max_staleness)"),
 
     Metric("time/iteration", ("time: seconds an iteration",), line="iteration: {duration}"),
     Metric("time/core_seconds", line="iteration: CPU {duration} so far"),

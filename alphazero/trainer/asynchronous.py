@@ -59,7 +59,7 @@ class Segments:
         self.arrivals: queue.SimpleQueue[Arrival] = queue.SimpleQueue()
         self._idle = deque(range(len(run.streams)))
         # Where each stream goes on: it may be ahead of `run.streams`, which hold the segments that were taken in.
-        self._heads = {number: (stream.turns, stream.arrays()) for number, stream in enumerate(run.streams)}
+        self._heads = {number: (stream.segments, stream.arrays()) for number, stream in enumerate(run.streams)}
         self._weights: Any = None
         self._born = 0
         self._lock = threading.RLock()
@@ -148,7 +148,7 @@ class AsynchronousLoop:
     def steps(self) -> int:
         """Steps of an iteration, once as many games end as begin."""
         config = self.run.config.self_play
-        return max(1, round(self.run.steps_for(config.streams * config.games * config.moves)))
+        return max(1, round(self.run.steps_for(config.streams * config.parallel_games * config.moves)))
 
     def take_in_the_next(self) -> None:
         """Adds a segment's samples to the buffer, unless they are too old or too many."""
@@ -166,9 +166,9 @@ class AsynchronousLoop:
         if segment.game:
             gathered.games[arrival.stream] = segment.game
         samples = segment.samples
-        if age > limits.most_stale:
+        if age > limits.max_staleness:
             gathered.left_out["stale"] += samples.size
-        elif self.owed > limits.most_behind * self.steps:
+        elif self.owed > limits.max_backlog * self.steps:
             gathered.left_out["behind"] += samples.size
         elif samples.size:
             iteration = torch.full_like(samples.iteration, self.run.progress.iteration)
@@ -222,8 +222,8 @@ class AsynchronousLoop:
             "cluster/left_out_behind": float(gathered.left_out["behind"]),
         }
         if taken := gathered.statistics.samples - gathered.left_out.total():
-            scalars["cluster/replay_ratio"] = scalars.get("learner/steps", 0.0) * config.batch / taken
-        not_learned_yet = round(self.owed * config.batch / config.replay_ratio)
+            scalars["cluster/replay_ratio"] = scalars.get("learner/steps", 0.0) * config.batch_size / taken
+        not_learned_yet = round(self.owed * config.batch_size / config.replay_ratio)
         number, seconds = run.progress.iteration, time.monotonic() - gathered.started
         run.finish(not_learned_yet, gathered.statistics.seconds + scalars.get("learner/seconds", 0.0))
         self.observer.iteration_over(Iteration(number, scalars, gathered.statistics, gathered.games, seconds))

@@ -117,7 +117,7 @@ class Run:
     def begin(self, learning_steps: int) -> None:
         """Announces an iteration and how much there is to do."""
         config = self.config.self_play
-        parts = {"self-play": config.streams * config.games * config.moves, "learning": learning_steps}
+        parts = {"self-play": config.streams * config.parallel_games * config.moves, "learning": learning_steps}
         self.control.begin(self.progress.iteration, {name: total for name, total in parts.items() if total})
 
     def simulations(self, iteration: int) -> int:
@@ -128,7 +128,7 @@ class Run:
 
     def steps_for(self, samples: int) -> float:
         """Steps that the replay ratio asks for after so many new samples."""
-        return self.config.learner.replay_ratio * samples / self.config.learner.batch
+        return self.config.learner.replay_ratio * samples / self.config.learner.batch_size
 
     def start_segment(self, stream: int, segment: int, games: Arrays, weights: Any) -> Future[PlayedSegment]:
         """Has the stream's segment of this number played, from the games under way."""

@@ -27,7 +27,7 @@ from alphazero.parallel.executor import Executor, ThreadExecutor, available_core
 from alphazero.replay import Replay
 from alphazero.report.fixed_positions import FixedPositions
 from alphazero.report.monitor import Monitor
-from alphazero.runs import checkpoint
+from alphazero.runs import checkpoint, files
 from alphazero.runs.agents import export_agent
 from alphazero.runs.checkpoint import Progress
 from alphazero.runs.metrics import buffer_scalars, self_play_scalars
@@ -213,7 +213,7 @@ def executor_of(
     from alphazero.parallel.ray_setup import ray_executor  # Ray is loaded only if it is used
 
     make = partial(make_worker, config, evaluators.exported)
-    with ray_executor(config, make, learner, log=folder / "ray.log", say=monitor.say) as both:
+    with ray_executor(config, make, learner, log=folder / files.RAY_LOG, say=monitor.say) as both:
         yield both
 
 

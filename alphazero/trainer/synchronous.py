@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from concurrent.futures import Future
 
-from alphazero.replay import join
+from alphazero.game import concatenate
 from alphazero.selfplay import SelfPlayStatistics
 from alphazero.trainer.run import Iteration, Observer, Run
 
@@ -25,13 +25,13 @@ def train(run: Run, observer: Observer) -> None:
         learning = start_learning(run)
         observer.matches_due(iteration, weights)
         segments = [
-            run.start_segment(number, stream.turns, stream.arrays(), weights)
+            run.start_segment(number, stream.segments, stream.arrays(), weights)
             for number, stream in enumerate(run.streams)
         ]
         losses, played = learning.result(), [segment.result() for segment in segments]
         for stream, segment in zip(run.streams, played, strict=True):
             stream.load(segment.games)
-        run.replay.extend(join([segment.samples for segment in played]))
+        run.replay.extend(concatenate([segment.samples for segment in played]))
         statistics = sum((segment.statistics for segment in played), SelfPlayStatistics())
         games = {number: segment.game for number, segment in enumerate(played) if segment.game}
         run.finish(statistics.samples, statistics.seconds + losses.get("learner/seconds", 0.0))

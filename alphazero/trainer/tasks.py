@@ -65,8 +65,9 @@ class PlaySegment:
 
     def run(self, worker: Worker, count: Counter, weights: InferenceModule) -> PlayedSegment:
         config = worker.config
-        stream = SelfPlay(worker.game, config.search, config.self_play, seed=self.seed, stream=self.stream)
-        stream.load(self.games)
+        stream = SelfPlay(
+            worker.game, config.search, config.self_play, seed=self.seed, stream=self.stream, arrays=self.games
+        )
         stream.cache = getattr(worker.of_thread, "cache", None)
         played = stream.play(worker.evaluators(weights), self.segment, simulations=self.simulations, progress=count)
         worker.of_thread.cache = stream.cache

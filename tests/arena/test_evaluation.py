@@ -19,7 +19,7 @@ CONFIG = Config(
     seed=5,
     search=SearchConfig(simulations=4),
     network=NetworkConfig(kind="dense", blocks=1, width=16),
-    self_play=SelfPlayConfig(streams=2, games=8, moves=4, opening_moves=2, engine="torch"),
+    self_play=SelfPlayConfig(streams=2, parallel_games=8, moves=4, opening_moves=2, engine="torch"),
 )
 
 

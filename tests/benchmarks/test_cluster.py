@@ -11,8 +11,10 @@ import pytest
 
 from benchmarks.cluster import main
 
+pytestmark = pytest.mark.cluster
+
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "cluster.py"
-TINY = {"rounds": 1, "games": 2, "moves": 1, "turns": 1, "simulations": 2, "seconds": 0}
+TINY = {"rounds": 1, "games": 2, "moves": 1, "segments": 1, "simulations": 2, "seconds": 0}
 TINY |= {"simulated": 2, "window": 0, "rate": 500}
 
 

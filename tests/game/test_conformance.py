@@ -421,6 +421,7 @@ class Hiding(Mine):
 
     observation_shape = (1,)
     changes = "nothing"
+    state_type = Hidden
 
     def initial(self, batch: int, *, generator: torch.Generator | None = None) -> Any:
         return Hidden(torch.zeros(batch, dtype=torch.int64), torch.zeros(batch, dtype=torch.bool))
@@ -460,3 +461,8 @@ def test_keys_tell_apart_what_does_not_show(changes: str, differing: str) -> Non
     check_game(Hiding())
     with pytest.raises(ConformanceError, match=rf"^key: states with one key must agree in {differing} \(state"):
         check_game(broken(Hiding, changes=changes))
+
+
+def test_states_have_the_type_that_the_game_says() -> None:
+    with pytest.raises(ConformanceError, match="initial: its answer must be a Hidden, is a MineState"):
+        check_game(broken(Mine, state_type=Hidden))

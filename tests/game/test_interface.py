@@ -69,6 +69,16 @@ def test_map_states_goes_field_by_field() -> None:
     assert fields(map_states(torch.add, STATE, STATE)) == ([0, 2, 4, 6], [[0, 2], [4, 6], [8, 10], [12, 14]])
 
 
+def test_maps_what_holds_states_too() -> None:
+    step = Transition(STATE, torch.arange(4.0), torch.tensor([False, True, False, True]))
+    taken = take(step, torch.tensor([3, 0]))
+    assert isinstance(taken.state, CoinsState)
+    assert fields(taken.state) == ([3, 0], [[6, 7], [0, 1]])
+    assert (taken.reward.tolist(), taken.done.tolist()) == ([3, 0], [True, False])
+    assert list(named_fields(taken)) == ["state.coins", "state.purses", "reward", "done"]
+    assert concatenate([taken, taken]).state.coins.tolist() == [3, 0, 3, 0]
+
+
 def test_take_by_position_and_by_mask() -> None:
     assert fields(take(STATE, torch.tensor([2, 0, 2]))) == ([2, 0, 2], [[4, 5], [0, 1], [4, 5]])
     assert fields(take(STATE, torch.tensor([False, True, False, True]))) == ([1, 3], [[2, 3], [6, 7]])

@@ -21,16 +21,24 @@ from alphazero.parallel.executor import ExecutorError
 from alphazero.parallel.ray_cluster import cluster
 from alphazero.replay import Samples
 from games.tic_tac_toe import TicTacToe
-from tests.parallel.misfortune import Misfortune
+from tests.parallel.faulty_games import FaultyRanks
 from tests.test_learner import samples
+
+pytestmark = pytest.mark.cluster
 
 RESIDUAL = NetworkConfig(blocks=1, width=8)
 DENSE = NetworkConfig(kind="dense", blocks=1, width=16)
 # SGD and not AdamW, which divides a weight's gradient by its own size, whatever is left of it but rounding.
 SGD = LearnerConfig(
-    batch=32, optimizer="sgd", learning_rate=0.05, weight_decay=0.0, clip=0.2, precision="float32", warmup=0.0
+    batch_size=32,
+    optimizer="sgd",
+    learning_rate=0.05,
+    weight_decay=0.0,
+    max_grad_norm=0.2,
+    precision="float32",
+    warmup=0.0,
 )
-ADAM = LearnerConfig(batch=16, precision="float32", warmup=0.0)
+ADAM = LearnerConfig(batch_size=16, precision="float32", warmup=0.0)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -89,7 +97,7 @@ def test_two_ranks_learn_what_one_learner_learns_from_the_whole_batch(network: N
     one, two = learner(TicTacToe(), SGD, network), learner(TicTacToe(), SGD, network)
     with DistributedLearner(two, ranks=2, gpus=False, say=pytest.fail) as distributed:
         expected, found = Call(one, 1), Call(distributed, 1)
-        assert expected.measures["loss/gradient_norm"] > 2 * SGD.clip  # so clipping has its part in what follows
+        assert expected.measures["loss/gradient_norm"] > 2 * SGD.max_grad_norm  # so clipping has its part
         # After the first step SGD's momentum is the gradient, clipped.
         for ours, theirs in zip(two.network.parameters(), one.network.parameters(), strict=True):
             gradient = one.optimizer.state[theirs]["momentum_buffer"]
@@ -129,7 +137,7 @@ class Unlucky(NamedTuple):
     """A distributed learner whose ranks the game can kill, what it said, and what it learns if they are left alone."""
 
     distributed: DistributedLearner
-    game: Misfortune
+    game: FaultyRanks
     said: list[str]
     undisturbed: Learner
     expected: Call
@@ -141,7 +149,7 @@ class Unlucky(NamedTuple):
 
 @pytest.fixture(scope="module")
 def unlucky(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Unlucky]:
-    game, said = Misfortune(tmp_path_factory.mktemp("misfortune")), []
+    game, said = FaultyRanks(tmp_path_factory.mktemp("faults")), []
     undisturbed = learner(game, ADAM, RESIDUAL)
     with DistributedLearner(undisturbed, ranks=2, gpus=False, say=said.append) as distributed:
         expected = Call(distributed, 30)
@@ -204,7 +212,7 @@ def test_what_a_rank_raises_reaches_the_caller(unlucky: Unlucky, monkeypatch: py
 
 
 def test_a_batch_has_to_divide_into_equal_shares() -> None:
-    with pytest.raises(ExecutorError, match=r"learner\.batch = 32 does not divide into 3 ranks .*; set it to 33"):
+    with pytest.raises(ExecutorError, match=r"learner\.batch_size = 32 does not divide into 3 ranks .*; set it to 33"):
         DistributedLearner(learner(TicTacToe(), SGD), ranks=3, gpus=False, say=pytest.fail)
 
 

@@ -14,9 +14,10 @@ from scipy.stats import entropy
 from torch import nn
 
 from alphazero.config import LearnerConfig, NetworkConfig, ReplayConfig, SearchConfig, SelfPlayConfig
+from alphazero.game import concatenate
 from alphazero.learner import Learner
 from alphazero.mcts.evaluator import UniformEvaluator
-from alphazero.replay import Samples, join
+from alphazero.replay import Samples
 from alphazero.report import buffer_analysis
 from alphazero.report.buffer_analysis import Part, analyse, parts_figure, turn_classes
 from alphazero.report.position_figures import png
@@ -29,9 +30,9 @@ MEASURES = ("policy_loss", "value_loss", "total", "target_entropy", "network_ent
 
 @pytest.fixture(scope="module")
 def samples() -> Samples:
-    config = SelfPlayConfig(streams=1, games=16, moves=12, opening_moves=3)
+    config = SelfPlayConfig(streams=1, parallel_games=16, moves=12, opening_moves=3)
     stream = SelfPlay(GAME, SearchConfig(simulations=8), config, seed=1, stream=0)
-    return join([stream.play(UniformEvaluator(GAME), iteration).samples for iteration in (5, 6)])
+    return concatenate([stream.play(UniformEvaluator(GAME), iteration).samples for iteration in (5, 6)])
 
 
 def learner(value_head: str = "wdl") -> Learner:
@@ -66,7 +67,7 @@ def loop(trained: Learner, samples: Samples) -> list[dict[str, Any]]:
         rows.append(
             {
                 "position": GAME.render(one.state),  # tic-tac-toe's stones say who moves
-                "turns_left": int(one.turns_left),
+                "plies_left": int(one.plies_left),
                 "iteration": int(one.iteration),
                 "policy_loss": cross_entropy,
                 "value_loss": value_loss,
@@ -95,9 +96,9 @@ def test_every_part_is_what_a_plain_loop_finds(samples: Samples, value_head: str
     check(parts[0], rows)
     assert parts[1].name == "latest, iteration 6"
     check(parts[1], [row for row in rows if row["iteration"] == 6])
-    for part, (low, high) in zip(parts[2:], turn_classes(samples.turns_left), strict=True):
+    for part, (low, high) in zip(parts[2:], turn_classes(samples.plies_left), strict=True):
         assert part.name.startswith(str(low))
-        check(part, [row for row in rows if low <= row["turns_left"] <= high])
+        check(part, [row for row in rows if low <= row["plies_left"] <= high])
     assert sum(part.samples for part in parts[2:]) == samples.size
 
 

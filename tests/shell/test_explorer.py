@@ -84,7 +84,7 @@ def samples_of(moves: list[str]) -> Samples:
         outcome=number / 20,
         drawn=torch.zeros(count),
         root_value=torch.zeros(count),
-        turns_left=torch.ones(count, dtype=torch.int32),
+        plies_left=torch.ones(count, dtype=torch.int32),
         iteration=number.int(),
         weight=torch.ones(count),
         sampled=no_actions(count),

@@ -22,7 +22,7 @@ from alphazero.trainer.tasks import PlaySegment, Worker
 from games.tic_tac_toe import TicTacToe
 from tests.training_runs import SMALL, open_small, train_session
 
-UNBOUNDED = ClusterConfig(mode="asynchronous", most_behind=1e9, most_stale=1e9)
+UNBOUNDED = ClusterConfig(mode="asynchronous", max_backlog=1e9, max_staleness=1e9)
 CONFIG = replace(SMALL, threads=2, cluster=UNBOUNDED, evaluation=replace(SMALL.evaluation, opponents=()))
 
 History = Mapping[int, Mapping[str, float]]
@@ -130,7 +130,7 @@ def train_by_hand(
 
 
 def steps_for(run: Run, samples: float) -> float:
-    return run.config.learner.replay_ratio * samples / run.config.learner.batch
+    return run.config.learner.replay_ratio * samples / run.config.learner.batch_size
 
 
 def test_every_segment_is_played_once_and_learned_from_at_the_replay_ratio(tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ def test_self_play_pauses_if_what_comes_in_is_not_taken_in(tmp_path: Path, monke
 
 
 def test_if_learning_cannot_follow_samples_are_left_out_and_the_ratio_holds_for_the_others(tmp_path: Path) -> None:
-    config = replace(CONFIG, iterations=12, cluster=replace(UNBOUNDED, most_behind=1.0))
+    config = replace(CONFIG, iterations=12, cluster=replace(UNBOUNDED, max_backlog=1.0))
     taken = 0
 
     def complete_a_segment(executor: HeldExecutor) -> None:
@@ -198,7 +198,7 @@ def test_if_learning_cannot_follow_samples_are_left_out_and_the_ratio_holds_for_
 
 
 def test_samples_of_old_networks_are_left_out(tmp_path: Path) -> None:
-    config = replace(CONFIG, iterations=6, cluster=replace(UNBOUNDED, most_stale=0.5))
+    config = replace(CONFIG, iterations=6, cluster=replace(UNBOUNDED, max_staleness=0.5))
     _, history, _ = train(config, tmp_path / "run")
     ages = [scalars["cluster/staleness"] for scalars in history.values()]
     assert max(ages) > 0.5
@@ -227,7 +227,7 @@ def test_matches_are_recorded_for_the_iteration_they_began_in(tmp_path: Path) ->
 
 def test_learning_that_fails_ends_it(tmp_path: Path) -> None:
     reckless = replace(
-        CONFIG, learner=replace(CONFIG.learner, optimizer="sgd", learning_rate=1e30, clip=1e30, warmup=0.0)
+        CONFIG, learner=replace(CONFIG.learner, optimizer="sgd", learning_rate=1e30, max_grad_norm=1e30, warmup=0.0)
     )
     with pytest.raises(LearningError, match="the loss is"):
         train(reckless, tmp_path / "run")
