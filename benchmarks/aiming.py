@@ -190,7 +190,7 @@ def effort(path: Path) -> tuple[float, float]:
     except (RunError, ConfigError):
         return 0, 0
     history, play = read_history(folder / "metrics.csv"), config.self_play
-    moves = len(history) * play.streams * play.games * play.moves
+    moves = len(history) * play.streams * play.parallel_games * play.moves
     return moves * (shots_a_move(config.search) + 1), sum(row.get("time/iteration", 0) for row in history.values())
 
 

@@ -180,7 +180,7 @@ class Study:
         while not over.is_set():
             self.learner.learn(self.samples, 5, generator, progress_from=0.0, progress_to=0.0)
             steps += 5
-        return steps * self.learner.config.batch / (time.perf_counter() - started)
+        return steps * self.learner.config.batch_size / (time.perf_counter() - started)
 
     def speed(self, speeds: dict[str, Speed]) -> Speed:
         return Speed(float(np.median(self.rates[1:])), [*speeds.values()][-1].cores)  # the first time warms up
@@ -394,7 +394,7 @@ class MarkingObserver:
     def save(self) -> None:
         self.save_timed()
         config = self.drawing.config.learner
-        learned = self.drawing.steps * config.batch / config.replay_ratio
+        learned = self.drawing.steps * config.batch_size / config.replay_ratio
         spent = time.process_time(), cpu_seconds(), self.account.copy()
         self.marks.append(Mark(time.perf_counter(), self.session.run.replay.seen, learned, *spent))
         if len(self.marks) > 1 and self.marks[-1].time - self.marks[0].time >= self.window:
