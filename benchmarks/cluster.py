@@ -13,7 +13,6 @@ benchmarks/speed.py. Ray gives its workers a niceness of 15: on a machine with o
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import random
 import sys
@@ -22,18 +21,19 @@ import threading
 import time
 from collections import Counter as Counts
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, wait
 from contextlib import ExitStack
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-# Before torch is loaded: processes run side by side, each on one thread.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from alphazero.shell import cli
+
+# isort: split
 import numpy as np
 import psutil
 import torch
@@ -57,67 +57,40 @@ from alphazero.trainer.asynchronous import AsynchronousLoop
 from alphazero.trainer.run import Run
 from alphazero.trainer.session import Session
 from alphazero.trainer.tasks import PlayedSegment, PlaySegment, make_worker
+from benchmarks.harness import Report, Speed, Work, cpu_seconds, in_turns, run_sections, seconds, sections_parser, whole
 from benchmarks.shared_inference import shared
-from benchmarks.speed import (
-    GAME,
-    Report,
-    Speed,
-    Work,
-    cpu_seconds,
-    in_turns,
-    machine,
-    seconds,
-    show,
-    whole,
-)
+from games.connect_four import ConnectFour
 
-SECTIONS = ("workers", "driver", "shared")
+GAME = ConnectFour()
 RECIPE = load_config(Path(__file__).resolve().parents[1] / "configs" / "connect_four.toml")
 ACTOR = 250 * 2**20  # bytes of memory that a simulated worker has for itself: torch and its like
 
 
 def main() -> int:
-    options = parsed(sys.argv[1:])
-    console = Console(width=None if sys.stdout.isatty() else 120, markup=False)  # piped, no line is broken
-    report = Report(machine())
-    console.print(f"{report.machine['processor']}, {report.machine['load']:.1f} processes busy before we start")
-    measure = {"workers": workers, "driver": driver, "shared": partial(shared, RECIPE)}
-    with ExitStack() as stack:
-        if set(options.sections) - {"shared"}:
-            # More cores than there may be: of Ray's processes only a few are busy at a time.
-            stack.enter_context(cluster("", cores=4))
-        for section in SECTIONS:
-            if section in options.sections:
-                measure[section](options, report)
-                show(console, report, section)
-    if options.json:
-        options.json.write_text(json.dumps(asdict(report), indent=2) + "\n")
-    return 0
+    return cli.run(measure)
 
 
-def parsed(arguments: Sequence[str]) -> argparse.Namespace:
-    """The command line; exits with a message if it is wrong."""
-    parser = argparse.ArgumentParser(prog="benchmarks/cluster.py", description=__doc__.splitlines()[0])
-    parser.add_argument("sections", nargs="*", metavar="section", help=f"any of {', '.join(SECTIONS)}; default: all")
+def measure() -> None:
+    sections = {"workers": workers, "driver": driver, "shared": partial(shared, RECIPE)}
+    parser = sections_parser(__doc__, list(sections))
     parser.add_argument("--rounds", type=whole, default=3, help="of `workers` and `shared`; the median is shown (3)")
     parser.add_argument("--games", type=whole, default=64, help="workers: games at once of each worker (64)")
     parser.add_argument("--moves", type=whole, default=6, help="workers, shared: moves of a segment (6)")
     parser.add_argument("--simulations", type=whole, default=32, help="workers, shared: simulations a move (32)")
-    parser.add_argument("--segments", type=whole, default=3, help="workers: segments of each worker in a round (3)")
+    parser.add_argument(
+        "--segments", "--turns", type=whole, default=3, help="workers: segments of each worker in a round (3)"
+    )
     parser.add_argument("--simulated", type=whole, default=64, metavar="WORKERS", help="driver: workers (64)")
     parser.add_argument("--offered", type=whole, default=60_000, help="driver: samples/s, at first (60000)")
     parser.add_argument("--window", type=seconds, default=20.0, help="driver: seconds of a measurement (20)")
     parser.add_argument("--rate", type=whole, help="driver: samples/s of a real worker (as `workers` has measured)")
     parser.add_argument("--seconds", type=seconds, default=3.0, help="shared: of a measurement, in each round (3)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything measured there")
-    options = parser.parse_args(arguments)
-    for section in options.sections:
-        if section not in SECTIONS:
-            parser.error(f"there is no section {section!r}; choose from {', '.join(SECTIONS)}")
-    if options.json and not options.json.resolve().parent.is_dir():
-        parser.error(f"--json: there is no folder {options.json.resolve().parent}")
-    options.sections = options.sections or list(SECTIONS)
-    return options
+    options = parser.parse_args()
+    with ExitStack() as stack:
+        if set(options.sections) - {"shared"}:
+            # More cores than there may be: of Ray's processes only a few are busy at a time.
+            stack.enter_context(cluster("", cores=4))
+        run_sections(options, sections)
 
 
 # --- workers
@@ -208,7 +181,7 @@ class Study:
         while not over.is_set():
             self.learner.learn(self.samples, 5, generator, progress_from=0.0, progress_to=0.0)
             steps += 5
-        return steps * self.learner.config.batch / (time.perf_counter() - started)
+        return steps * self.learner.config.batch_size / (time.perf_counter() - started)
 
     def speed(self, speeds: dict[str, Speed]) -> Speed:
         return Speed(float(np.median(self.rates[1:])), [*speeds.values()][-1].cores)  # the first time warms up
@@ -422,7 +395,7 @@ class MarkingObserver:
     def save(self) -> None:
         self.save_timed()
         config = self.drawing.config.learner
-        learned = self.drawing.steps * config.batch / config.replay_ratio
+        learned = self.drawing.steps * config.batch_size / config.replay_ratio
         spent = time.process_time(), cpu_seconds(), self.account.copy()
         self.marks.append(Mark(time.perf_counter(), self.session.run.replay.seen, learned, *spent))
         if len(self.marks) > 1 and self.marks[-1].time - self.marks[0].time >= self.window:

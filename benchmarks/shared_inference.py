@@ -21,8 +21,10 @@ from alphazero.mcts.evaluator import Evaluation
 from alphazero.network.architectures import inference_module, make_network, to_onnx
 from alphazero.network.inference import OnnxEvaluator
 from alphazero.selfplay import SelfPlay
-from benchmarks.speed import GAME, Report, in_turns, side_by_side
+from benchmarks.harness import Report, in_turns, side_by_side
+from games.connect_four import ConnectFour
 
+GAME = ConnectFour()
 NETWORKS = {"4x32": NetworkConfig(blocks=4, width=32), "5x64": NetworkConfig(blocks=5, width=64)}
 BATCHES = (8, 32, 128)
 WAIT = 0.001  # seconds that an evaluation waits for a second process to ask

@@ -25,15 +25,24 @@ from alphazero.shell import cli
 import torch
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from torch import Tensor
 
 from alphazero.arena.players import AgentPlayer, NetworkPlayer, Player, SearchBudget, parse_budget
 from alphazero.game import Transition
+from alphazero.report.terminal import progress_bar
 from alphazero.runs.agents import Agent
 from games.trebuchet.aim import PHYSICS, PUBLISHED, START, Aimed, Simulator, descend, fire, home_in
-from games.trebuchet.aiming_network import FIELD, NO_ERRORS, AimingError, AimingNetwork, histogram, measure, train
+from games.trebuchet.aiming_network import (
+    FIELD,
+    NO_ERRORS,
+    AimingError,
+    AimingNetwork,
+    Progress,
+    histogram,
+    measure,
+    train,
+)
 from games.trebuchet.game import ANGLES, COUNTERWEIGHTS, WINDS, Aiming, TrebuchetState
 from games.trebuchet.physics import POUND, Shot
 from games.trebuchet.render import draw, save_animation, sketch
@@ -140,17 +149,13 @@ def find_network(arguments: argparse.Namespace, console: Console) -> AimingNetwo
         return AimingNetwork.load(path)
     if arguments.network and not path.parent.is_dir():
         raise ValueError(f"{path.parent} is no folder; the aiming network must be trained and kept there")
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("training the aiming network", total=None)
-        network = train(
-            seed=arguments.seed,
-            errors=FIELD if arguments.robust else NO_ERRORS,
-            report=lambda made: progress.update(
-                task, completed=made.step, total=made.steps,
-                description=f"training the aiming network: median miss {made.miss:6.3f} m",
-            ),
-        )  # fmt: skip
+    what, errors = "training the aiming network", FIELD if arguments.robust else NO_ERRORS
+    with progress_bar(console, what) as show:
+
+        def report(made: Progress) -> None:
+            show(f"{what}: median miss {made.miss:6.3f} m", made.step, made.steps)
+
+        network = train(seed=arguments.seed, errors=errors, report=report)
     path.parent.mkdir(exist_ok=True)
     network.save(path)
     console.print(f"trained the aiming network: {measure(network)[0]}; kept in {path}", markup=False, soft_wrap=True)

@@ -16,6 +16,7 @@ from hypothesis import settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
+from tests.commands import command  # noqa: F401  (a fixture)
 from tests.training_runs import ROOT, Train, call_train
 
 torch.set_num_threads(1)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from alphazero.arena.minimax import minimax
-from alphazero.arena.rollouts import RolloutEvaluator
+from alphazero.arena.rollouts import RolloutEvaluator, UntrainedEvaluator
 from alphazero.config import SearchConfig
 from alphazero.game import ILLEGAL, Game, State, batch_size, masked, num_actions, random_actions
 from alphazero.mcts.evaluator import Evaluation, Evaluator
@@ -284,3 +284,14 @@ def parse_temperature(text: str | None) -> float:
     if re.fullmatch(r"\d+\.?\d*|\.\d+", text):
         return float(text)
     raise ValueError(f"{text!r} is no temperature; expected a number from 0, as 0.5")
+
+
+# Search that refines its samples by the model's gradient, with no network trained for the model.
+PLANNING = SearchConfig(
+    simulations=4, sampled_actions=4, considered_actions=4, uniform_share=0.75, refine_steps=12, refine_gain=0.1
+)
+
+
+def planning_player(model: Game, config: SearchConfig = PLANNING) -> AgentPlayer:
+    """Plans in a model of a Box game by search alone."""
+    return AgentPlayer(model, UntrainedEvaluator(model), config, seed=1)

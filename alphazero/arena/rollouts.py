@@ -1,4 +1,4 @@
-"""Random rollouts: the evaluator of plain Monte-Carlo tree search."""
+"""Evaluators of players without a trained network: random rollouts, as in plain tree search, and a wide policy."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ from typing import Generic
 
 import torch
 
-from alphazero.game import Game, S, batch_size, random_actions, take
+from alphazero.game import Game, S, batch_size, box_of, random_actions, take
 from alphazero.mcts.evaluator import Evaluation, UniformEvaluator
+from alphazero.mcts.gaussian import raw_deviation
+
+WIDE = 0.5  # standard deviation of an untrained policy, of half the Box
 
 
 class RolloutEvaluator(Generic[S]):
@@ -36,3 +39,14 @@ class RolloutEvaluator(Generic[S]):
             if done.all():
                 break
         return evaluation._replace(value=gain.view(self.rollouts, batch).mean(0))
+
+
+class UntrainedEvaluator(Generic[S]):
+    """The output of a network for a Box game before any training: actions about the middle, widely, and values of 0."""
+
+    def __init__(self, game: Game[S]) -> None:
+        self.size = len(box_of(game).low)
+
+    def __call__(self, states: S, generator: torch.Generator) -> Evaluation:
+        mean = torch.zeros(batch_size(states), self.size, device=states[0].device)
+        return Evaluation(torch.cat([mean, torch.full_like(mean, raw_deviation(WIDE))], 1), mean[:, 0])

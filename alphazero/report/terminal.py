@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -173,3 +174,22 @@ class TimeLeft(ProgressColumn):
         if not speed or task.remaining is None or task.finished:
             return Text("")
         return Text(f"{timedelta(seconds=math.ceil(task.remaining / speed))} left")
+
+
+@contextmanager
+def progress_bar(console: Console, description: str) -> Iterator[Callable[..., None]]:
+    """Yields `show(description, done, total)`, which moves a bar; no total: how much work there is, is unknown."""
+    with Progress(console=console, transient=True) as bar:
+        task = bar.add_task(description, total=None)
+
+        def show(description: str, done: int = 0, total: int | None = None) -> None:
+            bar.update(task, description=description, completed=done, total=total)
+
+        yield show
+
+
+def metres(length: float) -> str:
+    """A length in m, cm, µm or nm."""
+    if length >= 1e-4:
+        return f"{length:.2f} m" if length >= 1 else f"{100 * length:.2f} cm"
+    return f"{1e6 * length:.1f} µm" if length >= 1e-7 else f"{1e9 * length:.1f} nm"
