@@ -6,19 +6,21 @@ ARGS   ?=
 
 BIN   := .venv/bin
 STAMP := .venv/.set-up
+DOCS_STAMP := .venv/.set-up-docs
 
 # The interpreter of a new .venv: `make PYTHON=/path/to/python train` overrides the search.
 PYTHON     ?=
 CANDIDATES := python3 python3.13 python3.12 python3.11
 
 .DEFAULT_GOAL := help
-.PHONY: help train play test lint clean
+.PHONY: help train play test lint docs clean
 
 help:
 	@echo 'make train [ARGS="..."]  train connect four (CONFIG=configs/connect_four.toml); ARGS="--help" lists the options'
 	@echo 'make play [ARGS="..."]    play against the newest agent, or before the first training the one that is included'
 	@echo 'make test [ARGS="..."]   lint, then run the tests (ARGS goes to pytest)'
 	@echo 'make lint                ruff, mypy and import-linter'
+	@echo 'make docs                build the documentation as a site, docs/_build/index.html'
 	@echo 'make clean               remove caches; runs/ and .venv stay'
 	@echo 'PYTHON=/path/to/python   the Python (3.11 or newer) that a new .venv is made with'
 
@@ -37,8 +39,12 @@ lint: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+docs: $(DOCS_STAMP)
+	$(BIN)/python -m sphinx --builder html --fail-on-warning --keep-going --quiet docs docs/_build
+	@echo 'The site: docs/_build/index.html'
+
 clean:
-	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .cache build ./*.egg-info
+	rm -rf docs/_build docs/api .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .cache build ./*.egg-info
 	find . -path ./.venv -prune -o -name __pycache__ -type d -exec rm -rf {} +
 
 # The stamp goes first and comes back last, so that a set-up that failed half-way is done again.
@@ -66,3 +72,9 @@ $(STAMP): pyproject.toml constraints.txt
 	$$install -e '.[dev]'; \
 	touch $@; \
 	echo '.venv is ready.'
+
+$(DOCS_STAMP): $(STAMP)
+	@set -eu; rm -f $@; \
+	echo 'Installing the packages of the documentation into .venv ...'; \
+	$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[docs]'; \
+	touch $@

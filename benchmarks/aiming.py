@@ -1,4 +1,4 @@
-"""Measures who aims the trebuchet best, on targets within reach that nobody has learned from.
+"""Measures which method aims the trebuchet best, on targets within reach that none has learned from.
 
     benchmarks/aiming.py shot  --agent runs/NAME     one shot at each of 1,000 targets
     benchmarks/aiming.py siege --agent runs/NAME     four shots each, between which it can be turned only so far
@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from alphazero.shell import cli
+
+# isort: split
 import torch
 from rich.console import Console
 from torch import Tensor
@@ -30,16 +33,16 @@ from alphazero.config import Config, ConfigError, SearchConfig
 from alphazero.game import Game, State, batch_size, take
 from alphazero.mcts.evaluator import Evaluation, UniformEvaluator
 from alphazero.mcts.planning import RefinedActions
+from alphazero.report.terminal import metres
 from alphazero.runs.agents import Agent, load_agent
 from alphazero.runs.checkpoint import read_config, run_folder
 from alphazero.runs.files import RunError
 from alphazero.runs.metrics import read_history
-from benchmarks.speed import empty_table, machine, whole
-from benchmarks.trebuchet import HELD_OUT, Policy, held_out_targets
+from benchmarks.harness import empty_table, introduce, whole, without_peers
+from benchmarks.targets import HELD_OUT, Policy, held_out_targets, median_and_most, misses_of
 from games.trebuchet.aim import descend, home_in
 from games.trebuchet.aiming_network import AimingNetwork, train
 from games.trebuchet.game import Aiming, Siege, TrebuchetState
-from games.trebuchet.physics import shoot
 
 if TYPE_CHECKING:
     from benchmarks.peers.stable_baselines import Point
@@ -61,29 +64,11 @@ class Method(NamedTuple):
 
 
 def main() -> int:
-    options = parsed(sys.argv[1:])
-    console = Console(width=None if sys.stdout.isatty() else 120, markup=False, highlight=False)
-    torch.set_num_threads(1)
-    try:
-        agent = load_agent(options.agent)
-        game = {"shot": Aiming, "siege": Siege}[options.section]
-        if not isinstance(agent.game, game) or agent.game.name != game.name:
-            raise ValueError(
-                f"{options.agent} plays {agent.game.name}, not {game.name}; see --help for how to train one"
-            )
-        here = machine()
-        console.print(f"{here['processor']}, {here['load']:.1f} processes busy before we start", soft_wrap=True)
-        return {"shot": measure_shot, "siege": measure_siege}[options.section](agent, options, console)
-    except (RunError, ConfigError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
+    return cli.run(measure, wrong=(ValueError,))
 
 
-def parsed(arguments: Sequence[str]) -> argparse.Namespace:
-    """The command line; exits with a message if it is wrong."""
-    parser = argparse.ArgumentParser(prog="benchmarks/aiming.py", description=__doc__.splitlines()[0])
+def measure() -> None:
+    parser = cli.Parser(description=__doc__)
     sections = parser.add_subparsers(dest="section", required=True, metavar="shot|siege")
     for name, games, text, simulations in (("shot", 1000, "targets", 16), ("siege", 200, "sieges", 64)):
         section = sections.add_parser(name)
@@ -92,13 +77,20 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
         simulated = f"of the agent's search ({simulations})"
         section.add_argument("--simulations", type=whole, default=simulations, help=simulated)
     sections.choices["shot"].add_argument("--rivals", action="store_true", help="train SAC and PPO, too")
-    return parser.parse_args(arguments)
+    options = parser.parse_args()
+    console = cli.console()
+    agent = load_agent(options.agent)
+    game = {"shot": Aiming, "siege": Siege}[options.section]
+    if not isinstance(agent.game, game) or agent.game.name != game.name:
+        raise ValueError(f"{options.agent} plays {agent.game.name}, not {game.name}; see --help for how to train one")
+    introduce(console)
+    {"shot": measure_shot, "siege": measure_siege}[options.section](agent, options, console)
 
 
 # --- One shot
 
 
-def measure_shot(agent: Agent, options: argparse.Namespace, console: Console) -> int:
+def measure_shot(agent: Agent, options: argparse.Namespace, console: Console) -> None:
     game = agent.game
     assert isinstance(game, Aiming)
     states = held_out_targets(options.count)
@@ -109,20 +101,15 @@ def measure_shot(agent: Agent, options: argparse.Namespace, console: Console) ->
     )
     for method in methods(agent, game, options, console):
         angle, counterweight, shots = method.aim(states)
-        shot = shoot(states.winds[:, 0], angle, counterweight, trebuchet=game.trebuchet)
-        miss = torch.where(shot.landed, (shot.distance - states.target).abs(), torch.inf)
-        median, most = miss.quantile(torch.tensor([0.5, 0.95], dtype=torch.float64)).tolist()
         table.add_row(
             method.name,
-            metres(median),
-            metres(most),
+            *map(metres, median_and_most(misses_of(game, angle, counterweight, states))),
             f"{1e3 * pace(method, states):.3g} ms",
             f"{shots:.3g}",
             f"{method.shots:,.0f} shots" if method.shots else "",
             f"{method.seconds:,.0f} s" if method.seconds else "",
         )
     console.print(table)
-    return 0
 
 
 def methods(agent: Agent, game: Aiming, options: argparse.Namespace, console: Console) -> list[Method]:
@@ -139,15 +126,19 @@ def methods(agent: Agent, game: Aiming, options: argparse.Namespace, console: Co
     network_seconds = time.monotonic() - started
 
     def searching(config: SearchConfig) -> Callable[[TrebuchetState], tuple[Tensor, Tensor, float]]:
-        return partial(by_player, game, AgentPlayer(game, agent.evaluator, config, seed=1), shots_a_move(config))
+        return partial(
+            by_actions, game, AgentPlayer(game, agent.evaluator, config, seed=1).actions, shots_a_move(config)
+        )
 
     found = [
-        Method("random", partial(by_player, game, RandomPlayer(game, seed=1), 0)),
+        Method("random", partial(by_actions, game, RandomPlayer(game, seed=1).actions, 0)),
         Method("gradient descent, 10 steps", partial(one_by_one, descend)),
         Method("gradient descent, to 1 mm", partial(one_by_one, partial(descend, steps=1000, tolerance=1e-3))),
         Method("Gauss-Newton, to 1 µm", partial(one_by_one, home_in)),
         Method("aiming network", partial(by_network, network), fired[-1], network_seconds),
-        Method("agent alone", partial(by_player, game, NetworkPlayer(game, agent.evaluator), 0), shots, seconds),
+        Method(
+            "agent alone", partial(by_actions, game, NetworkPlayer(game, agent.evaluator).actions, 0), shots, seconds
+        ),
         Method(f"agent, {options.simulations} simulations", searching(unrefined), shots, seconds),
     ]
     if search.refine_steps:
@@ -156,12 +147,8 @@ def methods(agent: Agent, game: Aiming, options: argparse.Namespace, console: Co
     return found + others
 
 
-def by_player(game: Aiming, player: Player, shots: float, states: TrebuchetState) -> tuple[Tensor, Tensor, float]:
-    return *game.setting(states, player.actions(states)), shots
-
-
-def by_policy(game: Aiming, policy: Policy, states: TrebuchetState) -> tuple[Tensor, Tensor, float]:
-    return *game.setting(states, policy(states)), 0
+def by_actions(game: Aiming, policy: Policy, shots: float, states: TrebuchetState) -> tuple[Tensor, Tensor, float]:
+    return *game.setting(states, policy(states)), shots
 
 
 def by_network(network: AimingNetwork, states: TrebuchetState) -> tuple[Tensor, Tensor, float]:
@@ -203,7 +190,7 @@ def effort(path: Path) -> tuple[float, float]:
     except (RunError, ConfigError):
         return 0, 0
     history, play = read_history(folder / "metrics.csv"), config.self_play
-    moves = len(history) * play.streams * play.games * play.moves
+    moves = len(history) * play.streams * play.parallel_games * play.moves
     return moves * (shots_a_move(config.search) + 1), sum(row.get("time/iteration", 0) for row in history.values())
 
 
@@ -213,7 +200,7 @@ def rivals(game: Aiming, shots: int, console: Console) -> list[Method]:
     try:
         from benchmarks.peers.stable_baselines import learn
     except ModuleNotFoundError as error:
-        raise ValueError(f"--rivals needs {error.name}; pip install -c constraints.txt -e '.[peers]'") from error
+        raise RunError(f"--rivals: {without_peers(error)}") from error
     found = []
     for rival in ("sac", "ppo"):
         learned: list[Policy] = []
@@ -228,20 +215,14 @@ def rivals(game: Aiming, shots: int, console: Console) -> list[Method]:
         console.print(f"{rival} learns from {shots:,} shots ...")
         checkpoints = [shots * tenths // 10 for tenths in range(1, 10)]
         end = learn(rival, shots, checkpoints, keep, seed=0, show=show)[-1]
-        found.append(Method(rival.upper(), partial(by_policy, game, learned[0]), end.shots, end.seconds))
+        found.append(Method(rival.upper(), partial(by_actions, game, learned[0], 0), end.shots, end.seconds))
     return found
-
-
-def metres(value: float) -> str:
-    if value >= 1e-4:
-        return f"{value:.2f} m" if value >= 1 else f"{100 * value:.2f} cm"
-    return f"{1e6 * value:.1f} µm" if value >= 1e-7 else f"{1e9 * value:.1f} nm"
 
 
 # --- The siege
 
 
-# How the search samples in the siege: what took long to learn with may take longer here, as the greedy one does.
+# How the search samples in the siege: more thoroughly than in training, as the greedy player does.
 THOROUGH: dict[str, Any] = {
     "sampled_actions": 32,
     "considered_actions": 32,
@@ -251,7 +232,7 @@ THOROUGH: dict[str, Any] = {
 
 
 class GreedyPlayer:
-    """Aims each shot as well as can be, and does not think of the next: the best of many samples, refined for long."""
+    """Aims each shot as well as possible, whatever comes next: the best of many samples, refined for long."""
 
     name = "greedy, one step"
 
@@ -274,7 +255,7 @@ class GreedyPlayer:
         return actions[torch.arange(batch), best]
 
 
-def measure_siege(agent: Agent, options: argparse.Namespace, console: Console) -> int:
+def measure_siege(agent: Agent, options: argparse.Namespace, console: Console) -> None:
     game = agent.game
     search = replace(agent.search, simulations=options.simulations, **THOROUGH)
     players: list[Player] = [
@@ -306,7 +287,6 @@ def measure_siege(agent: Agent, options: argparse.Namespace, console: Console) -
         )
     console.print(table)
     console.print("Reward: -ln(1 + miss / 1 cm) / ln(1 + 100 m / 1 cm), the mean of the shots; 0 is a hit each time.")
-    return 0
 
 
 def named(name: str, player: AgentPlayer) -> AgentPlayer:

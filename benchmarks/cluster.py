@@ -13,7 +13,6 @@ benchmarks/speed.py. Ray gives its workers a niceness of 15: on a machine with o
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import random
 import sys
@@ -22,24 +21,25 @@ import threading
 import time
 from collections import Counter as Counts
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, wait
 from contextlib import ExitStack
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-# Before torch is loaded: processes run side by side, each on one thread.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from alphazero.shell import cli
+
+# isort: split
 import numpy as np
 import psutil
 import torch
 from rich.console import Console
 
-from alphazero.config import Config, load_config
+from alphazero.config import Config
 from alphazero.game import concatenate
 from alphazero.learner import Learner, draw, terciles
 from alphazero.mcts.evaluator import UniformEvaluator
@@ -48,73 +48,49 @@ from alphazero.network.inference import NetworkEvaluators
 from alphazero.parallel.executor import Counter, Executor, ThreadExecutor
 from alphazero.parallel.ray_cluster import Needs, cluster
 from alphazero.parallel.ray_executor import RayExecutor
-from alphazero.replay import Samples
+from alphazero.replay import Replay, Samples
 from alphazero.report.monitor import Monitor
 from alphazero.runs import checkpoint
+from alphazero.runs.configuration import load_config
 from alphazero.selfplay import SelfPlay, SelfPlayStatistics, stream_generator
-from alphazero.trainer.asynchronous import AsynchronousTraining
-from alphazero.trainer.tasks import PlayedTurn, PlayTurn, make_worker
+from alphazero.trainer.asynchronous import AsynchronousLoop
+from alphazero.trainer.run import Run
+from alphazero.trainer.session import Session
+from alphazero.trainer.tasks import PlayedSegment, PlaySegment, make_worker
+from benchmarks.harness import Report, Speed, Work, cpu_seconds, in_turns, run_sections, seconds, sections_parser, whole
 from benchmarks.shared_inference import shared
-from benchmarks.speed import (
-    GAME,
-    Report,
-    Speed,
-    Work,
-    cpu_seconds,
-    in_turns,
-    machine,
-    seconds,
-    show,
-    whole,
-)
+from games.connect_four import ConnectFour
 
-SECTIONS = ("workers", "driver", "shared")
+GAME = ConnectFour()
 RECIPE = load_config(Path(__file__).resolve().parents[1] / "configs" / "connect_four.toml")
 ACTOR = 250 * 2**20  # bytes of memory that a simulated worker has for itself: torch and its like
 
 
 def main() -> int:
-    options = parsed(sys.argv[1:])
-    console = Console(width=None if sys.stdout.isatty() else 120, markup=False)  # piped, no line is broken
-    report = Report(machine())
-    console.print(f"{report.machine['processor']}, {report.machine['load']:.1f} processes busy before we start")
-    measure = {"workers": workers, "driver": driver, "shared": partial(shared, RECIPE)}
-    with ExitStack() as stack:
-        if set(options.sections) - {"shared"}:
-            # More cores than there may be: of Ray's processes only a few are busy at a time.
-            stack.enter_context(cluster("", cores=4))
-        for section in SECTIONS:
-            if section in options.sections:
-                measure[section](options, report)
-                show(console, report, section)
-    if options.json:
-        options.json.write_text(json.dumps(asdict(report), indent=2) + "\n")
-    return 0
+    return cli.run(measure)
 
 
-def parsed(arguments: Sequence[str]) -> argparse.Namespace:
-    """The command line; exits with a message if it is wrong."""
-    parser = argparse.ArgumentParser(prog="benchmarks/cluster.py", description=__doc__.splitlines()[0])
-    parser.add_argument("sections", nargs="*", metavar="section", help=f"any of {', '.join(SECTIONS)}; default: all")
+def measure() -> None:
+    sections = {"workers": workers, "driver": driver, "shared": partial(shared, RECIPE)}
+    parser = sections_parser(__doc__, list(sections))
     parser.add_argument("--rounds", type=whole, default=3, help="of `workers` and `shared`; the median is shown (3)")
     parser.add_argument("--games", type=whole, default=64, help="workers: games at once of each worker (64)")
-    parser.add_argument("--moves", type=whole, default=6, help="workers, shared: moves of a turn (6)")
+    parser.add_argument("--moves", type=whole, default=6, help="workers, shared: moves of a segment (6)")
     parser.add_argument("--simulations", type=whole, default=32, help="workers, shared: simulations a move (32)")
-    parser.add_argument("--turns", type=whole, default=3, help="workers: turns of each worker in a round (3)")
+    parser.add_argument(
+        "--segments", "--turns", type=whole, default=3, help="workers: segments of each worker in a round (3)"
+    )
     parser.add_argument("--simulated", type=whole, default=64, metavar="WORKERS", help="driver: workers (64)")
     parser.add_argument("--offered", type=whole, default=60_000, help="driver: samples/s, at first (60000)")
     parser.add_argument("--window", type=seconds, default=20.0, help="driver: seconds of a measurement (20)")
     parser.add_argument("--rate", type=whole, help="driver: samples/s of a real worker (as `workers` has measured)")
     parser.add_argument("--seconds", type=seconds, default=3.0, help="shared: of a measurement, in each round (3)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything measured there")
-    options = parser.parse_args(arguments)
-    for section in options.sections:
-        if section not in SECTIONS:
-            parser.error(f"there is no section {section!r}; choose from {', '.join(SECTIONS)}")
-    if options.json and not options.json.resolve().parent.is_dir():
-        parser.error(f"--json: there is no folder {options.json.resolve().parent}")
-    options.sections = options.sections or list(SECTIONS)
-    return options
+    options = parser.parse_args()
+    with ExitStack() as stack:
+        if set(options.sections) - {"shared"}:
+            # More cores than there may be: of Ray's processes only a few are busy at a time.
+            stack.enter_context(cluster("", cores=4))
+        run_sections(options, sections)
 
 
 # --- workers
@@ -130,15 +106,15 @@ def workers(options: argparse.Namespace, report: Report) -> None:
     learner = Learner(GAME, config.learner, config.network, seed=0)
     weights = learner.weights()
     exporting = NetworkEvaluators(GAME, engine="onnx")
-    exporting(weights)  # here, once and before there are threads, as `Training` does
+    exporting(weights)  # here, once and before there are threads, as a session does
     make = partial(make_worker, config, exporting.exported)
     with ExitStack() as stack:
         here = stack.enter_context(ThreadExecutor(make(1), 1))
         one, two = (stack.enter_context(RayExecutor(make, size, Needs(1, 0))) for size in (1, 2))
-        alone, pair = (turns_work(config, executor, weights, options.turns) for executor in (one, two))
-        study = Study(learner, canned_turn().samples)
+        alone, pair = (segments_work(config, executor, weights, options.segments) for executor in (one, two))
+        study = Study(learner, canned_segment().samples)
         contenders = {
-            "in this process": turns_work(config, here, weights, options.turns),
+            "in this process": segments_work(config, here, weights, options.segments),
             "one Ray worker": alone,
             "two Ray workers": pair,
             "two Ray workers, and learning in this process": partial(study.beside, two, pair),
@@ -152,22 +128,22 @@ def workers(options: argparse.Namespace, report: Report) -> None:
         report.ratio("workers", f"{what} / {first}", speeds[what].rate / speeds[first].rate, promised=promised)
 
 
-def turns_work(config: Config, executor: Executor, weights: InferenceModule, turns: int) -> Work:
-    """So many turns of each worker, one more of them under way than there are workers: nobody ever waits."""
+def segments_work(config: Config, executor: Executor, weights: InferenceModule, segments: int) -> Work:
+    """So many segments of each worker, one more of them under way than there are workers: nobody ever waits."""
     shared = executor.share(weights)
     waiting = deque((stream, 0, games_under_way(config, stream)) for stream in range(executor.size + 1))
 
     def work() -> int:
-        samples, left, under_way = 0, turns * executor.size, {}
+        samples, left, under_way = 0, segments * executor.size, {}
         while left or under_way:
             while left and waiting:
-                stream, turn, games = waiting.popleft()
-                task = PlayTurn(stream, turn, config.search.simulations, games, config.seed)
-                under_way[executor.submit(task, shared)] = (stream, turn)
+                stream, segment, games = waiting.popleft()
+                task = PlaySegment(stream, segment, config.search.simulations, games, config.seed)
+                under_way[executor.submit(task, shared)] = (stream, segment)
                 left -= 1
             for done in wait(under_way, return_when=FIRST_COMPLETED).done:
-                stream, turn = under_way.pop(done)
-                waiting.append((stream, turn + 1, done.result().games))
+                stream, segment = under_way.pop(done)
+                waiting.append((stream, segment + 1, done.result().games))
                 samples += done.result().statistics.moves  # each becomes a sample, once its game has ended
         return samples
 
@@ -216,16 +192,16 @@ class Study:
 
 def driver(options: argparse.Namespace, report: Report) -> None:
     """A training run's loop, executor, buffer and checkpoints, fed by workers that only pretend to play."""
-    turn = canned_turn()
+    segment = canned_segment()
     actors = max(1, min(options.simulated, int(0.8 * psutil.virtual_memory().available / ACTOR)))
-    with RayExecutor(partial(simulate, turn), actors, Needs(0.01, 0)) as executor:
-        executor.submit(PlayTurn(0, 0, 1, turn.games, 0), None).result()  # raises if they cannot start
+    with RayExecutor(partial(simulate, segment), actors, Needs(0.01, 0)) as executor:
+        executor.submit(PlaySegment(0, 0, 1, segment.games, 0), None).result()  # raises if they cannot start
         while len(executor.pids()) < actors:
             time.sleep(0.1)
         memory = psutil.Process(executor.pids()[0]).memory_full_info()
         offered, spans = float(options.offered), {}
         while True:  # more and more, until it cannot follow
-            spans[offered] = drive(executor, turn, actors * turn.samples.size / offered, options.window)
+            spans[offered] = drive(executor, segment, actors * segment.samples.size / offered, options.window)
             if spans[offered].own.rate < 0.95 * offered:
                 break
             offered *= 1.5
@@ -240,9 +216,10 @@ def driver(options: argparse.Namespace, report: Report) -> None:
     measured = [speed["rate"] for speed in report.speeds if speed["what"] == "one Ray worker"]
     report.notes += [
         f"driver: {actors} processes stood for {options.simulated} workers ({memory.uss / 2**20:.0f} MB each, not "
-        f"counting what they share). They sleep for as long as a turn takes and then send one of {turn.samples.size:,} "
-        "samples that was played beforehand. The driver is real: executor, loop, a full buffer, batches drawn at the "
-        "recipe's replay ratio, weights handed out, checkpoints on this disk. Only the network's steps are left out.",
+        f"counting what they share). They sleep for as long as a segment takes and then send one of "
+        f"{segment.samples.size:,} samples that was played beforehand. The driver is real: executor, loop, a full "
+        "buffer, batches drawn at the recipe's replay ratio, weights handed out, checkpoints on this disk. Only the "
+        "network's steps are left out.",
         f"driver: a second of its CPU time takes in {most.own.rate / most.own.cores:,.0f} samples, also where it gets "
         f"less than a core; what takes most of that is: {next(iter(most.parts))}",
         *(
@@ -254,28 +231,28 @@ def driver(options: argparse.Namespace, report: Report) -> None:
     ]
 
 
-def canned_turn() -> PlayedTurn:
-    """A turn of the recipe's size and shape, of games that were played without a network."""
+def canned_segment() -> PlayedSegment:
+    """A segment of the recipe's size and shape, of games that were played without a network."""
     config = RECIPE.self_play
     play = SelfPlay(GAME, replace(RECIPE.search, simulations=2), replace(config, cache=0), seed=0, stream=0)
-    turns = [play.play(UniformEvaluator(GAME), number) for number in range(3)]
-    samples = concatenate([turn.samples for turn in turns]).at(slice(config.parallel_games * config.moves))
+    segments = [play.play(UniformEvaluator(GAME), number) for number in range(3)]
+    samples = concatenate([segment.samples for segment in segments]).at(slice(config.parallel_games * config.moves))
     counts = SelfPlayStatistics(moves=samples.size, samples=samples.size)
-    return PlayedTurn(samples, counts, turns[-1].game, play.arrays())
+    return PlayedSegment(samples, counts, segments[-1].game, play.arrays())
 
 
-def simulate(turn: PlayedTurn, threads: int) -> None:
-    """Makes this process a simulated worker: it takes a millisecond a turn for each simulation a move.
+def simulate(segment: PlayedSegment, threads: int) -> None:
+    """Makes this process a simulated worker: it takes a millisecond a segment for each simulation a move.
 
     About, or all would always come at once. The games under way go back as they came.
     """
 
-    def run(task: PlayTurn, worker: None, count: Counter, weights: InferenceModule) -> PlayedTurn:
+    def run(task: PlaySegment, worker: None, count: Counter, weights: InferenceModule) -> PlayedSegment:
         time.sleep(task.simulations / 1000 * random.uniform(0.5, 1.5))
-        count(turn.statistics.moves)
-        return turn._replace(games=task.games)
+        count(segment.statistics.moves)
+        return segment._replace(games=task.games)
 
-    PlayTurn.run = run  # the driver knows nothing of it: its tasks are the real ones
+    PlaySegment.run = run  # the driver knows nothing of it: its tasks are the real ones
 
 
 class Span(NamedTuple):
@@ -290,17 +267,43 @@ class Span(NamedTuple):
     parts: dict[str, float]
 
 
-def drive(executor: RayExecutor, turn: PlayedTurn, nap: float, window: float) -> Span:
+def drive(executor: RayExecutor, segment: PlayedSegment, nap: float, window: float) -> Span:
     """Runs until `window` seconds and a whole number of iterations, two or more, are over. The first does not count."""
+    config = replace(
+        RECIPE,
+        iterations=1_000_000,  # the window ends it
+        workers=executor.size,
+        search=replace(RECIPE.search, simulations=max(1, round(1000 * nap))),  # see `simulate`
+        self_play=replace(RECIPE.self_play, streams=executor.size + 1, first_simulations=0),
+        evaluation=replace(RECIPE.evaluation, opponents=(), every=0),
+        cluster=replace(RECIPE.cluster, mode="asynchronous"),
+    )
+    account = Account()
+    learner, replay = Learner(GAME, config.learner, config.network, seed=config.seed), Replay(GAME, config.replay)
+    while len(replay) < config.replay.window:
+        replay.extend(segment.samples)
+    streams = [
+        SelfPlay(GAME, config.search, config.self_play, seed=config.seed, stream=number)
+        for number in range(config.self_play.streams)
+    ]
+    drawing = Drawing(config, account)
+    run = Run(GAME, config, learner, replay, streams, executor, drawing.learn)
     with tempfile.TemporaryDirectory() as name, open(os.devnull, "w", encoding="utf-8") as nowhere:
         folder = Path(name) / "run"
-        training = DrawingTraining(folder, executor, nap, window)
-        while len(training.replay) < training.config.replay.window:
-            training.replay.extend(turn.samples)
+        checkpoint.create_run(folder, config)
         with Monitor(folder, iterations=1, first_iteration=0, console=Console(file=nowhere)) as monitor:
-            training.monitor = monitor
-            training.iterate()
-    first, last = training.marks[0], training.marks[-1]
+            session = Session(run, folder, NetworkEvaluators(GAME, engine="onnx"), monitor, None)
+            observer = MarkingObserver(session, drawing, account, window)
+            loop = AsynchronousLoop(run, observer)
+            account.time(loop, "take_in_the_next", "segments taken in")
+            account.time(loop, "hand_out", "weights handed out")
+            account.time(replay, "extend", "the buffer extended")
+            try:
+                while run.going_on:
+                    loop.iterate()
+            finally:
+                loop.segments.close()
+    first, last = observer.marks[0], observer.marks[-1]
     elapsed, own, everybody = last.time - first.time, last.own - first.own, last.everybody - first.everybody
     # Samples that are taken in and not learned from in time pile up: they do not count.
     rate = min(last.samples - first.samples, last.learned - first.learned) / elapsed
@@ -325,49 +328,23 @@ class Mark(NamedTuple):
     parts: Counts[str]
 
 
-class DrawingTraining(AsynchronousTraining):
-    """A run that draws what it would learn from and learns nothing, and keeps account of what its time goes into."""
+class Account:
+    """CPU seconds of this process by what they went into."""
 
-    def __init__(self, folder: Path, executor: RayExecutor, nap: float, window: float) -> None:
-        config = replace(
-            RECIPE,
-            iterations=1_000_000,  # the window ends it
-            workers=executor.size,
-            search=replace(RECIPE.search, simulations=max(1, round(1000 * nap))),  # see `simulate`
-            self_play=replace(RECIPE.self_play, streams=executor.size + 1, first_simulations=0),
-            evaluation=replace(RECIPE.evaluation, opponents=(), every=0),
-            cluster=replace(RECIPE.cluster, mode="asynchronous"),
-        )
-        super().__init__(GAME, config, folder)
-        checkpoint.create_run(folder, config)
-        self.executor, self.window = executor, window
-        self.learn = self.draw
-        self.marks: list[Mark] = []
-        self.steps = 0
+    def __init__(self) -> None:
         self.spent: Counts[str] = Counts()
         self.of_thread = threading.local()
-        for owner, method, part in (
-            (executor, "_settle", "outcomes fetched from Ray"),
-            (executor, "_assign", "turns sent"),
-            (executor, "_look", "workers asked for their heartbeat"),
-            (self, "_take_in_the_next", "turns taken in"),
-            (self.replay, "extend", "the buffer extended"),
-            (self, "_hand_out", "weights handed out"),
-        ):
-            bare = partial(getattr(type(owner), method), owner)  # the executor may have been timed for another run
-            setattr(owner, method, self.timed(bare, part))
 
-    def draw(
-        self, samples: Samples, steps: int, generator: torch.Generator, *, progress: Callable[[int], None], **_: float
-    ) -> dict[str, float]:
-        """`Learner.learn` without what the network does."""
-        self.timed(terciles, "thirds of the buffer found")(samples)
-        draw_timed = self.timed(draw, "batches drawn")
-        for _step in range(steps):
-            draw_timed(self.game, samples, self.config.learner.batch_size, generator)
-            self.steps += 1
-            progress(1)
-        return {"learner/steps": steps, "learner/seconds": 0.0}
+    def copy(self) -> Counts[str]:
+        """What was spent so far, by the executor's thread as well."""
+        (thread,) = (thread for thread in threading.enumerate() if thread.name == "ray executor")
+        assert thread.ident is not None
+        seconds = time.clock_gettime(time.pthread_getcpuclockid(thread.ident))
+        return self.spent + Counts({"segments sent, outcomes fetched, heartbeats": seconds})
+
+    def time(self, owner: object, method: str, part: str) -> None:
+        """From now on the method's CPU time is added to that of the part."""
+        setattr(owner, method, self.timed(getattr(owner, method), part))
 
     def timed(self, function: Callable[..., Any], part: str) -> Callable[..., Any]:
         """The function; its CPU time, less that of timed ones within, is added to that of the part."""
@@ -384,13 +361,45 @@ class DrawingTraining(AsynchronousTraining):
 
         return call
 
-    def _close_iteration(self) -> None:
-        self.timed(super()._close_iteration, "iterations closed: checkpoints, figures")()
-        learned = self.steps * self.config.learner.batch_size / self.config.learner.replay_ratio
-        spent = time.process_time(), cpu_seconds(), self.spent.copy()
-        self.marks.append(Mark(time.perf_counter(), self.replay.seen, learned, *spent))
+
+class Drawing:
+    """Draws what a learner would learn from, and learns nothing."""
+
+    def __init__(self, config: Config, account: Account) -> None:
+        self.config, self.account, self.steps = config, account, 0
+
+    def learn(
+        self, samples: Samples, steps: int, generator: torch.Generator, *, progress: Callable[[int], None], **_: float
+    ) -> dict[str, float]:
+        """`Learner.learn` without what the network does."""
+        self.account.timed(terciles, "thirds of the buffer found")(samples)
+        draw_timed = self.account.timed(draw, "batches drawn")
+        for _step in range(steps):
+            draw_timed(GAME, samples, self.config.learner.batch_size, generator)
+            self.steps += 1
+            progress(1)
+        return {"learner/steps": steps, "learner/seconds": 0.0}
+
+
+class MarkingObserver:
+    """Does what a session does, marks every iteration, and ends the run after `window` seconds."""
+
+    def __init__(self, session: Session, drawing: Drawing, account: Account, window: float) -> None:
+        self.session, self.drawing, self.account, self.window = session, drawing, account, window
+        self.matches_due = session.matches_due
+        part = "iterations closed: checkpoints, figures"
+        self.iteration_over = account.timed(session.iteration_over, part)
+        self.save_timed = account.timed(session.save, part)
+        self.marks: list[Mark] = []
+
+    def save(self) -> None:
+        self.save_timed()
+        config = self.drawing.config.learner
+        learned = self.drawing.steps * config.batch_size / config.replay_ratio
+        spent = time.process_time(), cpu_seconds(), self.account.copy()
+        self.marks.append(Mark(time.perf_counter(), self.session.run.replay.seen, learned, *spent))
         if len(self.marks) > 1 and self.marks[-1].time - self.marks[0].time >= self.window:
-            self.stop.set()
+            self.session.run.control.stop.set()
 
 
 if __name__ == "__main__":

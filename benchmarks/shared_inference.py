@@ -21,8 +21,10 @@ from alphazero.mcts.evaluator import Evaluation
 from alphazero.network.architectures import inference_module, make_network, to_onnx
 from alphazero.network.inference import OnnxEvaluator
 from alphazero.selfplay import SelfPlay
-from benchmarks.speed import GAME, Report, in_turns, side_by_side
+from benchmarks.harness import Report, in_turns, side_by_side
+from games.connect_four import ConnectFour
 
+GAME = ConnectFour()
 NETWORKS = {"4x32": NetworkConfig(blocks=4, width=32), "5x64": NetworkConfig(blocks=5, width=64)}
 BATCHES = (8, 32, 128)
 WAIT = 0.001  # seconds that an evaluation waits for a second process to ask
@@ -75,7 +77,7 @@ class Streams:
         self.streams: dict[tuple[str, int, int], SelfPlay] = {}
 
     def __call__(self, network: str, batch: int, threads: int) -> int:
-        """Plays a turn; returns the moves made. threads: of the process that evaluates for all; 0: none does."""
+        """Plays a segment; returns the moves made. threads: of the process that evaluates for all; 0: none does."""
         key = network, batch, threads
         if key not in self.streams:
             self_play = replace(self.self_play, parallel_games=batch)

@@ -13,38 +13,39 @@ import argparse
 import csv
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from alphazero.shell import cli
+
+# isort: split
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from rich.console import Console
 from torch import Tensor
 
-from benchmarks.speed import empty_table, in_turns, machine, seconds, whole
+from alphazero.runs.files import RunError
+from benchmarks.harness import empty_table, in_turns, introduce, new_file, one_of, seconds, whole, without_peers
+from benchmarks.targets import held_out_targets, misses
 from games.trebuchet import shoot, shoot_with_gradient
-from games.trebuchet.game import ANGLES, COUNTERWEIGHTS, FARTHEST, NEAREST, WINDS, Aiming, TrebuchetState
+from games.trebuchet.game import ANGLES, COUNTERWEIGHTS, FARTHEST, NEAREST, WINDS, Aiming
 
 if TYPE_CHECKING:
     from benchmarks.peers.stable_baselines import Point
 
-GAME = Aiming()
 SHOT = (5.0, 45.0, 44.5)  # m/s, degrees, kg: the one of the module's example
 ANSWER, GRADIENT = 1e-4, 1e-3  # how far they may be apart: in m, and relative
 RIVALS = ("sac", "ppo")
 LEARNED = 0.1  # m, of the median miss
-HELD_OUT = 20_260_101  # the seed of targets that nobody learns from: no training has it
-
-Policy = Callable[[TrebuchetState], Tensor]  # actions [B, 2] for states
 
 
 class Comparison(NamedTuple):
-    """ours, theirs: s. promised: what the ratio theirs / ours is to be at least, or at most if that is said."""
+    """ours, theirs: s. promised: the least that theirs / ours should be, or with at_most the most of ours / theirs."""
 
     what: str
     rival: str
@@ -63,56 +64,42 @@ class Comparison(NamedTuple):
 
 
 def main() -> int:
-    options = parsed(sys.argv[1:])
-    console = Console(width=None if sys.stdout.isatty() else 120, markup=False)
-    here = machine()
-    console.print(f"{here['processor']}, {here['load']:.1f} processes busy before we start", soft_wrap=True)
-    return {"speed": speed, "rivals": rivals}[options.section](options, console)
+    return cli.run(measure)
 
 
-def parsed(arguments: Sequence[str]) -> argparse.Namespace:
-    """The command line; exits with a message if it is wrong."""
-    parser = argparse.ArgumentParser(prog="benchmarks/trebuchet.py", description=__doc__.splitlines()[0])
+def measure() -> None:
+    parser = cli.Parser(description=__doc__)
     sections = parser.add_subparsers(dest="section", required=True, metavar="speed|rivals")
     fast = sections.add_parser("speed", help="shots and gradients against other solvers")
     fast.add_argument("--batch", type=whole, default=4096, help="shots at once (4096)")
     fast.add_argument("--seconds", type=seconds, default=1.0, help="of a measurement, in each round (1)")
     fast.add_argument("--rounds", type=whole, default=5, help="of which the median is shown (5)")
     learning = sections.add_parser("rivals", help="how fast Stable-Baselines3 learns to aim")
-    learning.add_argument("rivals", nargs="*", metavar="rival", help=f"any of {', '.join(RIVALS)}; default: all")
+    learning.add_argument(
+        "rivals", nargs="*", metavar="rival", type=one_of(RIVALS, "rival"), default=RIVALS,
+        help=f"any of {', '.join(RIVALS)}; default: all",
+    )  # fmt: skip
     learning.add_argument("--shots", type=whole, default=30_000, help="to learn from (30000)")
     learning.add_argument("--points", type=whole, default=20, help="of the learning curve (20)")
-    learning.add_argument("--seed", type=int, default=0, help="of the learning (0)")
-    learning.add_argument("--csv", type=Path, metavar="FILE", help="write the learning curves there")
-    options = parser.parse_args(arguments)
-    if options.section == "rivals":
-        for rival in options.rivals:
-            if rival not in RIVALS:
-                learning.error(f"there is no rival {rival!r}; choose from {', '.join(RIVALS)}")
-        if options.csv and not options.csv.resolve().parent.is_dir():
-            learning.error(f"--csv: there is no folder {options.csv.resolve().parent}")
-        options.rivals = options.rivals or list(RIVALS)
-    return options
-
-
-def missing(error: ModuleNotFoundError) -> str:
-    return (
-        f"left out, since {error.name} is missing; get it in a virtual environment of its own with "
-        "`pip install -c constraints.txt -e '.[peers]'`"
-    )
+    learning.add_argument("--seed", type=cli.seed, default=0, help="of the learning (0)")
+    learning.add_argument("--csv", type=new_file, metavar="FILE", help="write the learning curves there")
+    options = parser.parse_args()
+    console = cli.console()
+    introduce(console)
+    {"speed": speed, "rivals": rivals}[options.section](options, console)
 
 
 # How fast it is
 
 
-def speed(options: argparse.Namespace, console: Console) -> int:
+def speed(options: argparse.Namespace, console: Console) -> None:
     torch.set_num_threads(os.cpu_count() or 1)  # jax uses all the cores, too
     compared, left_out = [], []
     for compare in (against_itself, against_scipy, against_torch, against_torchdiffeq, against_diffrax):
         try:
             compared.append(compare(options))
         except ModuleNotFoundError as error:
-            left_out.append(f"{compare.__name__.replace('_', ' ')}: {missing(error)}")
+            left_out.append(f"{compare.__name__.replace('_', ' ')}: {without_peers(error)}")
     table = empty_table(console, "speed", ("", "ours", "theirs", "ratio", "promised", ""))
     for row in compared:
         table.add_row(
@@ -126,7 +113,6 @@ def speed(options: argparse.Namespace, console: Console) -> int:
     console.print(table)
     for note in left_out:
         console.print(note, soft_wrap=True)
-    return 0
 
 
 def against_itself(options: argparse.Namespace) -> Comparison:
@@ -194,7 +180,7 @@ def against_diffrax(options: argparse.Namespace) -> Comparison:
 def batch_of_shots(count: int) -> tuple[Tensor, Tensor, Tensor]:
     """Winds, angles and counterweights as one aims with them."""
     generator = torch.Generator().manual_seed(0)
-    winds = GAME.initial(count, generator=generator).winds[:, 0]
+    winds = Aiming().initial(count, generator=generator).winds[:, 0]
     angles, weights = torch.rand(2, count, generator=generator, dtype=torch.float64)
     return winds, 20 + 40 * angles, torch.lerp(*torch.tensor(COUNTERWEIGHTS, dtype=torch.float64), weights)
 
@@ -212,7 +198,7 @@ def agree(name: str, ours: ArrayLike, theirs: ArrayLike, gradients: tuple[ArrayL
 
 
 def durations(options: argparse.Namespace, *contenders: Callable[[], object]) -> list[float]:
-    """Of a call, s."""
+    """Seconds a call of each contender."""
 
     def counted(call: Callable[[], object]) -> int:
         call()
@@ -225,25 +211,11 @@ def durations(options: argparse.Namespace, *contenders: Callable[[], object]) ->
 # How well others aim
 
 
-def held_out_targets(count: int = 1000) -> TrebuchetState:
-    """Winds and targets within reach that nobody learns from."""
-    return GAME.initial(count, generator=torch.Generator().manual_seed(HELD_OUT))
-
-
-def misses(policy: Policy, states: TrebuchetState) -> Tensor:
-    """[B] m; inf if the shot fails."""
-    angle, counterweight = GAME.setting(states, policy(states))
-    shot = shoot(states.winds[:, 0], angle, counterweight)
-    return torch.where(shot.landed, (shot.distance - states.target).abs(), torch.inf)
-
-
-def rivals(options: argparse.Namespace, console: Console) -> int:
+def rivals(options: argparse.Namespace, console: Console) -> None:
     try:
         from benchmarks.peers.stable_baselines import learn
     except ModuleNotFoundError as error:
-        console.print(f"rivals: {missing(error)}", soft_wrap=True)
-        return 1
-    torch.set_num_threads(1)
+        raise RunError(f"rivals: {without_peers(error)}") from error
     checkpoints = [options.shots * number // options.points for number in range(1, options.points)]
     of_policy = partial(misses, states=held_out_targets())
     lines = []
@@ -266,7 +238,6 @@ def rivals(options: argparse.Namespace, console: Console) -> int:
             writer = csv.DictWriter(file, lines[0].keys())
             writer.writeheader()
             writer.writerows(lines)
-    return 0
 
 
 if __name__ == "__main__":

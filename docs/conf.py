@@ -14,6 +14,9 @@ sys.path[:0] = [str(HERE.parent), str(HERE)]
 project = "alphazero"
 html_title = "alphazero"
 html_theme = "furo"
+html_show_copyright = False
+html_static_path = ["_static"]
+html_css_files = ["wide.css"]
 html_theme_options = {"navigation_with_keys": True}
 templates_path = ["_templates"]
 exclude_patterns = ["_build"]
@@ -31,6 +34,7 @@ suppress_warnings = ["ref.python"]  # some names, such as Samples, are classes o
 
 # Docstrings are plain text in which single backticks are code; `plain_docstrings` makes reStructuredText of it.
 default_role = "code"
+highlight_language = "none"  # examples in docstrings are of any kind
 autosummary_generate = True
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True

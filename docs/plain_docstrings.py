@@ -1,7 +1,8 @@
 """A Sphinx extension that shows this project's docstrings as they are meant.
 
-They are plain text: single backticks are code, indented blocks are examples, and `name: what it is` at the start of
-lines is a list of fields. Everything else, such as `*` in a formula, stands for itself.
+They are plain text: single backticks are code, indented blocks are examples, and below the first paragraph `name: what
+it is` at the start of lines is a list of fields; lines set in columns stay as they are. Everything else, such as `*` in
+a formula, stands for itself.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from collections.abc import Iterator
 from typing import Any
 
 # `name: text`, `name, other: text` or `name [B]: text` at the start of a line.
-FIELD = re.compile(r"([\w.]+(?:, [\w.]+)*(?: \[[^\]]*\])?):\s+(\S.*)")
+FIELD = re.compile(r"([a-z_][\w.]*(?:, [\w.]+)*(?: \[[^\]]*\])?):\s+(\S.*)")
+FIELD_TYPE = re.compile(r"Annotated\[(\w+), .*\]\)\]")  # pydantic's, of a number within bounds
 CODE = re.compile(r"`([^`\n]+)`")
 LONGEST_NAME = 40
 
@@ -20,25 +22,30 @@ LONGEST_NAME = 40
 def to_rst(docstring: str) -> str:
     """The docstring as reStructuredText without surprises."""
     blocks = re.split(r"\n\s*\n", docstring.expandtabs().strip("\n"))
-    return "\n\n".join(part for block in blocks for part in _parts(block.split("\n")))
+    return "\n\n".join(part for number, block in enumerate(blocks) for part in _parts(block.split("\n"), number == 0))
 
 
-def _parts(lines: list[str]) -> Iterator[str]:
+def _parts(lines: list[str], first: bool) -> Iterator[str]:
     """A block between empty lines: an example, fields, or a paragraph that an example may follow."""
-    if all(line.startswith("    ") for line in lines):
+    if all(line.startswith("    ") for line in lines) or (_in_columns(lines) and not _fields(lines)):
         yield "::\n\n" + textwrap.indent(textwrap.dedent("\n".join(lines)), "    ")
         return
-    if fields := _fields(lines):
+    if not first and (fields := _fields(lines)):
         for name, text in fields:
-            yield f":{_escaped(name)}: {_inline(text)}"
+            yield f"``{name}``\n    {_inline(text)}"
         return
     indented = next((number for number, line in enumerate(lines) if line.startswith("    ")), len(lines))
     if indented and all(line.startswith("    ") for line in lines[indented:]):
         yield _inline(" ".join(line.strip() for line in lines[:indented]))
         if lines[indented:]:
-            yield from _parts(lines[indented:])
+            yield from _parts(lines[indented:], first=False)
         return
     yield _inline(" ".join(line.strip() for line in lines))
+
+
+def _in_columns(lines: list[str]) -> bool:
+    """Whether several lines are set in columns, as a list of files is."""
+    return sum("  " in line.strip() for line in lines) > 1
 
 
 def _fields(lines: list[str]) -> list[tuple[str, str]]:
@@ -78,7 +85,18 @@ def skip(app: Any, kind: str, name: str, thing: Any, skip: bool, options: Any) -
     return True if str(getattr(thing, "__doc__", "")).startswith("Alias for field number") else None
 
 
+def shorten_types(app: Any, doctree: Any, page: str) -> None:
+    """Sphinx's event `doctree-resolved`: settings are numbers, whatever pydantic knows of their bounds."""
+    from docutils.nodes import Text
+    from sphinx.addnodes import desc_annotation
+
+    for node in doctree.findall(desc_annotation):
+        if FIELD_TYPE.search(node.astext()):
+            node.children = [Text(FIELD_TYPE.sub(r"\1", node.astext()))]
+
+
 def setup(app: Any) -> dict[str, bool]:
     app.connect("autodoc-process-docstring", process)
     app.connect("autodoc-skip-member", skip)
+    app.connect("doctree-resolved", shorten_types)
     return {"parallel_read_safe": True}

@@ -14,7 +14,6 @@ scales of the equations, so do its sums. Rates are within 10 % of Robertson's (0
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import sys
@@ -25,6 +24,9 @@ from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from alphazero.shell import cli
+
+# isort: split
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -117,29 +119,20 @@ def learn(size: int, samples: int, seed: int, console: Console) -> Surrogate:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--reservoir", type=int, default=100, help="its size (100)")
+    return cli.run(run, stopped="Stopped; nothing was saved.")
+
+
+def run() -> None:
+    parser = cli.Parser(description=__doc__)
+    parser.add_argument("--reservoir", type=int, default=100, help="number of neurons (100)")
     parser.add_argument("--samples", type=int, default=64, help="rates to solve at and learn from; a power of two (64)")
     parser.add_argument("--tests", type=int, default=20, help="other rates to compare at (20)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=cli.seed, default=0)
     parser.add_argument("--out", type=Path, default=Path("runs/discovered/echo_state"), help="folder for the results")
-    arguments = parser.parse_args()
-    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False, markup=False)
-    try:
-        if min(arguments.reservoir, arguments.tests, arguments.seed + 1) < 1 or arguments.samples < 8:
-            raise ValueError("--reservoir and --tests are from 1, --samples from 8, --seed from 0")
-        arguments.out.mkdir(parents=True, exist_ok=True)
-        run(arguments, console)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("Stopped; nothing was saved.", file=sys.stderr)
-        return 130
-    return 0
-
-
-def run(arguments: argparse.Namespace, console: Console) -> None:
+    arguments, console = parser.parse_args(), cli.console()
+    if min(arguments.reservoir, arguments.tests) < 1 or arguments.samples < 8:
+        parser.error("--reservoir and --tests must be from 1, --samples from 8")
+    arguments.out.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
     surrogate = learn(arguments.reservoir, arguments.samples, arguments.seed, console)
     console.print(f"learned from {arguments.samples} solutions in {time.perf_counter() - started:.0f} s")
@@ -167,11 +160,11 @@ def run(arguments: argparse.Namespace, console: Console) -> None:
     console.print(f"{arguments.tests} other rates: {said}")
     results = {"worst": worst.T.tolist(), "spans": SPANS, "faster": ratio}
     (arguments.out / "results.json").write_text(json.dumps(results, indent=2) + "\n")
-    (arguments.out / "echo_state.png").write_bytes(png(picture(surrogate, tests[0], times, error)))
+    (arguments.out / "echo_state.png").write_bytes(png(concentrations(surrogate, tests[0], times, error)))
     console.print(f"Results: {arguments.out}", soft_wrap=True)
 
 
-def picture(surrogate: Surrogate, rates: Array, times: Array, error: Array) -> Figure:
+def concentrations(surrogate: Surrogate, rates: Array, times: Array, error: Array) -> Figure:
     """The three concentrations at rates of the test, and below the median and the largest error of all of them."""
     figure = Figure(figsize=(11, 5), layout="constrained", facecolor="white")
     upper, lower = figure.subplots(2, 3, sharex=True, height_ratios=(3, 2))

@@ -1,12 +1,12 @@
-"""Plans with a model that it has completed itself, from the shots that it has fired.
+"""Plans with a model that it completes itself, from the shots that it has fired.
 
     examples/plan_learned.py [--shots 2,5,10,20] [--noise 0]
 
 The true air slows the projectile; the model knows nothing of that. Search with refinement within the model aims, the
-true trebuchet fires, each flight is filmed. From the films a network learns the term that is missing, and an equation
-is made of that (as in scripts/discover.py drag). With the completed model it aims better, fires again, and so on. After
-so many shots as --shots says, all models aim at targets that nobody has learned from, and the true trebuchet fires:
-once exactly as it was aimed, and once by a crew that errs, by a degree and a kilogram (standard deviations).
+true trebuchet fires, and each flight is observed. From these trajectories a network learns the term that is missing,
+and the term becomes an equation (as in scripts/discover.py drag). With the completed model it aims better, fires again,
+and so on. After each number of shots in --shots, all models aim at targets that nobody has learned from, and the true
+trebuchet fires: once exactly as it was aimed, and once with errors of a degree and a kilogram (standard deviations).
 
 No network has learned to aim before: one that has done so in the true model would know what the wrong one does not.
 """
@@ -16,146 +16,120 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-# Before torch is loaded: one thread an operation is the fastest for batches of this size.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from alphazero.shell import cli
+
+# isort: split
 import torch
+from matplotlib.figure import Figure
 from rich.console import Console
 
-from alphazero.arena.players import AgentPlayer
-from alphazero.config import SearchConfig
+from alphazero.arena.players import PLANNING, planning_player
 from alphazero.dynamics import figures
 from alphazero.dynamics.equations import PoorFitError, recover
-from alphazero.dynamics.ude import DiscoveryError, Observed, learn
-from alphazero.game import Game, State, batch_size, concatenate, take
-from alphazero.mcts.evaluator import Evaluation
-from alphazero.mcts.gaussian import raw_deviation
+from alphazero.dynamics.ude import DiscoveryError, learn, thoroughness
+from alphazero.game import concatenate, take
 from alphazero.report.position_figures import png
-from alphazero.report.terminal import make_table
-from benchmarks.aiming import metres
+from alphazero.report.terminal import make_table, metres, progress_bar
 from games.trebuchet.aiming_network import FIELD
-from games.trebuchet.discover import Settings, drag, film_flights, with_drag
+from games.trebuchet.discover import Settings, drag, observe_flights, with_drag
 from games.trebuchet.game import Aiming, TrebuchetState
 from games.trebuchet.physics import STEEPEST, shoot
 from games.trebuchet.solver import Terms
-from scripts.discover import progress_bar, thoroughness
 
-SEARCH = SearchConfig(
-    simulations=4, sampled_actions=4, considered_actions=4, uniform_share=0.75, refine_steps=12, refine_gain=0.1
-)
-MOST_VOLLEYS = 20  # to get so many shots that land
-WIDE = 0.5  # standard deviation, of half the Box
+MOST_VOLLEYS = 20  # to get as many shots that land as were asked for
 HELD_OUT = 1 << 40  # seed of the targets that all models aim at
 MODELS = ("true", "wrong", "network", "equation")
 VACUUM = with_drag(torch.zeros_like)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shots", default="2,5,10,20", help="after how many shots to measure (2,5,10,20)")
-    parser.add_argument("--noise", type=float, default=0.0, help="of the films, as a part of the states (0)")
-    parser.add_argument("--targets", type=int, default=200, help="that all models aim at (200)")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path("runs/discovered/plan"), help="folder for table and picture")
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False, markup=False)
-    try:
-        run(arguments, console)
-    except (DiscoveryError, ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("Stopped.", file=sys.stderr)
-        return 130
-    return 0
+    return cli.run(run, errors=(DiscoveryError,))
 
 
-def run(arguments: argparse.Namespace, console: Console) -> None:
-    try:
-        counts = sorted({int(count) for count in arguments.shots.split(",")})
-    except ValueError:
-        counts = [0]
-    if counts[0] < 2 or arguments.targets < 1 or not 0 <= arguments.seed < 1 << 62:
-        raise ValueError("--shots are numbers from 2, like 2,5,10,20; --targets from 1, --seed from 0")
-    if not 0 <= arguments.noise < 1:
-        raise ValueError(f"--noise is a part of the states, from 0 to below 1, not {arguments.noise}")
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    generator = torch.Generator().manual_seed(arguments.seed)
-    targets = Aiming().initial(arguments.targets, generator=torch.Generator().manual_seed(HELD_OUT))
-    known = {"true": measure(None, targets), "wrong": measure(VACUUM, targets)}
-    rows: list[dict[str, Any]] = []
-    completed, fired = VACUUM, None  # the model, and the shots so far
-    for number, count in enumerate(counts):
-        before = counts[number - 1] if number else 0
-        fresh = fire(completed, count - before, generator)
-        fired = fresh if fired is None else concatenate([fired, fresh])
-        started = time.perf_counter()
-        network, equation, said = complete(fired, arguments.noise, generator, console)
-        completed = equation or network
-        misses = {
-            **known,
-            "network": measure(network, targets),
-            "equation": measure(equation, targets) if equation else None,
-        }
-        rows.append({"shots": count, "formula": said, "learned_in": time.perf_counter() - started, **misses})
-        console.print(f"after {count} shots: {said}", soft_wrap=True)
-    for way, name in (("exact", "as aimed"), ("crew", "by a crew that errs")):
-        made = make_table(f"median miss (95 % within), {name}", ["model"], [f"{count} shots" for count in counts])
+@cli.option
+def counts(text: str) -> list[int]:
+    numbers = sorted({int(number) if number.isdecimal() else 0 for number in text.split(",")})
+    if numbers[0] < 2:
+        raise ValueError(f"must be numbers from 2, like 2,5,10,20, not {text}")
+    return numbers
+
+
+def run() -> None:
+    parser = cli.Parser(description=__doc__)
+    parser.add_argument("--shots", type=counts, default="2,5,10,20", help="numbers of shots to measure after")
+    parser.add_argument("--noise", type=cli.part, default=0.0, help="of the trajectories, as a part of the states (0)")
+    parser.add_argument("--targets", type=int, default=200, help="for all models to aim at (200)")
+    parser.add_argument("--seed", type=cli.seed, default=0)
+    parser.add_argument("--out", type=Path, default=Path("runs/discovered/plan"), help="folder for table and figure")
+    options = parser.parse_args()
+    if options.targets < 1:
+        parser.error(f"--targets must be from 1, not {options.targets}")
+    options.out.mkdir(parents=True, exist_ok=True)
+    console, generator = cli.console(), torch.Generator().manual_seed(options.seed)
+    rows = plan(options, generator, console)
+    for way, name in (("exact", "exactly as aimed"), ("erring", "with errors of a degree and a kilogram")):
+        table = make_table(f"median miss (95 % within), {name}", ["model"], [f"{row['shots']} shots" for row in rows])
         for model in MODELS:
-            made.add_row(model, *(shown(row[model], way) for row in rows))
-        console.print(made)
+            table.add_row(model, *(shown(row[model], way) for row in rows))
+        console.print(table)
     results = [
         {name: value._asdict() if isinstance(value, Misses) else value for name, value in row.items()} for row in rows
     ]
-    (arguments.out / "results.json").write_text(json.dumps(results, indent=2) + "\n")
+    (options.out / "results.json").write_text(json.dumps(results, indent=2) + "\n")
     lines = {f"{model} model": [(row["shots"], row[model].exact[0]) for row in rows if row[model]] for model in MODELS}
-    (arguments.out / "misses.png").write_bytes(png(figures.misses(lines)))
-    console.print(f"Results: {arguments.out}", soft_wrap=True)
+    (options.out / "misses.png").write_bytes(png(figure_of_misses(lines)))
+    console.print(f"Results: {options.out}", soft_wrap=True)
+
+
+def plan(options: argparse.Namespace, generator: torch.Generator, console: Console) -> list[dict[str, Any]]:
+    """Fires and learns in turns; a row for each number of shots, with the `Misses` of each of the MODELS."""
+    targets = Aiming().initial(options.targets, generator=torch.Generator().manual_seed(HELD_OUT))
+    known = {"true": measure(None, targets), "wrong": measure(VACUUM, targets)}
+    rows: list[dict[str, Any]] = []
+    completed, fired = VACUUM, None  # the model's terms, and the shots so far
+    for count in options.shots:
+        fresh = fire(completed, count - (len(fired.target) if fired else 0), generator)
+        fired = concatenate([fired, fresh]) if fired else fresh
+        started = time.perf_counter()
+        network, equation, said = complete(fired, options.noise, generator, console)
+        row = {"shots": count, "formula": said, "learned_in": time.perf_counter() - started, **known}
+        row["network"] = measure(network, targets)
+        row["equation"] = measure(equation, targets) if equation else None
+        rows.append(row)
+        completed = equation or network
+        console.print(f"after {count} shots: {said}", soft_wrap=True)
+    return rows
 
 
 class Misses(NamedTuple):
-    """Medians and what 95 % are within, in m: of shots as they were aimed, and as the crew fired them."""
+    """The median miss and the one that 95 % are within, in m: of shots exactly as aimed, and of shots with errors."""
 
     exact: tuple[float, float]
-    crew: tuple[float, float]
-
-
-class Untaught:
-    """A network that has learned nothing: it aims about the middle, widely, and expects 0."""
-
-    def __call__(self, states: State, generator: torch.Generator) -> Evaluation:
-        mean = torch.zeros(batch_size(states), 2)
-        return Evaluation(torch.cat([mean, torch.full_like(mean, raw_deviation(WIDE))], 1), mean[:, 0])
-
-
-def searcher(model: Game) -> AgentPlayer:
-    """Search with refinement in this model, and nothing else."""
-    return AgentPlayer(model, Untaught(), SEARCH, seed=1)
+    erring: tuple[float, float]
 
 
 def aim(terms: Terms | None, states: TrebuchetState) -> TrebuchetState:
-    """What becomes of the true shots, aimed in the model with these terms."""
-    model = Aiming(terms=terms)
-    after: TrebuchetState = Aiming().step(states, searcher(model).actions(states)).state
+    """The outcome of true shots that are aimed in the model with these terms."""
+    after: TrebuchetState = Aiming().step(states, planning_player(Aiming(terms=terms), PLANNING).actions(states)).state
     return after
 
 
 def measure(terms: Terms | None, targets: TrebuchetState) -> Misses:
-    """The crew errs by the same for all models."""
+    """The misses with these terms; the errors are the same for all models."""
     after = aim(terms, targets)
     error = torch.randn(2, len(after.target), generator=torch.Generator().manual_seed(HELD_OUT), dtype=torch.float64)
     angle = (after.angle + FIELD.angle * error[0]).clamp(-STEEPEST, STEEPEST)
-    erred = shoot(after.winds[:, 0], angle, after.counterweight + FIELD.counterweight * error[1])
+    erring = shoot(after.winds[:, 0], angle, after.counterweight + FIELD.counterweight * error[1])
     found = []
-    for distance in (after.distance, erred.distance):
+    for distance in (after.distance, erring.distance):
         miss = (distance - after.target).abs()
         median, most = miss.quantile(torch.tensor([0.5, 0.95], dtype=torch.float64)).tolist()
         found.append((median, most))
@@ -163,7 +137,7 @@ def measure(terms: Terms | None, targets: TrebuchetState) -> Misses:
 
 
 def fire(terms: Terms | None, count: int, generator: torch.Generator) -> TrebuchetState:
-    """So many shots at random targets that land: one that fails cannot be filmed, and is fired again at another."""
+    """`count` shots at random targets that land: one that fails cannot be observed, and is replaced by another."""
     landed: list[TrebuchetState] = []
     for _ in range(MOST_VOLLEYS):
         missing = count - sum(len(state.target) for state in landed)
@@ -178,18 +152,21 @@ def fire(terms: Terms | None, count: int, generator: torch.Generator) -> Trebuch
 def complete(
     fired: TrebuchetState, noise: float, generator: torch.Generator, console: Console
 ) -> tuple[Terms, Terms | None, str]:
-    """The drag as a network and as an equation, from films of these shots; the last quarter of them is held out."""
+    """The drag as a network and as an equation, from these shots' flights; the last quarter of them is held out."""
     case = drag()
-    filmed = film_flights(Settings(fired.winds[:, 0], fired.angle, fired.counterweight), noise, generator)
-    cut = min(math.ceil(0.75 * len(filmed.times)), len(filmed.times) - 1)
-    observed, held_out = (Observed(*(field[part] for field in filmed)) for part in (slice(cut), slice(cut, None)))
-    with progress_bar(console) as (show, say):
+    flights = observe_flights(Settings(fired.winds[:, 0], fired.angle, fired.counterweight), noise, generator)
+    cut = min(math.ceil(0.75 * len(flights.times)), len(flights.times) - 1)
+    observed, held_out = flights.at(slice(cut)), flights.at(slice(cut, None))
+    with progress_bar(console, "the network learns") as show:
         learned = learn(
-            case.incomplete, observed, generator=generator, pieces=case.pieces, report=show, **thoroughness(noise)
-        )
+            case.incomplete, observed, generator=generator, pieces=case.pieces, **thoroughness(noise),
+            report=lambda made: show(f"the network learns: residual {made.residual:9.4g} σ", made.step, made.steps),
+        )  # fmt: skip
         network = with_drag(learned.term)
         try:
-            found = recover(case.incomplete, case.library, learned, observed, held_out, generator=generator, report=say)
+            found = recover(
+                case.incomplete, case.library, learned, observed, held_out, generator=generator, report=show
+            )
         except PoorFitError as error:
             return network, None, str(error)
     equation = found.best.equation
@@ -201,6 +178,19 @@ def shown(misses: Misses | None, way: str) -> str:
         return "no equation"
     median, most = getattr(misses, way)
     return f"{metres(median)} ({metres(most)})"
+
+
+def figure_of_misses(models: Mapping[str, Sequence[tuple[int, float]]]) -> Figure:
+    """The median miss in m of each model, by the number of shots that it has learned from."""
+    figure = Figure(figsize=(6.4, 4), layout="constrained", facecolor="white")
+    axes = figure.subplots()
+    colours = (figures.TRUTH, figures.DATA, figures.NETWORK, figures.EQUATION)
+    for (name, points), colour in zip(models.items(), colours, strict=True):
+        if points:
+            axes.loglog(*zip(*points, strict=True), "o-", color=colour, label=name)
+    axes.set(xlabel="observed shots", ylabel="median miss, m")
+    axes.legend(frameon=False)
+    return figure
 
 
 if __name__ == "__main__":

@@ -6,20 +6,19 @@
 2. By a network that sets the controls: which network hits any target in any wind? Up through simulator and network.
 3. By a part of the simulator itself: which law of drag explains these flights? Through the solver to the law.
 
-After "The impact of differentiable programming" (Julia); here they take half a minute in all, and make a picture each.
+After "The impact of differentiable programming" (Julia); here all three take half a minute, and draw a figure each.
 """
 
 from __future__ import annotations
 
-import argparse
-import os
 import sys
 from pathlib import Path
 
-# Before torch is loaded: one thread an operation is the fastest for batches of this size.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from alphazero.shell import cli
+
+# isort: split
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -27,7 +26,7 @@ from matplotlib.figure import Figure
 from alphazero.dynamics.ude import inputs_of, learn
 from alphazero.report.position_figures import png
 from games.trebuchet import shoot
-from games.trebuchet.discover import drag, draw, film_flights
+from games.trebuchet.discover import drag, draw, observe_flights
 from games.trebuchet.game import Aiming
 
 SHOWN = (0, 1, 2, 4, 10)  # of ten steps, and where they start
@@ -80,11 +79,11 @@ def by_a_network(axes: Axes) -> str:
 
 
 def by_a_part_of_the_simulator(axes: Axes) -> str:
-    """A network in place of the drag; it is fitted to films of ten flights, with 1 % noise."""
+    """A network in place of the drag; it is fitted to the trajectories of ten flights, with 1 % noise."""
     case, generator = drag(), torch.Generator().manual_seed(0)
-    films = film_flights(draw(10, generator), 0.01, generator)
-    learned = learn(case.incomplete, films, generator=generator, prior=1.0, pieces=case.pieces, steps=40)
-    others = film_flights(draw(3, generator), 0.0, generator)
+    flights = observe_flights(draw(10, generator), 0.01, generator)
+    learned = learn(case.incomplete, flights, generator=generator, prior=1.0, pieces=case.pieces, steps=40)
+    others = observe_flights(draw(3, generator), 0.0, generator)
     velocity = inputs_of(case.incomplete, others.states, others)  # through the air
     speed, order = velocity.norm(dim=0).sort()
     for term, style, label in (
@@ -98,26 +97,20 @@ def by_a_part_of_the_simulator(axes: Axes) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    return cli.run(run, stopped="Stopped; nothing was saved.")
+
+
+def run() -> None:
+    parser = cli.Parser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("runs/discovered"), help="folder for three_derivatives.png")
-    out = parser.parse_args().out
-    torch.set_num_threads(1)
+    path = parser.parse_args().out / "three_derivatives.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
     figure = Figure(figsize=(16, 4.2), layout="constrained", facecolor="white")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        for axes, example in zip(
-            figure.subplots(1, 3), (by_the_controls, by_a_network, by_a_part_of_the_simulator), strict=True
-        ):
-            print(example(axes), flush=True)
-        (out / "three_derivatives.png").write_bytes(png(figure))
-    except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("Stopped; nothing was saved.", file=sys.stderr)
-        return 130
-    print(f"The pictures: {out / 'three_derivatives.png'}")
-    return 0
+    examples = (by_the_controls, by_a_network, by_a_part_of_the_simulator)
+    for axes, example in zip(figure.subplots(1, 3), examples, strict=True):
+        print(example(axes), flush=True)
+    path.write_bytes(png(figure))
+    print(f"The figures: {path}")
 
 
 if __name__ == "__main__":

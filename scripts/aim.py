@@ -1,4 +1,4 @@
-"""Aims a trebuchet at a target, by every method there is, and shows the best shot.
+"""Aims a trebuchet at a target by every available method, and shows the best shot.
 
     scripts/aim.py --wind 5 --target 100 [--agent AGENT] [--save shot.gif] [--histogram errors.png] [--robust]
 
@@ -25,15 +25,24 @@ from alphazero.shell import cli
 import torch
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from torch import Tensor
 
 from alphazero.arena.players import AgentPlayer, NetworkPlayer, Player, SearchBudget, parse_budget
 from alphazero.game import Transition
+from alphazero.report.terminal import progress_bar
 from alphazero.runs.agents import Agent
 from games.trebuchet.aim import PHYSICS, PUBLISHED, START, Aimed, Simulator, descend, fire, home_in
-from games.trebuchet.aiming_network import FIELD, NO_ERRORS, AimingError, AimingNetwork, histogram, measure, train
+from games.trebuchet.aiming_network import (
+    FIELD,
+    NO_ERRORS,
+    AimingError,
+    AimingNetwork,
+    Progress,
+    histogram,
+    measure,
+    train,
+)
 from games.trebuchet.game import ANGLES, COUNTERWEIGHTS, WINDS, Aiming, TrebuchetState
 from games.trebuchet.physics import POUND, Shot
 from games.trebuchet.render import draw, save_animation, sketch
@@ -44,7 +53,7 @@ NETWORKS = {False: Path("runs/aiming_network.safetensors"), True: Path("runs/aim
 
 
 class Row(NamedTuple):
-    """What a method found, and how long one aim took, in s."""
+    """A method's result, and the time of one aim, in s."""
 
     method: str
     aimed: Aimed
@@ -71,9 +80,11 @@ def parsed() -> argparse.Namespace:
         "--strength",
         type=cli.option(parse_budget),
         default="64",
-        help="of the agent's search: simulations as 64, or seconds as 2s",
+        help="search budget of the agent: simulations, as 64, or seconds, as 2s (default: 64)",
     )
-    parser.add_argument("--seed", type=cli.seed, default=0, help="of the training, and of the agent's search")
+    parser.add_argument(
+        "--seed", type=cli.seed, default=0, help="seed of the training and of the agent's search (default: 0)"
+    )
     parser.add_argument("--published", action="store_true", help="the talk's own numbers; no network, no agent")
     parser.add_argument("--save", type=Path, help="the best shot as a picture (.png) or an animation (.gif)")
     parser.add_argument("--histogram", type=Path, help="the network's misses of 1,000 targets as a picture")
@@ -132,23 +143,19 @@ def row(method: str, aim: Callable[[], Aimed]) -> Row:
 
 
 def find_network(arguments: argparse.Namespace, console: Console) -> AimingNetwork:
-    """That of the file; if there is none it is trained and kept there."""
+    """The network in the file; if there is none it is trained and kept there."""
     path = arguments.network or NETWORKS[arguments.robust]
     if path.exists():
         return AimingNetwork.load(path)
     if arguments.network and not path.parent.is_dir():
         raise ValueError(f"{path.parent} is no folder; the aiming network must be trained and kept there")
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("training the aiming network", total=None)
-        network = train(
-            seed=arguments.seed,
-            errors=FIELD if arguments.robust else NO_ERRORS,
-            report=lambda made: progress.update(
-                task, completed=made.step, total=made.steps,
-                description=f"training the aiming network: median miss {made.miss:6.3f} m",
-            ),
-        )  # fmt: skip
+    what, errors = "training the aiming network", FIELD if arguments.robust else NO_ERRORS
+    with progress_bar(console, what) as show:
+
+        def report(made: Progress) -> None:
+            show(f"{what}: median miss {made.miss:6.3f} m", made.step, made.steps)
+
+        network = train(seed=arguments.seed, errors=errors, report=report)
     path.parent.mkdir(exist_ok=True)
     network.save(path)
     console.print(f"trained the aiming network: {measure(network)[0]}; kept in {path}", markup=False, soft_wrap=True)
@@ -214,7 +221,7 @@ class Counting(Aiming):
 
 
 def outcome(wind: float, target: float, angle: float, counterweight: float) -> Aimed:
-    """Of an aim, as if it had taken no shot."""
+    """The result of an aim, counted as no shot."""
     distance = fire(wind, angle, counterweight).distance
     return Aimed(angle, counterweight, distance, distance - target, 0, abs(distance - target) <= CLOSE)
 

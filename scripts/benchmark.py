@@ -7,8 +7,8 @@
 
 AGENT is a run's folder, a checkpoint's folder, or an agent.onnx. Opponents may be such paths, too.
 
-What concerns a run's folder is written there as well: benchmark.json, benchmark.png, and figures for TensorBoard.
-Ctrl-C ends the benchmark and keeps what is finished. The same seed gives the same figures, apart from times.
+The results of a run are written to its folder as well: benchmark.json, benchmark.png, and figures for TensorBoard.
+Ctrl-C ends the benchmark and keeps the finished results. The same seed gives the same figures, apart from times.
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ def parse_arguments() -> argparse.Namespace:
         metavar="BUDGET",
         type=cli.option(parse_budget),
         default="600",
-        help="simulations a move of the agent and of opponents that are paths, or seconds as 2s; default: 600",
+        help="search budget of the agent and of opponents that are paths: simulations a move, or seconds, as 2s; "
+        "default: 600",
     )
     parser.add_argument(
         "--positions",
@@ -68,22 +69,26 @@ def parse_arguments() -> argparse.Namespace:
         help="a file of solved positions (may be repeated)",
     )
     parser.add_argument("--seed", type=cli.seed, default=1, help="default: 1")
-    parser.add_argument("--json", metavar="FILE", type=Path, help="where to write the figures")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="file to write the figures to")
     parser.add_argument(
-        "--tournament", metavar="NAMES", type=names, default=(), help="a round robin of AGENT and all of these, rated"
+        "--tournament",
+        metavar="NAMES",
+        type=names,
+        default=(),
+        help="players who meet AGENT and one another in a round robin, which rates them",
     )
     parser.add_argument(
         "--curve",
         metavar="N",
         type=int,
         default=4,
-        help="of a run: this many earlier checkpoints play, too, a quarter of the games; 0: none; default: 4",
+        help="how many earlier checkpoints of a run play a quarter of the games; 0: none; default: 4",
     )
     parser.add_argument(
         "--curve-simulations",
         metavar="BUDGET",
         type=cli.option(parse_budget),
-        help="of agents on the curve; default: as --simulations, but at most 64",
+        help="search budget of agents on the curve; default: as --simulations, but at most 64",
     )
     parser.add_argument(
         "--workers",
@@ -144,7 +149,7 @@ def measure() -> int:
         for note in benchmark.notes:
             console.print(note)
         if code:
-            console.print("Stopped: the figures above are what was finished.")
+            console.print("Stopped: the figures above are those of finished matches.")
         if arguments.json:
             write_json(arguments.json, benchmark.record())
         write_beside_run(benchmark)

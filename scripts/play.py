@@ -1,4 +1,4 @@
-"""Plays against an agent in the terminal, or looks at what it thinks.
+"""Plays against an agent in the terminal, or explores positions with it.
 
     scripts/play.py [AGENT] [--first WHO] [--second WHO] [--budget 600|2s] [--moves MOVES] [--explore]
 
@@ -27,6 +27,7 @@ from alphazero.replay import Samples
 from alphazero.runs.agents import Agent, load_agent
 from alphazero.runs.checkpoint import load_samples, run_folder
 from alphazero.runs.files import RunError
+from alphazero.shell.base import Shell
 from alphazero.shell.explore import ExploreShell
 from alphazero.shell.explorer import Explorer
 from alphazero.shell.play import HUMAN, PlayShell
@@ -46,12 +47,12 @@ def play() -> None:
         "--strength",
         type=cli.option(parse_budget),
         default="600",
-        help="of agents: simulations a move as 600, or seconds as 2s",
+        help="search budget of agents: simulations a move, as 600, or seconds, as 2s (default: 600)",
     )
     parser.add_argument("--moves", default="", help="start after these moves, as 4453")
-    parser.add_argument("--explore", action="store_true", help="look at positions instead of playing")
+    parser.add_argument("--explore", action="store_true", help="explore positions instead of playing")
     parser.add_argument("--plain", action="store_true", help="no colours")
-    parser.add_argument("--seed", type=cli.seed, default=1, help="of players that draw lots")
+    parser.add_argument("--seed", type=cli.seed, default=1, help="seed of players that move at random (default: 1)")
     arguments = parser.parse_args()
     budget = arguments.budget
     if arguments.explore and (arguments.first or arguments.second or budget.seconds):
@@ -61,23 +62,25 @@ def play() -> None:
     record = Record(agent.game, arguments.moves)
     console = Console(highlight=False, no_color=arguments.plain or None)
     explorer = Explorer(agent, partial(samples_beside, path, agent, console))
+    shell: Shell
+    if arguments.explore:
+        shell = ExploreShell(agent, record, console, budget=budget, explorer=explorer)
+    else:
+        seats = [arguments.first or HUMAN, arguments.second or "agent"][: agent.game.num_players]
+        shell = PlayShell(agent, record, console, seats=seats, budget=budget, seed=arguments.seed, explorer=explorer)
     console.print(f"{agent.game.name} · the agent is {agent.title}", markup=False)
     console.print("`help` lists the commands")
-    if arguments.explore:
-        ExploreShell(agent, record, console, budget=budget, explorer=explorer).run()
-        return
-    seats = [arguments.first or HUMAN, arguments.second or "agent"][: agent.game.num_players]
-    PlayShell(agent, record, console, seats=seats, budget=budget, seed=arguments.seed, explorer=explorer).run()
+    shell.run()
 
 
 def newest_agent() -> Path:
-    """The agent of the run that last wrote one; else the one that comes with the package."""
+    """The newest run's agent, or without runs the one that comes with the package."""
     there = sorted(Path("runs").glob("*/agent.onnx"), key=lambda path: path.stat().st_mtime)
     return there[-1].parent if there else Path(str(files("games") / "data" / "connect_four" / "agent.onnx"))
 
 
 def samples_beside(path: Path, agent: Agent, console: Console) -> Samples | None:
-    """The replay buffer of the run that the agent is from; None, and why, if there is none."""
+    """The replay buffer of the agent's run; None if there is none, with a message if it cannot be read."""
     folder = run_folder(path)
     if not (folder / "checkpoints").is_dir():
         return None

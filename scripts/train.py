@@ -24,13 +24,14 @@ from rich.console import Console
 from rich.table import Table
 
 from alphazero.arena.match import MatchResult, SoloResult
-from alphazero.config import Config, ConfigError, load_config, with_current_names
+from alphazero.config import Config, ConfigError
 from alphazero.game import Game, load_game
 from alphazero.game.conformance import ConformanceError, check_game
 from alphazero.learner import LearningError
 from alphazero.parallel.executor import ExecutorError
 from alphazero.report.terminal import match_table, solo_table
 from alphazero.runs.checkpoint import read_config
+from alphazero.runs.configuration import load_config, with_current_names
 from alphazero.runs.files import RunError
 from alphazero.runs.mirror import check_protocol, fetch, is_url
 from alphazero.trainer.run import Stopped

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import pytest
@@ -25,3 +26,12 @@ def call(
     except SystemExit as refused:  # the command line's parser
         code = int(refused.code or 0)
     return Finished(code, *capsys.readouterr())
+
+
+Command = Callable[..., Finished]
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """`command(main, *arguments)`: the fixture that makes a `call` (see conftest)."""
+    return partial(call, monkeypatch=monkeypatch, capsys=capsys)

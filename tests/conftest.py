@@ -1,10 +1,12 @@
 """For all tests: one thread in torch, so that rounding does not hang on the machine; no deadlines in Hypothesis.
 
-`make test` runs them in several processes: each file in one of them, and all files over Ray in the same one.
+`make test` runs them in several processes: each file in one of them, and all files over Ray
+(`pytestmark = pytest.mark.cluster`) in the same one. `-m "not cluster"` leaves those out.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 
@@ -14,7 +16,8 @@ from hypothesis import settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
-from tests.training_runs import Train, call_train
+from tests.commands import command  # noqa: F401  (a fixture)
+from tests.training_runs import ROOT, Train, call_train
 
 torch.set_num_threads(1)
 # Kernels compile and networks are exported within the first example of a test.
@@ -27,23 +30,32 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def together(nodeid: str) -> str:
-    """What of the tests one process does in one go: a file, or all files over Ray."""
-    file = nodeid.partition("::")[0]
-    return "cluster" if "parallel" in file else file
+@functools.cache
+def together(file: str) -> str:
+    """The name of what one process does in one go: a file, or all files that are marked `cluster`.
+
+    The marks are read from the files' text: the process that hands out tests knows no more of them than their names.
+    """
+    marked = "\npytestmark = pytest.mark.cluster\n" in (ROOT / file).read_text(encoding="utf-8")
+    return "cluster" if marked else file
+
+
+def file_of(nodeid: str) -> str:
+    return nodeid.partition("::")[0]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest first, or at the end one process would be at them while the others have nothing to do."""
     longest = ("cluster", "tests/trainer/test_synchronous.py")
-    items.sort(key=lambda item: longest.index(part) if (part := together(item.nodeid)) in longest else len(longest))
+    parts = {item: together(file_of(item.nodeid)) for item in items}
+    items.sort(key=lambda item: longest.index(parts[item]) if parts[item] in longest else len(longest))
 
 
 class ByFile(LoadScopeScheduling):
-    """Hands out whole files. (The marks for groups that xdist 3.8 has are lost on pytest 9.2, without a word.)"""
+    """Hands out whole files. (xdist 3.8 loses its own marks of groups on pytest 9.2, without a word.)"""
 
     def _split_scope(self, nodeid: str) -> str:
-        return together(nodeid)
+        return together(file_of(nodeid))
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile:

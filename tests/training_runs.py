@@ -19,9 +19,10 @@ import pytest
 import torch
 from rich.console import Console
 
-from alphazero.config import Config, make_config, to_toml
+from alphazero.config import Config
 from alphazero.game import Game
 from alphazero.runs.checkpoint import checkpoints
+from alphazero.runs.configuration import make_config, to_toml
 from alphazero.trainer.session import Results, Session, open_session
 from games.tic_tac_toe import TicTacToe
 from scripts.train import main

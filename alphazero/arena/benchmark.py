@@ -1,18 +1,20 @@
 """How strong an agent is: matches, mistakes on solved positions, a round robin, and the course of its run.
 
-A benchmark is planned as a whole, then played step by step. Every step is a function of the seed and of who
-takes part, so its outcome (apart from times) does not depend on which others there are, or in what order; and a
-match that is asked for twice, in the table and in the round robin, is played once.
+A benchmark is planned as a whole, then played step by step. Every step is a function of the seed and of its
+players, so its outcome (apart from times) does not depend on the other steps or on their order. A match that is
+asked for twice, in the table and in the round robin, is played once.
 """
 
 from __future__ import annotations
 
-import math
+import json
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
+from functools import cache
+from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -28,24 +30,24 @@ from alphazero.runs.agents import Agent
 
 
 class Watcher(Protocol):
-    """Is told how the benchmark goes on, by several threads at once, and may raise to end it."""
+    """Follows the progress of a benchmark; called by several threads at once, and may raise to end it."""
 
     def begin(self, title: str, total: int, unit: str, *, steps: int) -> Callable[[int], None]:
-        """One of `steps` steps begins (0: that is preparation); it is done after `total` units.
+        """One of `steps` steps begins (0: preparation); it is complete after `total` units.
 
-        Returns what is to be told how many more units are done, fewer than 0 if some were lost.
+        Returns a function to call with the number of further units done, below 0 if some were lost.
         """
 
     def end(self, title: str, summary: str) -> None:
-        """The step has ended so."""
+        """The step has ended with these results."""
 
 
 class Stopped(Exception):
-    """The benchmark has ended; raised in what was still being played."""
+    """The benchmark has ended; raised in the matches that are still being played."""
 
 
 class Match(NamedTuple):
-    """Games to be played; without an opponent in a game for one."""
+    """Games between two players; in a game for one there is no opponent."""
 
     player: PlayerSpec
     opponent: PlayerSpec | None
@@ -61,7 +63,7 @@ class Match(NamedTuple):
 
 
 class PositionTest(NamedTuple):
-    """A file of solved positions, put to a player."""
+    """A player's answers to a file of solved positions."""
 
     player: PlayerSpec
     file: str
@@ -74,8 +76,8 @@ class PositionTest(NamedTuple):
 class Step(NamedTuple):
     """A match or a position test on its way to the executor.
 
-    total, unit: how much there is to do, for the watcher.
-    shared:      what the task is run with, as the executor has it.
+    total, unit: the amount of work, for the watcher.
+    shared:      the task's arguments, as the executor shares them.
     """
 
     subject: Match | PositionTest
@@ -94,7 +96,7 @@ class CurveMatch(NamedTuple):
 
 
 class CurvePoint(NamedTuple):
-    """What a checkpoint won of an opponent's points, or earned a game where there is none ("")."""
+    """A checkpoint's share of the points against an opponent; without one (""), its mean reward a game."""
 
     iteration: int
     role: Literal["agent", "network"]
@@ -104,7 +106,7 @@ class CurvePoint(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """A player's place in the round robin: its rating, and its share of points against each it has met by now."""
+    """A player's place in the round robin: its rating, and its share of points against each opponent so far."""
 
     rating: Rating
     points: dict[str, float]
@@ -112,12 +114,12 @@ class Standing(NamedTuple):
 
 @dataclass(kw_only=True)
 class Benchmark:
-    """What is to be played, and what came of it.
+    """The plan of a benchmark and its results.
 
     agent, path: the agent, and where it was found.
-    run:         the path, if it is a run's folder; iteration: of its last checkpoint.
-    players:    who takes part in the round robin, the agent first; none: there is no round robin.
-    notes:       what had to be left out, for people.
+    run:         the path, if it is a run's folder; iteration: its last checkpoint's.
+    players:     the players of the round robin, the agent first; none: there is no round robin.
+    notes:       messages about parts that had to be left out.
     """
 
     agent: Agent
@@ -142,23 +144,20 @@ class Benchmark:
 
     @property
     def tournament(self) -> list[Match]:
-        """Every pair once; the agent always as the player, among others the first by name."""
-        agent, others = self.players[:1], sorted(self.players[1:], key=lambda player: player.name)
-        order = agent + others
-        return [Match(one, other, self.games) for place, one in enumerate(order) for other in order[place + 1 :]]
+        """Every pair once; the agent is always the player, in other pairs the first by name."""
+        order = self.players[:1] + sorted(self.players[1:], key=lambda player: player.name)
+        return [Match(one, other, self.games) for one, other in combinations(order, 2)]
 
     @property
     def complete(self) -> bool:
-        return all(match in self.results for match in self._all_matches()) and all(
-            e in self.errors for e in self.position_tests
-        )
+        return self.results.keys() >= set(self._all_matches()) and self.errors.keys() >= set(self.position_tests)
 
     def run_all(self, watcher: Watcher, executor: Executor) -> None:
-        """Plays what has not been played. Whatever is raised meanwhile, all steps that had ended are kept.
+        """Runs the steps that are left. Whatever is raised meanwhile, the results of all steps that ended are kept.
 
         The results do not depend on the executor, since no step knows of another. (ONNX Runtime, torch and the kernels
-        release the interpreter's lock while they compute.) `executor` stays the caller's to leave, who need not wait
-        for what is still being played.
+        release the interpreter's lock while they compute.) The caller leaves the executor, and need not wait for
+        steps that are still under way.
         """
         waiting = deque(self._steps(executor))
         steps, stop = len(waiting), threading.Event()
@@ -195,7 +194,7 @@ class Benchmark:
                     self._keep(step.subject, future.result())
 
     def standings(self) -> list[Standing]:
-        """The round robin so far, the best first; empty if what was played connects not all who played."""
+        """The round robin so far, the best first; empty while the matches played do not connect all players."""
         played = [
             (match.player.name, match.opponent.name, result.total)
             for match in self.tournament
@@ -211,19 +210,17 @@ class Benchmark:
             return []
 
     def points(self) -> list[CurvePoint]:
-        """What of the curve has been played."""
+        """The points of the curve that have been played."""
         found = []
         for iteration, role, match in self.curve:
             if (result := self.results.get(match)) is not None:
                 points = result.points if isinstance(result, MatchResult) else result.mean
-                found.append(
-                    CurvePoint(iteration, role, match.opponent.name if match.opponent else "", points, result.interval)
-                )
+                opponent = match.opponent.name if match.opponent else ""
+                found.append(CurvePoint(iteration, role, opponent, points, result.interval))
         return found
 
     def record(self) -> dict[str, Any]:
-        """All figures, fit for JSON."""
-        matches = [match_record(m, self.results[m]) for m in self.matches if m in self.results]
+        """All figures, fit for JSON: None stands for what is no finite number."""
         record: dict[str, Any] = {
             "agent": str(self.path),
             "game": self.game.name,
@@ -234,7 +231,7 @@ class Benchmark:
             "games": self.games,
             "seed": self.seed,
             "complete": self.complete,
-            "matches": matches,
+            "matches": self._match_records(self.matches),
             "positions": [_test_record(test, self.errors[test]) for test in self.position_tests if test in self.errors],
             "curve": [
                 {"iteration": point.iteration, "role": point.role}
@@ -246,34 +243,32 @@ class Benchmark:
         if self.players:
             record["tournament"] = {
                 "players": [rating._asdict() | {"against": points} for rating, points in self.standings()],
-                "matches": [match_record(m, self.results[m]) for m in self.tournament if m in self.results],
+                "matches": self._match_records(self.tournament),
             }
-        without_nan: dict[str, Any] = _without_nan(record)
-        return without_nan
+        finite: dict[str, Any] = json.loads(json.dumps(record), parse_constant=lambda number: None)
+        return finite
+
+    def _match_records(self, matches: Sequence[Match]) -> list[dict[str, Any]]:
+        return [match_record(match, self.results[match]) for match in matches if match in self.results]
 
     def _all_matches(self) -> list[Match]:
         """Each once, in the order in which they are played."""
         return list(dict.fromkeys([*self.matches, *self.tournament, *(point.match for point in self.curve)]))
 
     def _steps(self, executor: Executor) -> list[Step]:
-        """What has not been played; who takes part, and the positions, are shared with the executor once."""
-        matches = [match for match in self._all_matches() if match not in self.results]
-        position_tests = [test for test in self.position_tests if test not in self.errors]
-        everyone = [player for match in matches for player in match.players] + [test.player for test in position_tests]
-        players = {player: executor.share(player) for player in dict.fromkeys(everyone)}
-        positions = {
-            file: executor.share(self.positions[file]) for file in dict.fromkeys(test.file for test in position_tests)
-        }
-        steps, seeds = [], player_seeds(self.seed)
-        for match in matches:
-            play = PlayMatch(f"{match.title} (seed {self.seed})", self.game, match.games, self.seed, seeds)
-            steps.append(Step(match, match.games, "games", play, tuple(players[one] for one in match.players)))
-        for test in position_tests:
-            sit, total = (
-                RunPositionTest(f"{test.title} (seed {self.seed})", self.seed),
-                len(self.positions[test.file].plies),
-            )
-            steps.append(Step(test, total, "positions", sit, (players[test.player], positions[test.file])))
+        """The steps that are left; players and positions are shared with the executor once."""
+        share_player = cache(executor.share)
+        share_positions = cache(lambda file: executor.share(self.positions[file]))
+        steps, seeds, seed = [], player_seeds(self.seed), self.seed
+        for match in self._all_matches():
+            if match not in self.results:
+                play = PlayMatch(f"{match.title} (seed {seed})", self.game, match.games, seed, seeds)
+                steps.append(Step(match, match.games, "games", play, tuple(map(share_player, match.players))))
+        for test in self.position_tests:
+            if test not in self.errors:
+                run, total = RunPositionTest(f"{test.title} (seed {seed})", seed), len(self.positions[test.file].plies)
+                shared = share_player(test.player), share_positions(test.file)
+                steps.append(Step(test, total, "positions", run, shared))
         return steps
 
     def _keep(self, subject: Match | PositionTest, outcome: Any) -> None:
@@ -284,7 +279,7 @@ class Benchmark:
 
 
 def match_record(match: Match, result: MatchResult | SoloResult) -> dict[str, Any]:
-    """The figures of a match, or of games alone."""
+    """The figures of a match, or of the games of one player."""
     if isinstance(result, SoloResult):
         return {
             "player": match.player.name,
@@ -321,12 +316,3 @@ def _summary(outcome: MatchResult | SoloResult | dict[str, ErrorRate]) -> str:
         return str(outcome)
     low, high = outcome["all"].interval
     return f"{outcome['all'].rate:.2%} mistakes (95 % interval {low:.2%} to {high:.2%})"
-
-
-def _without_nan(record: Any) -> Any:
-    """The same with None for every number that JSON cannot write."""
-    if isinstance(record, dict):
-        return {key: _without_nan(value) for key, value in record.items()}
-    if isinstance(record, list):
-        return [_without_nan(value) for value in record]
-    return None if isinstance(record, float) and not math.isfinite(record) else record

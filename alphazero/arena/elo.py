@@ -34,8 +34,8 @@ class Rating(NamedTuple):
 
     rating:    in Elo points above the anchor.
     low, high: a 95 % interval of that difference; both are 0 for the anchor itself.
-    games:     how many it played.
-    points:    the share of points it took, in [0, 1].
+    games:     number of its games.
+    points:    its share of the points, in [0, 1].
     """
 
     player: str
@@ -49,10 +49,10 @@ class Rating(NamedTuple):
 def ratings(
     matches: Sequence[tuple[str, str, Tally]], *, anchor: str | None = None, virtual_draws: float = 1.0
 ) -> list[Rating]:
-    """The ratings of all who took part in matches of (player, opponent, the player's tally), the best first.
+    """Ratings of all players of the matches (player, opponent, the player's tally), the best first.
 
     anchor:        the player whose rating is 0; without one the mean of all ratings is.
-    virtual_draws: draws that each pair of players who met is given on top of its games.
+    virtual_draws: draws that are added to the games of each pair of players who met.
 
     Without virtual draws this is the maximum of the likelihood, which does not exist if some players only ever won
     against the others. With them it always does (after Conner and Grant, "An extension of Zermelo's model for
@@ -65,7 +65,7 @@ def ratings(
     virtual draws included; the maximum is asymptotically normal with that covariance, for many players too (Simons
     and Yao, "Asymptotics when the number of parameters tends to infinity in the Bradley-Terry model for paired
     comparisons", Annals of Statistics 1999). As in `MatchResult.interval`, draws vary less than the model says, and
-    make the intervals wider than they need be. That two games share an opening is left out.
+    make the intervals wider than they need be. The openings that pairs of games share are left out.
 
     ValueError if there is no maximum, above all if the matches do not connect all players.
     """

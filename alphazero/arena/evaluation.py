@@ -1,4 +1,4 @@
-"""Matches that measure an agent while it is trained, and once it is."""
+"""Matches that measure an agent during its training and at the end."""
 
 from __future__ import annotations
 
@@ -20,13 +20,12 @@ from alphazero.runs.agents import Agent
 
 ALONE = "alone"  # stands for the opponent's name in a game for one
 
-Results = dict[
-    str, MatchResult | SoloResult
-]  # by tag: strength/OPPONENT for the agent, network/OPPONENT for its network
+# By tag: strength/OPPONENT for the agent, network/OPPONENT for its network alone.
+Results = dict[str, MatchResult | SoloResult]
 
 
 class Worker(Protocol):
-    """What a process needs to play evaluation matches."""
+    """The part of a run's worker that evaluation matches need."""
 
     game: Game
     config: Config
@@ -37,7 +36,7 @@ class EvaluationMatches:
     """A run's matches under way, by the iteration they began in."""
 
     def __init__(self, game: Game, config: Config, executor: Executor, check: Callable[[int], None]) -> None:
-        """check: may raise to end the matches; see `PlayMatch`."""
+        """check: called before each move; may raise to end the matches."""
         self.game, self.config, self.executor, self.check = game, config, executor, check
         self._under_way: dict[int, dict[str, Future[MatchResult | SoloResult]]] = {}
 

@@ -1,4 +1,4 @@
-"""Games between players, and what they say about strength.
+"""Games between players, and the strength that their results show.
 
 All games of a match are played at once. A match of two players is made of pairs: both games of a
 pair start from the same random opening, and the players change seats in between, so that a lucky
@@ -22,8 +22,8 @@ from alphazero.game import Box, Game, State, batch_size, concatenate, take, wher
 
 Z95 = 1.959964  # a standard normal variable stays within +-Z95 with probability 95 %
 
-# Openings are drawn in batches of at least this many; after so many batches in a row with nothing
-# new the game is taken to have no more, and openings are used again.
+# Openings are drawn in batches of at least this size. After this many batches in a row without a new
+# one, the game is taken to have no more, and openings are used again.
 OPENING_BATCH = 64
 FRUITLESS_BATCHES = 8
 
@@ -47,15 +47,15 @@ class Tally(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class MatchResult:
-    """What a match says of the player (not the opponent).
+    """The result of a match, seen by the player (not the opponent).
 
-    first:          the games in which it sat in seat 0.
-    second:         those in which it sat in seat 1.
+    first:          the games in which the player sat in seat 0.
+    second:         the games in which it sat in seat 1.
     pairs:          pairs of games from one opening, by the points they brought: 0, 1/2, 1, 3/2, 2.
-    distinct_games: openings with the moves that followed, each counted once. Far fewer than games
-                    were played: the players repeat themselves, and the interval promises too much.
-    seconds_a_move: wall-clock time of the player's and of the opponent's moves, each by their number; NaN
-                    without moves. All games are played at once: a game alone may well take longer a move.
+    distinct_games: openings with the moves that followed, each counted once. If they are far fewer than
+                    the games, the players repeat themselves, and the interval promises too much.
+    seconds_a_move: mean wall-clock time of a move of the player and of the opponent; NaN without moves.
+                    All games are played at once: in a single game a move may well take longer.
     """
 
     first: Tally
@@ -75,7 +75,7 @@ class MatchResult:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """A 95 % confidence interval of `points`, as if openings were drawn from ever so many.
+        """A 95 % confidence interval of `points`, for openings drawn from an unlimited number of them.
 
         Wilson 1927, "Probable inference, the law of succession, and statistical inference",
         equation 5: the p with |p_0 - p| <= z sqrt(p (1 - p) / n). It departs from Wilson twice:
@@ -115,18 +115,18 @@ class MatchResult:
 
 @dataclass(frozen=True, kw_only=True)
 class SoloResult:
-    """What a player earned in games for one.
+    """The result of games for one player.
 
-    rewards: the rewards of each game added up, without discount. The same seed gives every
-        player the same starts, in the same order.
+    rewards:        the sum of each game's rewards, without discount. The same seed gives every player the
+                    same starts, in the same order.
     distinct_games: starts with the moves that followed, each counted once.
-    measures: what the game says besides of each game at its end (`Game.metrics`), by name.
-    seconds_a_move: wall-clock time of the player's moves by their number.
+    metrics:        the game's own figures of each game at its end (`Game.metrics`), by name.
+    seconds_a_move: mean wall-clock time of a move; NaN without moves.
     """
 
     rewards: tuple[float, ...]
     distinct_games: int
-    measures: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    metrics: dict[str, tuple[float, ...]] = field(default_factory=dict)
     seconds_a_move: float = field(default=math.nan, compare=False)
 
     @property
@@ -147,10 +147,10 @@ class SoloResult:
         return self.mean - margin, self.mean + margin
 
     def scalars(self, tag: str) -> dict[str, float]:
-        """The mean reward, its interval, each measure's median and 95th percentile, by tags that begin with `tag`."""
+        """The mean reward, its interval, each metric's median and 95th percentile, by tags that begin with `tag`."""
         low, high = self.interval
         scalars = {f"{tag}/points": self.mean, f"{tag}/points_low": low, f"{tag}/points_high": high}
-        for name, of_games in self.measures.items():
+        for name, of_games in self.metrics.items():
             scalars[f"{tag}/{name}_median"], scalars[f"{tag}/{name}_95"] = np.quantile(of_games, (0.5, 0.95)).tolist()
         return scalars
 
@@ -163,7 +163,7 @@ class SoloResult:
 
 
 def wilson_interval(share: float, trials: float) -> tuple[float, float]:
-    """Wilson's 95 % score interval for a share seen in so many trials; Wilson 1927, equation 5."""
+    """Wilson's 95 % score interval for a share of `trials`, which may be fractional; Wilson 1927, equation 5."""
     z2 = Z95**2
     centre = (share + z2 / (2 * trials)) / (1 + z2 / trials)
     margin = Z95 / (1 + z2 / trials) * math.sqrt(share * (1 - share) / trials + z2 / (4 * trials**2))
@@ -184,8 +184,8 @@ def play_match(
 
     The openings depend on `seed` only: 0 to `opening_plies` random plies each, never finished and
     all different as far as the game has so many. Rewards count from the end of the opening, and
-    what one player gains the other loses; a game is won by more than 0. `progress` is told how many
-    games have just ended, and may raise to end them all.
+    one player's gain is the other's loss; a game is won with more than 0. `progress` is called with the
+    number of games that have just ended, and may raise to end them all.
     """
     if game.num_players != 2:
         raise ValueError(f"{game.name} is a game for one; use play_alone")
@@ -223,7 +223,7 @@ def play_alone(
     return SoloResult(
         rewards=tuple(played.score.tolist()),
         distinct_games=played.distinct_games,
-        measures={name: tuple(of_games.tolist()) for name, of_games in played.measures.items()},
+        metrics={name: tuple(of_games.tolist()) for name, of_games in played.metrics.items()},
         seconds_a_move=played.seconds_a_move[0],
     )
 
@@ -256,7 +256,7 @@ def _openings(game: Game, count: int, seed: int, plies: int) -> State:
 
 
 def _identities(game: Game, states: State) -> list[int | bytes]:
-    """What tells each position from others: its key, or its fields' bytes in a game without keys."""
+    """An identity of each position: its key, or the bytes of its fields in a game without keys."""
     if game.has_key:
         keys: list[int | bytes] = game.key(states).tolist()
         return keys
@@ -266,16 +266,16 @@ def _identities(game: Game, states: State) -> list[int | bytes]:
 
 
 class _Played(NamedTuple):
-    """What G games brought.
+    """The outcome of G games.
 
     score:          [G] float64, the rewards of seat 0 less those of seat 1.
-    measures:       [G] float64 each, what the game says of their ends.
-    seconds_a_move: of each player, NaN without moves.
+    metrics:        [G] float64 each, the game's own figures of their ends.
+    seconds_a_move: each player's mean time of a move, NaN without moves.
     """
 
     score: Tensor
     distinct_games: int
-    measures: dict[str, Tensor]
+    metrics: dict[str, Tensor]
     seconds_a_move: tuple[float, ...]
 
 
@@ -285,7 +285,7 @@ def _play_out(
     """Plays G unfinished states to their ends, `players[0]` in seat `seat` [G], the other opposite."""
     records: list[list[int | float | bytes]] = [[position] for position in _identities(game, states)]
     score = torch.zeros(len(records), dtype=torch.float64)
-    measures: dict[str, Tensor] = {}
+    metrics: dict[str, Tensor] = {}
     running = torch.arange(len(records))  # which game each row of `states` belongs to
     seconds, moves = [0.0] * len(players), [0] * len(players)
     while len(running):
@@ -306,13 +306,13 @@ def _play_out(
         states, reward, done = game.step(states, actions)
         score[running] += torch.where(seat_to_move == 0, reward, -reward)
         if done.any():
-            for name, measure in game.metrics(take(states, done)).items():
-                measures.setdefault(name, torch.full_like(score, math.nan))[running[done]] = measure.double()
+            for name, metric in game.metrics(take(states, done)).items():
+                metrics.setdefault(name, torch.full_like(score, math.nan))[running[done]] = metric.double()
         states, running = take(states, ~done), running[~done]
         if progress is not None and done.any():
             progress(int(done.sum()))
     paces = tuple(total / count if count else math.nan for total, count in zip(seconds, moves, strict=True))
-    return _Played(score, len({tuple(record) for record in records}), measures, paces)
+    return _Played(score, len({tuple(record) for record in records}), metrics, paces)
 
 
 def _check(game: Game, player: Player, states: State, actions: Tensor) -> None:
@@ -331,7 +331,7 @@ def _check(game: Game, player: Player, states: State, actions: Tensor) -> None:
 
 
 def _complaint(game: Game, player: Player, states: State, actions: Tensor, row: int) -> str:
-    """Who did what, where, and what could have been done."""
+    """The message about an illegal action: the player, the action, the position and the legal actions."""
     state = take(states, torch.tensor([row]))
     space = game.actions
     if isinstance(space, Box):

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from alphazero.game import Game, State, batch_size, map_states, num_actions, take
 
-# What a ply costs beside the game's own discount; see `minimax`.
+# The discount of a ply, beside the game's own; see `minimax`.
 SHRINK = 2.0**-40
 
 # States expanded at once: enough to keep torch busy, few enough that their children stay in the

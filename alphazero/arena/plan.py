@@ -1,4 +1,4 @@
-"""What to play in a benchmark, all of it loaded and checked before anything is played."""
+"""The plan of a benchmark: everything is loaded and checked before anything is played."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from alphazero.arena.benchmark import Benchmark, CurveMatch, Match, PositionTest
 from alphazero.arena.players import SearchBudget
 from alphazero.arena.registry import PlayerSpec, agent_spec, find_player, network_spec
 from alphazero.arena.solved import load_positions
-from alphazero.arena.tasks import steps_of
 from alphazero.game import Game
 from alphazero.runs.agents import load_agent
 from alphazero.runs.checkpoint import checkpoints
@@ -33,15 +32,15 @@ def plan(
     curve: int = 0,
     curve_budget: SearchBudget | None = None,
 ) -> Benchmark:
-    """What to play, all of it loaded and checked.
+    """Plans a benchmark: loads and checks all its parts.
 
     against:        opponents, see `alphazero.arena.registry`; None: `default_opponents`, or none beside a round robin.
-    tournament:     who meets the agent and one another in a round robin.
-    files:          of solved positions, or positions to be solved.
-    curve:          earlier checkpoints of the run that play a quarter of the games against the same opponents.
-    curve_budget: of the agents on the curve; None: like `budget`, but at most CURVE_SIMULATIONS.
+    tournament:     players that meet the agent and one another in a round robin.
+    files:          files of solved positions, or of positions to solve.
+    curve:          number of earlier checkpoints that play a quarter of the games against the same opponents.
+    curve_budget:   for the agents on the curve; None: like `budget`, but at most CURVE_SIMULATIONS.
 
-    ValueError or RunError if something of that cannot be.
+    ValueError or RunError if a part cannot be played.
     """
     kept = checkpoints(path)
     agent = load_agent(kept[-1] if kept else path)
@@ -50,14 +49,12 @@ def plan(
         raise ValueError(f"a match is made of pairs of games: games must be even and at least 2, not {games}")
     if games < 1 or curve < 0:
         raise ValueError(f"games must be at least 1 and curve at least 0, not {games} and {curve}")
-    if not 0 <= seed < 1 << 62:
-        raise ValueError(f"seed must be from 0 to 2^62, not {seed}")
     if alone and (against or tournament):
         raise ValueError(f"{game.name} is a game for one: nobody can oppose the agent")
     if against is None:
         against = () if tournament else default_opponents(game)
     find = partial(find_player, agent=agent, budget=budget)
-    # Each name once: a path is loaded once, and means the same checkpoint all along even while its run trains on.
+    # Each name once: a path is loaded once, and stays the same checkpoint even while its run trains on.
     found = {name: find(name) for name in dict.fromkeys([*against, *tournament])}
     me, network = find_player("agent", agent, budget), find_player("network", agent, budget)
     opponents: list[PlayerSpec | None] = [None] if alone else [found[name] for name in dict.fromkeys(against)]
@@ -76,12 +73,12 @@ def plan(
     if tournament:
         benchmark.players = list(dict.fromkeys([me, *(found[name] for name in tournament)]))
         if len(benchmark.players) < 2:
-            raise ValueError("a round robin needs somebody beside the agent itself")
+            raise ValueError("a round robin needs another player beside the agent itself")
     minimaxes = [found[name] for name in dict.fromkeys(against) if name.startswith("minimax:")]
     for file in files:
         title = f"reading {file.name}"
         advance = watcher.begin(title, _rows(file), "positions", steps=0)
-        benchmark.positions[str(file)] = load_positions(file, game, progress=steps_of(advance))
+        benchmark.positions[str(file)] = load_positions(file, game, progress=advance)
         watcher.end(title, "")
         benchmark.position_tests += [
             PositionTest(player, str(file)) for player in (me, network, *(minimaxes or [find(BASELINE)]))
@@ -106,7 +103,7 @@ def _plan_curve(
     count: int,
     budget: SearchBudget,
 ) -> None:
-    """Adds the matches of earlier checkpoints, and those of the last: the table's own where these are the same."""
+    """Adds matches of earlier checkpoints, and of the last: the table's own where they are the same."""
     if count == 0:
         return
     games = max(2, benchmark.games // 8 * 2)
@@ -121,22 +118,21 @@ def _plan_curve(
         except RunError as error:
             benchmark.notes.append(f"left out of the curve: {error}")
             continue
-        player = agent_spec(f"agent:{budget} of iteration {iteration}", agent, budget)
+        searching = agent_spec(f"agent:{budget} of iteration {iteration}", agent, budget)
         alone = network_spec(f"network of iteration {iteration}", agent)
         for opponent in opponents:
-            benchmark.curve.append(CurveMatch(iteration, "agent", Match(player, opponent, games)))
+            benchmark.curve.append(CurveMatch(iteration, "agent", Match(searching, opponent, games)))
             benchmark.curve.append(CurveMatch(iteration, "network", Match(alone, opponent, games)))
     watcher.end("loading checkpoints", "")
-    same = budget == benchmark.budget
-    player = agent_spec(None, benchmark.agent, budget)
+    searching = agent_spec(None, benchmark.agent, budget)
     for opponent in opponents:
-        match = Match(player, opponent, benchmark.games if same else games)
+        match = Match(searching, opponent, benchmark.games if budget == benchmark.budget else games)
         benchmark.curve.append(CurveMatch(last, "agent", match))
         benchmark.curve.append(CurveMatch(last, "network", Match(network, opponent, benchmark.games)))
 
 
 def spread(folders: Sequence[Path], count: int, last: int) -> list[Path]:
-    """`count` of the checkpoints, or all if there are fewer: those nearest to even steps up to iteration `last`."""
+    """`count` checkpoints, or all if there are fewer: those nearest to even steps up to iteration `last`."""
     left = list(folders)
     chosen = []
     for number in range(1, min(count, len(left)) + 1):

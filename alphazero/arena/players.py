@@ -1,8 +1,8 @@
-"""Who can sit at the board.
+"""Players: random, minimax, perfect, a network alone, and tree search.
 
 A player answers one question, for a whole batch of states at once: which action in each? Its
-randomness comes from the seed it was built with, so that a match can be played again; only a player
-that thinks for so many seconds depends on the machine's pace, too.
+randomness comes from the seed it was built with, so that a match can be played again. Only a player
+with a search budget in seconds also depends on the machine's pace.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ import torch
 from torch import Tensor
 
 from alphazero.arena.minimax import minimax
+from alphazero.arena.rollouts import RolloutEvaluator, UntrainedEvaluator
 from alphazero.config import SearchConfig
 from alphazero.game import ILLEGAL, Game, State, batch_size, masked, num_actions, random_actions
-from alphazero.mcts.evaluator import Evaluation, Evaluator, RolloutEvaluator
+from alphazero.mcts.evaluator import Evaluation, Evaluator
 from alphazero.mcts.planning import Planners, likeliest, planners
 from alphazero.mcts.search import TreeSearch, search_trees
 from alphazero.network.cache import with_cache
 
-# For a time limit: the simulations of a first search, which measures the pace, and the most of any.
+# For a budget in seconds: the simulations of the first search, which measures the pace; and the limits of any budget.
 FIRST_SIMULATIONS, MOST_SIMULATIONS, MOST_SECONDS = 64, 1 << 16, 3600
 
 
@@ -41,7 +42,7 @@ class Player(Protocol):
 
 
 class SearchBudget(NamedTuple):
-    """How long a searching player thinks about each state: so many simulations, or if given so many seconds."""
+    """How long a player searches each state: a number of simulations, or where it is given a time in seconds."""
 
     simulations: int
     seconds: float | None = None
@@ -117,8 +118,8 @@ class NetworkPlayer:
 class AgentPlayer:
     """Searches from every state and plays the search's choice; evaluations are cached where the game has keys.
 
-    With `seconds` it takes about so long for each state, seldom longer, and no more than MOST_SIMULATIONS, whatever
-    `config.simulations` says.
+    With `seconds` it ignores `config.simulations`: it takes about that time for each state, seldom more, and at most
+    MOST_SIMULATIONS.
     """
 
     def __init__(
@@ -142,25 +143,25 @@ class AgentPlayer:
         return found.moves(found.action)
 
     def think(self, states: State) -> TreeSearch:
-        """The trees behind the actions, for whoever wants to look."""
+        """The search trees that the actions come from."""
         if self._seconds is None:
             return self._search(states, self._config.simulations)
-        # Sequential halving has to know beforehand how many simulations there will be. What the time that is left
-        # allows for is searched anew, as long as that is more than what has been done.
+        # Sequential halving must know the number of simulations beforehand. So the search starts anew with as many as
+        # the remaining time allows, as long as these are more than the last search had.
         deadline = time.monotonic() + self._seconds * batch_size(states)
         simulations = self._affordable(states, deadline) if self._pace else FIRST_SIMULATIONS
         while True:
             started = time.monotonic()
             trees = self._search(states, simulations)
             pace = simulations * batch_size(states) / max(1e-9, time.monotonic() - started)
-            # What was evaluated before costs nothing now and something at the next position.
+            # Evaluations that are cached now will cost time at the next position.
             self._pace = min(pace, 1.5 * self._pace) if self._pace else pace
             done, simulations = simulations, self._affordable(states, deadline)
             if simulations <= done:
                 return trees
 
     def watch(self, check: Callable[[int], object]) -> None:
-        """Has `check(0)` called before each evaluation; see `Stoppable`."""
+        """Makes it call `check(0)` before each evaluation; see `Stoppable`."""
 
         def watched(evaluator: Evaluator) -> Evaluator:
             def evaluate(states: State, generator: torch.Generator) -> Evaluation:
@@ -172,7 +173,7 @@ class AgentPlayer:
         self._planners = Planners(*map(watched, self._planners))
 
     def _affordable(self, states: State, deadline: float) -> int:
-        """Simulations of each state until then, at the last search's pace."""
+        """Simulations that each state can have before the deadline, at the last search's pace."""
         affordable = self._pace * (deadline - time.monotonic()) / batch_size(states)
         return int(min(max(FIRST_SIMULATIONS, affordable), MOST_SIMULATIONS))
 
@@ -184,9 +185,9 @@ class AgentPlayer:
 
 
 class Stoppable:
-    """A player that calls `check(0)` before each move, and where it searches before each evaluation, too.
+    """A player that calls `check(0)` before each move, and when it searches also before each evaluation.
 
-    That may raise to end what the player is part of: a move of many simulations takes minutes.
+    `check` may raise to end the match: a move of many simulations takes minutes.
     """
 
     def __init__(self, player: Player, check: Callable[[int], object]) -> None:
@@ -199,8 +200,8 @@ class Stoppable:
         return self._player.actions(states)
 
 
-# Of PUCT over uniform priors. In connect-four, 200 simulations took 44 % of the points from minimax
-# of depth 3 with it, and 14, 32 and 38 % with 0.7, 4 and 7.
+# c_init of PUCT over uniform priors. In connect-four, 200 simulations took 44 % of the points from minimax
+# of depth 3 with 2.0, and 14, 32 and 38 % with 0.7, 4 and 7.
 ROLLOUT_EXPLORATION = 2.0
 
 
@@ -247,7 +248,7 @@ NAMES = (
 
 
 def parse_player(text: str, game: Game, *, seed: int) -> Player:
-    """The player that people name so; see NAMES. ValueError for any other name, or if this game does not allow it."""
+    """The player with this name, see NAMES. ValueError for other names, and if this game does not allow the player."""
     match = re.fullmatch(r"(random|minimax|mcts|perfect)(?::([^@:]+))?(?:@([^@:]+))?", text)
     kind, setting, temperature = match.groups() if match else ("", None, None)
     try:
@@ -283,3 +284,14 @@ def parse_temperature(text: str | None) -> float:
     if re.fullmatch(r"\d+\.?\d*|\.\d+", text):
         return float(text)
     raise ValueError(f"{text!r} is no temperature; expected a number from 0, as 0.5")
+
+
+# Search that refines its samples by the model's gradient, with no network trained for the model.
+PLANNING = SearchConfig(
+    simulations=4, sampled_actions=4, considered_actions=4, uniform_share=0.75, refine_steps=12, refine_gain=0.1
+)
+
+
+def planning_player(model: Game, config: SearchConfig = PLANNING) -> AgentPlayer:
+    """Plans in a model of a Box game by search alone."""
+    return AgentPlayer(model, UntrainedEvaluator(model), config, seed=1)

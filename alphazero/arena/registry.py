@@ -1,4 +1,4 @@
-"""Players by the names that people give them on a command line, trained agents among them."""
+"""The player registry: players by their names on the command line, trained agents included."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from alphazero.runs.agents import Agent, load_agent
 
 @dataclass(frozen=True)
 class PlayerSpec:
-    """Someone who can take part; two of one name are the same.
+    """A player that can be built for each match anew; two with one name are the same.
 
-    name:  its own, in all tables and records.
-    build: the player, anew from a seed, so that no game leaves a trace in the next; the agent of a path
+    name:  its name in all tables and records.
+    build: builds the player from a seed, so that no match leaves a trace in the next. The agent of a path
            stays the one that was found there first.
     """
 
@@ -37,16 +37,17 @@ class PlayerSpec:
 
 PLAYERS = (
     "agent or agent:BUDGET, network or network@TEMPERATURE, a run's or checkpoint's folder or an agent.onnx "
-    f"(behind it, @ and a budget), {NAMES}"
+    f"(@ and a budget may follow), {NAMES}"
 )
 
 
 def find_player(text: str, agent: Agent, budget: SearchBudget) -> PlayerSpec:
-    """Whom of `agent.game` the text names, see PLAYERS; agents think as `budget` says unless the text does.
+    """The player of `agent.game` with this name, see PLAYERS; `budget` is for agents whose name includes none.
 
-    ValueError for any other name, RunError for a path that holds no agent, or one of another game.
+    ValueError for any other name and for an agent of another game, RunError for a path that holds no agent.
     """
-    kind, setting, temperature = _split(text)
+    match = re.fullmatch(r"(agent|network)(?::([^@:]+))?(?:@([^@:]+))?", text)
+    kind, setting, temperature = match.groups() if match else ("", None, None)
     if kind == "agent" and temperature is None:
         return agent_spec(None, agent, parse_budget(setting) if setting else budget)
     if kind == "network" and setting is None:
@@ -68,40 +69,31 @@ def find_player(text: str, agent: Agent, budget: SearchBudget) -> PlayerSpec:
 def named_spec(text: str, game: Game) -> PlayerSpec:
     """A player without a network, as `parse_player` names it."""
     # Built once here, so that a player that cannot be is refused now and not after hours.
-    return PlayerSpec(parse_player(text, game, seed=0).name, partial(_parse_player, text, game))
+    return PlayerSpec(parse_player(text, game, seed=0).name, lambda seed: parse_player(text, game, seed=seed))
 
 
 def agent_spec(name: str | None, agent: Agent, budget: SearchBudget) -> PlayerSpec:
-    """The agent under a name of its own, or under the player's."""
-
-    def build(seed: int) -> Player:
-        player = agent_player(agent, budget, seed=seed)
-        player.name = name or player.name
-        return player
-
-    return PlayerSpec(name or f"agent:{budget}", build)
+    """The agent with search, named `name` or, if that is None, by its budget."""
+    return _spec(name or f"agent:{budget}", partial(agent_player, agent, budget))
 
 
 def network_spec(name: str | None, agent: Agent, *, temperature: float = 0.0) -> PlayerSpec:
-    """The agent's network alone, under a name of its own, or under the player's."""
+    """The agent's network alone, named `name` or, if that is None, by its temperature."""
+    make = partial(NetworkPlayer, agent.game, agent.evaluator, temperature=temperature)
+    return _spec(name or make().name, make)
+
+
+def _spec(name: str, make: Callable[..., Player]) -> PlayerSpec:
+    """The spec of players that `make` builds, which get its name."""
 
     def build(seed: int) -> Player:
-        player = NetworkPlayer(agent.game, agent.evaluator, seed=seed, temperature=temperature)
-        player.name = name or player.name
+        player = make(seed=seed)
+        player.name = name
         return player
 
-    return PlayerSpec(name or build(0).name, build)
+    return PlayerSpec(name, build)
 
 
 def agent_player(agent: Agent, budget: SearchBudget, *, seed: int) -> AgentPlayer:
     config = replace(agent.search, simulations=budget.simulations)
     return AgentPlayer(agent.game, agent.evaluator, config, seed, seconds=budget.seconds)
-
-
-def _split(text: str) -> tuple[str, str | None, str | None]:
-    match = re.fullmatch(r"(agent|network)(?::([^@:]+))?(?:@([^@:]+))?", text)
-    return (match[1], match[2], match[3]) if match else ("", None, None)
-
-
-def _parse_player(text: str, game: Game, seed: int) -> Player:
-    return parse_player(text, game, seed=seed)

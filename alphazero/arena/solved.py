@@ -1,11 +1,11 @@
-"""Solved positions: how often a player gives away what perfect play would keep, and where a game turned.
+"""Solved positions: how often a player makes mistakes against perfect play, and where a game turned.
 
-A file has a column `moves`, the actions from the start as `alphazero.game.record` writes them, blank the
-start itself, and a column `score_NAME` for each action: the exact score of playing it, for the player
-to move; 0 a draw, positive a win, negative a loss, empty where it is illegal. A file of the one column
-`moves` is solved as it is read, if the game has a solver.
+A file of solved positions has a column `moves`, the actions from the start as `alphazero.game.record` writes
+them (blank: the start itself), and a column `score_NAME` for each action: the exact score of playing it, for
+the player to move; 0 a draw, positive a win, negative a loss, empty where it is illegal. A file that has only
+the column `moves` is solved as it is read, if the game has a solver.
 
-A *mistake* is an action whose outcome under perfect play (win, draw, loss) is worse than the best one's.
+A *mistake* is an action whose outcome under perfect play (win, draw, loss) is worse than the best action's.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from alphazero.arena.players import Player
 from alphazero.game import Game, State, batch_size, concatenate, num_actions, take
 from alphazero.game.record import Record
 
-# Positions that a player or a solver is asked about at once. An agent of 64 simulations takes a tenth longer
-# than with 512 at once; in return there is progress to show.
+# Positions that a player or a solver answers at once. An agent of 64 simulations takes a tenth longer than
+# with 512 at once; in return there is progress to show.
 CHUNK = 32
 
 
 class SolvedPositions(NamedTuple):
-    """P unfinished positions and what every action is worth in them.
+    """P unfinished positions and the score of every action in them.
 
     states: fields [P, ...].
-    scores: [P, A] float32, exact, for the player to move, as `Game.solve` gives them; -inf illegal.
-    moves:  the way to each from the start.
-    plies:  [P] int64, moves from the start.
+    scores: [P, A] float32, exact, for the player to move, as `Game.solve` returns them; -inf illegal.
+    moves:  the moves from the start to each.
+    plies:  [P] int64, their number.
     """
 
     states: State
@@ -50,7 +50,7 @@ class SolvedPositions(NamedTuple):
 
 
 class ErrorRate(NamedTuple):
-    """Mistakes in P positions."""
+    """The number of mistakes in some positions."""
 
     positions: int
     mistakes: int
@@ -62,14 +62,14 @@ class ErrorRate(NamedTuple):
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Wilson's 95 % interval of the rate, as if positions were drawn from ever so many like them."""
+        """Wilson's 95 % interval of the rate, for positions drawn from an unlimited number like them."""
         return wilson_interval(self.rate, self.positions) if self.positions else (0.0, 1.0)
 
 
 def load_positions(path: Path, game: Game, *, progress: Callable[[int], None] | None = None) -> SolvedPositions:
-    """Reads a file of solved positions, or solves one of positions alone.
+    """Reads a file of solved positions, or solves positions that have no scores.
 
-    That takes a while, so `progress` is told after each chunk how many are solved by now, and may raise to end it.
+    Solving takes a while: after each chunk `progress` is called with its size, and may raise to end it.
     ValueError names the line that is wrong.
     """
     names = [game.action_name(action) for action in range(num_actions(game))]
@@ -114,13 +114,13 @@ def save_positions(path: Path, game: Game, positions: SolvedPositions) -> None:
 
 
 def groups(positions: SolvedPositions) -> dict[str, Tensor]:
-    """[P] bool each, the positions by the stage of the game and by how difficult they are; `all` is every one.
+    """Masks [P] bool of the positions by the stage of the game and by difficulty; `all` is every position.
 
     - `beginning` up to ply 14, `middle` from 15 to 28, `end` later: the bounds of P. Pons' sets of connect-four
       positions (http://blog.gamesolver.org/solving-connect-four/02-test-protocol/).
     - By the share of the legal actions that are mistakes: `easy` up to 1/3, `medium` up to 2/3, `hard` above.
-      This is not Pons' difficulty, which is the number of moves a solver has to look ahead. Where no mistake is
-      possible a position is none of the three, so that all - easy - medium - hard are such.
+      This is not Pons' difficulty, which is the number of moves a solver has to look ahead. A position in which
+      no mistake is possible is in none of the three groups.
     """
     outcomes, plies = positions.outcomes, positions.plies
     legal = outcomes > -2
@@ -140,7 +140,7 @@ def groups(positions: SolvedPositions) -> dict[str, Tensor]:
 def mistakes(player: Player, positions: SolvedPositions, *, progress: Callable[[int], None] | None = None) -> Tensor:
     """[P] bool, where the player's choice turns a win into a draw or loss, or a draw into a loss.
 
-    `progress` is told after each chunk how many positions are answered by now, and may raise to end it.
+    After each chunk of positions `progress` is called with its size, and may raise to end it.
     """
     chosen = _in_chunks(player.actions, positions.states, progress)
     outcome = positions.outcomes.gather(1, chosen[:, None])[:, 0]
@@ -150,16 +150,16 @@ def mistakes(player: Player, positions: SolvedPositions, *, progress: Callable[[
 def error_rates(
     player: Player, positions: SolvedPositions, *, progress: Callable[[int], None] | None = None
 ) -> dict[str, ErrorRate]:
-    """Over each of the `groups`; `progress` as in `mistakes`."""
+    """The error rate in each of the `groups`; `progress` as in `mistakes`."""
     mistaken = mistakes(player, positions, progress=progress)
     return {name: ErrorRate(int(group.sum()), int(mistaken[group].sum())) for name, group in groups(positions).items()}
 
 
 class ReviewedMove(NamedTuple):
-    """A move of a game beside perfect play; scores as `Game.solve` gives them, for the seat that moved.
+    """A move of a game beside perfect play; scores as `Game.solve` returns them, for the seat that moved.
 
-    score:      what the action is worth.
-    best_score: what the best is.
+    score:      the action's.
+    best_score: the best action's.
     best:       the actions with that score: the soonest wins, draws, or the latest losses.
     """
 
@@ -171,12 +171,12 @@ class ReviewedMove(NamedTuple):
 
     @property
     def before(self) -> int:
-        """1 win, 0 draw, -1 loss for the seat, had it gone on perfectly."""
+        """The outcome of perfect play for the seat before its move: 1 win, 0 draw, -1 loss."""
         return (self.best_score > 0) - (self.best_score < 0)
 
     @property
     def after(self) -> int:
-        """The same once it had played the action."""
+        """The same after its move."""
         return (self.score > 0) - (self.score < 0)
 
     @property
@@ -185,7 +185,7 @@ class ReviewedMove(NamedTuple):
 
 
 def review(record: Record) -> list[ReviewedMove]:
-    """Every move of a game, finished or not. ValueError if the game has no solver."""
+    """Reviews every move of a game, finished or not. ValueError if the game has no solver."""
     game, states = record.game, record.states[:-1]
     scores = game.solve(concatenate([game.initial(0), *states]))
     return [
@@ -201,9 +201,9 @@ def review(record: Record) -> list[ReviewedMove]:
 
 
 def _read(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """The header, and every other row with the line it is in. ValueError if the file is no table.
+    """The header, and every other row with its line number. ValueError if the file is no table.
 
-    Blank lines are left out, but in a file of one column they are rows like others.
+    Blank lines are left out, except in a file of one column, where they are rows.
     """
     with path.open(newline="", encoding="utf-8") as file:
         rows = csv.reader(file)
@@ -235,10 +235,10 @@ def _parse_scores(record: Record, texts: dict[str, str]) -> list[float]:
 
 
 def _in_chunks(answer: Callable[[State], Tensor], states: State, progress: Callable[[int], None] | None) -> Tensor:
-    """`answer` of P states, a few at a time; `progress` is told after each chunk how many are answered by now."""
-    answers, count = [], batch_size(states)
-    for start in range(0, count, CHUNK):
+    """`answer` of P states, CHUNK at a time; `progress` is called with the size of each chunk."""
+    answers = []
+    for start in range(0, batch_size(states), CHUNK):
         answers.append(answer(take(states, slice(start, start + CHUNK))))
         if progress is not None:
-            progress(min(start + CHUNK, count))
+            progress(len(answers[-1]))
     return torch.cat(answers)

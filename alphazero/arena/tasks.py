@@ -1,6 +1,6 @@
 """Matches and position tests as tasks, for any executor (`alphazero.parallel.executor`).
 
-Who takes part in them, and the positions, are shared with the executor, since many tasks have them in common.
+Players and positions are shared with the executor, since many tasks have them in common.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from alphazero.parallel.executor import Counter
 
 
 def shared_players(worker: Any, *players: PlayerSpec) -> Sequence[PlayerSpec]:
-    """The players themselves are shared with the task."""
+    """The players of a task with which they are shared themselves."""
     return players
 
 
@@ -55,29 +55,17 @@ class PlayMatch:
 
 @dataclass(frozen=True)
 class RunPositionTest:
-    """Puts solved positions to a player."""
+    """Measures a player's error rates on solved positions."""
 
     title: str
     seed: int
 
     def run(self, worker: Any, count: Counter, player: PlayerSpec, positions: SolvedPositions) -> dict[str, ErrorRate]:
         stoppable = Stoppable(player.build(player_seeds(self.seed)[0]), count)
-        return error_rates(stoppable, positions, progress=steps_of(count))
+        return error_rates(stoppable, positions, progress=count)
 
 
 def player_seeds(seed: int) -> tuple[int, int]:
     """Seeds for the player and the opponent, apart from each other and from the seed of the openings."""
     one, other = np.random.SeedSequence(seed).generate_state(2, np.uint64) >> np.uint64(2)
     return int(one), int(other)
-
-
-def steps_of(advance: Callable[[int], None]) -> Callable[[int], None]:
-    """Turns how much is done by now into how much more is."""
-    before = 0
-
-    def progress(done: int) -> None:
-        nonlocal before
-        advance(done - before)
-        before = done
-
-    return progress

@@ -1,9 +1,9 @@
-"""From a network that has learned a term to the term's equation, by sparse regression over candidates.
+"""Turns the term that a network has learned into an equation, by sparse regression over candidates.
 
 S. L. Brunton, J. L. Proctor, J. N. Kutz, "Discovering governing equations from data by sparse identification of
-nonlinear dynamical systems" (PNAS 2016). The regression asks what each candidate would do to the observed trajectories,
-linearised at the network's. The best set of each size is then fitted to them through the solver, and of these equations
-the one is taken that they are most likely from (Schwarz 1978); around which all is repeated until it stays the same.
+nonlinear dynamical systems" (PNAS 2016). The regression asks how each candidate would change the trajectories, to
+first order around the network's. The best set of candidates of each size is then fitted to the observations through the
+solver, and the likeliest of these equations is taken (Schwarz 1978). All is repeated around it until it stays the same.
 """
 
 from __future__ import annotations
@@ -17,39 +17,25 @@ import pysindy
 import torch
 from torch import Tensor
 
+from alphazero.dynamics import ude
 from alphazero.dynamics.sparse_regression import Regression, resampled, supports
-from alphazero.dynamics.ude import (
-    NONE,
-    DiscoveryError,
-    Fit,
-    Incomplete,
-    Learned,
-    Model,
-    Observed,
-    Shooting,
-    Term,
-    check_observed,
-    fit,
-    fixed,
-    inputs_of,
-    predict,
-)
+from alphazero.dynamics.ude import DiscoveryError, Incomplete, Learned, Model, Observed, Term
 
-WORST = 2.0  # residual of held-out trajectories, in standard deviations of the noise, that an equation may have
-ROUNDS = 4  # of regression, each around the trajectories of the equation that the last one led to
+WORST = 2.0  # the largest residual of held-out trajectories that passes, in standard deviations of the noise
+ROUNDS = 4  # of regression, each around the last one's equation
 STEPS = 15  # of an equation's fit: one that could be right takes a handful
-SMOOTHED = 11  # observations, by whose polynomial of third degree states are differentiated
+SMOOTHED = 11  # observations to which a cubic is fitted, for the states' derivatives
 
 
 class Candidate(NamedTuple):
-    """A term that an equation may have. name: as in TeX. value: [M, B], of inputs [I, B]."""
+    """A term that an equation may have. name: in TeX. value: [M, B], of inputs [I, B]."""
 
     name: str
     value: Term
 
 
 class Equation(NamedTuple):
-    """A sum of candidates. coefficients, deviations: [K], and their standard errors."""
+    """A sum of candidates. coefficients: [K]. deviations: [K], their standard errors."""
 
     candidates: tuple[Candidate, ...]
     coefficients: Tensor
@@ -60,7 +46,7 @@ class Equation(NamedTuple):
         return total(self.candidates)(self.coefficients, inputs)
 
     def formula(self, symbol: str) -> str:
-        """In TeX."""
+        """The equation in TeX."""
         parts = [
             rf"{coefficient:+.{digits}g}\,{candidate.name}"
             for candidate, coefficient, digits in zip(
@@ -71,25 +57,25 @@ class Equation(NamedTuple):
         return f"{symbol} = {' '.join(parts).lstrip('+')}"
 
     def text(self, symbol: str) -> str:
-        """The same for a terminal."""
+        """The equation for a terminal."""
         return plain(self.formula(symbol))
 
 
 def plain(formula: str) -> str:
-    """TeX of the simple kind that names are here, for a terminal."""
+    """Simple TeX, as of candidates' names, for a terminal."""
     for tex, said in ((r"\,", " "), (r"\vec ", ""), (r"\perp", "⊥"), (r"\tau", "τ"), ("\\", "")):
         formula = formula.replace(tex, said)
     return formula
 
 
 def _digits(value: Tensor, deviation: Tensor) -> int:
-    """As many as are known, and one more."""
+    """The number of digits that are known, and one more."""
     known = math.log10(abs(value.item()) / deviation.item()) if value and deviation else 7.0
     return min(max(math.ceil(known) + 1, 2), 8)
 
 
 def total(candidates: Sequence[Candidate]) -> Model:
-    """Their sum, times one parameter each."""
+    """The sum of the candidates, each times a parameter."""
 
     def model(parameters: Tensor, inputs: Tensor) -> Tensor:
         values = torch.stack([candidate.value(inputs) for candidate in candidates])
@@ -99,10 +85,10 @@ def total(candidates: Sequence[Candidate]) -> Model:
 
 
 class Case(NamedTuple):
-    """A term that is unknown, in full.
+    """An unknown term, with all that it takes to find it.
 
-    symbol: its name in TeX. unit: its. states, given: names of what is observed. incomplete: the equations around it.
-    library: what it may consist of. pieces: in which trajectories are cut to learn it. truth: the term, where known.
+    symbol: its name in TeX. states, given: names of the observations' coordinates. incomplete: the equations around it.
+    library: its candidates. pieces: into how many trajectories are cut to learn it. truth: the term, where known.
     """
 
     name: str
@@ -117,7 +103,7 @@ class Case(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """An equation of the path. residual: see `Fit`. held_out: of other trajectories, by their degrees of freedom.
+    """An equation of the path. residual: see `Fit`. held_out: that of other trajectories, by their degrees of freedom.
 
     criterion: Schwarz's; the less, the more likely.
     """
@@ -129,11 +115,11 @@ class Choice(NamedTuple):
 
 
 class Recovered(NamedTuple):
-    """What the network's term is, as an equation.
+    """The network's term as an equation.
 
-    path: those it was chosen from, the one with fewest terms first. shares: of resampled data, how often each of its
-    candidates was met among so many. network: the network's residual of held-out trajectories. direct: what sparse
-    regression finds straight from the data; None where too few states were observed for that, or unevenly.
+    path: the equations it was chosen from, the one with fewest terms first. shares: the shares of resamples in which
+    each of its candidates was found. network: the network's residual of held-out trajectories. direct: the equation by
+    sparse regression straight from the data; None where too few states were observed for that, or unevenly.
     """
 
     best: Choice
@@ -144,7 +130,7 @@ class Recovered(NamedTuple):
 
 
 class PoorFitError(DiscoveryError):
-    """No equation of the library describes the data. path: the best of each size that was tried."""
+    """No equation of the library describes the data. path: the best equation of each size."""
 
     def __init__(self, message: str, path: tuple[Choice, ...]) -> None:
         super().__init__(message)
@@ -161,13 +147,13 @@ def recover(
     generator: torch.Generator,
     report: Callable[[str], object] = lambda said: None,
 ) -> Recovered:
-    """The equation of the term that was learned from `observed`.
+    """Finds the equation of the term that was learned from `observed`.
 
     PoorFitError if no equation of the library describes the trajectories that were held out; DiscoveryError if there
     is not enough data to tell its candidates apart.
     """
-    check_observed(observed)
-    check_observed(held_out)
+    ude.check_observed(observed)
+    ude.check_observed(held_out)
     numbers = int(observed.noise.isfinite().sum())
     free = numbers - observed.states[:, 0].numel()
     if free < len(library):
@@ -175,7 +161,7 @@ def recover(
             f"too little data: {numbers} numbers of {len(observed.states)} trajectories, {free} without their starts: "
             f"too few to tell {len(library)} candidates apart. Observe more, or offer fewer"
         )
-    tried: dict[tuple[int, ...], Fit] = {}
+    tried: dict[tuple[int, ...], ude.Fit] = {}
 
     def criterion(support: tuple[int, ...]) -> float:
         return numbers * tried[support].residual ** 2 + len(support) * math.log(numbers)
@@ -191,19 +177,19 @@ def recover(
                 model = total([library[number] for number in support])
                 guess = torch.from_numpy(regression.coefficients(support))
                 starts = around.fit.starts
-                tried[support] = fit(of, model, guess, observed, starts=starts, pieces=learned.pieces, steps=STEPS)
+                tried[support] = ude.fit(of, model, guess, observed, starts=starts, pieces=learned.pieces, steps=STEPS)
         before, likeliest = likeliest, min(tried, key=criterion)
         if likeliest == before:
             break
-        # What is linear around the network's trajectories need not be so as far as here.
+        # The equation may be too far from the network's trajectories for the linearisation there.
         around = Learned(_equation(library, likeliest, tried[likeliest]).term, tried[likeliest], learned.pieces)
 
     seen = int(held_out.noise.isfinite().sum())
     freedom = max(seen - held_out.states[:, 0].numel(), 1)
 
     def score(term: Term) -> float:
-        """Nothing but the starts is fitted; they do not flatter where little else was observed."""
-        found = fit(of, fixed(term), NONE, held_out, pieces=learned.pieces, steps=STEPS)
+        """The held-out residual: only the starts are fitted, and their degrees of freedom are taken off."""
+        found = ude.fit(of, ude.fixed(term), ude.NONE, held_out, pieces=learned.pieces, steps=STEPS)
         return found.residual * math.sqrt(seen / freedom)
 
     path = []
@@ -231,17 +217,17 @@ def recover(
     return Recovered(best, tuple(path), shares, by_network, direct)
 
 
-def _equation(library: tuple[Candidate, ...], support: Sequence[int], fitted: Fit) -> Equation:
+def _equation(library: tuple[Candidate, ...], support: Sequence[int], fitted: ude.Fit) -> Equation:
     return Equation(tuple(library[number] for number in support), fitted.parameters, fitted.deviations)
 
 
 def through_solver(of: Incomplete, library: tuple[Candidate, ...], learned: Learned, observed: Observed) -> Regression:
-    """What the observations would be off by, were a sum of candidates in place of the term; to first order.
+    """The misses of the observations with a sum of candidates in place of the term, to first order.
 
-    A small change of the term changes trajectories linearly. So with the learned term's trajectories m off, J_t what
-    they change with the term and J_c with the candidates, the sum with the coefficients c is m - J_t + J_c c off, in
-    standard deviations of the noise, for starts that are free to change as well. Of all ways to weight a regression
-    this is the one that the data have.
+    A small change of the term changes trajectories linearly. So with the misses m of the learned term, their
+    derivatives J_t by the term and J_c by the candidates, the sum with coefficients c misses by m - J_t + J_c c, in
+    standard deviations of the noise, while the starts are free to change as well. This weights the regression as the
+    data do.
     """
     added = total((*library, Candidate("learned", learned.term)))
 
@@ -249,9 +235,9 @@ def through_solver(of: Incomplete, library: tuple[Candidate, ...], learned: Lear
         return learned.term(inputs) + added(parameters, inputs)
 
     size = len(library) + 1
-    shooting = Shooting(of, model, observed, size, pieces=learned.pieces, prior=math.inf)
-    states = predict(of, learned.term, shooting.pieces, learned.fit.starts)
-    inputs = inputs_of(of, states, shooting.pieces)
+    shooting = ude.Shooting(of, model, observed, size, pieces=learned.pieces, prior=math.inf)
+    states = ude.predict(of, learned.term, shooting.pieces, learned.fit.starts)
+    inputs = ude.inputs_of(of, states, shooting.pieces)
     for candidate in library:
         if not candidate.value(inputs).isfinite().all():
             raise DiscoveryError(f"the candidate {candidate.name} is not finite in all states that were met")
@@ -272,19 +258,19 @@ def through_solver(of: Incomplete, library: tuple[Candidate, ...], learned: Lear
 
 
 def regress(of: Incomplete, library: tuple[Candidate, ...], observed: Observed) -> Equation:
-    """Sparse regression straight on the data: the states' derivatives, smoothed, less what is known.
+    """Sparse regression straight on the data: on the states' derivatives, smoothed, less the known part of the rates.
 
-    There is nothing else to choose by than how much each number of terms leaves of these derivatives.
+    The number of terms is chosen by how much they leave of these derivatives.
     """
     slopes = pysindy.SmoothedFiniteDifference(smoother_kws={"window_length": SMOOTHED})
     dy = np.stack([
         slopes(states.numpy(), times.numpy())
         for states, times in zip(observed.states, observed.times, strict=True)
     ])  # fmt: skip
-    inputs = inputs_of(of, observed.states, observed)
+    inputs = ude.inputs_of(of, observed.states, observed)
     y, given = observed.states.flatten(0, 1).T, observed.given.repeat_interleave(observed.states.shape[1], 0).T
     known = of.rates(torch.zeros(of.outputs, inputs.shape[1], dtype=torch.float64), y, given)
-    # The rates are linear in the term's value: so each candidate's part of them is known.
+    # The rates are linear in the term's value, so each candidate's part of them is known.
     parts = [(of.rates(candidate.value(inputs), y, given) - known).flatten() for candidate in library]
     features = torch.stack(parts, 1).numpy()
     target = torch.from_numpy(dy).flatten(0, 1).T.flatten().numpy() - known.flatten().numpy()

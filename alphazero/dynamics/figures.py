@@ -1,13 +1,12 @@
-"""Pictures of what was discovered."""
+"""Figures of terms and equations, and of their trajectories."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from alphazero.dynamics.equations import WORST, Case, Choice, Recovered
+from alphazero.dynamics.lotka_volterra import OBSERVED, Extrapolation
 from alphazero.dynamics.ude import NONE, Observed, Term, fit, fixed, inputs_of, predict
 
 TRUTH, NETWORK, EQUATION, DATA = "#8a9299", "#d98324", "#2f6690", "#2b3036"
@@ -15,9 +14,9 @@ SHOWN = 3  # trajectories
 
 
 def trajectories(case: Case, held_out: Observed, network: Term, equation: Term | None) -> Figure:
-    """Observations that were held out, and what the completed models make of them, each from the start it fits best."""
-    shown = Observed(*(field[:SHOWN] for field in held_out))
-    figure = Figure(figsize=(3.4 * len(case.states), 3.2), layout="constrained", facecolor="white")
+    """Held-out observations, and the completed models' trajectories, each from the start that fits best."""
+    shown = held_out.at(slice(SHOWN))
+    figure = _figure(3.4 * len(case.states), 3.2)
     for axes, name in zip(figure.subplots(1, len(case.states), squeeze=False)[0], case.states, strict=True):
         axes.set(xlabel="time, s", title=name)
     for found, style, colour, label in ((network, "-", NETWORK, "network"), (equation, "--", EQUATION, "equation")):
@@ -37,11 +36,11 @@ def trajectories(case: Case, held_out: Observed, network: Term, equation: Term |
 
 
 def term(case: Case, held_out: Observed, network: Term, equation: Term | None) -> Figure:
-    """The term itself along trajectories that were held out."""
-    shown = Observed(*(field[:SHOWN] for field in held_out))
+    """The term along held-out trajectories."""
+    shown = held_out.at(slice(SHOWN))
     starts = fit(case.incomplete, fixed(network), NONE, shown).starts
     inputs = inputs_of(case.incomplete, predict(case.incomplete, network, shown, starts), shown)
-    figure = Figure(figsize=(4.6 * case.incomplete.outputs, 3.4), layout="constrained", facecolor="white")
+    figure = _figure(4.6 * case.incomplete.outputs, 3.4)
     subplots = figure.subplots(1, case.incomplete.outputs, squeeze=False)[0]
 
     def draw(value: Tensor, style: str, colour: str, width: float, label: str) -> None:
@@ -62,8 +61,8 @@ def term(case: Case, held_out: Observed, network: Term, equation: Term | None) -
 
 
 def sparsity(path: tuple[Choice, ...], *, network: float | None = None) -> Figure:
-    """What more terms bring: residuals of held-out trajectories by the number of terms, and the criterion."""
-    figure = Figure(figsize=(9, 3.4), layout="constrained", facecolor="white")
+    """Residuals of held-out trajectories and the criterion, by the number of terms."""
+    figure = _figure(9, 3.4)
     left, right = figure.subplots(1, 2)
     sizes = [len(choice.equation.candidates) for choice in path]
     left.semilogy(sizes, [choice.held_out for choice in path], "o", color=EQUATION, label="equations")
@@ -96,13 +95,18 @@ def formula(case: Case, recovered: Recovered) -> Figure:
     return figure
 
 
-def misses(models: Mapping[str, Sequence[tuple[int, float]]]) -> Figure:
-    """Of each model by its name, how many shots it has learned from, and its median miss in m."""
-    figure = Figure(figsize=(6.4, 4), layout="constrained", facecolor="white")
+def extrapolation(case: Case, found: Extrapolation) -> Figure:
+    """The true trajectory and the equation's, far beyond the moments that were observed."""
+    figure = _figure(8, 3.6)
     axes = figure.subplots()
-    for (name, points), colour in zip(models.items(), (TRUTH, DATA, NETWORK, EQUATION), strict=True):
-        if points:
-            axes.loglog(*zip(*points, strict=True), "o-", color=colour, label=name)
-    axes.set(xlabel="observed shots", ylabel="median miss, m")
-    axes.legend(frameon=False)
+    axes.axvspan(0, OBSERVED, color="#e3e7ea", label="observed")
+    for name, colour, true, ours in zip(case.states, (EQUATION, NETWORK), found.true.T, found.found.T, strict=True):
+        axes.plot(found.times, true, color=colour, alpha=0.4, linewidth=4, label=f"{name}, truth")
+        axes.plot(found.times, ours, "--", color=colour, label=f"{name}, equation")
+    axes.set(xlabel="time, s", ylabel="count")
+    axes.legend(frameon=False, ncols=3)
     return figure
+
+
+def _figure(width: float, height: float) -> Figure:
+    return Figure(figsize=(width, height), layout="constrained", facecolor="white")

@@ -1,4 +1,4 @@
-"""Sparse linear regression: which few of many candidates explain most, however collinear they are."""
+"""Sparse linear regression: finds the few of many candidates that explain most, however collinear they are."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from numpy.typing import NDArray
 
 from alphazero.dynamics.ude import DiscoveryError
 
-MOST_TERMS, SPARE_TERMS = 6, 2  # of a set; and so many more on the way to it
-RESAMPLES = 20  # for the shares of a candidate
-RIDGE = 1e-10  # none, but for what rounding needs
+MOST_TERMS, SPARE_TERMS = 6, 2  # of a set; and how many more it may have during the search
+RESAMPLES = 20  # for the candidates' shares
+RIDGE = 1e-10  # just enough against rounding
 
 
 class Regression:
     """Linear least squares of a target on K candidates, by blocks of rows.
 
-    blocks: of each, the triangular factor of the matrix of its candidates and, last, its target. There is nothing else
-    that sums of squares depend on, and it has as few rows as columns.
+    blocks: matrices whose columns are the candidates and, last, the target. Only their triangular factors are kept:
+    sums of squares depend on nothing else, and they have no more rows than columns.
     """
 
     def __init__(self, blocks: list[NDArray[np.float64]]) -> None:
@@ -36,12 +36,12 @@ class Regression:
         return np.asarray(np.linalg.lstsq(self.features[:, list(support)], self.target, rcond=None)[0])
 
     def left(self, support: Sequence[int]) -> float:
-        """The sum of squares that these candidates leave."""
+        """The sum of squares that these candidates do not explain."""
         rest = self.target - self.features[:, list(support)] @ self.coefficients(support)
         return float(np.square(rest).sum())
 
     def best(self, supports: Sequence[Sequence[int]]) -> list[int]:
-        """The one of these, all of one size, that leaves least."""
+        """The one of these sets, all of one size, that leaves least."""
         every = np.array(supports)
         explained = self._explained[every]
         products = self._products[every[:, :, None], every[:, None, :]]
@@ -50,13 +50,13 @@ class Regression:
 
 
 def supports(of: Regression) -> list[list[int]]:
-    """The best set that is found of each size up to MOST_TERMS, the smallest first.
+    """The best sets that are found, one of each size up to MOST_TERMS, the smallest first.
 
     Candidates are taken in and left out one at a time and exchanged for one another, up and down the sizes, until no
     size gains (floating search; Pudil, Novovicova and Kittler 1994): the best pair need not hold the best single one.
     `pysindy`'s SSR, which leaves one out after the other, is where that starts from.
     """
-    # Columns that are 0 throughout cannot be told from nothing, and have no norm.
+    # A candidate that is 0 throughout explains nothing, and has no norm.
     real = np.flatnonzero(np.square(of.features).sum(0) > 0).tolist()
     if not real:
         raise DiscoveryError("no candidate changes anything that was observed")
@@ -90,7 +90,7 @@ def supports(of: Regression) -> list[list[int]]:
 
 
 def exchanged(of: Regression, support: list[int], real: list[int]) -> list[int]:
-    """While it explains more, one of the support is replaced by another."""
+    """Exchanges candidates of the support for others, one at a time, as long as that explains more."""
     while True:
         others = [
             [*support[:place], number, *support[place + 1 :]]
@@ -105,7 +105,7 @@ def exchanged(of: Regression, support: list[int], real: list[int]) -> list[int]:
 
 
 def resampled(of: Regression, support: list[int], generator: torch.Generator) -> tuple[float, ...]:
-    """How often each candidate of the support is met among so many, of blocks drawn with replacement."""
+    """The share of resamples, blocks drawn with replacement, whose best set of this size has each candidate."""
     met, count = np.zeros(len(support)), len(of.blocks)
     for _ in range(RESAMPLES):
         drawn = torch.randint(count, (count,), generator=generator).tolist()

@@ -1,7 +1,7 @@
 """A network in place of a game's `step`, learned from what the step does: search may play in it instead.
 
-It is a game as any other, whose states the true game observes; and it can be differentiated by actions whether the
-true step can or not. Symmetries, keys and solutions of the true game are left out, for a network keeps none of them.
+It is a game like any other, whose states the true game observes; and it can be differentiated by actions whether the
+true step can or not. It offers no symmetries, keys or solutions of the true game, for a network keeps none of them.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from alphazero.game import (
 
 WIDTH = 64  # of each of two hidden layers
 MEMORY = 50  # of L-BFGS, steps
-HALF = 0.5  # from which on a number means yes
+HALF = 0.5  # above it a number means true
 
 
 class Network(nn.Module):
-    """Of inputs [B, I], outputs [B, O], both float64 and standardised by those it was made for."""
+    """From inputs [B, I] to outputs [B, O], float64, both standardised by those it was made for."""
 
     def __init__(self, inputs: Tensor, outputs: Tensor, generator: torch.Generator, *, width: int = WIDTH) -> None:
         super().__init__()
@@ -66,11 +66,11 @@ def approximate(
     steps: int = 1000,
     report: Callable[[int, float], object] = lambda step, loss: None,
 ) -> Network:
-    """A network that has learned these outputs [B, O] of these inputs [B, I]; the mean square error, by L-BFGS.
+    """A network that has learned these outputs [B, O] of these inputs [B, I], by L-BFGS on the mean square error.
 
-    Few parameters and exact data: there a method of second order is worth its memory. What does not vary is a constant.
-    report: is told how often the error was evaluated, which is at most a quarter more than `steps`, and the mean
-    square error, in squared standard deviations.
+    With few parameters and exact data, a method of second order is worth its memory. Outputs that do not vary become
+    constants. report: called with the number of evaluations, at most a quarter more than `steps`, and the mean square
+    error in squared standard deviations.
     """
     network = Network(inputs, outputs, generator, width=width)
     varies = network.scale > 0
@@ -94,7 +94,7 @@ def approximate(
 
 
 class Transitions(NamedTuple):
-    """B steps of a game: states, actions [B] or [B, D], and what `step` returned."""
+    """B steps of a game: states, actions [B] or [B, D], and the results of `step`."""
 
     states: State
     actions: Tensor
@@ -104,23 +104,22 @@ class Transitions(NamedTuple):
 
 
 def random_play(game: Game, count: int, generator: torch.Generator, *, batch: int = 1024) -> Transitions:
-    """`count` steps of random games; each game goes on for one step after its end, for that has to be learned, too."""
+    """`count` steps of random games; each game goes on for one step after its end, which must be learned, too."""
     batch = min(batch, count)
     states, over = game.initial(batch, generator=generator), torch.zeros(batch, dtype=torch.bool)
-    played: list[tuple[State, Tensor, Transition]] = []
+    played: list[Transitions] = []
     for _ in range(math.ceil(count / batch)):
         actions = random_actions(game, states, generator)
-        played.append((states, actions, game.step(states, actions)))
-        after, done = played[-1][2].state, played[-1][2].done
+        played.append(Transitions(states, actions, *game.step(states, actions)))
+        after, done = played[-1].after, played[-1].done
         states, over = where(over, game.initial(batch, generator=generator), after), done & ~over
-    before, chosen, made = zip(*played, strict=True)
     first = slice(count)
     return Transitions(
-        take(concatenate(before), first),
-        torch.cat(chosen)[first],
-        take(concatenate([one.state for one in made]), first),
-        torch.cat([one.reward for one in made])[first],
-        torch.cat([one.done for one in made])[first],
+        take(concatenate([one.states for one in played]), first),
+        torch.cat([one.actions for one in played])[first],
+        take(concatenate([one.after for one in played]), first),
+        torch.cat([one.reward for one in played])[first],
+        torch.cat([one.done for one in played])[first],
     )
 
 
@@ -162,7 +161,7 @@ class Surrogate(Game):
         return self.game.render(state)
 
     def step(self, state: State, action: Tensor) -> Transition:
-        """As the network has it; whole numbers and truths are the nearest there are."""
+        """The network's step; whole numbers are rounded, and flags are set above HALF."""
         flat = flattened(state)
         said = self.network(torch.cat([flat, encoded(self.game, action)], 1))
         after = unflattened(flat + said[:, : flat.shape[1]], state)
@@ -191,12 +190,12 @@ def learn_step(
 
 
 def flattened(state: State) -> Tensor:
-    """[B, K] float64, all that a state says."""
+    """[B, K] float64: all fields of a state, side by side."""
     return torch.cat([field.double().flatten(1) if field.dim() > 1 else field.double()[:, None] for field in state], 1)
 
 
 def unflattened(flat: Tensor, like: State) -> State:
-    """A state again, of the types of `like`."""
+    """A state again, with the types and shapes of `like`."""
     fields, start = [], 0
     for field in like:
         size = math.prod(field.shape[1:])

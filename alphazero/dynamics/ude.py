@@ -3,17 +3,17 @@
     dy/dt = rates(term(inputs(y)), y)        rates and inputs are known, the term is not
 
 C. Rackauckas et al., "Universal Differential Equations for Scientific Machine Learning" (arXiv:2001.04385). The term
-is whatever has parameters: a network here, a sum of candidates in `recovery`. Both are fitted to observed trajectories
-by least squares with multiple shooting (Bock and Plitt 1984): trajectories are cut in pieces, the states that those
-start from are unknown too, and where one ends the next has to begin. So errors of the states that were observed first
-do no harm, and no piece is long enough for a bad guess to run away.
+has parameters: it is a network here, and a sum of candidates in `equations`. Both are fitted to observed trajectories
+by least squares with multiple shooting (Bock and Plitt 1984): trajectories are cut into pieces, the states at which
+pieces start are unknown too, and each piece must start where the one before ends. So errors of the first observed
+states do no harm, and no piece is long enough for a bad guess to diverge.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -29,7 +29,7 @@ HIDDEN = 12  # neurons of each of the network's two layers
 
 
 class DiscoveryError(Exception):
-    """Data that nothing can be learned from, or an equation that does not describe it; the message has the numbers."""
+    """The data are not enough to learn from, or no equation describes them; the message has the numbers."""
 
 
 class Incomplete(NamedTuple):
@@ -50,14 +50,18 @@ class Observed(NamedTuple):
     """B trajectories, each observed in T moments; float64.
 
     times: [B, T] s. states: [B, T, N]. given: [B, G], what else the equations depend on.
-    noise: [B, T, N], standard deviations of the states' errors; inf for what was not observed. Of where a trajectory
-    or a piece of it starts, the state is then the first guess; else it does not matter.
+    noise: [B, T, N], standard deviations of the states' errors; inf for what was not observed: such a state matters
+    only where a trajectory or a piece of it starts, as the first guess.
     """
 
     times: Tensor
     states: Tensor
     given: Tensor
     noise: Tensor
+
+    def at(self, rows: slice) -> Observed:
+        """Some of the trajectories."""
+        return Observed(*(field[rows] for field in self))
 
 
 Term = Callable[[Tensor], Tensor]  # inputs [I, B] -> value [M, B]
@@ -91,7 +95,7 @@ class Progress(NamedTuple):
 
 
 def check_observed(observed: Observed) -> None:
-    """DiscoveryError for what cannot be learned from."""
+    """DiscoveryError for observations that cannot be learned from."""
     times, states, given, noise = observed
     fits = states.ndim == 3 and noise.shape == states.shape and times.shape == states.shape[:2]
     if not fits or given.ndim != 2 or len(given) != len(states):
@@ -107,7 +111,7 @@ def check_observed(observed: Observed) -> None:
             where = ", ".join(str(number) for number in bad[0].tolist())
             raise DiscoveryError(f"{name}[{where}] is {value[tuple(bad[0])].item()}, no finite number; leave it out")
     if not (noise >= 0).all():
-        raise DiscoveryError("noise is to be a standard deviation, from 0 to inf")
+        raise DiscoveryError("noise must be a standard deviation, from 0 to inf")
     unseen = noise.isinf().all(0).all(0).nonzero()
     if len(unseen):
         raise DiscoveryError(f"coordinate {int(unseen[0])} of the states is observed nowhere: its noise is infinite")
@@ -145,9 +149,9 @@ def predict(of: Incomplete, term: Term, observed: Observed, starts: Tensor, *, s
 
 
 def sensitivities(of: Incomplete, model: Model, parameters: Tensor, observed: Observed, starts: Tensor) -> Tensor:
-    """[B, T, N, P + N]: by what the states of `predict` change with the parameters, and each with its own start.
+    """[B, T, N, P + N]: the derivatives of the states of `predict` by the parameters, and of each by its own start.
 
-    The equations of that are solved along with those of motion, by the same steps; so it is their exact derivative.
+    Their equations are solved along with those of motion, by the same steps: so they are exact derivatives.
     """
     batch, coordinates, size = *starts.shape, len(parameters)
 
@@ -171,10 +175,10 @@ def sensitivities(of: Incomplete, model: Model, parameters: Tensor, observed: Ob
 
 
 def cut(observed: Observed, count: int) -> tuple[Observed, Tensor]:
-    """Each trajectory in `count` pieces (fewer, if it has not as many intervals), and the pieces that have one before.
+    """Cuts each trajectory into `count` pieces, or as many as it has intervals; also returns those with one before.
 
-    Where a piece ends the next begins. That moment counts in the first one only; and so that all are equally long, the
-    last one's last may be repeated, which does not count either.
+    A piece ends where the next begins; that moment counts in the first one only. All pieces are equally long: for that
+    the last moment may be repeated, and its repetitions do not count either.
     """
     batch, moments = observed.times.shape
     length = math.ceil((moments - 1) / count)
@@ -228,17 +232,17 @@ class Shooting:
 
     @torch.no_grad()
     def misses(self, unknown: Tensor) -> Tensor:
-        """Of the observations, of the seams, and of the prior, in standard deviations."""
+        """The misses of the observations, of the seams, and of the prior, in standard deviations."""
         parameters, starts = self.split(unknown)
         states = predict(self.of, lambda inputs: self.model(parameters, inputs), self.pieces, starts)
         seen = (states - self.pieces.states) * self.weights
         apart = (states[self.seams - 1, -1] - starts[self.seams]) / (SEAM * self.sigma)
         found = torch.cat([seen.flatten(), apart.flatten(), parameters / self.prior])
-        # What flies off to infinity is a very bad guess.
+        # A trajectory that diverges is a very bad guess.
         return found.nan_to_num(1e9).clamp(-1e9, 1e9)
 
     def jacobian(self, unknown: Tensor) -> Tensor:
-        """Of the misses, by the unknowns."""
+        """The derivatives of the misses by the unknowns."""
         parameters, starts = self.split(unknown)
         (count, coordinates), seams, size = starts.shape, len(self.seams), self.size
         moved = sensitivities(self.of, self.model, parameters, self.pieces, starts)
@@ -270,11 +274,11 @@ def fit(
     steps: int = 60,
     report: Callable[[Progress], object] = lambda progress: None,
 ) -> Fit:
-    """The parameters [P] with which the model's trajectories come nearest to those observed; from a first guess on.
+    """Finds the parameters [P], from a first guess, whose trajectories come nearest to those observed.
 
-    starts: a first guess of where the pieces start, [S, N]; None: as observed. prior: standard deviation of what the
-    parameters are likely to be, around 0. pieces: of each trajectory. If there are no parameters, only the starts are
-    fitted. DiscoveryError for data that cannot be learned from.
+    starts: a first guess of where the pieces start, [S, N]; None: as observed. prior: standard deviation that the
+    parameters are believed to have, around 0. pieces: of each trajectory. Without parameters only starts are fitted.
+    DiscoveryError for data that cannot be learned from.
     """
     shooting = Shooting(of, model, observed, len(parameters), pieces=pieces, prior=prior)
     done = 0
@@ -297,7 +301,7 @@ def fit(
 
 
 class Learned(NamedTuple):
-    """A term that was fitted. pieces: of each trajectory, which the fit's starts are of."""
+    """A term that was fitted. pieces: into how many each trajectory was cut."""
 
     term: Term
     fit: Fit
@@ -324,15 +328,20 @@ def learn(
     return Learned(lambda inputs: model(fitted.parameters, inputs), fitted, pieces)
 
 
+def thoroughness(noise: float) -> dict[str, Any]:
+    """Settings for `learn`. Exact data alone decide what the network becomes, and take longer to be exhausted."""
+    return {"prior": 1.0, "steps": 40} if noise > 0 else {"prior": 10.0, "steps": 100}
+
+
 def inputs_of(of: Incomplete, states: Tensor, observed: Observed) -> Tensor:
     """The term's, [I, B * T], of states [B, T, N]."""
     return of.inputs(states.flatten(0, 1).T, observed.given.repeat_interleave(states.shape[1], 0).T)
 
 
 def network(inputs: Tensor, outputs: int, scale: float, generator: torch.Generator) -> tuple[Model, Tensor]:
-    """A network for a term of about `scale` whose inputs are like these, [I, B]; and first parameters, which are small.
+    """A network of two layers of tanh for a term of about `scale`, and first parameters, which are small.
 
-    Two layers of tanh.
+    inputs: [I, B], like those that it will have.
     """
     centre = inputs.mean(1, keepdim=True)
     spread = inputs.std(1, keepdim=True).clamp(min=1e-9)

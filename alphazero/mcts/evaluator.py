@@ -59,34 +59,6 @@ class UniformEvaluator(Generic[S]):
         return Evaluation(logits, torch.zeros(batch, device=device), actions)
 
 
-class RolloutEvaluator(Generic[S]):
-    """Uniform priors; the value is the mean return of games that are played on at random (as in plain MCTS).
-
-    A game longer than `max_moves` counts with its rewards so far.
-    """
-
-    def __init__(self, game: Game[S], *, rollouts: int = 1, max_moves: int = 1_000, samples: int = 16) -> None:
-        self.game, self.rollouts, self.max_moves = game, rollouts, max_moves
-        self.uniform = UniformEvaluator(game, samples=samples)
-
-    def __call__(self, states: S, generator: torch.Generator) -> Evaluation:
-        evaluation = self.uniform(states, generator)
-        batch, device = batch_size(states), states[0].device
-        state = take(states, torch.arange(batch, device=device).repeat(self.rollouts))
-        viewer = self.game.to_play(state)
-        gain = torch.zeros(len(viewer), device=device)
-        worth = torch.ones_like(gain)  # the discount so far
-        done = torch.zeros(len(viewer), dtype=torch.bool, device=device)
-        for _ in range(self.max_moves):
-            mover = self.game.to_play(state)
-            state, reward, done = self.game.step(state, random_actions(self.game, state, generator))
-            gain = gain + worth * torch.where(mover == viewer, reward, -reward)
-            worth = worth * self.game.discount
-            if done.all():
-                break
-        return evaluation._replace(value=gain.view(self.rollouts, batch).mean(0))
-
-
 class TimedEvaluator(Generic[S]):
     """Counts the evaluations that an evaluator makes, and the CPU seconds of its thread that they take."""
 

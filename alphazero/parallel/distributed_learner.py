@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -23,12 +22,12 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from alphazero.learner import Learner, draw, terciles
 from alphazero.parallel.executor import ExecutorError
-from alphazero.parallel.rank import ASIDE, Progress, Rank, arrays, load_state, state_of
+from alphazero.parallel.rank import GROUPS, Progress, Rank, arrays, load_state, state_of
 from alphazero.parallel.ray_cluster import Needs, check_room, have
 from alphazero.replay import Samples
 
-STEPS = 32  # whose batches go to the ranks in one message
-REBUILDS = 5  # in a row without a step in between; then it is given up
+STEPS = 32  # steps whose batches go to the ranks in one message
+RESTARTS = 5  # of the ranks, in a row without a step in between, before learning is given up
 ROOM, NOTICE, ANSWER = 10.0, 5.0, 10.0  # seconds: for resources; for Ray to see that a process died; for a rank's state
 
 
@@ -37,56 +36,53 @@ class DistributedLearnerError(ExecutorError, RuntimeError):
 
 
 class RankLostError(Exception):
-    """Processes of ranks have died; `numbers` says of which."""
+    """The processes of these ranks have died."""
 
     def __init__(self, numbers: Sequence[int]) -> None:
         super().__init__(f"rank {' and '.join(map(str, numbers))}")
         self.numbers = numbers
 
 
-class Course:
-    """A call of `DistributedLearner.learn`: what is to be learned from, and how far it has come.
+class LearnCall:
+    """A call of `DistributedLearner.learn`: what it learns from, and how far it has come.
 
-    state, saved: the newest state that is in this process, and how many of the steps it has behind it.
-    measures:     of all rows by tag, of each step that is done.
-    furthest:     the most steps that ever were done.
+    state, saved: the newest state that this process has, and the steps done before it.
+    measures:     by tag, of all rows, for each step done.
+    furthest:     the most steps that were ever done; a loss of ranks may undo some.
     """
 
     def __init__(self, learner: Learner, samples: Samples, rates: list[float], generator: torch.Generator) -> None:
         self.game, self.batch, self.first = learner.game, learner.config.batch_size, learner.steps
         self.samples, self.rates, self.tercile = samples, rates, terciles(samples)
-        self.generator, self.start = generator, generator.get_state()
+        self.generator = generator
+        self.generator_states = [generator.get_state()]  # before each message is drawn
         self.drawn: dict[int, list[np.ndarray]] = {}  # the last two messages' batches
-        self.messages = 0  # that were drawn
         self.state, self.saved = state_of(learner), 0
         self.measures: list[dict[str, float]] = []
         self.seconds, self.furthest = 0.0, 0
 
     def next(self) -> tuple[list[np.ndarray], list[float]]:
-        """Batches, as `arrays`, and learning rates of the steps to take now, STEPS at most."""
+        """The batches, as `arrays`, and learning rates of the next steps, STEPS at most."""
         message, skipped = divmod(len(self.measures), STEPS)
         self.draw(message)
         rates = self.rates[len(self.measures) : (message + 1) * STEPS]
         return [field[skipped:] for field in self.drawn[message]], rates
 
     def draw_ahead(self) -> None:
-        """Makes ready what `next` returns after this."""
+        """Draws the batches of the message after this one."""
         self.draw(len(self.measures) // STEPS + 1)
 
     def draw(self, message: int) -> None:
-        """Draws up to the message, as `Learner.learn` draws; all of them anew for one that is not kept any more."""
-        if message < self.messages and message not in self.drawn:
-            self.generator.set_state(self.start)
-            self.messages = 0
-        for number in range(self.messages, message + 1):
-            steps = len(self.rates[number * STEPS : (number + 1) * STEPS])
-            if steps:
-                batches = [draw(self.game, self.samples, self.batch, self.generator) for _ in range(steps)]
-                self.drawn = {n: kept for n, kept in self.drawn.items() if n == number - 1} | {number: arrays(batches)}
-                self.messages += 1
+        """Draws the batches of a message as `Learner.learn` draws them, if they are not there (any more)."""
+        steps = len(self.rates[message * STEPS : (message + 1) * STEPS])
+        if steps and message not in self.drawn:
+            self.generator.set_state(self.generator_states[message])
+            batches = [draw(self.game, self.samples, self.batch, self.generator) for _ in range(steps)]
+            self.generator_states[message + 1 :] = [self.generator.get_state()]
+            self.drawn = {n: kept for n, kept in self.drawn.items() if n == message - 1} | {message: arrays(batches)}
 
     def extend(self, done: Progress) -> int:
-        """Takes what a rank has done; returns how many steps further than ever that is."""
+        """Adds the steps that a rank has done; returns how many of them are done for the first time."""
         new = done.steps - self.first - len(self.measures)
         self.measures += done.measures[len(done.measures) - new :]
         before, self.furthest = self.furthest, max(self.furthest, len(self.measures))
@@ -94,9 +90,9 @@ class Course:
 
 
 class DistributedLearner:
-    """Brings a learner on with ranks in the Ray cluster. A context, which takes its resources and gives them back.
+    """Learns with ranks in the Ray cluster, in place of `learner.learn`. A context that holds the ranks' resources.
 
-    say: is told when a rank is lost.
+    say: is told of lost ranks.
     """
 
     def __init__(self, learner: Learner, *, ranks: int, gpus: bool, say: Callable[[str], None]) -> None:
@@ -108,18 +104,16 @@ class DistributedLearner:
                 f"set it to {-(-size // ranks) * ranks}, or change the number of ranks"
             )
         self.learner, self.ranks, self.gpus, self.say = learner, ranks, gpus, say
-        self.members: list[Any] = []  # handles of `Rank`
-        self.place: PlacementGroup | None = None
+        self.actors: list[Any] = []  # handles of `Rank`
+        self.placement: PlacementGroup | None = None
 
     def __enter__(self) -> Self:
         """ExecutorError if the cluster lacks the resources."""
         self._reserve()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._disband()
+    def __exit__(self, *error: object) -> None:
+        self._stop()
 
     def learn(
         self,
@@ -131,7 +125,7 @@ class DistributedLearner:
         progress_to: float,
         progress: Callable[[int], None] = lambda steps: None,
     ) -> dict[str, float]:
-        """What `Learner.learn` does and returns; `learner/seconds` are those of all ranks.
+        """Does and returns what `Learner.learn` does; `learner/seconds` are those of all ranks.
 
         `progress` may raise to end it, and is called with 0 for that as well. ExecutorError if there is no room for the
         ranks, DistributedLearnerError if they are lost again and again, and what a rank itself raises. After any
@@ -139,91 +133,91 @@ class DistributedLearner:
         """
         started, learner = time.thread_time(), self.learner
         rates = learner.learning_rates(steps, progress_from, progress_to)
-        course = Course(learner, samples, rates, generator)
+        call = LearnCall(learner, samples, rates, generator)
         try:
-            self._finish(course, progress)
+            self._learn_all(call, progress)
         except BaseException:
-            self._disband()  # ranks that are under way, or in different states
+            self._stop()  # they may be under way, or in different states
             raise
-        load_state(learner, course.state)
-        tags = course.measures[0] if steps else {}
-        means = learner.means({tag: sum(step[tag] for step in course.measures) for tag in tags}, rates)
-        return means | {"learner/seconds": course.seconds + time.thread_time() - started}
+        load_state(learner, call.state)
+        tags = call.measures[0] if steps else {}
+        means = learner.means({tag: sum(step[tag] for step in call.measures) for tag in tags}, rates)
+        return means | {"learner/seconds": call.seconds + time.thread_time() - started}
 
-    def _finish(self, course: Course, progress: Callable[[int], None]) -> None:
-        """Learns to the end of the course, with new ranks whenever one is lost."""
-        in_vain = 0  # losses in a row without a step in between
+    def _learn_all(self, call: LearnCall, progress: Callable[[int], None]) -> None:
+        """Takes all steps of the call, with new ranks whenever one is lost."""
+        restarts = 0  # losses in a row without a step in between
         while True:
-            before = course.furthest
+            before = call.furthest
             try:
-                self._gather(course.state, progress)
-                self._follow(course, progress)
+                self._load(call.state, progress)
+                self._take_steps(call, progress)
                 return
             except RankLostError as lost:
-                if salvaged := self._salvage():
-                    progress(course.extend(salvaged[0]))
-                    course.state, course.saved = salvaged[1], len(course.measures)
-                del course.measures[course.saved :]
-                self._disband()
-                in_vain = 1 if course.furthest > before else in_vain + 1
-                if in_vain > REBUILDS:
+                if newest := self._newest():
+                    progress(call.extend(newest[0]))
+                    call.state, call.saved = newest[1], len(call.measures)
+                del call.measures[call.saved :]
+                self._stop()
+                restarts = 1 if call.furthest > before else restarts + 1
+                if restarts > RESTARTS:
                     raise DistributedLearnerError(
-                        f"{lost} of {self.ranks} of the learner is lost, after {REBUILDS} new "
-                        f"start{'s' * (REBUILDS != 1)} without a step in between: {lost.__cause__}"
+                        f"{lost} of {self.ranks} of the learner is lost, after {RESTARTS} new "
+                        f"start{'s' * (RESTARTS != 1)} without a step in between: {lost.__cause__}"
                     ) from lost
-                at = course.first + course.saved
+                at = call.first + call.saved
                 self.say(f"{lost} of {self.ranks} of the learner is lost; new ranks go on from step {at}.")
 
-    def _follow(self, course: Course, progress: Callable[[int], None]) -> None:
-        """Learns to the end of the course with ranks that stand where it does."""
-        share = course.batch // self.ranks
-        thirds = course.tercile.numpy()
-        while len(course.measures) < len(course.rates):
-            batches, rates = course.next()
+    def _take_steps(self, call: LearnCall, progress: Callable[[int], None]) -> None:
+        """Takes the steps that are left, with ranks that have the call's state."""
+        share = call.batch // self.ranks
+        thirds = call.tercile.numpy()
+        while len(call.measures) < len(call.rates):
+            batches, rates = call.next()
             parts = [[field[:, n * share : (n + 1) * share] for field in batches] for n in range(self.ranks)]
-            calls = [rank.learn.remote(part, rates, thirds) for rank, part in zip(self.members, parts, strict=True)]
-            course.draw_ahead()  # while they work
+            calls = [rank.learn.remote(part, rates, thirds) for rank, part in zip(self.actors, parts, strict=True)]
+            call.draw_ahead()  # while they work
             done: list[Progress] = self._outcomes(calls, progress)
-            course.seconds += sum(one.seconds for one in done)
-            progress(course.extend(done[0]))
-        (course.state,) = self._outcomes([self.members[0].state.remote()], progress)
+            call.seconds += sum(one.seconds for one in done)
+            progress(call.extend(done[0]))
+        (call.state,) = self._outcomes([self.actors[0].state.remote()], progress)
 
     def _reserve(self) -> PlacementGroup:
-        if self.place is None:
+        if self.placement is None:
             needs, what = Needs(1, int(self.gpus)), f"rank{'s' * (self.ranks != 1)} of the learner"
             check_room(self.ranks, needs, what)
-            self.place = placement_group([{"CPU": 1, "GPU": 1} if self.gpus else {"CPU": 1}] * self.ranks, "PACK")
-            if not self.place.wait(ROOM):
-                self._disband()
+            self.placement = placement_group([{"CPU": 1, "GPU": 1} if self.gpus else {"CPU": 1}] * self.ranks, "PACK")
+            if not self.placement.wait(ROOM):
+                self._stop()
                 raise ExecutorError(f"{self.ranks} {what} of {needs} each were asked for, and {have()}")
-        return self.place
+        return self.placement
 
-    def _gather(self, state: bytes, progress: Callable[[int], None]) -> None:
-        """Has ranks stand where `state` does, new ones if there are none."""
+    def _load(self, state: bytes, progress: Callable[[int], None]) -> None:
+        """Gives the ranks this state, after starting them if there are none."""
         try:
-            if not self.members:
+            if not self.actors:
                 self._start(progress)
             shared = ray.put(state)
-            self._outcomes([rank.load.remote(shared) for rank in self.members], progress)
+            self._outcomes([rank.load.remote(shared) for rank in self.actors], progress)
         except RankLostError:
-            self._disband()  # there is nothing to salvage
+            self._stop()  # they have done nothing worth keeping
             raise
 
     def _start(self, progress: Callable[[int], None]) -> None:
         place, learner = self._reserve(), self.learner
-        remote: Any = ray.remote  # whose types do not tell that it takes options alone
+        remote: Any = ray.remote  # its types lack the call with options alone
         for number in range(self.ranks):
             strategy = PlacementGroupSchedulingStrategy(place, placement_group_bundle_index=number)
-            actor = remote(num_cpus=1, num_gpus=int(self.gpus), scheduling_strategy=strategy, concurrency_groups=ASIDE)
-            self.members.append(actor(Rank).remote())
-        (meeting,) = self._outcomes([self.members[0].listen.remote()], progress)
+            actor = remote(num_cpus=1, num_gpus=int(self.gpus), scheduling_strategy=strategy, concurrency_groups=GROUPS)
+            self.actors.append(actor(Rank).remote())
+        (address,) = self._outcomes([self.actors[0].listen.remote()], progress)
         config = replace(learner.config, device="cuda:0" if self.gpus else "cpu")
         parts = (learner.game, config, learner.network_config)
-        joining = [rank.join.remote(meeting, n, self.ranks, *parts) for n, rank in enumerate(self.members)]
+        joining = [rank.join.remote(address, n, self.ranks, *parts) for n, rank in enumerate(self.actors)]
         self._outcomes(joining, progress)
 
     def _outcomes(self, calls: list[Any], progress: Callable[[int], None]) -> list[Any]:
-        """Of a call to each rank. RankLostError if a process has died, else what a rank raised."""
+        """Outcomes of a call to each rank. RankLostError if a process has died, else what a rank raised."""
         waiting = calls
         try:
             while waiting:
@@ -240,11 +234,11 @@ class DistributedLearner:
                 raise RankLostError(lost) from error
             raise
 
-    def _salvage(self) -> tuple[Progress, bytes] | None:
-        """What the rank that got furthest has done, and its state; None if none answers."""
-        for rank in self.members:
-            rank.leave.remote()
-        asked = [(rank.progress.remote(), rank.state.remote()) for rank in self.members]
+    def _newest(self) -> tuple[Progress, bytes] | None:
+        """Progress and state of the rank that got furthest; None if no rank answers."""
+        for rank in self.actors:
+            rank.abort.remote()
+        asked = [(rank.progress.remote(), rank.state.remote()) for rank in self.actors]
         ray.wait([call for calls in asked for call in calls], num_returns=2 * len(asked), timeout=ANSWER)
         answers: list[tuple[Progress, bytes]] = []
         for progress, state in asked:
@@ -252,17 +246,17 @@ class DistributedLearner:
                 answers.append((ray.get(progress, timeout=0), ray.get(state, timeout=0)))
         return max(answers, key=lambda answer: answer[0].steps, default=None)
 
-    def _disband(self) -> None:
-        for member in self.members:
-            ray.kill(member)
-        self.members = []
-        if self.place is not None:
-            remove_placement_group(self.place)
-        self.place = None
+    def _stop(self) -> None:
+        for actor in self.actors:
+            ray.kill(actor)
+        self.actors = []
+        if self.placement is not None:
+            remove_placement_group(self.placement)
+        self.placement = None
 
 
 def dead(call: Any) -> bool:
-    """Whether the call has failed for its process's death."""
+    """Whether the call has failed because its process died."""
     try:
         ray.get(call, timeout=0)
     except (RayTaskError, GetTimeoutError):

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from concurrent import futures
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
 import torch
@@ -53,9 +52,7 @@ class Executor(Protocol):
 
     def __enter__(self) -> Self: ...
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    def __exit__(self, *error: object) -> None: ...
 
     def share(self, thing: Any) -> Any:
         """Makes a thing ready to go along with many tasks; `submit` takes what is returned."""
@@ -79,9 +76,7 @@ class ThreadExecutor:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.local.shutdown(cancel_futures=True)
 
     def share(self, thing: Any) -> Any:

@@ -1,8 +1,7 @@
 """A rank of the distributed learner: a process whose learner takes every step together with the other ranks'.
 
-What a step needs of all rows - gradients, the statistics of batch normalisation, measures - is averaged over the
-ranks. A step is whole or it has not happened: only when it is sure that all ranks had their part in the averages does
-a rank change its state.
+Gradients, the statistics of batch normalisation and measures are averaged over the ranks. A step is whole or has not
+happened: a rank changes its state only when it is sure that all ranks had their part in the averages.
 """
 
 from __future__ import annotations
@@ -31,15 +30,15 @@ from alphazero.parallel.executor import ExecutorError
 from alphazero.replay import Samples
 
 PATIENCE = timedelta(minutes=2)  # of ranks with one another
-ASIDE = {"aside": 1}  # a thread for what cannot wait until a call before it is done
+GROUPS = {"abort": 1}  # concurrency groups of the actor: `abort` must not wait until another call is done
 
 
 class Progress(NamedTuple):
     """What a rank has done.
 
     steps:    the learner's, in all.
-    measures: of all rows by tag, of each step since the last message, the newest last.
-    seconds:  of CPU time for them.
+    measures: by tag, of all rows, for each step since the last message, the newest last.
+    seconds:  CPU time of these steps.
     """
 
     steps: int
@@ -48,10 +47,10 @@ class Progress(NamedTuple):
 
 
 class Rank:
-    """An actor of Ray, with the concurrency groups ASIDE. Its methods are called in the order of their definition."""
+    """An actor of Ray, with the concurrency groups GROUPS. Its methods are called in the order of their definition."""
 
     def listen(self) -> tuple[str, int]:
-        """Opens the place where the ranks find one another, at this machine's address in the cluster alone."""
+        """Opens a port where the ranks find one another, at this machine's address in the cluster alone."""
         address = ray.util.get_node_ip_address()
         self.socket = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
         self.socket.bind((address, 0))
@@ -59,28 +58,28 @@ class Rank:
 
     def join(
         self,
-        place: tuple[str, int],
+        address: tuple[str, int],
         number: int,
         ranks: int,
         game: Game,
         config: LearnerConfig,
         network_config: NetworkConfig,
     ) -> None:
-        """Finds the others at the place where rank 0 listens, and makes a learner with them."""
+        """Joins the process group at the address where rank 0 listens, and makes a learner."""
         torch.set_num_threads(max(1, int(ray.get_runtime_context().get_assigned_resources().get("CPU", 1))))
         interface = interface_of(ray.util.get_node_ip_address())
         os.environ["GLOO_SOCKET_IFNAME"], os.environ["NCCL_SOCKET_IFNAME"] = interface, f"={interface}"
-        # When NCCL fails, the process stays: its state is wanted. (2: ends what waits, and no more.)
+        # When NCCL fails, the process must stay, for its state. (2: aborts the operations that wait, and no more.)
         os.environ["TORCH_NCCL_ASYNC_ERROR_HANDLING"] = "2"
-        door = self.socket.detach() if number == 0 else None
-        store = cast(Any, dist).TCPStore(*place, ranks, number == 0, timeout=PATIENCE, master_listen_fd=door)
+        listening = self.socket.detach() if number == 0 else None
+        store = cast(Any, dist).TCPStore(*address, ranks, number == 0, timeout=PATIENCE, master_listen_fd=listening)
         gpu = torch.device(config.device) if config.device != "cpu" else None
         dist.init_process_group(
             "nccl" if gpu else "gloo", store=store, rank=number, world_size=ranks, timeout=PATIENCE, device_id=gpu
         )
         self.learner = Learner(game, config, network_config, seed=0)
         self.norms = share_norms(self.learner.network)
-        # The statistics need not be sent around: each rank finds the same.
+        # The statistics need no broadcast: each rank computes the same.
         self.learner.model = DistributedDataParallel(self.learner.network, broadcast_buffers=False)
         self.learner.network.train()
 
@@ -100,7 +99,7 @@ class Rank:
                 inputs = learner.inputs(batch_of(learner.game, batches, step + 1))
             means = reduce_means(list(measures.values()))
             for norm in self.norms:
-                norm.keep()
+                norm.update_running_statistics()
             norm_of_gradient = learner.update(rate)
             self.measures.append(([*measures, "loss/gradient_norm"], torch.cat([means, norm_of_gradient[None]])))
         return self.progress()
@@ -112,18 +111,18 @@ class Rank:
     def state(self) -> bytes:
         return state_of(self.learner)
 
-    @ray.method(concurrency_group="aside")
-    def leave(self) -> None:
-        """Ends what waits for the other ranks. (Gloo sees by itself when a process at the other end dies.)"""
+    @ray.method(concurrency_group="abort")
+    def abort(self) -> None:
+        """Ends operations that wait for the other ranks. (Gloo notices by itself when a process dies.)"""
         if dist.group.WORLD is not None:
             dist.group.WORLD.abort()
 
 
 def reduce_means(measures: list[Tensor]) -> Tensor:
-    """Their means over all ranks. After it, the step's gradients and statistics are of all ranks and complete.
+    """The measures' means over all ranks. RuntimeError if not all took part in the step.
 
-    RuntimeError otherwise. It is the step's last operation with the others: NCCL does them in turn, and one that is
-    cut short leaves whatever is there - in this one, not the number of ranks.
+    It is the step's last operation with the others, and NCCL does them in order: if this one is complete, so are those
+    of the gradients and statistics. An operation that is cut short leaves anything: here, not the number of ranks.
     """
     sums = torch.stack([torch.ones_like(measures[0]), *measures])
     dist.all_reduce(sums)
@@ -144,9 +143,9 @@ def interface_of(address: str) -> str:
 
 
 class SharedBatchNorm2d(nn.BatchNorm2d):
-    """Batch normalisation in training, by the mean and variance of all ranks' rows; each has as many.
+    """Batch normalisation in training, by the mean and variance of all ranks' rows, of which each has as many.
 
-    Takes over the weights and statistics of another. (torch's SyncBatchNorm is for GPUs alone.)
+    Takes over the parameters and statistics of `norm`. (torch's SyncBatchNorm is for GPUs alone.)
     """
 
     def __init__(self, norm: nn.BatchNorm2d) -> None:
@@ -159,12 +158,12 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
         with torch.no_grad():
             self.mean, self.variance = statistics(x.float())
         self.rows = x[:, 0].numel() * dist.get_world_size()
-        through: Any = ThroughStatistics.apply  # has no types
-        x, weight, bias = through(x, self.weight, self.bias, self.mean, (self.variance + self.eps).rsqrt())
+        apply: Any = StatisticsGradient.apply  # has no types
+        x, weight, bias = apply(x, self.weight, self.bias, self.mean, (self.variance + self.eps).rsqrt())
         return F.batch_norm(x, self.mean, self.variance, weight, bias, eps=self.eps)
 
-    def keep(self) -> None:
-        """Takes the last batch into the running statistics, as torch does in `forward`: the step is whole now."""
+    def update_running_statistics(self) -> None:
+        """Updates the running statistics, as torch does in `forward`; called once the step is whole."""
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
@@ -178,7 +177,7 @@ def statistics(x: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and variance [C] of all ranks' x [B, C, H, W]: the variance is its mean, plus that of the means."""
     mean = x.mean((0, 2, 3))
     variance = (x - mean[:, None, None]).square_().mean((0, 2, 3))
-    # Each rank fills its row, and their sum is all rows: gloo does that in half the time of its own gathering.
+    # Each rank fills its row, and the sum has all rows: with gloo, in half the time of its all-gather.
     ranks = mean.new_zeros(dist.get_world_size(), 2, len(mean))
     ranks[dist.get_rank()] = torch.stack((mean, variance))
     dist.all_reduce(ranks)
@@ -187,12 +186,12 @@ def statistics(x: Tensor) -> tuple[Tensor, Tensor]:
     return mean, (variances + (means - mean).square()).mean(0)
 
 
-class ThroughStatistics(torch.autograd.Function):
-    """Nothing on the way to `F.batch_norm`; on the way back, the gradient through the statistics.
+class StatisticsGradient(torch.autograd.Function):
+    """The identity before `F.batch_norm`; backward, it adds the gradient through the statistics.
 
-    F.batch_norm takes the statistics it is given for constants: its gradient for x is g weight / σ, and those for
-    weight and bias are the sums of g x̂ and of g over this rank's rows. Of all ranks' rows, Ioffe and Szegedy 2015,
-    Section 3, has weight / σ (g - mean(g) - x̂ mean(g x̂)) for x.
+    F.batch_norm takes the given statistics for constants: its gradient for x is g weight / σ, and those for weight and
+    bias are the sums of g x̂ and of g over this rank's rows. The gradient for x of Ioffe and Szegedy 2015, Section 3,
+    is weight / σ (g - mean(g) - x̂ mean(g x̂)), with means over all ranks' rows.
     """
 
     @staticmethod
@@ -216,7 +215,7 @@ class ThroughStatistics(torch.autograd.Function):
 
 
 def share_norms(network: nn.Module) -> list[SharedBatchNorm2d]:
-    """Puts a `SharedBatchNorm2d` into the place of every batch normalisation; returns them."""
+    """Replaces every batch normalisation by a `SharedBatchNorm2d`; returns them."""
     shared = []
     for owner in list(network.modules()):
         for name, norm in list(owner.named_children()):
@@ -230,7 +229,7 @@ def share_norms(network: nn.Module) -> list[SharedBatchNorm2d]:
 
 
 def state_of(learner: Learner) -> bytes:
-    """All of a learner that learning changes; by torch, which keeps how the optimizer's moments lie in memory."""
+    """All that learning changes in a learner; by torch, which keeps the memory layout of the optimizer's moments."""
     content = io.BytesIO()
     torch.save(
         {"tensors": learner.tensors(), "optimizer": learner.optimizer.state_dict(), "steps": learner.steps}, content
@@ -243,14 +242,14 @@ def load_state(learner: Learner, state: bytes) -> None:
 
 
 def arrays(batches: Sequence[Batch]) -> list[np.ndarray]:
-    """[K, B, ...] each, of K batches: the state's fields, those of `Samples` after it, the symmetry."""
+    """K batches as arrays [K, B, ...]: the state's fields, the other fields of `Samples`, the symmetry."""
     fields = zip(*((*b.samples.state, *b.samples[1:], b.symmetry) for b in batches), strict=True)
     return [torch.stack(field).numpy() for field in fields]
 
 
 def batch_of(game: Game, batches: list[np.ndarray], step: int) -> Batch:
-    """One of the batches that are in `arrays`."""
-    fields = [torch.from_numpy(field[step].copy()) for field in batches]  # Ray's own are not to be written to
+    """The batch of this number, from `arrays`."""
+    fields = [torch.from_numpy(field[step].copy()) for field in batches]  # Ray's arrays are read-only
     inner = len(field_names(game.state_type))
     state, others = state_from(game.state_type, fields[:inner]), fields[inner:]
     return Batch(Samples(state, *others[:-1]), others[-1])

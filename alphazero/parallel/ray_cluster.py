@@ -17,7 +17,7 @@ from alphazero.parallel.executor import ExecutorError
 
 
 class Needs(NamedTuple):
-    """Resources of one process."""
+    """The resources that one process needs."""
 
     cpus: float
     gpus: float
@@ -29,14 +29,14 @@ class Needs(NamedTuple):
 
 @contextmanager
 def cluster(address: str, *, cores: int, modules: tuple[str, ...] = (), log: Path | None = None) -> Iterator[None]:
-    """Ray is there within. ExecutorError if it cannot be.
+    """A context with Ray. ExecutorError if the cluster cannot be joined or started.
 
     address: `auto` or HOST:PORT of a cluster that runs; empty: one of our own on this machine, with `cores`,
         that nobody else can reach and that ends with the context.
     modules: names of modules that other machines need beside the engine and the games.
-    log: where Ray's own words go instead of the terminal.
+    log:     the file for Ray's own messages, instead of the terminal.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody is told of our runs
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no usage reports
     # Off, Ray takes 127.0.0.1 for this machine's address and listens there only; on Linux it is on by default.
     constants: Any = importlib.import_module("ray._private.ray_constants")
     constants.ENABLE_RAY_CLUSTER = bool(address) and not address.startswith(("127.", "localhost", "[::1]"))
@@ -46,10 +46,10 @@ def cluster(address: str, *, cores: int, modules: tuple[str, ...] = (), log: Pat
         settings |= {"address": address, "runtime_env": {"py_modules": code(modules)}}
     else:
         settings |= {"address": "local", "num_cpus": cores, "include_dashboard": False}
-    with _rays_words(handler):
+    with _redirect_messages(handler):
         try:
             if address:
-                _knock(address)
+                _check_address(address)
             ray.init(**settings)
         except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
             what = f"the Ray cluster at {address!r} cannot be joined" if address else "Ray cannot be started here"
@@ -61,15 +61,15 @@ def cluster(address: str, *, cores: int, modules: tuple[str, ...] = (), log: Pat
             ray.shutdown()
 
 
-def _knock(address: str) -> None:
-    """OSError, within seconds, if nobody is there: Ray itself would try for minutes."""
+def _check_address(address: str) -> None:
+    """OSError, within seconds, if nothing listens there: Ray itself would try for minutes."""
     services: Any = importlib.import_module("ray._private.services")
     host, _, port = str(services.canonicalize_bootstrap_address(address)).rpartition(":")
     socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
 
 
 def code(modules: tuple[str, ...]) -> list[str]:
-    """Folders and files of the packages and modules that other machines get a copy of, whatever they have installed."""
+    """Folders and files of the packages and modules to copy to the other machines, whatever is installed there."""
     paths = []
     for name in dict.fromkeys(["alphazero", *(name.partition(".")[0] for name in modules)]):
         file = Path(str(importlib.import_module(name).__file__))
@@ -78,7 +78,7 @@ def code(modules: tuple[str, ...]) -> list[str]:
 
 
 def room(needs: Needs) -> int:
-    """How many such processes the machines of the cluster have room for while nobody else uses them."""
+    """How many such processes fit on the cluster's machines while nobody else uses them."""
     return sum(_fit(node["Resources"], needs) for node in ray.nodes() if node["Alive"])
 
 
@@ -89,7 +89,7 @@ def check_room(count: int, needs: Needs, what: str) -> None:
 
 
 def have() -> str:
-    """What there is, and what of it is free, for people."""
+    """The cluster's resources, and how much of them is free, for people."""
     total, free = ray.cluster_resources(), ray.available_resources()
 
     def number(resources: dict[str, float]) -> str:
@@ -105,10 +105,10 @@ def _fit(resources: dict[str, float], needs: Needs) -> int:
 
 
 @contextmanager
-def _rays_words(handler: logging.Handler) -> Iterator[None]:
-    """Sends what Ray says to `handler`: on the terminal it would tear the progress display.
+def _redirect_messages(handler: logging.Handler) -> Iterator[None]:
+    """Sends Ray's messages to `handler`: on the terminal they would tear the progress display.
 
-    What Ray's daemons report is printed by a function that nothing can switch off, so it is replaced.
+    A function that nothing can switch off prints the reports of Ray's daemons, so it is replaced.
     """
     logger = logging.getLogger("ray")
     before = logger.handlers[:], logger.propagate
@@ -116,7 +116,7 @@ def _rays_words(handler: logging.Handler) -> Iterator[None]:
     driver: Any = importlib.import_module("ray._private.worker")
     printing: Callable[..., None] | None = getattr(driver, "print_to_stdstream", None)
     if printing is not None:
-        driver.print_to_stdstream = lambda words, **_: logger.warning("\n".join(words["lines"]))
+        driver.print_to_stdstream = lambda batch, **_: logger.warning("\n".join(batch["lines"]))
     try:
         yield
     finally:

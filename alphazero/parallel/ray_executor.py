@@ -16,10 +16,8 @@ import threading
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from types import TracebackType
 from typing import Any, Self
 
 import psutil
@@ -130,13 +128,11 @@ class RayExecutor:
         self.local = ThreadPoolExecutor(2, "driver", initializer=partial(torch.set_num_threads, learning_threads))
         self.restarts, self.lost_tasks = 0, 0
         self._make_worker = ray.put(make_worker)
-        remote: Any = ray.remote  # whose types do not tell that it takes options alone
-        groups = {"heartbeat": 1}
-        self._actor_class = remote(
-            num_cpus=needs.cpus, num_gpus=needs.gpus, scheduling_strategy="SPREAD", concurrency_groups=groups
-        )(WorkerProcess)
+        remote: Any = ray.remote  # its types lack the call with options alone
+        resources = {"num_cpus": needs.cpus, "num_gpus": needs.gpus, "scheduling_strategy": "SPREAD"}
+        self._actor_class = remote(**resources, concurrency_groups={"heartbeat": 1})(WorkerProcess)
         self._workers = [Worker(number) for number in range(size)]
-        self._lock = threading.Lock()  # of the failure and what is unfinished: no task may come in between
+        self._lock = threading.Lock()  # of the failure and the unfinished tasks
         self._failure: BaseException | None = None
         self._unfinished: set[PendingTask] = set()
         self._numbers = itertools.count()
@@ -145,15 +141,15 @@ class RayExecutor:
         self._reported = time.monotonic()
         self._loop = asyncio.new_event_loop()
         self._serving = self._loop.create_task(self._serve())
-        self._thread = threading.Thread(target=self._run_loop, name="ray executor", daemon=True)
+        self._thread = threading.Thread(
+            target=self._loop.run_until_complete, args=(self._serving,), name="ray executor", daemon=True
+        )
         self._thread.start()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._loop.call_soon_threadsafe(self._serving.cancel)
         self._thread.join()
         self._loop.close()
@@ -215,10 +211,6 @@ class RayExecutor:
 
     # --- In the loop's thread
 
-    def _run_loop(self) -> None:
-        with suppress(asyncio.CancelledError):
-            self._loop.run_until_complete(self._serving)
-
     async def _serve(self) -> None:
         """Keeps the workers at work until the first error."""
         try:
@@ -226,6 +218,8 @@ class RayExecutor:
                 for worker in self._workers:
                     group.create_task(self._keep(worker))
                 group.create_task(self._look())
+        except asyncio.CancelledError:
+            pass  # the executor is left
         except BaseExceptionGroup as errors:
             self._fail(_first(errors))
 

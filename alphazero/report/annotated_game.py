@@ -50,7 +50,7 @@ class Move(NamedTuple):
     reward: float
 
     def likeliest(self, count: int) -> list[int]:
-        """The actions of the greatest probabilities, none of them without any."""
+        """The actions of the greatest probabilities, without those of probability 0."""
         order = self.policy.argsort(descending=True, stable=True)[:count]
         return [int(action) for action in order if self.policy[action] > 0]
 
@@ -59,7 +59,7 @@ class AnnotatedGame:
     """A game of self-play with a title; `game` must be the one that was played."""
 
     def __init__(self, game: Game, played: Trajectories, title: str) -> None:
-        """Of the game in the first slot. ValueError if it has no move."""
+        """The game in the first slot of `played`. ValueError if it has no move."""
         self.game, self.title = game, title
         length = int(played.length[0])
         if length == 0:
@@ -86,7 +86,7 @@ class AnnotatedGame:
 
     @property
     def players(self) -> tuple[str, str]:
-        """What to call them: x and o if the boards show these."""
+        """The players' names: x and o if the boards show these."""
         return ("x", "o") if read_grid(self.game.render(self.start)) else SEATS
 
     @property
@@ -124,7 +124,7 @@ class AnnotatedGame:
         return "\n".join(lines)
 
     def figure(self) -> Figure | None:
-        """The boards one after the other and the value over the game; None if the game renders no grid.
+        """The boards in order, and the value over the game; None if the game renders no grid.
 
         Each board shows the position after its move, which is ringed, and the policy of the search for it: as
         bars above the columns if every column is an action, else as dots in the cells of the likeliest.
@@ -248,7 +248,7 @@ class _Boards:
                 self._add(Circle((left + column + 0.5, top + row + 0.5), radius), f"{colour}70")
 
     def finish(self, axes: Axes) -> None:
-        """Draws it all, with y downwards."""
+        """Draws everything, with y downwards."""
         for style, patches in self.patches.items():
             look: dict[str, Any] = {"facecolor": style, "linewidth": 0}
             if style == "ring":
@@ -261,7 +261,7 @@ class _Boards:
         axes.set_axis_off()
 
     def _corner(self, place: int) -> tuple[float, float]:
-        """The top left one of the cells."""
+        """The top left corner of the cells."""
         row, column = divmod(place, self.columns)
         return column * (self.width + 1.0), row * (self.height + self.room) + self.room - 0.5
 
@@ -286,7 +286,7 @@ class _Boards:
 
 
 def game_columns(game: Game) -> int:
-    """How many actions there are, where they could be columns of a board."""
+    """The number of actions, which may be the columns of a board; 0 if they are continuous."""
     return getattr(game.actions, "n", 0)
 
 

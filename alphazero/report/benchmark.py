@@ -15,9 +15,8 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.table import Column, Table
-from rich.text import Text
 from torch.utils.tensorboard import SummaryWriter
 
 from alphazero.arena.benchmark import Benchmark, CurvePoint, Standing, Watcher
@@ -25,18 +24,18 @@ from alphazero.arena.match import MatchResult, SoloResult
 from alphazero.arena.registry import PlayerSpec
 from alphazero.report.curves import OPPONENT_COLOURS, caption, label_ends, series, show_shares
 from alphazero.report.position_figures import INK, pixels, png
-from alphazero.report.terminal import between, make_table, match_table, solo_table
+from alphazero.report.terminal import TimeLeft, between, make_table, match_table, solo_table
 from alphazero.runs.files import BENCHMARK, BENCHMARK_CURVE, METRICS, TENSORBOARD, clear_errors, write_file, write_json
 from alphazero.runs.metrics import History, read_history
 
 LONGEST_NAME = 22
-RECORDED = {"agent": "strength", "network": "network"}  # what training calls them in its tags
+RECORDED = {"agent": "strength", "network": "network"}  # the same in the tags of training
 
 
 def curve_figure(points: Sequence[CurvePoint], history: History, *, title: str) -> Figure:
-    """A panel for the agent and one for its network alone, a line with 95 % intervals for each opponent.
+    """A panel for the agent and one for its network alone, with a line and 95 % intervals for each opponent.
 
-    history: scalars by iteration and tag; what it has of the same opponents is drawn in thin lines.
+    history: of training, whose points against the same opponents are drawn in thin lines.
     """
     opponents = list(dict.fromkeys(point.opponent for point in points))
     end = max((point.iteration for point in points), default=1)
@@ -90,7 +89,7 @@ def write_beside_run(benchmark: Benchmark) -> None:
 
 
 def scalars_by_iteration(benchmark: Benchmark) -> dict[int, dict[str, float]]:
-    """By iteration and tag, for TensorBoard: benchmark/ as in the table, benchmark_curve/ as on the curve."""
+    """Scalars for TensorBoard, by iteration and tag: benchmark/ for the table, benchmark_curve/ for the curve."""
     assert benchmark.iteration is not None
     found: dict[int, dict[str, float]] = {benchmark.iteration: {}}
     for match in benchmark.matches:
@@ -110,7 +109,7 @@ def scalars_by_iteration(benchmark: Benchmark) -> dict[int, dict[str, float]]:
 
 
 def _role(player: PlayerSpec) -> str:
-    """The player's name for tags that runs share: without how long it thinks, unless that is all there is to it."""
+    """The player's name for tags that runs share: without its search budget, unless it is a minimax."""
     return player.name if player.name.startswith("minimax") else player.name.partition(":")[0]
 
 
@@ -125,25 +124,11 @@ def watching(console: Console) -> Iterator[Watcher]:
         return
     right = Column(justify="right", no_wrap=True)
     with Progress(
-        TextColumn("{task.description}", style="cyan", markup=False),
-        BarColumn(bar_width=None),
-        MofNCompleteColumn(table_column=right),
-        TextColumn("{task.fields[unit]}"),
-        TimeLeft(table_column=right),
-        console=console,
-        expand=True,
-        transient=True,
-        speed_estimate_period=600,
-    ) as progress:
+        TextColumn("{task.description}", style="cyan", markup=False), BarColumn(bar_width=None),
+        MofNCompleteColumn(table_column=right), TextColumn("{task.fields[unit]}"), TimeLeft(table_column=right),
+        console=console, expand=True, transient=True, speed_estimate_period=600,
+    ) as progress:  # fmt: skip
         yield Bars(progress)
-
-
-class TimeLeft(TimeRemainingColumn):
-    """Says what the time is."""
-
-    def render(self, task: Task) -> Text:
-        shown = super().render(task)
-        return shown + " left" if shown.plain and task.time_remaining is not None else Text("")
 
 
 class Lines:
@@ -184,7 +169,7 @@ class Bars:
 
 
 def tables(benchmark: Benchmark) -> Iterator[Table]:
-    """A table for each part of the benchmark of which something is finished."""
+    """A table for each part of the benchmark that has results."""
     title = f"{benchmark.game.name}: {benchmark.agent.title}"
     done = [(match, benchmark.results[match]) for match in benchmark.matches if match in benchmark.results]
     if alone := [(match.player.name, result) for match, result in done if isinstance(result, SoloResult)]:
@@ -201,7 +186,7 @@ def tables(benchmark: Benchmark) -> Iterator[Table]:
 
 
 def positions_table(benchmark: Benchmark, file: str) -> Table:
-    """Error rates by stage and difficulty; the first row says of how many positions."""
+    """Error rates by stage and difficulty; the first row has the numbers of positions."""
     done = [test for test in benchmark.position_tests if test.file == file and test in benchmark.errors]
     rows = {test.player.name: benchmark.errors[test] for test in done}
     groups = list(next(iter(rows.values())))
@@ -215,19 +200,14 @@ def positions_table(benchmark: Benchmark, file: str) -> Table:
 
 
 def tournament_table(standings: Sequence[Standing]) -> Table:
-    """Everyone's rating, and the share of points against each of the others, who are numbered by their places."""
+    """Each player's rating, and its share of points against the others, which are numbered by their places."""
     places = [str(number) for number in range(1, len(standings) + 1)]
     table = make_table("round robin", ["", "player"], ["Elo", "95 %\ninterval", "points", *places])
     for place, (rating, points) in zip(places, standings, strict=True):
-        against = [points.get(other.rating.player) for other in standings]
-        table.add_row(
-            place,
-            rating.player,
-            f"{rating.rating:+.0f}",
-            f"{rating.low:+.0f} to {rating.high:+.0f}",
-            f"{rating.points:.1%}",
-            *("" if share is None else f"{share:.1%}" for share in against),
-        )
+        shares = [points.get(other.rating.player) for other in standings]
+        against = ("" if share is None else f"{share:.1%}" for share in shares)
+        elo, interval = f"{rating.rating:+.0f}", f"{rating.low:+.0f} to {rating.high:+.0f}"
+        table.add_row(place, rating.player, elo, interval, f"{rating.points:.1%}", *against)
     return table
 
 

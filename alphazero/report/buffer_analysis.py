@@ -1,7 +1,7 @@
 """Buffer analysis: the losses of a network on the replay buffer, as a whole and in parts.
 
 The parts are those of AlphaZero.jl's reports (J. Laurent): all samples, the latest batch, and
-classes by the turns that were left. Its loss has further parts which ours has not.
+classes by the turns that were left. Its loss has further parts, which ours lacks.
 """
 
 from __future__ import annotations
@@ -14,29 +14,28 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from alphazero.config import ReplayConfig
 from alphazero.learner import Learner, value_loss
 from alphazero.replay import Samples, distinct_positions, merged
-from alphazero.report.position_figures import AMBER, BLUE, FAINT, GREEN, GREY, INK
+from alphazero.report.position_figures import AMBER, BLUE, FAINT, GREEN, INK, plain_axes
 
 CLASSES = 5  # by turns left
-MOST_MEASURED = 10_000  # samples of a part that the network is asked about
+MOST_MEASURED = 10_000  # samples of a part that the network evaluates
 BATCH = 256
 
 
 class Part(NamedTuple):
     """A part of the buffer, and means over its samples in nats.
 
-    samples, positions: how many, and how many different positions; None where the game has no `key`.
-    measured:           samples that the network was asked about, drawn at random.
+    samples, positions: their numbers, the latter of distinct ones; None where the game has no `key`.
+    measured:           number of samples that the network evaluated, drawn at random.
     total:              policy_loss + value_weight * value_loss, as the learner has it.
     target_entropy:     of the improved policies, below which no policy loss can be.
     network_entropy:    of the network's policy among legal actions.
     divergence:         KL(improved policy || network's policy), policy_loss - target_entropy.
-    error:              standard error of `total`, for not all samples were measured.
+    error:              standard error of `total`, if not all samples were measured.
     """
 
     name: str
@@ -53,9 +52,9 @@ class Part(NamedTuple):
 
 
 def analyse(learner: Learner, samples: Samples, config: ReplayConfig, *, seed: int = 0) -> list[Part]:
-    """All samples, the newest iteration's, and `CLASSES` classes by turns left, the most first.
+    """The averaged weights on all samples, the newest iteration's, and `CLASSES` classes by turns left, the most first.
 
-    Of the averaged weights. With `config.merge` the positions of each part are merged as for learning.
+    With `config.merge` the positions of each part are merged as for learning.
     ValueError if there is no sample.
     """
     if samples.size == 0:
@@ -73,7 +72,7 @@ def analyse(learner: Learner, samples: Samples, config: ReplayConfig, *, seed: i
 def turn_classes(turns_left: Tensor, *, classes: int = CLASSES) -> list[tuple[int, int]]:
     """The first and last number of turns left of each class, the most turns first.
 
-    As many samples in each as whole turns allow, so that all means are about equally sure.
+    They are as equal in size as whole turns allow, so that all means are about equally precise.
     """
     ordered = np.sort(turns_left.numpy())
     last = [-(-number * len(ordered) // classes) - 1 for number in range(1, classes + 1)]
@@ -94,19 +93,9 @@ def _part(name: str, learner: Learner, samples: Samples, config: ReplayConfig, g
 
     spread = mean((total - mean(total)).square()) ** 0.5
     missed = 1 - len(chosen) / learned.size  # nothing is unsure where all were measured
-    return Part(
-        name=name,
-        samples=samples.size,
-        positions=distinct_positions(samples, learner.game),
-        measured=len(chosen),
-        policy_loss=mean(policy),
-        value_loss=mean(value),
-        total=mean(total),
-        target_entropy=mean(target_entropy),
-        network_entropy=mean(network_entropy),
-        divergence=mean(policy - target_entropy),
-        error=spread * (missed / len(chosen)) ** 0.5,
-    )
+    measures = (policy, value, total, target_entropy, network_entropy, policy - target_entropy)
+    error, positions = spread * (missed / len(chosen)) ** 0.5, distinct_positions(samples, learner.game)
+    return Part._make((name, samples.size, positions, len(chosen), *map(mean, measures), error))
 
 
 def _batches(samples: Samples) -> Iterator[Samples]:
@@ -179,17 +168,8 @@ def parts_figure(parts: Sequence[Part], *, title: str) -> Figure:
 
 def _label(axes: Axes, title: str, unit: str) -> None:
     axes.set_title(f"{title}, {unit}", loc="left", fontsize=10.5, color=INK)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.spines["bottom"].set_color(GREY)
-    axes.grid(axis="x", color=FAINT, lw=0.8)
-    axes.set_axisbelow(True)
-    axes.tick_params(length=0, labelsize=9.5, labelcolor=INK)
-    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-    look: dict[str, Any] = {
-        "frameon": False,
-        "fontsize": 9,
-        "labelcolor": INK,
-        "handlelength": 1.2,
-        "columnspacing": 1.2,
-    }
-    axes.legend(loc="upper left", bbox_to_anchor=(-0.02, -0.1), ncols=3, borderaxespad=0, **look)
+    plain_axes(axes, "x", labelsize=9.5)
+    axes.legend(
+        loc="upper left", bbox_to_anchor=(-0.02, -0.1), ncols=3, borderaxespad=0, frameon=False, fontsize=9,
+        labelcolor=INK, handlelength=1.2, columnspacing=1.2,
+    )  # fmt: skip

@@ -17,7 +17,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from alphazero.report.metrics_table import ALL_METRICS, Curve
-from alphazero.report.position_figures import AMBER, BLUE, FAINT, GREEN, GREY, INK, PLUM, RED
+from alphazero.report.position_figures import AMBER, BLUE, GREEN, GREY, INK, PLUM, RED, plain_axes
 from alphazero.runs.metrics import History, opponents_of
 
 OPPONENT_COLOURS = (BLUE, AMBER, GREEN, PLUM, RED)
@@ -202,15 +202,10 @@ def show_shares(axes: Axes) -> None:
 
 
 def caption(axes: Axes, title: str, unit: str) -> None:
-    """Title and unit above the left corner; only faint lines to read values by."""
+    """Puts title and unit above the left corner."""
     axes.set_title(title, loc="left", fontsize=12, fontweight="bold", color=INK, pad=20)
     axes.annotate(unit, (0, 1), (0, 7), xycoords="axes fraction", textcoords="offset points", fontsize=9, color=GREY)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.spines["bottom"].set_color(GREY)
-    axes.grid(axis="y", color=FAINT, lw=0.8)
-    axes.set_axisbelow(True)
-    axes.tick_params(length=0, labelsize=9, labelcolor=INK)
-    axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    plain_axes(axes, "y")
     axes.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10], integer=True))
 
 

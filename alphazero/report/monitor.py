@@ -1,13 +1,13 @@
-"""What a training run shows: TensorBoard, the terminal, and files to read later.
+"""Shows a training run in TensorBoard, in the terminal, and in files to read later.
 
     runs/<name>/
       tensorboard/   scalars and figures, one step axis: the iteration
       metrics.csv    the same scalars, a row an iteration
-      log.txt        what was said, with the time
+      log.txt        messages, with the time
       curves.png     strength, losses and buffer over the run
 
-Every tag is optional; reports, charts and curves show what is there. A file that cannot be written
-raises an OSError that names it, in the thread that called and never in one behind the scenes.
+Every tag is optional; reports, charts and curves show those that are there. A file that cannot be written
+raises an OSError that names it, in the calling thread and never in a background thread.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ from alphazero.runs.metrics import MetricsFile, opponents_of
 class Monitor:
     """Shows a run from its iteration `first_iteration` on; iterations count from 0 to `iterations` - 1.
 
-    What the folder tells of `first_iteration` and later, left by a run that ended before it had saved,
-    is dropped. `history` holds the scalars by iteration, those of the run before a resume included.
+    Records of `first_iteration` and later, left by a run that ended before it had saved, are dropped.
+    `history` holds the scalars by iteration, including those from before a resume.
     All methods may be called from any thread, and from a signal handler.
     """
 
@@ -49,7 +49,7 @@ class Monitor:
         run_folder.mkdir(parents=True, exist_ok=True)
         self.metrics = MetricsFile(run_folder / METRICS, first_iteration)
         self.history = self.metrics.rows
-        # Reentrant: a signal handler may speak while the thread that it interrupts does.
+        # Reentrant: a signal handler may print while the thread that it interrupts does.
         self._lock = threading.RLock()
         self._charted: list[str] | None = None
         # Control characters belong on terminals only.
@@ -91,17 +91,17 @@ class Monitor:
         self._append_to_log(text)
 
     def start(self, iteration: int, parts: Mapping[str, int]) -> None:
-        """Begins the progress of an iteration: its parts, each with how much there is to do."""
+        """Begins an iteration's progress bars: a bar for each part, with its total."""
         if self._bars:
             self._bars.start_iteration(iteration, parts)
 
     def advance(self, part: str, done: int) -> None:
-        """So much more of a part is done."""
+        """Moves a part's bar on."""
         if self._bars:
             self._bars.advance_part(part, done)
 
     def record(self, iteration: int, scalars: Mapping[str, float]) -> None:
-        """Writes the scalars by tag to TensorBoard, metrics.csv and, if some tell of strength, curves.png."""
+        """Writes the scalars by tag to TensorBoard and metrics.csv, and draws curves.png after matches."""
         with self._lock:
             self.metrics.record(iteration, scalars)
             with naming(self.events):
@@ -116,7 +116,7 @@ class Monitor:
                 self._save_curves()
 
     def report(self, iteration: int, scalars: Mapping[str, float]) -> None:
-        """Says in a few lines, in the terminal and the log, what the iteration brought."""
+        """Sums the iteration up in a few lines, in the terminal and the log."""
         report = iteration_report(iteration, self.iterations, scalars)
         width = self.console.width if self.console.is_terminal else None
         for number, (label, items) in enumerate(report):
@@ -136,7 +136,7 @@ class Monitor:
         figure.clear()
 
     def _print(self, text: Text) -> None:
-        # Unless on a terminal lines stay whole, however long.
+        # Lines stay whole, however long, except on a terminal.
         self.console.print(text, soft_wrap=not self.console.is_terminal)
 
     def _append_to_log(self, text: str) -> None:
@@ -153,10 +153,10 @@ class Monitor:
 def _without_event_writer(
     excepthook: Callable[[threading.ExceptHookArgs], Any],
 ) -> Callable[[threading.ExceptHookArgs], Any]:
-    """The hook for exceptions of threads, deaf to OSErrors of the thread that writes TensorBoard's events.
+    """The hook for exceptions of threads, but silent about OSErrors of the thread that writes TensorBoard's events.
 
-    That thread hands its error to the next `flush`, where it is raised with the folder's name; the
-    traceback that it would print besides helps nobody.
+    That thread hands its error to the next `flush`, which raises it with the folder's name; a traceback
+    beside it would help nobody.
     """
 
     def hook(arguments: threading.ExceptHookArgs) -> None:

@@ -1,7 +1,7 @@
 """Figures of positions: a board with its policy, policies over time.
 
 Every function returns a `matplotlib.figure.Figure` made without pyplot, so that no window opens and
-nothing outlives it; `png` turns one into a file's content.
+nothing outlives it; `png` makes the content of a file of one.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyBboxPatch
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -46,8 +46,18 @@ def pixels(figure: Figure) -> NDArray[np.uint8]:
     return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()
 
 
+def plain_axes(axes: Axes, which: Literal["x", "y"], *, labelsize: float = 9) -> None:
+    """Leaves only faint lines to read values by, which lie along the axis `which`."""
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.spines["bottom"].set_color(GREY)
+    axes.grid(axis=which, color=FAINT, lw=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(length=0, labelsize=labelsize, labelcolor=INK)
+    (axes.xaxis if which == "x" else axes.yaxis).set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+
+
 def board_figure(game: Game, state: State, policy: Tensor | NDArray[Any], value: float, *, title: str = "") -> Figure:
-    """The position of a batch of one beside the policy, with the value in words.
+    """The position of a batch of one beside its policy, under its value.
 
     policy: [A], probabilities of a discrete game's actions.
     value: in [-1, 1], for the player to move.
@@ -79,7 +89,7 @@ def _draw_text(axes: Axes, text: str) -> None:
 
 def _draw_grid(axes: Axes, grid: Grid) -> None:
     height, width = len(grid.cells), len(grid.cells[0])
-    # In a clipped box of rounded corners, pulled in a little so that the line is not cut.
+    # A box with rounded corners, a little smaller so that the line is not cut.
     axes.add_patch(
         FancyBboxPatch((-0.4, -0.4), width - 0.2, height - 0.2, boxstyle="round,pad=0.15", color=BOARD, linewidth=0)
     )
@@ -101,7 +111,7 @@ def _draw_grid(axes: Axes, grid: Grid) -> None:
 
 
 def _draw_policy(axes: Axes, game: Game, state: State, policy: NDArray[np.float64]) -> None:
-    """Bars of the legal actions; of more than fit, the likeliest."""
+    """Draws bars for the legal actions, or for the likeliest if there are too many."""
     legal = torch.nonzero(game.legal(state)[0]).flatten().cpu().numpy()
     shown = legal
     if len(legal) > MOST_BARS:
@@ -127,7 +137,7 @@ def _draw_policy(axes: Axes, game: Game, state: State, policy: NDArray[np.float6
 
 
 def policy_heatmap(game: Game, policies_over_time: Mapping[int, NDArray[Any]], *, titles: Sequence[str] = ()) -> Figure:
-    """How the policy of P fixed positions changed: a panel each, a row an iteration, a column an action.
+    """The policies of P fixed positions over time: a panel each, a row an iteration, a column an action.
 
     policies_over_time: by iteration, [P, A] probabilities.
     titles: of the panels; by default the positions are numbered.

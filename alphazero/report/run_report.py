@@ -20,8 +20,8 @@ from alphazero.report.buffer_analysis import MOST_MEASURED, Part, analyse, parts
 from alphazero.report.curves import learning_figure, strength_curves, strength_figure
 from alphazero.report.metrics_table import ALL_METRICS
 from alphazero.report.position_figures import png
-from alphazero.runs.checkpoint import checkpoints, load_games, load_samples, load_weights, read_config
-from alphazero.runs.files import GAMES, METRICS, RunError, clear_errors, write_file
+from alphazero.runs.checkpoint import checkpoints, kept_games, load_games, load_samples, load_weights, read_config
+from alphazero.runs.files import METRICS, RunError, clear_errors, write_file
 from alphazero.runs.metrics import History, read_history
 from alphazero.selfplay import Trajectories
 
@@ -201,11 +201,11 @@ def buffer_section(folder: Path, game: Game, config: Config, iteration: int | No
     if not game.discrete:
         words += (
             " Actions are continuous here: the policy's loss and H of the network are those of a density, and H of the "
-            "target that of the choice among the actions sampled, so that KL tells nothing but their difference."
+            "target that of the choice among the actions sampled, so that KL is nothing but their difference."
         )
     if any(part.measured < part.samples for part in parts):
         words += (
-            f" The network was asked about at most {MOST_MEASURED:,} samples of each part, drawn at random: "
+            f" The network evaluated at most {MOST_MEASURED:,} samples of each part, drawn at random: "
             f"the standard errors of the losses are at most {max(part.error for part in parts):.3f}."
         )
     figure = parts_figure(parts, title=f"{game.name}: the replay buffer, seen by the network of iteration {chosen}")
@@ -224,10 +224,10 @@ def parts_table(parts: Sequence[Part]) -> Table:
 
 
 def game_section(folder: Path, game: Game, iteration: int | None, stream: int | None) -> Section:
-    """A game that the run kept of an iteration's self-play."""
+    """A game that the run kept from an iteration's self-play."""
     title = "A game of self-play"
     if iteration is None:
-        kept = sorted(int(path.stem) for path in (folder / GAMES).glob("*.npz") if path.stem.isdecimal())
+        kept = kept_games(folder)
         if not kept:
             return Section(title, "game", missing="the run kept no games")
         iteration = kept[-1]
@@ -245,7 +245,7 @@ def game_section(folder: Path, game: Game, iteration: int | None, stream: int | 
 
 
 def _last_move(game: Game, played: Trajectories, section: Section) -> Section:
-    """Continuous actions have no names to write down; the game may draw them."""
+    """The last move alone: continuous actions have no names to write down, but the game may draw them."""
     last = int(played.length[0]) - 1
     state = map_states(lambda field: field[0, last : last + 1], played.states)
     action = played.sampled[0, last, played.action[0, last]]

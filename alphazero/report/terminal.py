@@ -1,9 +1,10 @@
-"""What the terminal shows of a training run: bars while an iteration runs, and a report after it."""
+"""The terminal's view of a run: bars while an iteration runs, a report after it, tables of matches."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -18,7 +19,7 @@ from alphazero.arena.match import MatchResult, SoloResult
 from alphazero.report.metrics_table import number, percent, said
 from alphazero.runs.metrics import opponents_of
 
-# A report: lines of a label and what is said under it.
+# A report: lines of a label and the items under it.
 Report = list[tuple[str, list[str]]]
 LABEL_WIDTH = 15
 ALARM = "not finite"
@@ -34,7 +35,7 @@ def iteration_report(iteration: int, iterations: int, scalars: Mapping[str, floa
 
 
 def pack(items: Sequence[str], width: int | None) -> list[str]:
-    """The items in lines of at most `width` characters, as far as each item fits; None: in one line."""
+    """The items in lines of at most `width` characters, unless one item is longer; None: in one line."""
     lines = [items[0]]
     for item in items[1:]:
         longer = f"{lines[-1]} · {item}"
@@ -60,34 +61,28 @@ def match_table(rows: Sequence[tuple[str, str, MatchResult]], title: str) -> Tab
     figures = ["points", "95 %\ninterval", "won/\ndrawn/\nlost", "moving\nfirst", "moving\nsecond", "dis-\ntinct"]
     table = make_table(title, ["player", "against"], [*figures, "ms a\nmove"])
     for player, opponent, result in rows:
-        table.add_row(
-            player,
-            opponent,
-            f"{result.points:.1%}",
-            between(result.interval),
-            *("/".join(map(str, tally)) for tally in (result.total, result.first, result.second)),
-            str(result.distinct_games),
-            "/".join(map(pace, result.seconds_a_move)),
-        )
+        tallies = ("/".join(map(str, tally)) for tally in (result.total, result.first, result.second))
+        counts = *tallies, str(result.distinct_games), "/".join(map(pace, result.seconds_a_move))
+        table.add_row(player, opponent, f"{result.points:.1%}", between(result.interval), *counts)
     return table
 
 
 def solo_table(rows: Sequence[tuple[str, SoloResult]], title: str) -> Table:
     """A row for each player of a game for one."""
-    measures = list(dict.fromkeys(name for _, result in rows for name in result.measures))
+    measures = list(dict.fromkeys(name for _, result in rows for name in result.metrics))
     columns = [f"{name}:\n{figure}" for name in measures for figure in ("median", "95th\npercentile")]
     figures = ["games", "mean\nreward", "95 %\ninterval", *columns, "distinct\ngames", "ms a\nmove"]
     table = make_table(title, ["player"], figures)
     for player, result in rows:
         low, high = result.interval
         counts = str(len(result.rewards)), f"{result.mean:.4g}", f"{low:.4g} to {high:.4g}"
-        quantiles = [f"{q:.3g}" for name in measures for q in np.quantile(result.measures[name], (0.5, 0.95))]
+        quantiles = [f"{q:.3g}" for name in measures for q in np.quantile(result.metrics[name], (0.5, 0.95))]
         table.add_row(player, *counts, *quantiles, str(result.distinct_games), pace(result.seconds_a_move))
     return table
 
 
 def make_table(title: str, words: Sequence[str], figures: Sequence[str]) -> Table:
-    """Columns of words, which may be broken, and of figures, which may not."""
+    """A table with columns of words, which may be broken, and of figures, which may not."""
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=0)
     for name in words:
         table.add_column(name, overflow="fold", min_width=9 if name else 1, vertical="bottom")
@@ -97,12 +92,12 @@ def make_table(title: str, words: Sequence[str], figures: Sequence[str]) -> Tabl
 
 
 def between(interval: tuple[float, float]) -> str:
-    """In percent; a whole 0 or 100 in short."""
+    """An interval in percent; 0 and 100 without decimals."""
     return "–".join(f"{100 * bound:.1f}" if 0 < bound < 1 else f"{100 * bound:.0f}" for bound in interval)
 
 
 def pace(seconds: float) -> str:
-    """In milliseconds, in two figures or more; never long."""
+    """The time in milliseconds, in at least two figures; always short."""
     milliseconds = 1000 * seconds
     if math.isnan(seconds):
         return "–"
@@ -116,14 +111,14 @@ class ProgressBars(Progress):
         right = Column(justify="right", no_wrap=True)
         super().__init__(
             TextColumn("{task.description}", style="cyan"), BarColumn(bar_width=None),
-            _Done(table_column=right), _Rate(table_column=right), _TimeLeft(table_column=right),
+            _Done(table_column=right), _Rate(table_column=right), TimeLeft(table_column=right),
             console=console, expand=True, transient=True, refresh_per_second=4,
         )  # fmt: skip
         self._parts: dict[str, TaskID] = {}
         self._iteration = 0
 
     def start_run(self, first_iteration: int, iterations: int) -> None:
-        """Shows the bars, the run's with what is done of it already."""
+        """Shows the bars; the run's begins at the iterations that are done already."""
         self._run = self.add_task("run", total=iterations, completed=first_iteration, begun_at=first_iteration)
         self.start()
 
@@ -131,8 +126,8 @@ class ProgressBars(Progress):
         """Replaces the bars of the last iteration's parts, above the run's.
 
         Another thread may advance a part meanwhile, so the new bars are there before the old ones go.
-        Rich's lock is left alone here: `add_task` draws, and drawing takes the display's lock first,
-        as the thread that redraws does; holding one and waiting for the other, the two would wait for ever.
+        Rich's lock must not be held here: `add_task` draws, and drawing takes the display's lock first,
+        as the thread that redraws does; each holding one lock and waiting for the other, they would deadlock.
         """
         old = self._parts
         self._iteration = iteration
@@ -149,12 +144,12 @@ class ProgressBars(Progress):
             self.update(self._run, completed=self._iteration + sum(shares) / len(shares))
 
     def get_renderables(self) -> Iterator[Any]:
-        """The run's bar last, though it was there first."""
+        """The run's bar last, although it was added first."""
         yield self.make_tasks_table(sorted(self.tasks, key=lambda task: "begun_at" in task.fields))
 
 
 class _Done(ProgressColumn):
-    """What is done, and of how much."""
+    """The amount done, and the total."""
 
     def render(self, task: Task) -> Text:
         done, total = (number(math.floor(amount or 0)) for amount in (task.completed, task.total))
@@ -162,15 +157,15 @@ class _Done(ProgressColumn):
 
 
 class _Rate(ProgressColumn):
-    """How fast a part goes; nothing for the run."""
+    """The speed of a part; nothing for the run."""
 
     def render(self, task: Task) -> Text:
         speed = None if "begun_at" in task.fields else task.speed
         return Text(f"{number(speed)}/s" if speed else "")
 
 
-class _TimeLeft(ProgressColumn):
-    """Time left; the run's is from its mean pace since this start, its parts differ too much for a recent one."""
+class TimeLeft(ProgressColumn):
+    """Time left; the run's from its mean speed since this start, because its parts differ too much for a recent one."""
 
     def render(self, task: Task) -> Text:
         speed = task.speed
@@ -179,3 +174,22 @@ class _TimeLeft(ProgressColumn):
         if not speed or task.remaining is None or task.finished:
             return Text("")
         return Text(f"{timedelta(seconds=math.ceil(task.remaining / speed))} left")
+
+
+@contextmanager
+def progress_bar(console: Console, description: str) -> Iterator[Callable[..., None]]:
+    """Yields `show(description, done, total)`, which moves a bar; no total: how much work there is, is unknown."""
+    with Progress(console=console, transient=True) as bar:
+        task = bar.add_task(description, total=None)
+
+        def show(description: str, done: int = 0, total: int | None = None) -> None:
+            bar.update(task, description=description, completed=done, total=total)
+
+        yield show
+
+
+def metres(length: float) -> str:
+    """A length in m, cm, µm or nm."""
+    if length >= 1e-4:
+        return f"{length:.2f} m" if length >= 1 else f"{100 * length:.2f} cm"
+    return f"{1e6 * length:.1f} µm" if length >= 1e-7 else f"{1e9 * length:.1f} nm"

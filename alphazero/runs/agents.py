@@ -1,7 +1,7 @@
 """Trained agents: found in runs and checkpoints, exported, and read back.
 
 An exported agent is agent.onnx, its network, with agent.json, its card: the game, the settings of the
-search, what goes in and comes out, and the network's digest.
+search, the inputs and outputs, and the network's digest.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from alphazero.mcts.policy import policy_of
 from alphazero.network.architectures import in_torch
 from alphazero.network.inference import NetworkEvaluators, OnnxEvaluator
 from alphazero.runs.checkpoint import FORMAT, checkpoints, load_weights, read_config, run_folder
-from alphazero.runs.files import RunError, clear_errors, write_file
+from alphazero.runs.files import AGENT, CARD, CONFIG, RunError, clear_errors, write_file
 
 
 def load_agent(path: Path) -> Agent:
-    """The agent of a run, a checkpoint, or an exported one. RunError if it is none."""
+    """The agent of a run, of a checkpoint, or an exported one. RunError if there is none."""
     if path.suffix == ".onnx":
         return load_exported(path)
-    if (path / "agent.onnx").is_file() and not (path / "config.toml").is_file():
-        return load_exported(path / "agent.onnx")
+    if (path / AGENT).is_file() and not (path / CONFIG).is_file():
+        return load_exported(path / AGENT)
     path = path.resolve()
     folder = run_folder(path)
     config = read_config(folder)
@@ -42,7 +42,7 @@ def load_agent(path: Path) -> Agent:
     try:
         load_weights(found[-1], game, learner)
     except RunError as error:
-        others = [str(other) for other in (*reversed(found[:-1]), folder / "agent.onnx") if other.exists()]
+        others = [str(other) for other in (*reversed(found[:-1]), folder / AGENT) if other.exists()]
         raise RunError(f"{error}; name another instead: {' or '.join(others[:2])}" if others else str(error)) from error
     evaluator = NetworkEvaluators(game, engine="onnx")(learner.weights())
     return Agent(game, evaluator, config.search.without_noise(), f"{folder.name}, iteration {int(found[-1].name)}")
@@ -76,13 +76,13 @@ def load_exported(path: Path) -> Agent:
     try:
         module = None if network is None else in_torch(onnx.load_from_string(serialized), game, network)
     except ValueError as error:
-        raise RunError(f"{card_path} does not tell the network that is in {path.name}: {error}") from error
+        raise RunError(f"{card_path} does not describe the network in {path.name}: {error}") from error
     title = f"{path.resolve().parent.name}/{path.name}, iteration {card.get('iteration', '?')}"
     return Agent(game, OnnxEvaluator(game, serialized, module=module), search.without_noise(), title)
 
 
 def agent_form(game: Game) -> dict[str, Any]:
-    """What an agent and its game have to agree in."""
+    """The properties in which an agent and its game must agree."""
     return {
         "name": game.name,
         "observation_shape": list(game.observation_shape),
@@ -110,15 +110,15 @@ def export_agent(folder: Path, game: Game, config: Config, model: onnx.ModelProt
         "sha256": hashlib.sha256(serialized).hexdigest(),
     }
     with clear_errors(folder):
-        write_file(folder / "agent.onnx", serialized)
-        write_file(folder / "agent.json", json.dumps(card, indent=2).encode())
+        write_file(folder / AGENT, serialized)
+        write_file(folder / CARD, json.dumps(card, indent=2).encode())
 
 
 class Agent(NamedTuple):
-    """A trained agent, as `alphazero.runs.agents.load_agent` reads it.
+    """A trained agent, as `load_agent` reads it.
 
     search: the settings that it learned with, without their noise.
-    title:  where it comes from, for people.
+    title:  its origin, for people.
     """
 
     game: Game

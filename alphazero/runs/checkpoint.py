@@ -23,26 +23,13 @@ import safetensors
 import safetensors.torch
 import torch
 
-from alphazero.config import Config, ReplayConfig, load_config, to_toml
+from alphazero.config import Config, ReplayConfig
 from alphazero.game import Game
 from alphazero.learner import Learner
 from alphazero.replay import Replay, Samples, to_arrays
-from alphazero.runs.files import (
-    CHECKPOINTS,
-    CONFIG,
-    GAMES,
-    LIGHT,
-    WHOLE,
-    RunError,
-    atomic,
-    clear_errors,
-    digest,
-    flush,
-    read_arrays,
-    reading,
-    save_arrays,
-    write_file,
-)
+from alphazero.runs import files
+from alphazero.runs.configuration import load_config, to_toml
+from alphazero.runs.files import CHECKPOINTS, LIGHT, WHOLE, RunError
 from alphazero.selfplay import SelfPlay, Trajectories
 
 FORMAT = 1
@@ -51,8 +38,8 @@ FORMAT = 1
 class Progress(NamedTuple):
     """How far a run has come.
 
-    iteration:    of them are done.
-    new_samples:  that have not been learned from yet, which the next learning is measured by.
+    iteration:    number of iterations done.
+    new_samples:  samples not learned from yet, from which the next iteration's steps follow.
     core_seconds: CPU time of self-play and learning so far.
     """
 
@@ -62,25 +49,25 @@ class Progress(NamedTuple):
 
 
 def create_run(folder: Path, config: Config) -> None:
-    """A new run's folder. RunError if there is something already, or it cannot be written."""
+    """Makes the folder of a new run. RunError if it exists already, or cannot be written."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        fix = f"continue it with --resume {folder}" if (folder / CONFIG).exists() else "it is no run"
+        fix = f"continue it with --resume {folder}" if (folder / files.CONFIG).exists() else "it is no run"
         raise RunError(f"{folder} exists already ({fix}); name another folder with --run")
-    with clear_errors(folder):
+    with files.clear_errors(folder):
         (folder / CHECKPOINTS).mkdir(parents=True)
     write_config(folder, config)
 
 
 def write_config(folder: Path, config: Config) -> None:
-    with clear_errors(folder):
-        write_file(folder / CONFIG, to_toml(config).encode())
+    with files.clear_errors(folder):
+        files.write_file(folder / files.CONFIG, to_toml(config).encode())
 
 
 def read_config(folder: Path) -> Config:
     """The configuration of a run. RunError if the folder is not one."""
-    if not (folder / CONFIG).is_file() or not (folder / CHECKPOINTS).is_dir():
+    if not (folder / files.CONFIG).is_file() or not (folder / CHECKPOINTS).is_dir():
         raise RunError(f"{folder} is not a run: it has no config.toml with checkpoints/ beside it")
-    return load_config(folder / CONFIG)
+    return load_config(folder / files.CONFIG)
 
 
 def save_checkpoint(
@@ -89,51 +76,53 @@ def save_checkpoint(
     """Writes the checkpoint of `progress.iteration`. RunError if there is no room for it."""
     final = folder / CHECKPOINTS / f"{progress.iteration:06d}"
     tensors = {name: tensor.contiguous().cpu() for name, tensor in learner.tensors().items()}
+    games = numbered(dict(enumerate(stream.arrays() for stream in streams)))
     # By way of memory: torch's own writer reports a full disk in several ways, none of them an OSError.
     optimizer = io.BytesIO()
     torch.save(learner.optimizer.state_dict(), optimizer)
-    with clear_errors(folder):
-        with atomic(final) as unfinished:
+    with files.clear_errors(folder):
+        with files.atomic(final) as unfinished:
             unfinished.mkdir()
-            write_file(unfinished / "model.safetensors", safetensors.torch.save(tensors))
-            write_file(unfinished / "optimizer.pt", optimizer.getvalue())
-            save_arrays(unfinished / "replay.npz", replay.arrays())
-            save_arrays(unfinished / "streams.npz", numbered(dict(enumerate(stream.arrays() for stream in streams))))
-            state = {
-                "format": FORMAT,
-                "game": game.name,
-                "steps": learner.steps,
-                **progress._asdict(),
-                "sha256": {path.name: digest(path) for path in sorted(unfinished.iterdir())},
-            }
-            write_file(unfinished / "state.json", json.dumps(state, indent=2).encode())
-        flush(final.parent)
+            files.write_file(unfinished / "model.safetensors", safetensors.torch.save(tensors))
+            files.write_file(unfinished / "optimizer.pt", optimizer.getvalue())
+            files.save_arrays(unfinished / "replay.npz", replay.arrays())
+            files.save_arrays(unfinished / "streams.npz", games)
+            digests = {path.name: files.digest(path) for path in sorted(unfinished.iterdir())}
+            state = {"format": FORMAT, "game": game.name, "steps": learner.steps, **progress._asdict()}
+            state["sha256"] = digests
+            files.write_file(unfinished / "state.json", json.dumps(state, indent=2).encode())
+        files.flush(final.parent)
 
 
 def save_games(folder: Path, iteration: int, games: Mapping[int, Trajectories]) -> None:
-    """Writes a game of some streams that ended in an iteration, to be looked at later. RunError if there is no room."""
+    """Writes games that ended in an iteration, by stream, for later reports. RunError if there is no room."""
     if not games:
         return
-    with clear_errors(folder):
-        (folder / GAMES).mkdir(exist_ok=True)
+    with files.clear_errors(folder):
+        (folder / files.GAMES).mkdir(exist_ok=True)
         arrays = numbered({stream: to_arrays(game) for stream, game in games.items()})
-        save_arrays(folder / GAMES / f"{iteration:06d}.npz", arrays)
+        files.save_arrays(folder / files.GAMES / f"{iteration:06d}.npz", arrays)
+
+
+def kept_games(folder: Path) -> list[int]:
+    """The iterations of which the run has games, in order."""
+    return sorted(int(path.stem) for path in (folder / files.GAMES).glob("*.npz") if path.stem.isdecimal())
 
 
 def load_games(folder: Path, iteration: int, game: Game) -> dict[int, Trajectories]:
-    """What `save_games` wrote, by stream, each game in one slot. RunError if there is nothing or it cannot be read."""
-    path = folder / GAMES / f"{iteration:06d}.npz"
+    """The games that `save_games` wrote, by stream. RunError if there are none or they cannot be read."""
+    path = folder / files.GAMES / f"{iteration:06d}.npz"
     if not path.is_file():
-        there = sorted(int(other.stem) for other in path.parent.glob("*.npz") if other.stem.isdecimal())
+        there = kept_games(folder)
         known = f"it has games of iterations {there[0]} to {there[-1]}" if there else "it has no games at all"
         raise RunError(f"{folder} has no game of iteration {iteration}; {known}")
-    with reading(path):
-        parts = unnumbered(read_arrays(path))
+    with files.reading(path):
+        parts = unnumbered(files.read_arrays(path))
         return {stream: Trajectories.from_arrays(game, arrays) for stream, arrays in parts.items()}
 
 
 def numbered(parts: Mapping[int, dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Several sets of arrays as one, each name behind its set's number."""
+    """Joins several sets of arrays into one; each name gets its set's number in front."""
     return {f"{number}/{name}": array for number, part in parts.items() for name, array in part.items()}
 
 
@@ -147,7 +136,7 @@ def unnumbered(arrays: dict[str, np.ndarray]) -> dict[int, dict[str, np.ndarray]
 
 
 def prune_checkpoints(folder: Path, *, every: int) -> None:
-    """Keeps the last two whole, of older ones the network, and only of every `every`-th (0: of none)."""
+    """Keeps the last two whole; of older ones, the network of every `every`-th (0: of none)."""
     for path in checkpoints(folder)[:-2]:
         if not every or int(path.name) % every:
             shutil.rmtree(path, ignore_errors=True)
@@ -162,15 +151,10 @@ def checkpoints(folder: Path) -> list[Path]:
 
 
 def restore(
-    folder: Path,
-    game: Game,
-    learner: Learner,
-    replay: Replay,
-    streams: Sequence[SelfPlay],
-    *,
+    folder: Path, game: Game, learner: Learner, replay: Replay, streams: Sequence[SelfPlay], *,
     say: Callable[[str], None],
-) -> Progress:
-    """Loads the last whole checkpoint; says so when it had to pass over a newer one.
+) -> Progress:  # fmt: skip
+    """Loads the last whole checkpoint, and says if it passed over a newer one.
 
     RunError if there is none, or it was made by another game, version or network.
     """
@@ -184,14 +168,14 @@ def restore(
             continue
         if state["game"] != game.name:
             raise RunError(f"{path} was made by the game {state['game']}, not {game.name}")
-        with reading(path):
+        with files.reading(path):
             learner.load(
                 safetensors.torch.load_file(path / "model.safetensors"),
                 torch.load(path / "optimizer.pt", map_location="cpu", weights_only=True),
                 state["steps"],
             )
-            replay.load(read_arrays(path / "replay.npz"))
-            saved = list(unnumbered(read_arrays(path / "streams.npz")).values())
+            replay.load(files.read_arrays(path / "replay.npz"))
+            saved = list(unnumbered(files.read_arrays(path / "streams.npz")).values())
             for stream in streams:
                 stream.skip_to(state["iteration"])
             try:
@@ -213,22 +197,22 @@ def load_samples(folder: Path, game: Game) -> Samples | None:
         raise RunError(f"{folder} has no whole checkpoint, and so no replay buffer")
     verify(whole[-1], ("replay.npz", "state.json"))
     replay = Replay(game, ReplayConfig())
-    with reading(whole[-1]):
-        replay.load(read_arrays(whole[-1] / "replay.npz"))
+    with files.reading(whole[-1]):
+        replay.load(files.read_arrays(whole[-1] / "replay.npz"))
     return replay.samples
 
 
 def load_weights(path: Path, game: Game, learner: Learner) -> None:
-    """The networks of any checkpoint into the learner, to play with. RunError if it cannot be read."""
+    """Loads the networks of a checkpoint into the learner, to play with. RunError if it cannot be read."""
     state = verify(path, LIGHT)
     if state["game"] != game.name:
         raise RunError(f"{path} was made by the game {state['game']}, not {game.name}")
-    with reading(path):
+    with files.reading(path):
         learner.load_networks(safetensors.torch.load_file(path / "model.safetensors"))
 
 
 def run_folder(path: Path) -> Path:
-    """The folder of the run that a checkpoint or an exported agent lies in; any other path is one itself."""
+    """The run that a checkpoint or an exported agent belongs to; any other path is a run itself."""
     path = path.resolve()
     if path.suffix == ".onnx":
         return path.parent
@@ -236,7 +220,7 @@ def run_folder(path: Path) -> Path:
 
 
 def verify(path: Path, names: Sequence[str]) -> dict[str, Any]:
-    """`state.json` of the checkpoint, after checking that `names` are there and unaltered. RunError otherwise."""
+    """Checks that the files `names` of a checkpoint are there and unaltered, else RunError; returns `state.json`."""
     for name in names:
         if not (path / name).is_file():
             raise RunError(f"{path} is not whole: {name} is missing")
@@ -252,6 +236,6 @@ def verify(path: Path, names: Sequence[str]) -> dict[str, Any]:
     if state["iteration"] != int(path.name):
         raise RunError(f"{path} holds iteration {state['iteration']}: the folder was renamed or altered")
     for name in names:
-        if name != "state.json" and digests.get(name) != digest(path / name):
+        if name != "state.json" and digests.get(name) != files.digest(path / name):
             raise RunError(f"{path / name} was truncated or altered: its digest is not the one in state.json")
     return dict(state)

@@ -76,8 +76,8 @@ class RunError(Exception):
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """ValueError if the file holds anything else than arrays."""
-    if not zipfile.is_zipfile(path):  # numpy's own message recommends to unpickle what is in it
+    """The arrays in a file, by name. ValueError if it holds anything else."""
+    if not zipfile.is_zipfile(path):  # numpy's own message recommends unpickling it
         raise ValueError(f"{path.name} is no file of arrays")
     with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         return dict(archive)
@@ -100,7 +100,7 @@ def write_json(path: Path, record: Mapping[str, Any]) -> None:
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Another path, where a file or a folder can be made that then takes its place at `path`, or leaves nothing."""
+    """A temporary path, at which a file or folder is made; it then replaces `path`, or is removed after an error."""
     unfinished = path.with_name(f".{path.name}.unfinished")
     try:
         remove(unfinished)
@@ -115,7 +115,7 @@ def atomic(path: Path) -> Iterator[Path]:
 
 
 def flush(path: Path) -> None:
-    """Makes what was written to a file, or renamed in a folder, last."""
+    """Forces to disk what was written to a file or renamed in a folder."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -151,10 +151,10 @@ def clear_errors(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Turns what a file of another shape provokes into a RunError that names the checkpoint."""
+    """Turns an error caused by a file of another shape into a RunError that names the file or checkpoint."""
     try:
         yield
-    except pickle.UnpicklingError as error:  # whose own message recommends to run what is in the file
+    except pickle.UnpicklingError as error:  # whose own message recommends running what is in the file
         raise RunError(f"{path / 'optimizer.pt'} holds other things than tensors and was not made here") from error
     except KeyError as error:
         raise RunError(f"{path} does not fit this configuration or version: it lacks {error}") from error
@@ -164,7 +164,7 @@ def reading(path: Path) -> Iterator[None]:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Makes every OSError name the path; those of writing (a full disk) say no file by themselves."""
+    """Makes every OSError name the path; those of writing to a full disk name none by themselves."""
     try:
         yield
     except OSError as error:

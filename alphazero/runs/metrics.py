@@ -15,7 +15,7 @@ History = Mapping[int, Mapping[str, float]]  # scalars by tag, by iteration
 
 
 def read_history(path: Path) -> dict[int, dict[str, float]]:
-    """What a metrics.csv holds, by iteration; nothing if there is none. RunError if it is something else."""
+    """The scalars in a metrics.csv; none if there is no file. RunError if it is something else."""
     try:
         text = path.read_text(encoding="utf-8")
         text = text[: text.rfind("\n") + 1]  # a crash may have cut the last line
@@ -36,7 +36,7 @@ def read_history(path: Path) -> dict[int, dict[str, float]]:
 
 
 def opponents_of(history: History) -> list[str]:
-    """The opponents whose games the history tells of, in the order of their first games."""
+    """The opponents in the history, in the order of their first games."""
     tags = (tag for scalars in history.values() for tag in scalars)
     return list(dict.fromkeys(t.split("/")[1] for t in tags if t.startswith("strength/") and t.count("/") > 1))
 
@@ -56,7 +56,7 @@ class MetricsFile:
             self._rewrite()
 
     def record(self, iteration: int, scalars: Mapping[str, float]) -> None:
-        """Adds a row; new tags become columns, and what is known of the iteration already is kept."""
+        """Adds a row, or to a row; new tags become columns."""
         appended = iteration not in self.rows and all(tag in self.tags for tag in scalars) and self.path.exists()
         self.rows.setdefault(iteration, {}).update({tag: float(scalar) for tag, scalar in scalars.items()})
         self.tags += [tag for tag in scalars if tag not in self.tags]
@@ -94,7 +94,7 @@ def buffer_scalars(replay: Replay, iteration: int) -> dict[str, float]:
 def self_play_scalars(
     statistics: SelfPlayStatistics, learning_seconds: float, seconds: float, *, alone: bool
 ) -> dict[str, float]:
-    """What self-play did in an iteration that took `seconds`, as scalars by tag.
+    """Scalars of self-play in an iteration that took `seconds`, by tag.
 
     Shares of time are of the CPU time of self-play and learning. alone: whether the game is for one.
     """

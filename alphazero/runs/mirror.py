@@ -1,10 +1,10 @@
-"""A copy of a run where its driver's machine cannot take it along: on object storage, another machine, another disk.
+"""A copy of a run at a safer place than its driver's machine: object storage, another machine, another disk.
 
 A run trains in a local folder. A mirror copies it, after each checkpoint, to an address that fsspec understands
 (s3://bucket/runs/x, sftp://host/runs/x, file:///mnt/x), and `fetch` makes a local run of the copy, on any machine.
 
 Such places rename nothing, so a checkpoint's `state.json` is what makes it whole there: it is copied last and
-removed first. `run.id` says which run the copy is of, lest one run be written over another.
+removed first. `run.id` tells which run the copy is of, so that no run is written over another.
 """
 
 from __future__ import annotations
@@ -22,22 +22,9 @@ from fsspec.core import url_to_fs
 from fsspec.implementations.dirfs import DirFileSystem
 from fsspec.utils import get_protocol
 
+from alphazero.runs import files
 from alphazero.runs.checkpoint import checkpoints, verify
-from alphazero.runs.files import (
-    CHECKPOINTS,
-    CONFIG,
-    GAMES,
-    IDENTITY,
-    LIGHT,
-    TENSORBOARD,
-    WHOLE,
-    RunError,
-    atomic,
-    is_checkpoint_file,
-    is_run_file,
-    run_files,
-    write_file,
-)
+from alphazero.runs.files import CHECKPOINTS, IDENTITY, LIGHT, WHOLE, RunError
 
 PATIENCE = 60.0  # seconds that the end of training waits for the last copy
 
@@ -66,7 +53,7 @@ class Mirror:
         self._changed = threading.Condition()
 
     def update(self) -> None:
-        """Has the copy brought up to date; returns at once. While that is under way it will be done once more."""
+        """Asks for the copy to be brought up to date, once more if that is under way; returns at once."""
         with self._changed:
             self._wanted = True
             if not self._busy:
@@ -75,7 +62,7 @@ class Mirror:
                 threading.Thread(target=self._work, name="mirror", daemon=True).start()
 
     def wait(self, seconds: float) -> bool:
-        """Whether all that was asked for has been tried within that time."""
+        """Whether every update that was asked for has been tried within that time."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._busy, seconds)
 
@@ -118,22 +105,23 @@ class Mirror:
         # Hard links, so that slow copying gets to the end of a checkpoint that has been pruned since.
         held = self.folder / CHECKPOINTS / ".copying"
         shutil.rmtree(held, ignore_errors=True)
+        kept: dict[str, list[str]] = {}  # the checkpoints' files, by number
+        new: list[str] = []
         try:
-            kept: dict[str, tuple[str, ...]] = {}  # the checkpoints and which of their files
             for path in checkpoints(self.folder):
                 names = WHOLE if all((path / name).is_file() for name in WHOLE) else LIGHT
+                kept[path.name] = checkpoint_files(path.name, names)
                 try:
-                    if not self._is_there(place, path, names):
+                    if not self._is_there(place, path, kept[path.name]):
                         hold(path, held / path.name, names)
+                        new.append(path.name)
                 except FileNotFoundError:  # pruned just now: left as it is until the next update
-                    shutil.rmtree(held / path.name, ignore_errors=True)
-                    names = WHOLE
-                kept[path.name] = names
-            files = self._copy_files(place)
-            for path in reversed(checkpoints_in(held)):  # the newest matters most
-                self._copy_checkpoint(place, path, kept[path.name])
-            if kept and set(checkpoint_names(max(kept), WHOLE)) <= place.sizes.keys():
-                self._prune(place, files, kept)
+                    kept[path.name] = checkpoint_files(path.name, WHOLE)
+            names_beside = self._copy_files(place)
+            for number in reversed(new):  # the newest matters most
+                self._copy_checkpoint(place, held / number, kept[number])
+            if kept and set(checkpoint_files(max(kept), WHOLE)) <= place.sizes.keys():
+                self._prune(place, names_beside, kept)
         finally:
             shutil.rmtree(held, ignore_errors=True)
 
@@ -141,7 +129,7 @@ class Mirror:
         """RunError if there is another run, or more of this one than in the folder."""
         place, identity = Place(self.url), self.folder / IDENTITY
         if not identity.exists():
-            write_file(identity, uuid.uuid4().hex.encode())
+            files.write_file(identity, uuid.uuid4().hex.encode())
         if IDENTITY not in place.sizes or place.files.cat_file(IDENTITY) != identity.read_bytes():
             if place.sizes.keys() - {IDENTITY}:
                 raise RunError(f"another run is there, not {self.folder}; have this one copied to another address")
@@ -157,24 +145,22 @@ class Mirror:
         }
         return place
 
-    def _is_there(self, place: Place, path: Path, names: tuple[str, ...]) -> bool:
+    def _is_there(self, place: Place, path: Path, names: list[str]) -> bool:
         """Whether the copy has this very checkpoint: its digests are in its state."""
-        return (
-            set(checkpoint_names(path.name, names)) <= place.sizes.keys()
-            and self._states.get(path.name) == (path / "state.json").read_bytes()
-        )
+        state = (path / "state.json").read_bytes()
+        return set(names) <= place.sizes.keys() and self._states.get(path.name) == state
 
     def _copy_files(self, place: Place) -> set[str]:
         """Copies what has changed beside the checkpoints; returns all that there is."""
         names = set()
-        for name in run_files(self.folder):
+        for name in files.run_files(self.folder):
             path = self.folder / name
             try:
                 status = path.stat()
                 stamp = status.st_size, status.st_mtime_ns
                 # Games are written once and events grow, so at first their size tells them apart. All others are
                 # written over: each is copied when first seen.
-                known = name.startswith((GAMES, TENSORBOARD)) and place.sizes.get(name) == status.st_size
+                known = name.startswith((files.GAMES, files.TENSORBOARD)) and place.sizes.get(name) == status.st_size
                 if name not in place.sizes or self._copied.get(name, stamp if known else None) != stamp:
                     place.put(path, name)
                 self._copied[name] = stamp
@@ -185,20 +171,18 @@ class Mirror:
                 names.add(name)
         return names
 
-    def _copy_checkpoint(self, place: Place, path: Path, names: tuple[str, ...]) -> None:
-        *others, state = checkpoint_names(path.name, names)
-        place.remove(state)
-        for name in (*others, state):
+    def _copy_checkpoint(self, place: Place, path: Path, names: list[str]) -> None:
+        place.remove(names[-1])
+        for name in names:
             place.put(path / Path(name).name, name)
         self._states[path.name] = (path / "state.json").read_bytes()
 
-    def _prune(self, place: Place, files: set[str], kept: dict[str, tuple[str, ...]]) -> None:
+    def _prune(self, place: Place, names_beside: set[str], kept: dict[str, list[str]]) -> None:
         """Removes from the copy what the run has no longer."""
-        for number in {name.split("/")[1] for name in place.sizes if is_checkpoint_file(name)} - kept.keys():
+        for number in {name.split("/")[1] for name in place.sizes if files.is_checkpoint_file(name)} - kept.keys():
             place.remove(f"{CHECKPOINTS}/{number}/state.json")
             place.remove_folder(f"{CHECKPOINTS}/{number}")
-        wanted = files | {name for number, names in kept.items() for name in checkpoint_names(number, names)}
-        for name in place.sizes.keys() - wanted:
+        for name in place.sizes.keys() - names_beside.union(*kept.values()):
             place.remove(name)
 
 
@@ -227,8 +211,8 @@ class Place:
 
     def __init__(self, url: str) -> None:
         # Instances of its own: fsspec would give us those whose connection broke, and their old listings.
-        files, path = url_to_fs(url, skip_instance_cache=True)
-        self.files = DirFileSystem(path.rstrip("/"), files, skip_instance_cache=True)
+        system, path = url_to_fs(url, skip_instance_cache=True)
+        self.files = DirFileSystem(path.rstrip("/"), system, skip_instance_cache=True)
         self.folders: set[str] = set()
         self.sizes: dict[str, int] = {}
         try:
@@ -236,7 +220,9 @@ class Place:
         except FileNotFoundError:
             return
         found = self.files.find("", detail=True).items()
-        self.sizes = {name: of["size"] for name, of in found if is_run_file(name) or is_checkpoint_file(name)}
+        self.sizes = {
+            name: of["size"] for name, of in found if files.is_run_file(name) or files.is_checkpoint_file(name)
+        }
 
     def checkpoints(self) -> list[str]:
         """The numbers of those that have a state.json, oldest first."""
@@ -280,14 +266,14 @@ def fetch(url: str, folder: Path) -> None:
         raise RunError(f"{folder} exists already, so {url} cannot be copied there; name another folder with --run")
     check_protocol(url)
     try:
-        with atomic(folder) as unfinished:
+        with files.atomic(folder) as unfinished:
             place = Place(url)
-            if CONFIG not in place.sizes or not place.checkpoints():
+            if files.CONFIG not in place.sizes or not place.checkpoints():
                 found = (
                     "is no run: it has no config.toml with checkpoints/ beside it" if place.sizes else "holds no run"
                 )
                 raise RunError(f"{url} {found}; name the address that a run was copied to")
-            for name in filter(is_run_file, place.sizes):
+            for name in filter(files.is_run_file, place.sizes):
                 place.get(name, unfinished / name)
             fetch_checkpoints(place, unfinished)
     except RunError as error:
@@ -300,12 +286,12 @@ def fetch_checkpoints(place: Place, folder: Path) -> None:
     """RunError if none is whole. One that is altered, or pruned while it is copied, is passed over."""
     whole, problem = 0, ""
     for number in reversed(place.checkpoints()):
-        names = WHOLE if whole < 2 and set(checkpoint_names(number, WHOLE)) <= place.sizes.keys() else LIGHT
+        names = WHOLE if whole < 2 and set(checkpoint_files(number, WHOLE)) <= place.sizes.keys() else LIGHT
         if names == LIGHT and not whole:
             continue
         path = folder / CHECKPOINTS / number
         try:
-            for name in checkpoint_names(number, names):
+            for name in checkpoint_files(number, names):
                 place.get(name, folder / name)
             verify(path, names)
         except (FileNotFoundError, RunError) as error:
@@ -317,13 +303,9 @@ def fetch_checkpoints(place: Place, folder: Path) -> None:
         raise RunError(f"{folder} has no whole checkpoint to resume from; start anew with --run{problem}")
 
 
-def checkpoint_names(number: str, names: tuple[str, ...]) -> list[str]:
+def checkpoint_files(number: str, names: tuple[str, ...]) -> list[str]:
     """Files of a checkpoint by their names in the run; state.json is the last, as in WHOLE and LIGHT."""
     return [f"{CHECKPOINTS}/{number}/{name}" for name in names]
-
-
-def checkpoints_in(folder: Path) -> list[Path]:
-    return sorted(folder.iterdir()) if folder.is_dir() else []
 
 
 def hold(path: Path, held: Path, names: tuple[str, ...]) -> None:
@@ -342,11 +324,9 @@ def check_protocol(url: str) -> None:
     """RunError if fsspec does not know it, or lacks the package for it."""
     try:
         fsspec.get_filesystem_class(get_protocol(url))
-    except ValueError as error:
-        fix = "name one that fsspec has, as file, s3, gs, abfs or sftp"
-        raise RunError(f"cannot use {url}: {error}; {fix}") from error
-    except ImportError as error:
-        raise RunError(f"cannot use {url}: {error}") from error
+    except (ValueError, ImportError) as error:
+        fix = "; name one that fsspec has, as file, s3, gs, abfs or sftp" if isinstance(error, ValueError) else ""
+        raise RunError(f"cannot use {url}: {error}{fix}") from error
 
 
 def reason(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""What both shells share: the board, the commands about the record of moves, and how errors are said."""
+"""The common part of both shells: the board, the commands about the record of moves, and the display of errors."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ MARK_STYLES = {"x": "bold bright_blue", "o": "bold yellow"}
 
 
 class Shell(cmd.Cmd):
-    """What both shells share: a board, moves that are typed as they are named, and commands about the record.
+    """A board, moves that are typed by their names, and commands about the record of moves.
 
-    What goes wrong with a line is said in one line, and the game goes on.
+    A line that is wrong is answered with one line, and the game goes on.
     """
 
     def __init__(self, agent: Agent, record: Record, console: Console, *, budget: SearchBudget) -> None:
         super().__init__()
         self.agent, self.record, self.console, self.budget = agent, record, console, budget
-        self.stopped = False  # by Ctrl-C, while something was computed
+        self.stopped = False  # by Ctrl-C, during a computation
         self.typed = sys.stdin.isatty()
         if not self.typed:
             self.prompt = ""
@@ -39,7 +39,7 @@ class Shell(cmd.Cmd):
     # ------------------------------------------------------------------------- reading lines
 
     def run(self) -> None:
-        """Until `quit` or the end of the input; Ctrl-C ends what is under way, and at the prompt the shell."""
+        """Reads lines until `quit` or the end of the input; Ctrl-C ends a computation, and at the prompt the shell."""
         begun = False
         while True:
             try:
@@ -56,11 +56,11 @@ class Shell(cmd.Cmd):
                 self.interrupted()
 
     def begin(self) -> None:
-        """Shows what there is to see before the first prompt."""
+        """Called before the first prompt."""
         self.show()
 
     def interrupted(self) -> None:
-        """After Ctrl-C while something was computed."""
+        """Called after Ctrl-C has ended a computation."""
 
     def precmd(self, line: str) -> str:
         if not self.typed and line != "EOF":
@@ -68,7 +68,7 @@ class Shell(cmd.Cmd):
         return line
 
     def onecmd(self, line: str) -> bool:
-        """One command; True ends the shell. What names an action plays it, even if a command has the same name."""
+        """Runs a line; True ends the shell. An action's name plays it, even if a command has the same name."""
         line, stop = line.strip(), False
         word, space, rest = line.partition(" ")
         with self.complaining():
@@ -83,7 +83,7 @@ class Shell(cmd.Cmd):
         return stop
 
     def named_action(self, line: str) -> int | None:
-        """The action that the line names, in small letters if need be."""
+        """The action with this name, or with the name in small letters."""
         for text in (line, line.lower()):
             with suppress(ValueError):
                 return self.agent.game.parse_action(text) if text else None
@@ -91,14 +91,14 @@ class Shell(cmd.Cmd):
 
     @contextmanager
     def complaining(self) -> Iterator[None]:
-        """Says in one line what went wrong, and goes on."""
+        """Prints an error in one line, and goes on."""
         try:
             yield
-        except BrokenPipeError:  # nobody is listening any more
+        except BrokenPipeError:  # nobody reads any more
             raise
         except (ValueError, RunError, OSError) as error:
             self.say(Text(f"{error}", style="red"))
-        except Exception as error:  # whatever a stranger's game or player raises
+        except Exception as error:  # of a user's own game or player
             self.say(Text(f"{self.agent.game.name} failed: {error!r}", style="red"))
 
     def default(self, line: str) -> None:
@@ -200,7 +200,7 @@ class Shell(cmd.Cmd):
         self.console.print(text, soft_wrap=not self.console.is_terminal, highlight=False, markup=False)
 
     def show(self) -> None:
-        """The board, and what can be said of it in a line."""
+        """Prints the board, and a line about it."""
         self.say()
         self.say(draw(self.record, colours=self.console.color_system is not None))
         self.say(self.status())
@@ -220,7 +220,7 @@ class Shell(cmd.Cmd):
         return f"{self.seat_name(0 if score > 0 else 1)} wins after {moves} moves"
 
     def seat_name(self, seat: int) -> str:
-        """x and o where the board shows these, in words otherwise."""
+        """x or o where the board shows these, otherwise in words."""
         if self.agent.game.num_players == 1:
             return "the player"
         if read_grid(self.agent.game.render(self.record.state)):
@@ -236,13 +236,13 @@ class Shell(cmd.Cmd):
         return " ".join(names[:most] + ["…"] * (len(names) > most))
 
     def expectation(self, value: float) -> str:
-        """A value in words: between two the share of the points that it stands for, too."""
+        """A value as text; in a game of two with the share of the points that it stands for."""
         share = f" ({50 * (1 + value):.0f} % of the points)" if self.agent.game.num_players == 2 else ""
         return f"{value:+.2f}{share}"
 
     @contextmanager
     def thinking(self, text: str) -> Iterator[None]:
-        """While something is computed that Ctrl-C may end; on a terminal it shows that it goes on."""
+        """Surrounds a computation that Ctrl-C may end; a terminal shows a spinner meanwhile."""
         draws = self.console.is_terminal and not self.console.is_dumb_terminal
         with self.console.status(f"{text} …") if draws else nullcontext():
             try:
@@ -274,12 +274,10 @@ def draw(record: Record, *, colours: bool) -> Text:
         board.append("\n")
     names = "".join(f" {name:<2}" for name in grid.column_names)
     board.append(" " * (indent + 1 if indent else 0) + names, style="dim" if colours else "")
-    return Text("\n").join(line_without_end(line) for line in board.split("\n"))
-
-
-def line_without_end(line: Text) -> Text:
-    line.rstrip()
-    return line
+    lines = board.split("\n")
+    for line in lines:
+        line.rstrip()
+    return Text("\n").join(lines)
 
 
 def expanded(path: str) -> Path:

@@ -25,6 +25,7 @@ from typing import Any, NoReturn, TypeVar
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
+from rich.console import Console
 
 from alphazero.config import ConfigError
 from alphazero.runs.files import RunError
@@ -61,6 +62,19 @@ def seed(text: str) -> int:
     if not (text.isdecimal() and int(text) < 1 << 62):
         raise ValueError(f"must be a whole number from 0 to 2^62, not {text}")
     return int(text)
+
+
+@option
+def part(text: str) -> float:
+    """A part of a whole, as an option's `type`."""
+    if not 0 <= float(text) < 1:
+        raise ValueError(f"must be a part, from 0 to below 1, not {text}")
+    return float(text)
+
+
+def console() -> Console:
+    """A console that takes no text for markup, and does not break tables at 80 characters when piped."""
+    return Console(width=None if sys.stdout.isatty() else 120, highlight=False, markup=False)
 
 
 def run(main: Callable[[], int | None], *, wrong: Errors = (), errors: Errors = (), stopped: str = "Stopped.") -> int:

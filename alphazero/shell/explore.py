@@ -1,8 +1,9 @@
-"""One position after another, with what the agent thinks of it."""
+"""A shell that shows one position after another, with the agent's view of it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.table import Table
@@ -16,7 +17,7 @@ from alphazero.shell.explorer import ActionStatistics, Explorer, PositionStatist
 
 
 class ExploreShell(Shell):
-    """One position after another, with what the agent thinks of it."""
+    """Shows one position after another, with the agent's view of it."""
 
     prompt = "explore: "
 
@@ -65,7 +66,7 @@ class ExploreShell(Shell):
             self.say("replay buffer: this position is not in it")
         columns = [column for column in COLUMNS if column.title != "replay" or found.replay]
         room = self.console.width - 8
-        while len(columns) * 9 > room and len(columns) > 2:  # the last ones go first where there is no room
+        while len(columns) * 9 > room and len(columns) > 2:
             columns.remove(min(columns, key=lambda column: column.rank))
         table = Table("move", box=None, pad_edge=False)
         for column in columns:
@@ -118,8 +119,8 @@ class ExploreShell(Shell):
             table.add_row(Text(self.agent.game.action_name(action)), f"{scores[action]:+g}", outcome)
         self.console.print(table)
 
-    def do_strength(self, argument: str) -> None:
-        """budget N: simulations with which every position is searched at first"""
+    def do_budget(self, argument: str) -> None:
+        """budget N: the simulations that every position is searched with at first"""
         if not (argument.isdecimal() and int(argument) >= 1):
             raise ValueError(f"now {self.budget.simulations}; say a number of simulations, as `budget 600`")
         self.budget = parse_budget(argument)
@@ -133,11 +134,13 @@ class ExploreShell(Shell):
         self.console.print(table)
 
 
-class Column:
-    """Of the explorer's table; those of low rank go first where there is little room."""
+class Column(NamedTuple):
+    """A column of the explorer's table; where there is little room, those of low rank are left out first."""
 
-    def __init__(self, title: str, rank: int, meaning: str, text: Callable[[ActionStatistics], str]) -> None:
-        self.title, self.rank, self.meaning, self.text = title, rank, meaning, text
+    title: str
+    rank: int
+    meaning: str
+    text: Callable[[ActionStatistics], str]
 
 
 def _percent(share: float | None) -> str:

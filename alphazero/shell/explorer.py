@@ -1,4 +1,4 @@
-"""What an agent thinks of a position: its network, its search, and the samples that it learned from."""
+"""An agent's view of a position: its network, its search, and the samples that it learned from."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from alphazero.runs.agents import Agent
 
 
 class ActionStatistics(NamedTuple):
-    """Of one legal action; values are for the player to move at the position.
+    """The figures of one legal action; values are for the player to move at the position.
 
-    policy:    improved by the search, what it would learn from.
-    visits:    simulations that took it, and `visit_share` of all.
+    policy:    the improved policy, from which the network would learn.
+    visits:    simulations that took it; `visit_share`: their share of all.
     prior:     the network's.
     q:         the search's mean value of it; None without a visit.
     network_q: the network's own value of what follows it.
@@ -43,7 +43,7 @@ class ActionStatistics(NamedTuple):
 
 
 class ReplayStatistics(NamedTuple):
-    """Of a position in the replay buffer, its mirror images included: samples, means, and iterations."""
+    """A position in the replay buffer, its mirror images included: samples, means, and iterations."""
 
     samples: int
     value: float
@@ -54,9 +54,9 @@ class ReplayStatistics(NamedTuple):
 
 
 class PositionStatistics(NamedTuple):
-    """Of an unfinished position; values are for the player to move.
+    """The figures of an unfinished position; values are for the player to move.
 
-    line:    what the search expects both to play.
+    line:    the moves that the search expects.
     actions: the legal ones, best by improved policy first.
     """
 
@@ -70,10 +70,10 @@ class PositionStatistics(NamedTuple):
 
 
 class Explorer:
-    """Examines positions with one agent, and remembers what its network said of them."""
+    """Examines positions with one agent; the network's evaluations are cached."""
 
     def __init__(self, agent: Agent, load_samples: Callable[[], Samples | None] = lambda: None) -> None:
-        """`load_samples` gives the replay buffer once it is needed: it may be large."""
+        """`load_samples` returns the replay buffer, once it is needed: it may be large."""
         self.agent, self._load_samples = agent, load_samples
         self.evaluator = with_cache(agent.game, agent.evaluator)
 
@@ -87,7 +87,7 @@ class Explorer:
         return game.key(self.samples.state) if self.samples is not None and game.has_key else None
 
     def examine(self, record: Record, simulations: int) -> PositionStatistics:
-        """What there is to say of the record's position after so many simulations. ValueError if it is finished."""
+        """Searches the record's position with so many simulations. ValueError if it is finished."""
         if record.finished:
             raise ValueError("the game is over: there is nothing to search")
         agent, state, generator = self.agent, record.state, torch.Generator().manual_seed(0)
@@ -121,7 +121,7 @@ class Explorer:
         )
 
     def _network_q(self, state: State) -> Tensor:
-        """[A], what the network expects behind each action: reward + discount * value, for the player to move."""
+        """[A], reward + discount * the network's value behind each action, for the player to move."""
         game = self.agent.game
         legal = game.legal(state)[0].nonzero()[:, 0]
         before = take(state, torch.zeros_like(legal))

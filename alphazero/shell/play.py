@@ -1,4 +1,4 @@
-"""A game between two seats, persons or players."""
+"""A shell to play in: each seat of the game is a person's or a player's."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from alphazero.shell.explore import ExploreShell
 from alphazero.shell.explorer import Explorer
 
 HUMAN = "human"
-EXPLORED = SearchBudget(600)  # in the explorer, which counts simulations, where the agent has seconds a move
+EXPLORED = SearchBudget(600)  # of the explorer, which needs simulations, where the agent has seconds a move
 
 
 class PlayShell(Shell):
-    """A game between two seats, persons or players."""
+    """A game in which each seat is a person's or a player's."""
 
     prompt = "your move: "
 
@@ -34,10 +34,10 @@ class PlayShell(Shell):
         seed: int,
         explorer: Explorer,
     ) -> None:
-        """`seats`: who sits where, "human" or as `find_player` has it."""
+        """`seats`: the name of each seat's player, "human" or as in `find_player`."""
         super().__init__(agent, record, console, budget=budget)
         self.seed, self.explorer = seed, explorer
-        self.seats, self.rivals = list(seats), list(seats)  # rivals: who plays there when no person does
+        self.seats, self.rivals = list(seats), list(seats)  # rivals: the last player of each seat that was no person
         self.players: list[Player | None] = [None] * len(seats)
         self.resigned: int | None = None
         self.paused = False
@@ -45,7 +45,7 @@ class PlayShell(Shell):
             self.sit(seat, name)
 
     def sit(self, seat: int, name: str) -> None:
-        """Puts somebody into a seat. ValueError or RunError if nobody is called so."""
+        """Gives a seat to the player of this name. ValueError or RunError if there is none."""
         player = None
         if name != HUMAN:
             player = find_player(name, self.agent, self.budget).build(self.seed + seat)
@@ -79,7 +79,7 @@ class PlayShell(Shell):
         return stop
 
     def advance(self) -> None:
-        """Lets players move until it is a person's turn, or the game is over; one who cannot stops the game."""
+        """Lets players move until it is a person's turn or the game is over; a player that fails stops the game."""
         while not self.paused and not self.over() and (player := self.players[self.record.seat]):
             seat, self.paused = self.record.seat, True
             with self.complaining():
@@ -93,7 +93,7 @@ class PlayShell(Shell):
                 self.show()
 
     def think(self, player: Player) -> tuple[int, str]:
-        """The player's action, and in words what it expects."""
+        """The player's action, and a text about what it expects."""
         if not isinstance(player, AgentPlayer):
             return int(player.actions(self.record.state)[0]), ""
         trees = player.think(self.record.state)
@@ -143,7 +143,7 @@ class PlayShell(Shell):
         self.show()
 
     def do_hint(self, argument: str) -> None:
-        """hint: what the agent would play here, and what it expects then"""
+        """hint: the agent's move here, and what it expects then"""
         if self.over():
             raise ValueError("the game is over")
         with self.thinking("the agent thinks"):
@@ -183,7 +183,7 @@ class PlayShell(Shell):
         self.show()
 
     def do_opponent(self, argument: str) -> None:
-        """opponent NAME: who plays what is not yours: agent, agent:2s, network, minimax:5, mcts:1000, random, perfect,
+        """opponent NAME: who plays the other side: agent, agent:2s, network, minimax:5, mcts:1000, random, perfect,
         a run's folder, human"""
         if not argument:
             raise ValueError(f"now {self.seating()}; say who, as `opponent minimax:5`")
@@ -192,8 +192,8 @@ class PlayShell(Shell):
             self.sit(seat, argument)
         self.say(self.seating())
 
-    def do_strength(self, argument: str) -> None:
-        """budget N or Ss: how long the agent thinks a move: 600 simulations, or 2s"""
+    def do_budget(self, argument: str) -> None:
+        """budget N or Ss: how long the agent thinks about a move: 600 simulations, or 2s"""
         if not argument:
             raise ValueError(f"now {self.budget}; say simulations as 600, or seconds as 2s")
         self.budget = parse_budget(argument)

@@ -7,8 +7,9 @@ arena or a disk: they tell an observer, which `session` implements.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple, Protocol
@@ -84,6 +85,15 @@ class Control:
         """Ends the task that calls it, if the run must stop at once."""
         if self.stop_now.is_set():
             raise Stopped
+
+    @contextmanager
+    def ending(self) -> Iterator[None]:
+        """An exception within ends what the executor is doing, or leaving would wait for it."""
+        try:
+            yield
+        except BaseException:
+            self.stop_now.set()
+            raise
 
     def count(self, part: str, done: int) -> None:
         """So much more of the part is done."""

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import psutil
-import torch
 from rich.console import Console
 
 from alphazero.arena.evaluation import EvaluationMatches, Results, scalars_of
 from alphazero.arena.players import parse_player
-from alphazero.config import Config, ConfigError, differences
+from alphazero.config import Config, ConfigError
 from alphazero.game import Game
 from alphazero.learner import Learner
 from alphazero.network.architectures import with_weights
@@ -27,12 +24,14 @@ from alphazero.parallel.executor import Executor, ThreadExecutor, available_core
 from alphazero.replay import Replay
 from alphazero.report.fixed_positions import FixedPositions
 from alphazero.report.monitor import Monitor
-from alphazero.runs import checkpoint
+from alphazero.runs import checkpoint, files
 from alphazero.runs.agents import export_agent
 from alphazero.runs.checkpoint import Progress
+from alphazero.runs.configuration import check_fit, differences
 from alphazero.runs.metrics import buffer_scalars, self_play_scalars
 from alphazero.runs.mirror import Mirror, mirrored
 from alphazero.selfplay import SelfPlay
+from alphazero.shell.signals import on_signals
 from alphazero.trainer import asynchronous, synchronous
 from alphazero.trainer.run import Control, Iteration, Learn, Run
 from alphazero.trainer.tasks import Worker, make_worker
@@ -48,6 +47,8 @@ def open_session(
     """
     try:
         check_fit(game, config)
+        for opponent in config.evaluation.opponents:
+            parse_player(opponent, game, seed=config.seed)
         learner, replay = Learner(game, config.learner, config.network, seed=config.seed), Replay(game, config.replay)
     except ValueError as error:
         raise ConfigError(str(error)) from error
@@ -104,7 +105,7 @@ class Session:
         """
         run, config = self.run, self.run.config
         loop = asynchronous.train if config.cluster.mode == "asynchronous" else synchronous.train
-        with run.executor, self._signals(), self._ending():
+        with run.executor, on_signals(self._asked_to_stop), run.control.ending():
             loop(run, self)
             self._record_matches(wait=not run.control.stop.is_set())
             self._export()
@@ -167,45 +168,22 @@ class Session:
         model = with_weights(self.evaluators.exported, run.learner.weights())
         export_agent(self.folder, run.game, run.config, model, iteration=run.progress.iteration)
 
-    @contextmanager
-    def _ending(self) -> Iterator[None]:
-        """An exception here ends what the executor is doing, or leaving would wait for it."""
-        try:
-            yield
-        except BaseException:
+    def _asked_to_stop(self) -> None:
+        """Stops after this iteration; asked once more, at once."""
+        if self.run.going_on:
+            self.run.control.stop.set()
+            # Said by another thread: this one may be holding a lock of the display that speaking needs.
+            text = "Stopping after this iteration (Ctrl-C again: at once, losing what it did) ..."
+            threading.Thread(target=self.monitor.say, args=(text,)).start()
+        else:
             self.run.control.stop_now.set()
-            raise
-
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        """Ctrl-C (or SIGTERM): stop after this iteration; once more: stop at once."""
-        control = self.run.control
-
-        def handle(number: int, frame: FrameType | None) -> None:
-            if self.run.going_on:
-                control.stop.set()
-                # Said by another thread: this one may be holding a lock of the display that speaking needs.
-                text = "Stopping after this iteration (Ctrl-C again: at once, losing what it did) ..."
-                threading.Thread(target=self.monitor.say, args=(text,)).start()
-            else:
-                control.stop_now.set()
-
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
 
 @contextmanager
 def executor_of(
     game: Game, config: Config, learner: Learner, evaluators: NetworkEvaluators, folder: Path, monitor: Monitor
 ) -> Iterator[tuple[Executor, Learn]]:
-    """What executes the run's tasks, and what learns: threads of this process, or Ray's workers and ranks."""
+    """The executor of the run's tasks, and `learn`: threads of this process, or Ray's workers and ranks."""
     if not config.distributed:
         worker = Worker(game, config, evaluators.exported)
         yield ThreadExecutor(worker, config.threads or available_cores()), learner.learn
@@ -213,29 +191,5 @@ def executor_of(
     from alphazero.parallel.ray_setup import ray_executor  # Ray is loaded only if it is used
 
     make = partial(make_worker, config, evaluators.exported)
-    with ray_executor(config, make, learner, log=folder / "ray.log", say=monitor.say) as both:
+    with ray_executor(config, make, learner, log=folder / files.RAY_LOG, say=monitor.say) as both:
         yield both
-
-
-def check_fit(game: Game, config: Config) -> None:
-    """ValueError if the configuration asks for something that the game or this machine does not have."""
-    for device in {config.learner.device} | (set() if config.distributed else {config.self_play.device}):
-        try:
-            torch.zeros(1, device=device)
-        except (RuntimeError, AssertionError) as error:
-            there = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
-            raise ValueError(f"device {device!r} is not available here; available: {', '.join(there)}") from error
-    discrete, merging = game.discrete, config.replay.merge != "none"
-    if config.self_play.cache and torch.device(config.self_play.device).type != "cpu":
-        raise ValueError("the cache of evaluations lives on the CPU; set self_play.cache = 0 for self-play elsewhere")
-    if game.num_players != 2 and config.evaluation.opponents:
-        raise ValueError(f"{game.name} is a game for one: nobody can oppose it; set evaluation.opponents = []")
-    if config.search.refine_steps and discrete:
-        raise ValueError(f"{game.name} has discrete actions, which cannot be refined; set search.refine_steps = 0")
-    if merging and not discrete:
-        why = "continuous actions, which are sampled anew in each position, so that positions cannot be merged"
-        raise ValueError(f'{game.name} has {why}; set replay.merge = "none"')
-    if merging and not game.has_key:
-        raise ValueError(f'{game.name} has no `key` to tell equal positions by; set replay.merge = "none"')
-    for opponent in config.evaluation.opponents:
-        parse_player(opponent, game, seed=config.seed)

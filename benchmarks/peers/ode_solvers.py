@@ -105,7 +105,7 @@ def scipy_shot(wind: float, angle: float, counterweight: float) -> float:
 
 
 def torchdiffeq_shot(wind: float, angle: float, counterweight: float) -> Answer:
-    """By odeint_event, differentiated through the solver."""
+    """A shot by odeint_event, differentiated through the solver."""
     from torchdiffeq import odeint_event
 
     physics = Physics(torch)
@@ -126,7 +126,7 @@ def torchdiffeq_shot(wind: float, angle: float, counterweight: float) -> Answer:
 
     start = torch.tensor(START, dtype=torch.float64)
     _, lifted = solve(lambda y: physics.sliding(y, weight), lambda y: physics.on_ground(y, weight), start)
-    # The derivative of the time of an event knows of the state only, so the angle has to be part of that.
+    # The derivative of the time of an event knows the state only, so the angle must be part of that.
     _, let_go = solve(
         lambda y: [*physics.swinging(y, weight), torch.zeros_like(y[6])],
         lambda y: physics.off_direction(y, y[6]),
@@ -139,7 +139,7 @@ def torchdiffeq_shot(wind: float, angle: float, counterweight: float) -> Answer:
 
 
 def diffrax_shots() -> Callable[..., Answer]:
-    """By Tsit5, for a batch, in float64; forward differentiation was faster here than reverse."""
+    """A batch of shots by Tsit5, in float64; forward differentiation was faster here than reverse."""
     import diffrax
     import jax
     import jax.numpy as jnp

@@ -23,9 +23,9 @@ Misses = Callable[[Callable[[TrebuchetState], Tensor]], Tensor]  # of a policy, 
 
 
 class Point(NamedTuple):
-    """Of a learning curve. shots: fired in training. median, most: m, of the misses; `most` is the 95th percentile.
+    """A point of a learning curve. shots: fired in training. median, most: of the misses, m; most is 95 in 100.
 
-    seconds: of training, without what measuring took.
+    seconds: of training alone, without the measurements.
     """
 
     shots: int

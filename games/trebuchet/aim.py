@@ -35,11 +35,11 @@ class Simulator(NamedTuple):
 
 
 class Aimed(NamedTuple):
-    """What a method found.
+    """The result of a method.
 
     angle: degrees. counterweight: in the simulator's unit. distance: m. miss: m, below 0 if the shot falls short.
-    shots: how many it fired. hit: whether the miss is within what was tolerated. What `home_in` has not hit is out of
-    reach, and distance is then the nearest to the target that can be reached.
+    shots: how many it fired. hit: whether the miss is tolerated. A target that `home_in` has not hit is out of reach,
+    and distance is then the nearest to it that can be reached.
     """
 
     angle: float
@@ -116,14 +116,14 @@ def home_in(
 ) -> Aimed:
     """Hits every target within reach, with Gauss and Newton's method; the steps are the shortest within the bounds.
 
-    Where that gets stuck, the target is looked for between the nearest and the farthest shot, on a straight line, on
-    which it has to be if it is within reach at all. If not, the one or the other is the answer.
+    Where that gets stuck, the target is looked for on the straight line between the nearest and the farthest shot,
+    where it must be if it is within reach at all. If it is not, the one or the other is the answer.
 
     ValueError for a wind or a target that is no finite number, a start out of bounds, a tolerance of 0 or less.
     """
     setting = _checked(wind, target, start, simulator)
     if not tolerance > 0:
-        raise ValueError(f"the tolerance is to be above 0, not {tolerance}")
+        raise ValueError(f"the tolerance must be above 0, not {tolerance}")
     fired, shots = simulator.fire(wind, *setting), 1
     part = 1.0
     while abs(fired.distance - target) > tolerance and part > 1e-3:
@@ -144,7 +144,7 @@ def home_in(
 def _shortest_step(
     setting: tuple[float, float], fired: Fired, target: float, simulator: Simulator
 ) -> tuple[float, float]:
-    """The least change of angle and counterweight, in parts of what each can be, that should hit; within bounds."""
+    """The smallest change of angle and counterweight, in parts of their ranges, that should hit; within bounds."""
     bounds = (ANGLES, simulator.counterweights)
     slopes = [slope * (high - low) for slope, (low, high) in zip(fired[1:], bounds, strict=True)]
     places = [(value - low) / (high - low) for value, (low, high) in zip(setting, bounds, strict=True)]
@@ -198,14 +198,14 @@ def _between_extremes(wind: float, target: float, tolerance: float, simulator: S
 def _checked(wind: float, target: float, start: tuple[float, float], simulator: Simulator) -> tuple[float, float]:
     for name, value, unit in (("wind", wind, "m/s"), ("target", target, "m")):
         if not math.isfinite(value):
-            raise ValueError(f"the {name} is to be a finite number of {unit}, not {value}")
+            raise ValueError(f"the {name} must be a finite number of {unit}, not {value}")
     named = (
         ("angle", "degrees", ANGLES, start[0]),
         ("counterweight", simulator.unit, simulator.counterweights, start[1]),
     )
     for name, unit, (low, high), value in named:
         if not low <= value <= high:
-            raise ValueError(f"the {name} is to be from {low:.4g} to {high:.4g} {unit}, not {value}")
+            raise ValueError(f"the {name} must be from {low:.4g} to {high:.4g} {unit}, not {value}")
     return start
 
 

@@ -41,7 +41,7 @@ FIELD = Errors(wind=0.5, target=0.5, angle=1.0, counterweight=1.0)  # of a crew 
 
 
 class Progress(NamedTuple):
-    """Of training: steps done, of how many; the median miss of the samples, in m; and shots that were fired."""
+    """Progress of a training: steps done, of how many; the median miss of the samples, in m; and shots fired."""
 
     step: int
     steps: int
@@ -50,7 +50,7 @@ class Progress(NamedTuple):
 
 
 class AimingError(Exception):
-    """A file that is no aiming network; the message names it and the fix."""
+    """A file is no aiming network; the message names it and the fix."""
 
 
 @dataclass(frozen=True)
@@ -69,12 +69,12 @@ class AimingNetwork:
         return angle, counterweight
 
     def aims(self, wind: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """The same for B winds and targets, [B] float64 each; can be differentiated by them."""
+        """`aim` for B winds and targets, [B] float64 each; can be differentiated by them."""
         angle, counterweight = _settings(torch.from_numpy(self.parameters), wind, target).unbind(-1)
         return angle, counterweight
 
     def save(self, path: Path) -> None:
-        """OSError if it cannot be written."""
+        """Writes the network to a file. OSError if it cannot be written."""
         content = safetensors.torch.save({"parameters": torch.from_numpy(self.parameters)}, {"format": FORMAT})
         unfinished = path.with_name(f".unfinished.{path.name}")
         try:
@@ -85,7 +85,7 @@ class AimingNetwork:
 
     @classmethod
     def load(cls, path: Path) -> AimingNetwork:
-        """AimingError if that is another file, or only a part of one."""
+        """Reads a network. AimingError if the file is another one, or only a part of one."""
         again = "train it anew (scripts/aim.py does if there is none)"
         try:
             with safetensors.safe_open(path, "pt") as file:
@@ -222,7 +222,7 @@ def train(
 
 
 class Accuracy(NamedTuple):
-    """Of misses, in m: their median, and what 95 % of them are below."""
+    """The median miss, and the one that 95 % are below, in m."""
 
     median: float
     most: float
@@ -241,7 +241,7 @@ def measure(
 
 
 def histogram(miss: Tensor, *, title: str = "") -> Figure:
-    """Of misses [B] in m; the worst 2 % are shown at the edges."""
+    """A histogram of misses [B] in m; the worst 2 % are shown at the edges."""
     figure = Figure(figsize=(7, 4), layout="constrained", facecolor="white")
     axes = figure.subplots()
     edge = 100 * max(miss.abs().quantile(0.98).item(), 1e-6)

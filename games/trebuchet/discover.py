@@ -1,4 +1,4 @@
-"""What the trebuchet's model lacks, learned from shots that were observed: two cases of `alphazero.dynamics`.
+"""Two terms of the trebuchet's equations to learn from observed shots with `alphazero.dynamics`.
 
 `drag`: how the air slows the projectile is unknown; flights are observed. The truth is k |v| v.
 `gravity`: the torque of gravity on the arm is unknown (the terms of r1 that the talk hides); throws are observed, from
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from alphazero.dynamics.equations import Candidate, Case
+from alphazero.dynamics.trajectories import observe
 from alphazero.dynamics.ude import DiscoveryError, Incomplete, Observed, Term, follow
 from games.trebuchet import mechanics, solver
 from games.trebuchet.game import COUNTERWEIGHTS, truncated_normal
@@ -21,13 +22,13 @@ from games.trebuchet.mechanics import Aim, Constants
 from games.trebuchet.physics import DEFAULT, Shot, Trebuchet, shoot
 from games.trebuchet.solver import Terms
 
-FRAMES = 50  # of a film
-UNSEEN = 9  # moments between release and landing, where nothing else is observed
-FINE = 10  # steps of integration between two frames: the film is then good to 1e-8
+MOMENTS = 50  # of a trajectory
+UNSEEN = 9  # moments between release and landing, if nothing else is observed
+SUBSTEPS = 10  # of integration, between two moments: trajectories are then good to 1e-8
 
 
 class Settings(NamedTuple):
-    """Of B shots, float64: wind [B] m/s, angle [B] degrees, counterweight [B] kg."""
+    """Settings of B shots, float64: wind [B] m/s, angle [B] degrees, counterweight [B] kg."""
 
     wind: Tensor
     angle: Tensor
@@ -35,16 +36,16 @@ class Settings(NamedTuple):
 
 
 def draw(count: int, generator: torch.Generator) -> Settings:
-    """What a crew would try: winds of the truncated normal distribution, angles from 20 to 70 degrees, all weights."""
+    """Settings that a crew would try: winds of the truncated normal distribution, 20 to 70 degrees, all weights."""
     wind, angle, counterweight = torch.rand(3, count, generator=generator, dtype=torch.float64)
     low, high = COUNTERWEIGHTS
     return Settings(truncated_normal(wind), 20 + 50 * angle, low + (high - low) * counterweight)
 
 
-def film_flights(
+def observe_flights(
     settings: Settings, noise: float, generator: torch.Generator, *, trebuchet: Trebuchet = DEFAULT
 ) -> Observed:
-    """From release to landing: x and y in m, and their velocity. `given` is the wind.
+    """Flights from release to landing: x and y in m, and their velocity. `given` is the wind.
 
     noise: standard deviation of the errors, as a part of each coordinate's root mean square.
     """
@@ -53,36 +54,36 @@ def film_flights(
     start = torch.stack([*mechanics.place(a, c, of), *mechanics.velocity(a, c, of)])
     start[2] -= settings.wind
     times = _moments(shot.landing_time - shot.release_time)
-    states = follow(solver.flying(of, Terms()).rates, start, times, substeps=FINE).movedim(2, 0)
+    states = follow(solver.flying(of, Terms()).rates, start, times, substeps=SUBSTEPS).movedim(2, 0)
     states[..., 0] += settings.wind[:, None] * times
     states[..., 2] += settings.wind[:, None]
-    return _blurred(times, states, settings.wind[:, None], noise, generator)
+    return observe(times, states, settings.wind[:, None], noise, generator)
 
 
-def film_throws(
+def observe_throws(
     settings: Settings, noise: float, generator: torch.Generator, *, trebuchet: Trebuchet = DEFAULT
 ) -> Observed:
-    """From lift-off to release: the angles A, B and C in radians, and their rates. `given` is the counterweight."""
+    """Throws from lift-off to release: angles A, B and C in radians, and their rates. `given` is the counterweight."""
     shot = _fired(settings, trebuchet)
     aim = _aim(settings.counterweight)
     times = _moments(shot.release_time - shot.lift_off_time)
     rates = solver.swinging(aim, trebuchet.constants, Terms()).rates
-    states = follow(rates, shot.lift_off.T, times, substeps=FINE).movedim(2, 0)
-    return _blurred(times, states, settings.counterweight[:, None], noise, generator)
+    states = follow(rates, shot.lift_off.T, times, substeps=SUBSTEPS).movedim(2, 0)
+    return observe(times, states, settings.counterweight[:, None], noise, generator)
 
 
-def ends(film: Observed) -> Observed:
-    """What is left if only the release was seen, and when and where it came down: no velocity there, nothing between.
+def ends(observed: Observed) -> Observed:
+    """Flights of which only the release and the time and place of landing were observed: no velocity there.
 
-    The moments between are there all the same, for the solver to go by.
+    Moments between are kept for the solver's steps, with infinite noise.
     """
     share = torch.linspace(0, 1, UNSEEN + 2, dtype=torch.float64)
-    states = torch.zeros(len(film.times), len(share), film.states.shape[2], dtype=torch.float64)
+    states = torch.zeros(len(observed.times), len(share), observed.states.shape[2], dtype=torch.float64)
     noise = torch.full_like(states, torch.inf)
-    states[:, 0], noise[:, 0] = film.states[:, 0], film.noise[:, 0]
-    states[:, -1, :2], noise[:, -1, :2] = film.states[:, -1, :2], film.noise[:, -1, :2]
-    first, last = film.times[:, :1], film.times[:, -1:]
-    return Observed(first + share * (last - first), states, film.given, noise)
+    states[:, 0], noise[:, 0] = observed.states[:, 0], observed.noise[:, 0]
+    states[:, -1, :2], noise[:, -1, :2] = observed.states[:, -1, :2], observed.noise[:, -1, :2]
+    first, last = observed.times[:, :1], observed.times[:, -1:]
+    return Observed(first + share * (last - first), states, observed.given, noise)
 
 
 def _fired(settings: Settings, trebuchet: Trebuchet) -> Shot:
@@ -98,20 +99,12 @@ def _fired(settings: Settings, trebuchet: Trebuchet) -> Shot:
 
 
 def _aim(counterweight: Tensor) -> Aim:
-    """For the equations of the throw, which do not know the angle of release."""
+    """The aim for the equations of the throw, which do not depend on the angle of release."""
     return Aim(counterweight, torch.zeros_like(counterweight), torch.ones_like(counterweight))
 
 
 def _moments(duration: Tensor) -> Tensor:
-    return duration[:, None] * torch.linspace(0, 1, FRAMES, dtype=torch.float64)
-
-
-def _blurred(times: Tensor, states: Tensor, given: Tensor, noise: float, generator: torch.Generator) -> Observed:
-    if not 0 <= noise < 1:
-        raise DiscoveryError(f"noise is to be a part of the states, from 0 to below 1, not {noise}")
-    deviation = (noise * states.square().mean((0, 1)).sqrt()).expand_as(states)
-    error = torch.randn(states.shape, generator=generator, dtype=torch.float64)
-    return Observed(times, states + deviation * error, given, deviation)
+    return duration[:, None] * torch.linspace(0, 1, MOMENTS, dtype=torch.float64)
 
 
 def drag(trebuchet: Trebuchet = DEFAULT) -> Case:
@@ -119,7 +112,7 @@ def drag(trebuchet: Trebuchet = DEFAULT) -> Case:
     of = trebuchet.constants
 
     def rates(value: Tensor, y: Tensor, given: Tensor) -> Tensor:
-        """Of x, y and their velocity; the equations of flight are for the velocity through the air."""
+        """Rates of x, y and their velocity; the equations of flight are for the velocity through the air."""
         flight = solver.flying(of, Terms(drag=lambda u, v: (value[0], value[1])))
         return torch.cat([y[2:], flight.rates(y)[2:]])
 
@@ -165,7 +158,7 @@ def drag(trebuchet: Trebuchet = DEFAULT) -> Case:
 
 
 def with_drag(term: Term) -> Terms:
-    """To shoot with this in place of the drag."""
+    """Terms to shoot with, with this one in place of the drag."""
 
     def drag(u: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         x, y = term(torch.stack([u, v]))
@@ -183,7 +176,7 @@ def gravity(trebuchet: Trebuchet = DEFAULT) -> Case:
         return solver.swinging(_aim(given[0]), of, terms).rates(y)
 
     def truth(inputs: Tensor) -> Tensor:
-        """r1 of the published equations: of the beam, of the projectile, and of the counterweight."""
+        """The part of r1 in the published equations that comes from beam, projectile and counterweight."""
         a, b, c, weight = inputs
         beam, ball = of.moment * a.sin(), of.m * (of.l * a.sin() + of.e * c.sin())
         torque: Tensor = of.g * (beam + ball - weight * (of.s * a.sin() + of.w * b.sin()))
@@ -223,5 +216,5 @@ def gravity(trebuchet: Trebuchet = DEFAULT) -> Case:
 
 
 def with_gravity(term: Term) -> Terms:
-    """To shoot with this in place of gravity's torque."""
+    """Terms to shoot with, with this one in place of gravity's torque."""
     return Terms(gravity=lambda a, b, c, weight: term(torch.stack([a, b, c, weight]))[0])

@@ -9,17 +9,17 @@ Observation, action, rules and reward are those of `game.Aiming` and `game.Siege
     observation  Box(-1, 1): of the shot, wind / 10 m/s, and the target, -1 at 20 m and 1 at 100 m. Of the siege, the
                  winds of the shots to come (4), 1 for each that comes (4), the target, and the trebuchet's setting
     action       Box(-1, 1, (2,)): angle of release, from 0 to 90 degrees, and counterweight, from 20 to 120 kg; in the
-                 siege, what part of 5 degrees and 8 kg they are turned by. What lies beyond counts as the nearest bound
+                 siege, by what part of 5 degrees and 8 kg they change. Values beyond count as the nearest bound
     reward       -ln(1 + miss / 1 cm) / ln(1 + 100 m / 1 cm) / shots, from -1 / shots to 0; -1 / shots for a shot that
                  does not land, and for a miss of 100 m or more
     terminated   after the last shot; nothing is ever truncated
 
 Options of `reset`, all of them optional: wind, from -10 to 10 m/s (of the siege, also a sequence of four), and target,
-from 20 to 100 m; of the siege also angle and counterweight, what it is set to before the first shot. What is not given
-is drawn, a target from those within reach. A target that is given may be out of reach.
+from 20 to 100 m; of the siege also angle and counterweight, the setting before the first shot. Other values are drawn,
+targets from those within reach. A target that is given may be out of reach.
 
 Info: wind (m/s, that of the shot fired, or of the first to come), target (m) and reachable: whether in all winds of the
-episode some setting, however long the crew would take for it, throws as far as the target. After a shot also angle
+episode some setting, reachable between shots or not, throws as far as the target. After a shot also angle
 (degrees), counterweight (kg), distance and miss (m, at least 0), and whether it landed, its sling went slack, and it
 was thrown backwards.
 """
@@ -70,7 +70,7 @@ Info = dict[str, Any]
 
 
 class _Episodes:
-    """What is the same for one environment and for many: a batch of episodes."""
+    """A batch of episodes: the part that one environment and many share."""
 
     def __init__(self, game: Siege) -> None:
         self.game = game
@@ -83,12 +83,12 @@ class _Episodes:
         return Box(-1.0, 1.0, (2,), np.float32)
 
     def initial(self, batch: int, random: np.random.Generator, options: Mapping[str, Any]) -> TrebuchetState:
-        """Draws what the options do not say. Each of those: a number, or one an episode; winds also [batch, shots]."""
+        """Draws what the options leave open. Each option: a number, or one an episode; winds also [batch, shots]."""
         given = {name: self._option(name, value, batch) for name, value in options.items()}
         seed = int(random.integers(2**63))
         state: TrebuchetState = self.game.initial(batch, generator=torch.Generator().manual_seed(seed))
         if "wind" in given and "target" not in given:
-            # The same share of what is within reach in these winds, instead of in those that were drawn.
+            # The same share of the reach in these winds, instead of in those that were drawn.
             share = (state.target - NEAREST) / (self._reach(state.winds) - NEAREST)
             given["target"] = NEAREST + (self._reach(given["wind"]) - NEAREST) * share
         return state._replace(**{("winds" if name == "wind" else name): value for name, value in given.items()})
@@ -133,7 +133,7 @@ class _Episodes:
         return farthest(winds, self.game.trebuchet).amin(1)
 
     def _reach(self, winds: Tensor) -> Tensor:
-        """Where targets are drawn."""
+        """The farthest targets that are drawn."""
         return self._farthest(winds).clamp(max=FARTHEST)
 
     def _option(self, name: str, value: Any, batch: int) -> Tensor:
@@ -143,15 +143,15 @@ class _Episodes:
         try:
             values = np.asarray(value, dtype=np.float64)
         except (TypeError, ValueError) as error:
-            raise ValueError(f"option {name!r} of reset is to be a number, not {value!r}") from error
+            raise ValueError(f"option {name!r} of reset must be a number, not {value!r}") from error
         if not ((low <= values) & (values <= high)).all():  # nor if it is no number
-            raise ValueError(f"option {name!r} of reset is to be from {low:g} to {high:g} {UNITS[name]}, not {value}")
+            raise ValueError(f"option {name!r} of reset must be from {low:g} to {high:g} {UNITS[name]}, not {value}")
         shapes: list[tuple[int, ...]] = [(), (batch,)]
         if name == "wind":
             shapes += [(batch, self.game.shots)] + [(self.game.shots,)] * (batch == 1)
         if values.shape not in shapes:
             raise ValueError(
-                f"option {name!r} of reset is to have one of the shapes {', '.join(map(str, shapes))}, "
+                f"option {name!r} of reset must have one of the shapes {', '.join(map(str, shapes))}, "
                 f"not {values.shape}"
             )
         if name != "wind":
@@ -161,12 +161,12 @@ class _Episodes:
 
 
 def _first(info: Info) -> Info:
-    """Of a batch of one."""
+    """The info of a batch of one."""
     return {name: value[0].item() for name, value in info.items()}
 
 
 def _masked(info: Info, mask: NDArray[np.bool_]) -> Info:
-    """As Gymnasium has it: 0 where it has no meaning, and beside each array one that says where it has."""
+    """Info as Gymnasium wants it: 0 where it has no meaning, and beside each array a mask of where it has."""
     if not mask.any():
         return {}
     return {name: np.where(mask, value, np.zeros_like(value)) for name, value in info.items()} | {
@@ -175,7 +175,7 @@ def _masked(info: Info, mask: NDArray[np.bool_]) -> Info:
 
 
 def _scene(info: Info, trebuchet: Trebuchet, earlier: list[float]) -> dict[str, Any]:
-    """What `render` takes, for one episode's info of the last shot, or of its start."""
+    """The arguments of `render`, by one episode's info of the last shot, or of its start."""
     shown = ("wind", "angle", "counterweight", "target")
     return {name: info[name] for name in shown if name in info} | {"trebuchet": trebuchet, "earlier": earlier}
 
@@ -195,7 +195,7 @@ def _check_mode(mode: str | None, modes: list[str]) -> None:
 
 
 def _has_display() -> bool:
-    """Whether windows can be expected to open, as far as can be told without loading what opens them."""
+    """Whether windows can be expected to open, as far as is known without loading a toolkit."""
     return sys.platform != "linux" or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
 
 
@@ -213,7 +213,7 @@ class TrebuchetEnv(gymnasium.Env[Observations, Actions]):
         _check_mode(render_mode, RENDER_MODES)
         self.render_mode = render_mode
         if render_mode != "human" and not _has_display():
-            # So that who goes through the modes, as `check_env` does, finds those that work on this machine.
+            # So that `check_env`, which goes through the modes, finds those that work on this machine.
             self.metadata = {**self.metadata, "render_modes": [mode for mode in RENDER_MODES if mode != "human"]}
         self._episodes = _Episodes(self.rules(trebuchet))
         self.observation_space = self._episodes.observation_space()
@@ -251,7 +251,7 @@ class TrebuchetEnv(gymnasium.Env[Observations, Actions]):
         return observations[0], float(rewards[0]), self._state.fired.item() >= game.shots, False, dict(self._info)
 
     def render(self) -> Any:
-        """A str, an array [height, width, 3] uint8, or None. The last shot, or what it is to be fired at."""
+        """A str, an array [height, width, 3] uint8, or None. The last shot, or the target before it."""
         if self._state is None:
             raise ResetNeeded("call reset() before render()")
         if self.render_mode is None:
@@ -280,7 +280,7 @@ class TrebuchetVectorEnv(VectorEnv[Observations, Actions, NDArray[Any]]):
 
     autoreset_mode: an `AutoresetMode` or its value. NextStep: the step after the last begins the next episode, whatever
     its action, with reward 0. SameStep: the last step does, and what it has led to is in info as final_obs and
-    final_info; where an episode is one shot this is twice as fast. Disabled: who steps resets.
+    final_info; where an episode is one shot this is twice as fast. Disabled: the caller resets.
     """
 
     metadata: dict[str, Any] = {  # noqa: RUF012
@@ -299,7 +299,7 @@ class TrebuchetVectorEnv(VectorEnv[Observations, Actions, NDArray[Any]]):
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
     ) -> None:
         if num_envs < 1:
-            raise ValueError(f"num_envs is to be at least 1, not {num_envs}")
+            raise ValueError(f"num_envs must be at least 1, not {num_envs}")
         _check_mode(render_mode, self.metadata["render_modes"])
         self.num_envs, self.render_mode, self._mode = num_envs, render_mode, AutoresetMode(autoreset_mode)
         self.metadata = {**self.metadata, "autoreset_mode": self._mode}
@@ -316,7 +316,7 @@ class TrebuchetVectorEnv(VectorEnv[Observations, Actions, NDArray[Any]]):
         options = dict(options or {})
         mask = np.asarray(options.pop("reset_mask", np.ones(self.num_envs, np.bool_)))
         if mask.shape != (self.num_envs,) or mask.dtype != np.bool_:
-            raise ValueError(f"reset_mask is to be [{self.num_envs}] bool, not {list(mask.shape)} {mask.dtype}")
+            raise ValueError(f"reset_mask must be [{self.num_envs}] bool, not {list(mask.shape)} {mask.dtype}")
         if self._state is None and not mask.all():
             raise ResetNeeded("call reset() without a reset_mask first")
         fresh = self._episodes.initial(self.num_envs, self.np_random, options)
@@ -357,7 +357,7 @@ class TrebuchetVectorEnv(VectorEnv[Observations, Actions, NDArray[Any]]):
         return self._episodes.game.observe(after).numpy(), rewards, ended, np.zeros_like(ended), dict(info)
 
     def render(self) -> tuple[Any, ...] | None:
-        """A str or an array [height, width, 3] uint8 of each: the last shot, or what it is to be fired at."""
+        """A str or an array [height, width, 3] uint8 of each: the last shot, or what it must be fired at."""
         if self._state is None:
             raise ResetNeeded("call reset() before render()")
         if self.render_mode is None:
@@ -376,13 +376,13 @@ class TrebuchetVectorEnv(VectorEnv[Observations, Actions, NDArray[Any]]):
 
 
 class TrebuchetSiegeEnv(TrebuchetEnv):
-    """The same of the siege."""
+    """`TrebuchetSiege-v0`."""
 
     rules = Siege
 
 
 class TrebuchetSiegeVectorEnv(TrebuchetVectorEnv):
-    """The same of the siege."""
+    """`TrebuchetSiege-v0`."""
 
     rules = Siege
 

@@ -1,8 +1,8 @@
-"""The game: in this wind, land the projectile on that target. For one player, with continuous actions.
+"""Aiming a trebuchet as games for one player with continuous actions: land the projectile on a target in the wind.
 
 `Aiming` is one shot, free in angle and counterweight. In `Siege` there are several shots at one target, the wind of
-each is known, and between two of them the crew can turn angle and counterweight only so far: who thinks of the next
-shots is in a better place when they come.
+each is known, and between two of them angle and counterweight can change only so far: so it pays to prepare the next
+shots.
 
 The reward of a shot is -ln(1 + miss / 1 cm) / ln(1 + 100 m / 1 cm), over the number of shots: 0 for a hit, and every
 factor in the miss counts alike, from centimetres on. A shot that fails, or misses by 100 m or more, has -1.
@@ -35,7 +35,7 @@ class TrebuchetState(NamedTuple):
     """B sieges, float64.
 
     winds: [B, N] m/s, of each shot. target: [B] m. angle, counterweight: [B], the trebuchet's setting. fired: [B]
-    int64, shots that have been. distance: [B] m, of the last of them; 0 before.
+    int64, the shots so far. distance: [B] m, of the last of them; 0 before.
     """
 
     winds: Tensor
@@ -47,9 +47,9 @@ class TrebuchetState(NamedTuple):
 
 
 class Siege(Game[TrebuchetState]):
-    """Four shots; between them 5 degrees and 8 kg at the most. The first starts from a setting that is drawn, too.
+    """Four shots, before each of which the setting changes by at most 5 degrees and 8 kg. The first setting is drawn.
 
-    An action is a number from -1 to 1 for the angle and one for the counterweight: what part of that is used.
+    An action is a number from -1 to 1 for the angle and one for the counterweight: the part of that change.
     """
 
     name: ClassVar[str] = "trebuchet_siege"
@@ -59,7 +59,7 @@ class Siege(Game[TrebuchetState]):
     turn: ClassVar[tuple[float, float]] = (5.0, 8.0)  # degrees, kg
 
     def __init__(self, trebuchet: Trebuchet = DEFAULT, terms: Terms | None = None) -> None:
-        """terms: what stands in for terms of the equations, see `shoot`. Targets are within reach of the true ones."""
+        """terms: in place of terms of the equations, see `shoot`. Targets are within reach with the true ones."""
         self.trebuchet, self.terms = trebuchet, terms
         self.observation_shape = (2 * self.shots + 3,)
 
@@ -88,7 +88,7 @@ class Siege(Game[TrebuchetState]):
         return torch.ones(len(state.fired), 0, dtype=torch.bool, device=state.fired.device)
 
     def setting(self, state: TrebuchetState, action: Tensor) -> tuple[Tensor, Tensor]:
-        """Angle in degrees and counterweight in kg [B] after the crew has done as `action` [B, 2] says."""
+        """Angle in degrees and counterweight in kg [B] after an action [B, 2]."""
         angle, counterweight = (action.double().clamp(-1, 1) * torch.tensor(self.turn, device=action.device)).unbind(1)
         return (state.angle + angle).clamp(*ANGLES), (state.counterweight + counterweight).clamp(*COUNTERWEIGHTS)
 
@@ -101,7 +101,7 @@ class Siege(Game[TrebuchetState]):
         return self.fire(state, action)[1]
 
     def fire(self, state: TrebuchetState, action: Tensor) -> tuple[Shot, Transition[TrebuchetState]]:
-        """As `step`, with the shots themselves; those of finished sieges mean nothing."""
+        """`step`, with the shots themselves; those of finished sieges mean nothing."""
         over = state.fired >= self.shots
         angle, counterweight = self.setting(state, action)
         shot = shoot(self.wind(state), angle, counterweight, trebuchet=self.trebuchet, terms=self.terms)
@@ -164,13 +164,13 @@ def score(miss: Tensor) -> Tensor:
 
 
 def truncated_normal(share: Tensor) -> Tensor:
-    """The winds below which these shares of all winds are, from 0 to 1."""
+    """The quantiles of the winds at these shares, from 0 to 1."""
     most = math.erf(WINDS / BREEZE / math.sqrt(2))
     return BREEZE * math.sqrt(2) * torch.erfinv((2 * share - 1) * most)
 
 
 def farthest(wind: Tensor, trebuchet: Trebuchet) -> Tensor:
-    """How far it throws in these winds, m, good to 2 cm. Every target from NEAREST to there can be hit."""
+    """The farthest distance in these winds, m, good to 2 cm. Every target from NEAREST to there can be hit."""
     winds, reach = _reach(trebuchet)
     place = (wind.double().clamp(-WINDS, WINDS).cpu() + WINDS) / (2 * WINDS) * (len(winds) - 1)
     left = place.long().clamp(max=len(winds) - 2)
@@ -179,7 +179,7 @@ def farthest(wind: Tensor, trebuchet: Trebuchet) -> Tensor:
 
 @lru_cache(maxsize=8)
 def _reach(trebuchet: Trebuchet) -> tuple[Tensor, Tensor]:
-    """Winds, and how far the heaviest counterweight throws in each."""
+    """Winds, and the farthest distance of the heaviest counterweight in each."""
     winds = torch.linspace(-WINDS, WINDS, 81, dtype=torch.float64)
     angles = torch.linspace(*ANGLES, 91, dtype=torch.float64)
     shot = shoot(winds[:, None], angles, COUNTERWEIGHTS[1], trebuchet=trebuchet)

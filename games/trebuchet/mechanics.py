@@ -2,7 +2,8 @@
 
 The equations are those of http://www.virtualtrebuchet.com (documentation, "Equations of motion"), for angles from the
 vertical instead of angles between the parts, which makes them shorter. They are plain arithmetic: on floats, compiled
-below; on tensors, differentiated by torch in `physics`. (One file, since what is compiled is kept with its file.)
+below; on tensors, differentiated by torch in `solver`. (One long file: Numba caches machine code by its own file,
+and would not notice that the equations have changed in another.)
 
 The angles of beam, weight arm and sling are A, B and C, counterclockwise from upright. The throw goes to the right,
 and the pivot is the origin:
@@ -27,12 +28,12 @@ Real = Any
 
 
 class Constants(NamedTuple):
-    """What the equations know of a trebuchet, in kg, m and s.
+    """The constants of a trebuchet in the equations, in kg, m and s.
 
     h: height of the pivot. l, s, w, e: lengths of long arm, short arm, weight arm and sling. m: mass of the
     projectile. beam: inertia of the beam about the pivot. hung: inertia of the counterweight about its centre.
     moment: mass of the beam times the distance of its centre from the pivot, towards the long arm's tip.
-    g: gravity. k: drag, in 1/m; what flies with a speed v through the air is slowed by k v^2.
+    g: gravity. k: drag, in 1/m; a speed v through the air is slowed by k v^2.
     """
 
     h: Real
@@ -80,7 +81,7 @@ def sliding(a: Turn, b: Turn, c: Turn, weight: Real, of: Constants) -> tuple[Rea
 
 
 def swinging(a: Turn, b: Turn, c: Turn, weight: Real, of: Constants, torque: Real = 0.0) -> tuple[Real, Real, Real]:
-    """Accelerations of A, B and C while the projectile hangs in the sling. torque: on the beam, that gravity lacks."""
+    """Accelerations of A, B and C while the projectile hangs in the sling. torque: on the beam, besides gravity's."""
     coupling, whip = weight * of.s * of.w, of.m * of.l * of.e
     m_ab = coupling * (a.cos * b.cos + a.sin * b.sin)
     m_ac = whip * (a.cos * c.cos + a.sin * c.sin)
@@ -103,17 +104,17 @@ def flying(u: Real, v: Real, speed: Real, of: Constants) -> tuple[Real, Real]:
 
 
 def place(a: Turn, c: Turn, of: Constants) -> tuple[Real, Real]:
-    """Where the projectile is while the sling is tight."""
+    """The projectile's place while the sling is tight."""
     return -of.l * a.sin - of.e * c.sin, of.l * a.cos + of.e * c.cos
 
 
 def velocity(a: Turn, c: Turn, of: Constants) -> tuple[Real, Real]:
-    """Of the projectile while the sling is tight."""
+    """The projectile's velocity while the sling is tight."""
     return -of.l * a.cos * a.rate - of.e * c.cos * c.rate, -of.l * a.sin * a.rate - of.e * c.sin * c.rate
 
 
 def acceleration(a: Turn, c: Turn, a_dot: Real, c_dot: Real, of: Constants) -> tuple[Real, Real]:
-    """Of the projectile while the sling is tight, by the accelerations of A and C."""
+    """The projectile's acceleration while the sling is tight, by those of A and C."""
     return (
         of.l * (a.sin * a.rate * a.rate - a.cos * a_dot) + of.e * (c.sin * c.rate * c.rate - c.cos * c_dot),
         -of.l * (a.cos * a.rate * a.rate + a.sin * a_dot) - of.e * (c.cos * c.rate * c.rate + c.sin * c_dot),
@@ -121,13 +122,13 @@ def acceleration(a: Turn, c: Turn, a_dot: Real, c_dot: Real, of: Constants) -> t
 
 
 def forces_sliding(c: Turn, x: Real, of: Constants) -> tuple[Real, Real]:
-    """On the projectile's mass while it slides, the ground's and the sling's. x: its acceleration."""
+    """The ground's and the sling's force on the projectile's mass while it slides. x: its acceleration."""
     tension = x / c.sin
     return of.g + tension * c.cos, tension
 
 
 def force_swinging(c: Turn, x: Real, up: Real, of: Constants) -> Real:
-    """On the projectile's mass while it hangs in the sling, the sling's. x, up: its acceleration."""
+    """The sling's force on the projectile's mass while it hangs in it. x, up: its acceleration."""
     return x * c.sin - (up + of.g) * c.cos
 
 
@@ -151,7 +152,7 @@ _forces_sliding, _force_swinging = compiled(forces_sliding), compiled(force_swin
 
 
 class Aim(NamedTuple):
-    """What a shot is fired with: mass of the counterweight, sine and cosine of the angle of release."""
+    """The aim of a shot: mass of the counterweight, sine and cosine of the angle of release."""
 
     weight: Real
     sin: Real
@@ -213,7 +214,7 @@ def sliding_tangent(a, b, c, y, dy, weight, of):
     swing, v_swing = weight * arms * sin_ab, arms * (sin_ab + weight * cos_ab * (va - vb))
     m_aa = of.beam + weight * of.s * of.s + of.m * along * along
     m_bb = of.hung + weight * of.w * of.w
-    # What the accelerations' tangents have to balance: those of the forces, less those of the masses.
+    # The accelerations' tangents must balance those of the forces, less those of the masses.
     q_a = (
         of.g * ((of.moment - weight * of.s) * a.cos * va - of.s * a.sin)
         - v_swing * b.rate * b.rate
@@ -238,7 +239,7 @@ def sliding_tangent(a, b, c, y, dy, weight, of):
 
 @compiled
 def swinging_tangent(a, b, c, y, dy, weight, of):
-    """The same of `swinging`."""
+    """The tangents' derivative: `swinging` differentiated, as in `sliding_tangent`."""
     va, vb, vc = y[6], y[7], y[8]
     a_dot, b_dot, c_dot, aa = dy[3], dy[4], dy[5], a.rate * a.rate
     arms, whip = of.s * of.w, of.m * of.l * of.e
@@ -276,9 +277,9 @@ def swinging_tangent(a, b, c, y, dy, weight, of):
 
 @compiled
 def watch(stage, y, dy, aim, of):
-    """What ends the stage when it changes its sign, and the force of the sling on the projectile's mass.
+    """The function whose change of sign ends the stage, and the sling's force on the projectile's mass.
 
-    The ground's force; the part of the velocity across the direction of release; the height.
+    The function is the ground's force; the velocity across the direction of release; the height.
     """
     if stage == FLYING:
         return y[1] + of.h, 0.0
@@ -355,7 +356,7 @@ def step(stage, y, h, k, new, aim, of, n, tangents):
 # fmt: off
 @compiled
 def error(y, new, h, k, n):
-    """Of a step, over what is tolerated: the norm of Hairer, Norsett and Wanner, II.10."""
+    """The error of a step over the tolerance: the norm of Hairer, Norsett and Wanner, II.10."""
     fifth, third = 0.0, 0.0
     for j in range(n):
         scale = 1 / (TOLERANCE * (1 + max(abs(y[j]), abs(new[j]))))
@@ -465,7 +466,7 @@ def advance(stage, y, h, limit, k, new, aim, of, tangents):
 
 
 class Record(NamedTuple):
-    """Where `shot` writes what, in an array of LENGTH numbers.
+    """The places at which `shot` writes its results, in an array of LENGTH numbers.
 
     ended: how many stages did. tension: the sling's least force on the projectile's mass. backwards: 1 if the
     projectile was released to the left. lift_off, release: angles and rates then. landing: x, y and velocity.
@@ -525,7 +526,7 @@ def differentiate(wind, aim, of, release, pull, fall, end, time, by):
 def shot(wind, angle, weight, of, gradient, record):
     """Fires, and writes a `Record`; the gradient only if asked for.
 
-    What does not come to an end has times of inf, a gradient of 0, and as distance where the projectile is then.
+    A shot that does not end has times of inf, a gradient of 0, and as distance the projectile's last place.
     """
     aim = Aim(weight, sin(angle), cos(angle))
     k, y, new = np.zeros((14, 12)), np.zeros(12), np.empty(12)

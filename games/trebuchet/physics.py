@@ -1,7 +1,7 @@
-"""A shot of the trebuchet, which can be differentiated by whatever it depends on.
+"""A shot of the trebuchet, which can be differentiated by everything it depends on.
 
     shot = shoot(wind=5.0, angle=45.0, counterweight=44.5)      in m/s, degrees and kg
-    shot.distance                                               79.4 m
+    shot.distance                                               78.8 m
 
 The projectile slides on the ground, swings in the sling, and flies with quadratic drag in the wind (`mechanics`).
 Lift-off, release and landing are found as roots, and derivatives account for how their times change.
@@ -64,16 +64,16 @@ class Trebuchet:
                 continue
             if not _all(value, math.isfinite) or not _all(value, (0.0).__le__ if may_be_0 else (0.0).__lt__):
                 least = "from" if may_be_0 else "above"
-                raise ValueError(f"trebuchet: {field.name} is to be a finite number {least} 0, not {value}")
+                raise ValueError(f"trebuchet: {field.name} must be a finite number {least} 0, not {value}")
         if not _all(self.pivot_height / self.long_arm, lambda ratio: ratio < 1):
             raise ValueError(
-                f"trebuchet: the long arm ({self.long_arm} m) has to reach from the pivot to the ground; "
+                f"trebuchet: the long arm ({self.long_arm} m) must reach from the pivot to the ground; "
                 f"pivot_height is {self.pivot_height} m"
             )
 
     @cached_property
     def constants(self) -> Constants:
-        """What the equations of motion know of it."""
+        """The constants of the equations of motion."""
         length, centre = self.long_arm + self.short_arm, (self.long_arm - self.short_arm) / 2
         inertia = self.beam_mass * length**2 / 12 if self.beam_inertia is None else self.beam_inertia
         area = math.pi * self.projectile_radius**2
@@ -110,7 +110,7 @@ class Trajectory(NamedTuple):
 
 
 class Shot(NamedTuple):
-    """What became of a shot: numbers and bools, or tensors of the batch's shape, [...].
+    """The outcome of a shot: numbers and bools, or tensors of the batch's shape, [...].
 
     distance: m from the pivot; of a shot that has not landed, where the projectile was last.
     lift_off_time, release_time, landing_time: s; inf for what never came.
@@ -138,7 +138,7 @@ class Shot(NamedTuple):
 
 
 class Gradient(NamedTuple):
-    """Of the distance: m per m/s, per degree, and per kg."""
+    """The gradient of the distance: m per m/s, per degree, and per kg."""
 
     wind: float
     angle: float
@@ -156,12 +156,12 @@ def shoot(
 ) -> Shot:
     """Fires: wind along the throw in m/s, angle of release above the horizon in degrees, counterweight in kg.
 
-    Numbers make a shot of numbers, fast. All else makes one of float64 tensors, which can be differentiated: if there
-    are tensors of the three alone, on the CPU, its distance by them, fast; everything by everything if the trebuchet
-    has tensors, a term is replaced, the trajectory is wanted, or the tensors are elsewhere. A shot that fails is
+    Numbers make a shot of numbers, fast. Otherwise it is one of float64 tensors, which can be differentiated: if only
+    these three are tensors, on the CPU, the distance by them, fast; everything by everything if the trebuchet has
+    tensors, a term is replaced, the trajectory is asked for, or the tensors are elsewhere. A shot that fails is
     flagged, and its derivatives are finite.
 
-    ValueError for what cannot be: no finite number, an angle beyond 90 degrees, a counterweight of 0 or less.
+    ValueError for numbers that are not finite, an angle beyond 90 degrees, a counterweight of 0 or less.
     """
     check(wind, angle, counterweight)
     plain = all(isinstance(value, float) for value in trebuchet.constants) and terms is None and not trajectory
@@ -182,7 +182,7 @@ def shoot(
 def shoot_with_gradient(
     wind: float, angle: float, counterweight: float, *, trebuchet: Trebuchet = DEFAULT
 ) -> tuple[Shot, Gradient]:
-    """As `shoot`, for numbers, with the gradient of the distance; of a shot that fails it is 0."""
+    """`shoot` for numbers, with the gradient of the distance, which is 0 if the shot fails."""
     check(wind, angle, counterweight)
     record = _fire(wind, angle, counterweight, trebuchet, gradient=True)
     by_wind, by_radian, by_kg = record[AT.gradient :].tolist()
@@ -190,13 +190,13 @@ def shoot_with_gradient(
 
 
 def check(wind: Real, angle: Real, counterweight: Real) -> None:
-    """ValueError if it cannot be fired so."""
+    """ValueError if a shot cannot be fired so."""
     if not _all(wind, math.isfinite):
-        raise ValueError(f"the wind is to be a finite number of m/s, not {wind}")
+        raise ValueError(f"the wind must be a finite number of m/s, not {wind}")
     if not _all(angle, lambda degrees: abs(degrees) <= STEEPEST):
-        raise ValueError(f"the angle of release is to be from -90 to 90 degrees, not {angle}")
+        raise ValueError(f"the angle of release must be from -90 to 90 degrees, not {angle}")
     if not _all(counterweight, lambda kg: 0 < kg < math.inf):
-        raise ValueError(f"the counterweight is to be a finite number of kg above 0, not {counterweight}")
+        raise ValueError(f"the counterweight must be a finite number of kg above 0, not {counterweight}")
 
 
 def _fire(wind: float, angle: float, counterweight: float, trebuchet: Trebuchet, *, gradient: bool) -> np.ndarray:
@@ -206,7 +206,7 @@ def _fire(wind: float, angle: float, counterweight: float, trebuchet: Trebuchet,
 
 
 def _shot_of(record: Any) -> Shot:
-    """Of an array or a tensor [..., LENGTH]."""
+    """The shots of a record, an array or a tensor [..., LENGTH]."""
     one = record.ndim == 1
 
     def field(start: int, length: int) -> Any:
@@ -271,7 +271,7 @@ _fired: Callable[[Tensor, Tensor, Tensor, Trebuchet], tuple[Tensor, Tensor]] = _
 
 
 def _solve(wind: Tensor, angle: Tensor, counterweight: Tensor, trebuchet: Trebuchet, terms: Terms) -> Shot:
-    """By `solver`; all of it can be differentiated, and there is a trajectory."""
+    """Shots by `solver`: everything can be differentiated, and there is a trajectory."""
     shape, of = wind.shape, trebuchet.constants
     wind, angle, counterweight = wind.reshape(-1), angle.reshape(-1).deg2rad(), counterweight.reshape(-1)
     aim = Aim(counterweight, angle.sin(), angle.cos())
@@ -290,7 +290,7 @@ def _solve(wind: Tensor, angle: Tensor, counterweight: Tensor, trebuchet: Trebuc
     landing = torch.stack([distance, flight.state[1], flight.state[2] + wind, flight.state[3]])
 
     def shaped(value: Tensor) -> Tensor:
-        """From [..., B] to the batch's shape, what there is of each shot last."""
+        """From [..., B] to [..., *shape of the batch]."""
         return value.reshape((*value.shape[:-1], *shape))
 
     def last(value: Tensor, real: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 The talk's numbers come from Trebuchet.jl, which takes explicit Euler's steps of 1/60 s, exchanges the two moments of
 inertia by an oversight, and has the counterweight in pounds (the talk says kg). They differ from the converged ones of
-`physics` by metres. What ends a stage is looked for at ten places within a step and then on Hermite's cubic through its
+`physics` by metres. The end of a stage is looked for at ten places of a step and then on Hermite's cubic through its
 ends, as DifferentialEquations.jl does. Whether the projectile has lifted off is seen by the change of its velocity
 since the step began, not by its acceleration.
 """
@@ -26,7 +26,7 @@ STEP = 1 / 60  # s
 PLACES = 10  # within a step
 MOST_STEPS = 6000
 
-# Of a state [N], what the step began with, and how long ago, s.
+# A function of a state [N], the state at the start of the step, and the time since then in s.
 Ending = Callable[[Tensor, Tensor, float | Tensor], Tensor]
 
 
@@ -49,7 +49,7 @@ class NoShotError(Exception):
 
 
 def swapped(trebuchet: Trebuchet) -> Trebuchet:
-    """With the inertia of the beam in the place of the counterweight's, and the other way round."""
+    """The trebuchet with the inertias of beam and counterweight exchanged."""
     of = trebuchet.constants
     beam = of.beam - trebuchet.beam_mass * ((of.l - of.s) / 2) ** 2
     return replace(trebuchet, beam_inertia=of.hung, weight_inertia=beam)

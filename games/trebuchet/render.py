@@ -1,11 +1,11 @@
-"""Pictures of a shot: a figure, an animation in real time, a window, and a sketch in plain text.
+"""Drawings of a shot: a figure, an animation in real time, a window, and a sketch in plain text.
 
     draw(5.0, 45.0, 70.0, target=90.0).savefig("shot.png")
     save_animation("shot.gif", 5.0, 45.0, 70.0, target=90.0)
     print(sketch(5.0, 45.0, 70.0, target=90.0))
 
-They all take the wind in m/s, the angle of release in degrees and the counterweight in kg, and fire. Where there is a
-`Shot` already it is drawn instead; it has to be a single one, and to have its trajectory. Without an angle and a
+They all take the wind in m/s, the angle of release in degrees and the counterweight in kg, and fire. A `shot` is drawn
+instead if there is one already; it must be a single one with its trajectory. Without an angle and a
 counterweight nothing is fired, and the trebuchet stands loaded. The target is in m from the pivot; `earlier` are the
 distances of shots that have been fired at it before. ValueError if it cannot be drawn or fired so.
 """
@@ -93,7 +93,7 @@ class Picture:
         self.miss = [self._moves(artist) for artist in self._miss(wide)]
 
     def at(self, time: float) -> None:
-        """Moves all to that moment, in s."""
+        """Moves everything to that moment, in s."""
         scene, over = self.scene, time >= self.end
         now = np.array([time])
         turned = at_rest(scene.trebuchet) if self.motion is None else self.motion.turned(now)[0]
@@ -124,12 +124,12 @@ class Picture:
         return artist
 
     def _view(self, axes: Axes, left: float, right: float, top: float) -> None:
-        """Limits that are at least these, with a metre as long upwards as sideways, and some ground below."""
+        """Sets limits that are at least these, with a metre as long upwards as sideways, and some ground below."""
         box = axes.get_position()
         ratio = box.width * SIZE[0] / (box.height * SIZE[1])
         height = max(top / 0.88, (right - left) / ratio)
         spare = height * ratio - (right - left)
-        # What is too wide is given to both sides of the machine, and to the right of a flight.
+        # Spare width goes to both sides of the machine, and mostly to the right of a flight.
         share = 0.5 if left == -right else 0.15
         left, right = left - share * spare, right + (1 - share) * spare
         axes.set(xlim=(left, right), ylim=(-0.12 * height, 0.88 * height), facecolor=SKY)
@@ -169,7 +169,7 @@ class Picture:
             axes.annotate("", (0.83 + half, 0.83), (0.83 - half, 0.83), xycoords="axes fraction", arrowprops=style)
 
     def _miss(self, axes: Axes) -> list[Any]:
-        """How far from the target it landed."""
+        """A line from the landing to the target, and its length."""
         shot, target = self.scene.shot, self.scene.target
         if shot is None or not shot.landed or target is None:
             return []
@@ -230,7 +230,7 @@ def frames(
 
 
 def _frames(picture: Picture, rate: int) -> Iterator[NDArray[np.uint8]]:
-    # What does not move is drawn once, and then copied under the rest: ten times as fast.
+    # All that does not move is drawn once, and then copied under the rest: ten times as fast.
     canvas = FigureCanvasAgg(picture.headline.get_figure())
     for artist in picture.moving:
         artist.set_animated(True)
@@ -261,7 +261,7 @@ def save_animation(
     """
     path = Path(path)
     if path.suffix.lower() != ".gif":
-        raise ValueError(f"animations are written as GIF, so the name has to end in .gif: {path}")
+        raise ValueError(f"animations are written as GIF, so the name must end in .gif: {path}")
     shown = frames(wind, angle, counterweight, target=target, trebuchet=trebuchet, shot=shot, earlier=earlier)
     partial = path.with_name(path.name + ".partial")
     try:
@@ -310,7 +310,7 @@ class Window:
         earlier: Sequence[float] = (),
         still: bool = False,
     ) -> None:
-        """Plays it in real time, dropping frames on a slow machine; still: just what it has come to."""
+        """Plays the shot in real time, dropping frames on a slow machine; still: only its end."""
         if not self._pyplot.fignum_exists(self._figure.number):  # closed by hand
             self._open()
         self._figure.clear()
@@ -339,7 +339,7 @@ def sketch(
     shot: Shot | None = None,
     earlier: Sequence[float] = (),
 ) -> str:
-    """The same as 16 lines of 78 characters of ASCII: A the trebuchet, . the flight, X the landing, P the target.
+    """The shot as 16 lines of 78 characters of ASCII: A the trebuchet, . the flight, X the landing, P the target.
 
     A row stands for as many metres as two columns. Earlier landings are x.
     """

@@ -1,4 +1,4 @@
-"""What there is to draw of a shot: the machine and the projectile at any moment, and what to say of it.
+"""The scene to draw of a shot: the machine and the projectile at any moment, and the outcome in words.
 
 The solver's steps are far apart. Between them, angles (of the throw) and places (of the flight) are cubic splines, one
 a stage, with the derivatives that are known at its ends. After the release the machine stays as it was then.
@@ -22,7 +22,7 @@ from games.trebuchet.physics import Shot, Trebuchet, shoot
 
 
 class Scene(NamedTuple):
-    """What is drawn. shot: None while the trebuchet is loaded."""
+    """All that is drawn. shot: None while the trebuchet is loaded."""
 
     wind: float
     angle: float | None
@@ -105,7 +105,7 @@ class Motion:
 
     @cached_property
     def moments(self) -> NDArray[np.float64]:
-        """Close enough to one another for a smooth path: the throw is fast, and has a half of them."""
+        """Moments close enough for a smooth path: the throw is fast, and has half of them."""
         return np.union1d(np.linspace(0.0, self._release, 200), np.linspace(self._release, self.end, 200))
 
 
@@ -117,7 +117,7 @@ def spline(
     rate_then: NDArray[np.float64] | None,
     rate_at_end: NDArray[np.float64] | None,
 ) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
-    """Through `values` [S, D] at `time` [S], of those from start to end. A rate [D] that is None is not known."""
+    """A spline through `values` [S, D] at `time` [S], from start to end. A rate [D] that is None is not known."""
     within = (time >= start - 1e-9) & (time <= end + 1e-9)
     time, values = time[within], values[within]
     new = np.diff(time, prepend=-math.inf) > 1e-12
@@ -130,7 +130,7 @@ def spline(
 
 
 def turns(turned: NDArray[np.float64], rates: NDArray[np.float64]) -> tuple[Turn, Turn]:
-    """Of beam and sling."""
+    """The turns of beam and sling."""
     return tuple(Turn(np.sin(turned[..., i]), np.cos(turned[..., i]), rates[..., i]) for i in (0, 2))  # type: ignore[return-value]
 
 
@@ -174,5 +174,5 @@ def scene_of(
         raise ValueError("to fire takes an angle and a counterweight; one of the two is missing")
     for name, value in (("wind", wind), ("target", target)):
         if value is not None and not math.isfinite(value):
-            raise ValueError(f"the {name} is to be a finite number, not {value}")
+            raise ValueError(f"the {name} must be a finite number, not {value}")
     return Scene(wind, angle, counterweight, target, trebuchet, shot, earlier)

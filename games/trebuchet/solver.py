@@ -1,7 +1,7 @@
 """Shots in torch: whole batches, on any device, differentiated by anything; a term may be replaced by a network.
 
-The method is that of `mechanics`, with a step size for each shot. What ends a stage is found without recording;
-then the steps that were accepted are taken once more for torch to differentiate. One step of Newton's method on the
+The method is that of `mechanics`, with a step size for each shot. The end of a stage is found without recording; then
+the accepted steps are taken once more for torch to differentiate. One step of Newton's method on the
 time of the end adds nothing to it but its derivatives.
 """
 
@@ -33,7 +33,7 @@ ROOT_STEPS = 12  # of regula falsi with the Illinois rule: eight are enough for 
 
 
 class Terms(NamedTuple):
-    """What stands in for a term of the equations; None: the term itself.
+    """Functions in place of terms of the equations; None: the term itself.
 
     drag:    deceleration in flight, (x, y) in m/s^2, by the velocity through the air, u and v [B] in m/s.
     gravity: torque of gravity on the arm while the projectile swings, all else turning with it, in N m, by the angles
@@ -60,7 +60,7 @@ class Stage(NamedTuple):
 
 
 class End(NamedTuple):
-    """How a stage ended, for B shots.
+    """The end of a stage, for B shots.
 
     state: [N, B]. time: [B] s since its start, inf where it did not end. ended: [B] bool. tension: [B], the least.
     times, states: [S + 1, B] and [S + 1, N, B] of all steps; those after the end repeat it.
@@ -160,7 +160,7 @@ def _mix(weights: tuple[float, ...], k: list[Tensor]) -> Tensor:
 
 
 def error(y: Tensor, new: Tensor, h: Tensor, k: list[Tensor]) -> Tensor:
-    """[B], of a step over what is tolerated: the norm of Hairer, Norsett and Wanner, II.10."""
+    """[B], the error of a step over the tolerance: the norm of Hairer, Norsett and Wanner, II.10."""
     scale = TOLERANCE * (1 + torch.maximum(y.abs(), new.abs()))
     fifth, third = ((_mix(weights, k) / scale).square().sum(0) for weights in (E5, E3))
     return h * fifth / (len(y) * (fifth + 0.01 * third)).sqrt().clamp(min=1e-300)
@@ -213,7 +213,7 @@ def find_end(stage: Stage, y: Tensor, h: Tensor, alive: Tensor) -> Steps:
 
 
 def find_root(stage: Stage, y: Tensor, h: Tensor, before: Tensor, after: Tensor) -> Tensor:
-    """How long a step [B] of at most h ends the stage; no matter what where it does not.
+    """The length [B] of the step, at most h, that ends the stage; meaningless where none does.
 
     Regula falsi with the Illinois rule (Dowell and Jarratt 1971).
     """
@@ -230,7 +230,7 @@ def find_root(stage: Stage, y: Tensor, h: Tensor, before: Tensor, after: Tensor)
 
 
 def integrate(stage: Stage, y: Tensor, h: Tensor, alive: Tensor) -> End:
-    """Goes on from y [N, B] to the end of the stage, for the shots that are alive [B], with a first step h [B]."""
+    """Integrates from y [N, B] to the end of the stage the shots that are alive [B], with a first step h [B]."""
     steps = find_end(stage, y.detach(), h, alive)
     time = torch.zeros_like(h)
     times, states = [time], [y]

@@ -11,8 +11,10 @@ import pytest
 
 from benchmarks.cluster import main
 
+pytestmark = pytest.mark.cluster
+
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "cluster.py"
-TINY = {"rounds": 1, "games": 2, "moves": 1, "turns": 1, "simulations": 2, "seconds": 0}
+TINY = {"rounds": 1, "games": 2, "moves": 1, "segments": 1, "simulations": 2, "seconds": 0}
 TINY |= {"simulated": 2, "window": 0, "rate": 500}
 
 
@@ -41,7 +43,7 @@ def test_every_section_reports_its_speeds_and_promises(tmp_path: Path) -> None:
 def test_a_section_that_does_not_exist_is_told_of_with_those_that_do(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["measure_cluster.py", "worker"])
+    monkeypatch.setattr(sys, "argv", ["cluster.py", "worker"])
     with pytest.raises(SystemExit) as refused:
         main()
     assert refused.value.code == 2

@@ -61,7 +61,7 @@ def test_wrong_arguments_are_explained(
 ) -> None:
     """Within this process, which spares a start each time: the test above has a real one."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["measure.py", *arguments])
+    monkeypatch.setattr(sys, "argv", ["speed.py", *arguments])
     with pytest.raises(SystemExit) as refused:
         main()
     assert refused.value.code == 2

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.trebuchet import agree, held_out_targets, main, misses
+from benchmarks.targets import held_out_targets, misses
+from benchmarks.trebuchet import agree, main
 from games.trebuchet.game import FARTHEST, NEAREST, Aiming, farthest
 from games.trebuchet.physics import DEFAULT, POUND
 
@@ -77,7 +78,7 @@ def test_the_rows_that_need_no_peers_appear_without_them(
 ) -> None:
     monkeypatch.setitem(sys.modules, "torchdiffeq", None)
     monkeypatch.setitem(sys.modules, "diffrax", None)
-    monkeypatch.setattr(sys, "argv", ["measure_trebuchet.py", "speed", "--seconds=0", "--rounds=1", "--batch=2"])
+    monkeypatch.setattr(sys, "argv", ["trebuchet.py", "speed", "--seconds=0", "--rounds=1", "--batch=2"])
     assert main() == 0
     said = capsys.readouterr().out
     assert "a shot with gradient: the shot alone" in said
@@ -129,7 +130,7 @@ def test_a_rival_learns_and_its_curve_is_kept(tmp_path: Path) -> None:
 def test_wrong_arguments_are_explained(
     arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["measure_trebuchet.py", *arguments])
+    monkeypatch.setattr(sys, "argv", ["trebuchet.py", *arguments])
     with pytest.raises(SystemExit) as exit_:
         main()
     assert exit_.value.code == 2

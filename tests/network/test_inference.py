@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
 from torch import Tensor, nn
 
 from alphazero.config import NetworkConfig
-from alphazero.game import Game, State, take
-from alphazero.mcts.evaluator import RolloutEvaluator, TimedEvaluator, UniformEvaluator
+from alphazero.game import take
 from alphazero.network.architectures import DenseNetwork, inference_module, make_network, scalar_value, to_onnx
 from alphazero.network.inference import NetworkEvaluators, OnnxEvaluator, TorchEvaluator
 from games.connect_four import ConnectFour
 from games.tic_tac_toe import TicTacToe
-from tests.mcts.test_endgames import tic_tac_toe
 from tests.mcts.test_kernels import random_positions
 from tests.network.test_architectures import CONFIGS, KINDS, trained
-from tests.stubs import Again, AgainState, Drift, Mine, MineState
+from tests.stubs import Mine
 
 GAME = ConnectFour()
 RANDOM = torch.Generator()
@@ -106,70 +102,6 @@ def test_an_onnx_evaluator_takes_a_files_bytes_as_well() -> None:
     model = to_onnx(module, GAME.observation_shape)
     from_bytes = OnnxEvaluator(GAME, model.SerializeToString())(POSITIONS, RANDOM)
     assert torch.equal(from_bytes.logits, OnnxEvaluator(GAME, model)(POSITIONS, RANDOM).logits)
-
-
-def test_uniform_says_nothing_and_samples_a_box_evenly() -> None:
-    said = UniformEvaluator(GAME)(POSITIONS, RANDOM)
-    assert said.logits.eq(0).all()
-    assert said.value.eq(0).all()
-    game, count = Drift(), 200
-    actions = UniformEvaluator(game, samples=50)(game.initial(count), RANDOM.manual_seed(0)).actions
-    assert actions is not None
-    assert actions.shape == (count, 50, 2)
-    low, high = map(torch.tensor, game.actions)
-    assert ((actions >= low) & (actions <= high)).all()
-    # Uniform between bounds: mean 0, variance width^2 / 12.
-    assert (actions.mean((0, 1)).abs() < 5 * (high - low) / math.sqrt(12 * count * 50)).all()
-
-
-def random_value(game: Game, state: State) -> tuple[float, float]:
-    """Mean return of a batch of one under random play, for the player to move, and its second moment.
-
-    By summing over every line of play.
-    """
-    legal = game.legal(state)[0].nonzero()[:, 0]
-    first, second = 0.0, 0.0
-    for action in legal:
-        successor, reward, done = game.step(state, action[None])
-        sign = 1.0 if game.to_play(successor) == game.to_play(state) else -1.0
-        mean, square = (0.0, 0.0) if done else random_value(game, successor)
-        factor, gain = sign * game.discount, float(reward)
-        first += (gain + factor * mean) / len(legal)
-        second += (gain**2 + 2 * gain * factor * mean + factor**2 * square) / len(legal)
-    return first, second
-
-
-@pytest.mark.parametrize(
-    ("game", "state"),
-    [
-        (TicTacToe(), tic_tac_toe("x o x / . o . / . x .")),
-        (TicTacToe(), tic_tac_toe("x o x / . o . / . . .")),
-        (Again(), AgainState(torch.tensor([6]), torch.tensor([1], dtype=torch.int8))),
-        (Mine(), MineState(torch.tensor([1]), torch.tensor([False]))),
-    ],
-    ids=["alternating", "alternating, other to move", "consecutive moves", "discounted"],
-)
-def test_rollouts_come_to_the_mean_over_all_lines_of_play(game: Game, state: State) -> None:
-    mean, square = random_value(game, state)
-    rollouts = 4000
-    said = RolloutEvaluator(game, rollouts=rollouts)(state, torch.Generator().manual_seed(0))
-    assert abs(float(said.value) - mean) < 5 * math.sqrt((square - mean**2) / rollouts)
-
-
-def test_rollouts_of_a_batch_stay_with_their_positions() -> None:
-    game = Again()
-    state = AgainState(torch.tensor([1, 2, 9]), torch.zeros(3, dtype=torch.int8))
-    said = RolloutEvaluator(game, rollouts=50)(state, torch.Generator().manual_seed(0))
-    assert float(said.value[0]) == 1.0  # one match left: whoever takes it wins
-    assert -1 <= float(said.value[2]) < 1
-
-
-def test_a_timed_evaluator_counts_positions() -> None:
-    timed = TimedEvaluator(UniformEvaluator(GAME))
-    for _ in range(3):
-        timed(POSITIONS, RANDOM)
-    assert timed.evaluations == 3 * len(POSITIONS.mine)
-    assert timed.seconds > 0
 
 
 def test_torch_networks_see_few_sizes_of_batch() -> None:

@@ -21,8 +21,10 @@ from alphazero.parallel.executor import ExecutorError
 from alphazero.parallel.ray_cluster import cluster
 from alphazero.replay import Samples
 from games.tic_tac_toe import TicTacToe
-from tests.parallel.misfortune import Misfortune
+from tests.parallel.faulty_games import FaultyRanks
 from tests.test_learner import samples
+
+pytestmark = pytest.mark.cluster
 
 RESIDUAL = NetworkConfig(blocks=1, width=8)
 DENSE = NetworkConfig(kind="dense", blocks=1, width=16)
@@ -115,13 +117,13 @@ def test_two_ranks_learn_what_one_learner_learns_from_the_whole_batch(network: N
         before.load(two.tensors(), two.optimizer.state_dict(), two.steps)
         with pytest.raises(InterruptedError):
             Call(distributed, 20, stop=8)
-        assert distributed.members == []
+        assert distributed.actors == []
         assert_same(two, before)
 
 
 def check_addresses(distributed: DistributedLearner) -> None:
     """Nobody on another machine can connect to a rank of a cluster that is this machine's own."""
-    for rank in distributed.members:
+    for rank in distributed.actors:
         process = psutil.Process(ray.get(rank.__ray_call__.remote(lambda _: os.getpid())))
         listening = [c.laddr.ip for c in process.net_connections("inet") if c.status == psutil.CONN_LISTEN]
         assert listening
@@ -135,7 +137,7 @@ class Unlucky(NamedTuple):
     """A distributed learner whose ranks the game can kill, what it said, and what it learns if they are left alone."""
 
     distributed: DistributedLearner
-    game: Misfortune
+    game: FaultyRanks
     said: list[str]
     undisturbed: Learner
     expected: Call
@@ -147,7 +149,7 @@ class Unlucky(NamedTuple):
 
 @pytest.fixture(scope="module")
 def unlucky(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Unlucky]:
-    game, said = Misfortune(tmp_path_factory.mktemp("misfortune")), []
+    game, said = FaultyRanks(tmp_path_factory.mktemp("faults")), []
     undisturbed = learner(game, ADAM, RESIDUAL)
     with DistributedLearner(undisturbed, ranks=2, gpus=False, say=said.append) as distributed:
         expected = Call(distributed, 30)
@@ -183,7 +185,7 @@ def test_a_loss_that_is_no_number_ends_learning_as_it_does_without_ranks(unlucky
 
 
 def test_ranks_that_are_lost_again_and_again_are_given_up(unlucky: Unlucky, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "REBUILDS", 1)
+    monkeypatch.setattr(module, "RESTARTS", 1)
     one = unlucky.learner()
     unlucky.game.tell(1, 0, "die always")
     with pytest.raises(

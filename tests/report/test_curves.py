@@ -1,43 +1,42 @@
-"""Curves and bars hold what the history holds; `curves_figure` is tested with the monitor that saves it."""
+"""Curves and bars hold what the history holds."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import math
 
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from alphazero.report.curves import learning_figure, strength_figure
+from alphazero.report.curves import curves_figure, learning_figure, strength_figure
 from alphazero.report.metrics_table import ALL_METRICS
 from alphazero.report.position_figures import png
-from alphazero.runs.files import RunError
-from alphazero.runs.metrics import read_history
+from tests.small_metrics import SCALARS, STRENGTH
+
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+
+MATCHES = {
+    i: {
+        f"{player}/minimax:2/{measure}": value
+        for player in ("strength", "network")
+        for measure, value in {
+            "points": 0.3 + i / 100,
+            "points_low": 0.2 + i / 100,
+            "points_high": 0.4 + i / 100,
+            "win": i / 100,
+            "draw": 0.6,
+            "loss": 0.4 - i / 100,
+        }.items()
+    }
+    for i in (20, 40)
+}
 
 
 def titles(figure: Figure | None) -> list[str]:
     assert figure is not None
     png(figure, dpi=40)
     return [axes.get_title(loc="left") for axes in figure.axes if axes.axison]
-
-
-def test_a_history_is_read_as_it_was_written(tmp_path: Path) -> None:
-    path = tmp_path / "metrics.csv"
-    assert read_history(path) == {}
-    path.write_text("iteration,loss/total,buffer/samples\n0,,5\n1,2.5,\n2,nan,7\n3,2.2")
-    history = read_history(path)
-    assert history[0] == {"buffer/samples": 5.0}
-    assert history[1] == {"loss/total": 2.5}
-    assert np.isnan(history[2]["loss/total"])
-    assert 3 not in history  # a crash cut it
-    assert path.read_text().endswith("3,2.2")  # and nobody repaired it
-
-
-@pytest.mark.parametrize("content", ["name,score\nme,3\n", "iteration,loss\n0,high\n", "iteration,a\n0,1,2\n", "\n"])
-def test_a_foreign_csv_is_named(tmp_path: Path, content: str) -> None:
-    (tmp_path / "metrics.csv").write_text(content)
-    with pytest.raises(RunError, match=r"metrics\.csv does not hold a run's metrics"):
-        read_history(tmp_path / "metrics.csv")
 
 
 def test_every_measure_has_its_panel_and_others_are_left_out() -> None:
@@ -70,25 +69,8 @@ def test_every_measure_has_its_panel_and_others_are_left_out() -> None:
     assert learning_figure({0: {"strength/random/points": 0.5}}) is None
 
 
-STRENGTH = {
-    i: {
-        f"{player}/minimax:2/{measure}": value
-        for player in ("strength", "network")
-        for measure, value in {
-            "points": 0.3 + i / 100,
-            "points_low": 0.2 + i / 100,
-            "points_high": 0.4 + i / 100,
-            "win": i / 100,
-            "draw": 0.6,
-            "loss": 0.4 - i / 100,
-        }.items()
-    }
-    for i in (20, 40)
-}
-
-
 def test_strength_has_bands_and_bars() -> None:
-    figure = strength_figure(STRENGTH | {30: {"loss/total": 1.0}})
+    figure = strength_figure(MATCHES | {30: {"loss/total": 1.0}})
     assert titles(figure) == [
         "Points won against fixed opponents",
         "against minimax:2",
@@ -110,3 +92,30 @@ def test_strength_has_bands_and_bars() -> None:
 def test_points_alone_make_no_bars() -> None:
     assert titles(strength_figure({0: {"strength/random/points": 12.0}})) == ["Strength"]
     assert strength_figure({0: {"loss/total": 1.0}}) is None
+
+
+@pytest.mark.parametrize(
+    ("history", "titles"),
+    [
+        ({}, []),
+        ({0: {"loss/total": math.nan}}, []),
+        ({0: {"loss/total": 2.0}}, ["Loss on the replay buffer"]),
+        ({0: {}, 1: SCALARS}, ["Loss on the replay buffer", "Replay buffer"]),
+        (
+            {0: SCALARS, 1: SCALARS | STRENGTH},
+            ["Points won against fixed opponents", "Loss on the replay buffer", "Replay buffer"],
+        ),
+        ({0: {"strength/random/points": 12.0}}, ["Strength"]),
+    ],
+)
+def test_curves_show_what_there_is(history: dict[int, dict[str, float]], titles: list[str]) -> None:
+    figure = curves_figure(history)
+    assert png(figure, dpi=40).startswith(PNG_SIGNATURE)
+    assert [axes.get_title(loc="left") for axes in figure.axes] == titles
+
+
+def test_time_is_in_cores_if_every_iteration_knows_it() -> None:
+    history = {i: {"loss/total": 1.0, "time/core_seconds": 60.0 * i} for i in range(1, 4)}
+    assert curves_figure(history).axes[0].get_xlabel() == "core-minutes of training"
+    assert list(curves_figure(history).axes[0].lines[0].get_xdata()) == [1, 2, 3]
+    assert curves_figure(history | {4: {"loss/total": 1.0}}).axes[0].get_xlabel() == "iteration"

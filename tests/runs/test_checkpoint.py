@@ -12,19 +12,15 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from alphazero.config import Config, LearnerConfig, NetworkConfig, ReplayConfig, SearchConfig, SelfPlayConfig
-from alphazero.game import Game
+from alphazero.config import ReplayConfig
 from alphazero.learner import Learner
-from alphazero.mcts.evaluator import UniformEvaluator
-from alphazero.network.architectures import to_onnx
 from alphazero.replay import Replay
-from alphazero.runs.agents import export_agent, load_agent
 from alphazero.runs.checkpoint import (
     Progress,
     checkpoints,
@@ -33,75 +29,11 @@ from alphazero.runs.checkpoint import (
     prune_checkpoints,
     read_config,
     restore,
-    save_checkpoint,
 )
 from alphazero.runs.files import LIGHT, WHOLE, RunError, read_arrays, save_arrays
-from alphazero.selfplay import SelfPlay
 from games.connect_four import ConnectFour
 from games.tic_tac_toe import TicTacToe
-
-CONFIG = Config(
-    game="games.tic_tac_toe:TicTacToe",
-    search=SearchConfig(simulations=4),
-    network=NetworkConfig(kind="dense", blocks=1, width=8),
-    self_play=SelfPlayConfig(streams=2, parallel_games=4, moves=8, cache=0, opening_moves=2),
-    learner=LearnerConfig(batch_size=8, precision="float32"),
-)
-
-
-class Parts(NamedTuple):
-    """What a checkpoint holds, of a run that is under way."""
-
-    game: Game
-    learner: Learner
-    replay: Replay
-    streams: list[SelfPlay]
-
-
-def parts(*, seed: int = 1, iterations: int = 0, config: Config = CONFIG) -> Parts:
-    """After some iterations of self-play and learning."""
-    game = TicTacToe()
-    made = Parts(
-        game,
-        Learner(game, config.learner, config.network, seed=seed),
-        Replay(game, ReplayConfig()),
-        [
-            SelfPlay(game, config.search, config.self_play, seed=seed, stream=number)
-            for number in range(config.self_play.streams)
-        ],
-    )
-    for iteration in range(iterations):
-        go_on(made, iteration)
-    return made
-
-
-def go_on(made: Parts, iteration: int) -> None:
-    for stream in made.streams:
-        made.replay.extend(stream.play(UniformEvaluator(made.game), iteration).samples)
-    generator = torch.Generator().manual_seed(iteration)
-    made.learner.learn(made.replay.training_set(), 3, generator, progress_from=0.5, progress_to=0.5)
-
-
-def contents(made: Parts) -> dict[str, Any]:
-    """Everything as arrays, by name."""
-    optimizer = made.learner.optimizer.state_dict()["state"]
-    return {
-        **{name: tensor.numpy().copy() for name, tensor in made.learner.tensors().items()},
-        **{f"{i}.{name}": value.numpy().copy() for i, state in optimizer.items() for name, value in state.items()},
-        **{f"replay.{name}": array.copy() for name, array in made.replay.arrays().items()},
-        **{f"{i}/{name}": a.copy() for i, s in enumerate(made.streams) for name, a in s.arrays().items()},
-    }
-
-
-def assert_the_same(some: dict[str, Any], other: dict[str, Any]) -> None:
-    assert some.keys() == other.keys()
-    for name, array in some.items():
-        np.testing.assert_array_equal(array, other[name], err_msg=name)
-
-
-def save(folder: Path, made: Parts, iteration: int) -> Path:
-    save_checkpoint(folder, made.game, Progress(iteration, 17, 2.5), made.learner, made.replay, made.streams)
-    return folder / "checkpoints" / f"{iteration:06d}"
+from tests.small_checkpoints import CONFIG, Parts, alter, assert_the_same, contents, cut, files, go_on, parts, save
 
 
 def resume(folder: Path, made: Parts) -> tuple[Progress, list[str]]:
@@ -115,10 +47,6 @@ def resume(folder: Path, made: Parts) -> tuple[Progress, list[str]]:
 def folder(tmp_path: Path) -> Path:
     create_run(tmp_path / "run", CONFIG)
     return tmp_path / "run"
-
-
-def files(folder: Path) -> set[str]:
-    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
 # --- Whole
@@ -163,16 +91,6 @@ def test_a_checkpoint_of_a_run_that_has_not_played_yet_can_be_resumed(folder: Pa
 
 
 # --- Damaged
-
-
-def cut(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-7])
-
-
-def alter(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
 
 
 def empty(path: Path) -> None:
@@ -445,7 +363,7 @@ def test_weights_alone_can_be_taken_from_a_checkpoint_that_lost_the_rest(folder:
     assert all(torch.equal(t, other.learner.tensors()[name]) for name, t in made.learner.tensors().items())
 
 
-# --- Runs and agents
+# --- Runs
 
 
 def test_a_run_keeps_its_configuration(folder: Path) -> None:
@@ -465,24 +383,3 @@ def test_a_run_is_not_started_over_another(folder: Path, tmp_path: Path) -> None
 def test_a_folder_that_is_no_run_is_named(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"is not a run: it has no config\.toml with checkpoints/ beside it"):
         read_config(tmp_path)
-
-
-def test_agent_run_and_checkpoint_say_the_same_as_the_learner(folder: Path) -> None:
-    made = parts(iterations=2)
-    path, weights = save(folder, made, 2), made.learner.weights()
-    model = to_onnx(weights, made.game.observation_shape)
-    export_agent(folder, made.game, CONFIG, model, iteration=2)
-    state = made.streams[0].state
-    expected = weights(made.game.observe(state))
-    for source in (folder, path, folder / "agent.onnx"):
-        game, evaluator, *_ = load_agent(source)
-        assert game.name == "tic_tac_toe"
-        said = evaluator(state, torch.Generator())
-        torch.testing.assert_close(said.logits, expected[0], rtol=1e-5, atol=1e-5)
-        torch.testing.assert_close(said.value, expected[1], rtol=1e-5, atol=1e-5)
-        assert load_agent(source).search == CONFIG.search.without_noise() != SearchConfig().without_noise()
-    card = json.loads((folder / "agent.json").read_bytes())
-    assert card["actions"] == ["a3", "b3", "c3", "a2", "b2", "c2", "a1", "b1", "c1"]
-    cut(folder / "agent.onnx")
-    with pytest.raises(RunError, match="was truncated or altered"):
-        load_agent(folder / "agent.onnx")

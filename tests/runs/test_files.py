@@ -21,7 +21,7 @@ from alphazero.runs.files import (
     write_json,
 )
 from tests.small_benchmark import played
-from tests.trainer.test_synchronous import copy_of_whole
+from tests.training_runs import copy_of_whole
 
 
 def files(folder: Path) -> set[str]:

@@ -24,7 +24,7 @@ from alphazero.runs.checkpoint import (
 )
 from alphazero.runs.files import LIGHT, WHOLE, RunError
 from alphazero.runs.mirror import Mirror, Place, fetch, is_url
-from tests.runs.test_checkpoint import CONFIG, Parts, alter, assert_the_same, contents, files, go_on, parts, save
+from tests.small_checkpoints import CONFIG, Parts, alter, assert_the_same, contents, files, go_on, parts, save
 
 EVENTS = "tensorboard/events.out.tfevents.1"
 WRITTEN_OVER = {

@@ -14,9 +14,9 @@ import pytest
 import torch
 from PIL import Image
 
-from alphazero.config import make_config
 from alphazero.network.architectures import inference_module, make_network, to_onnx
 from alphazero.runs.agents import export_agent
+from alphazero.runs.configuration import make_config
 from games.trebuchet import shoot
 from games.trebuchet.aim import Fired, fire
 from games.trebuchet.aiming_network import AimingNetwork, train
@@ -143,11 +143,11 @@ def test_out_of_reach_is_no_failure(aim: Aim, network: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--wind", "nan"], "the wind is to be a finite number of m/s, not nan"),
-        (["--target", "inf"], "the target is to be a finite number of m, not inf"),
-        (["--angle", "95"], "the angle is to be from 0 to 90 degrees, not 95.0"),
-        (["--counterweight", "0"], "the counterweight is to be from 20 to 120 kg, not 0.0"),
-        (["--published", "--counterweight", "20"], "the counterweight is to be from 44.09 to 264.6 lb, not 20.0"),
+        (["--wind", "nan"], "the wind must be a finite number of m/s, not nan"),
+        (["--target", "inf"], "the target must be a finite number of m, not inf"),
+        (["--angle", "95"], "the angle must be from 0 to 90 degrees, not 95.0"),
+        (["--counterweight", "0"], "the counterweight must be from 20 to 120 kg, not 0.0"),
+        (["--published", "--counterweight", "20"], "the counterweight must be from 44.09 to 264.6 lb, not 20.0"),
         (["--published", "--robust"], "--published has the talk's methods alone"),
         (["--save", "shot.bmp"], "shot.bmp: must end in .png or .gif, in a folder that is there"),
         (["--histogram", "none/errors.png"], "none/errors.png: must end in .png, in a folder that is there"),

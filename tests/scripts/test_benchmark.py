@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import shutil
@@ -16,19 +15,16 @@ from typing import Any
 
 import psutil
 import pytest
-from rich.console import Console
 
 from alphazero.arena.tasks import PlayMatch
-from alphazero.report.monitor import Monitor
 from alphazero.report.terminal import pace
-from alphazero.runs.checkpoint import checkpoints, create_run
-from alphazero.trainer.synchronous import Training
+from alphazero.runs.checkpoint import checkpoints
 from games.tic_tac_toe import TicTacToe
 from scripts.benchmark import main
 from tests.commands import Finished, call
 from tests.small_benchmark import load_quickly, small_run
 from tests.stubs import Mine
-from tests.training_runs import SMALL
+from tests.training_runs import SMALL, run
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -172,10 +168,7 @@ def test_a_game_for_one_is_played_alone(tmp_path: Path, benchmark: BenchmarkScri
         self_play=replace(SMALL.self_play, opening_share=0.0),
         evaluation=replace(SMALL.evaluation, opponents=()),
     )
-    training = Training(Mine(), config, tmp_path / "run")
-    create_run(tmp_path / "run", config)
-    with Monitor(tmp_path / "run", iterations=2, first_iteration=0, console=Console(file=io.StringIO())) as monitor:
-        training.run(monitor)
+    run(config, tmp_path / "run", game=Mine())
     finished = benchmark(tmp_path / "run", "--games", 9, "--simulations", 8, "--curve", 1)
     assert finished.returncode == 0, finished.stderr
     assert "random alone: " in finished.stdout
@@ -229,7 +222,7 @@ def test_bad_input_gets_one_clear_error(trained: Path, tmp_path: Path, benchmark
         ((exported, "--against", other), "plays renamed, not tic_tac_toe"),
         ((exported, "--against", f"{exported}@0"), "'0' is no search budget"),
         ((exported, "--tournament", other), "plays renamed, not tic_tac_toe"),
-        ((exported, "--tournament", "agent"), "somebody beside the agent"),
+        ((exported, "--tournament", "agent"), "another player beside the agent"),
         ((exported, "--games", 7), "games must be even"),
         ((exported, "--games", 0), "games must be even"),
         ((exported, "--simulations", 0), "simulations"),
@@ -251,6 +244,7 @@ def test_bad_input_gets_one_clear_error(trained: Path, tmp_path: Path, benchmark
     assert benchmark("--help").returncode == 0
 
 
+@pytest.mark.cluster
 def test_more_workers_than_there_are_cores_are_refused_at_once(trained: Path, benchmark: BenchmarkScript) -> None:
     finished = benchmark(trained / "agent.onnx", "--workers", 1000)
     assert finished.returncode == 1
@@ -274,7 +268,7 @@ def test_a_folder_that_cannot_be_written_is_said_after_the_table(
 # ----------------------------------------------------------------------------------------- Ctrl-C
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.cluster)])
 def test_ctrl_c_keeps_what_is_finished(trained: Path, tmp_path: Path, workers: int) -> None:
     command = [sys.executable, str(ROOT / "scripts" / "benchmark.py"), str(trained / "agent.onnx")]
     command += ["--against", "random,mcts:60000", "--games", "40", "--simulations", "8", "--json", str(tmp_path / "o")]

@@ -1,15 +1,38 @@
-"""The same shot by SciPy, with the equations as virtualtrebuchet.com prints them: in angles between the parts."""
+"""References for shots: exact ones from a file; and SciPy's, with the equations as virtualtrebuchet.com prints them.
+
+Those have angles between the parts.
+"""
 
 from __future__ import annotations
 
+import csv
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from scipy.integrate import solve_ivp
+from torch import Tensor
 
 from games.trebuchet import Trebuchet
 
-EXACT: dict[str, Any] = {"method": "DOP853", "rtol": 1e-12, "atol": 1e-12}
+SOLVER: dict[str, Any] = {"method": "DOP853", "rtol": 1e-12, "atol": 1e-12}
+
+
+EXACT = Path(__file__).parents[2] / "data" / "trebuchet_exact.csv"
+# Another machine, in which no dimension is what it is by default.
+OTHER = Trebuchet(
+    pivot_height=2.1, long_arm=3.4, short_arm=0.8, weight_arm=0.7, sling=2.9, projectile_mass=0.6,
+    projectile_radius=0.06, beam_mass=9.0, beam_inertia=11.0, weight_inertia=0.4, gravity=3.7, air_density=1.3,
+    drag_coefficient=0.47,
+)  # fmt: skip
+
+
+def exact(*columns: str) -> list[Tensor]:
+    with EXACT.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 80
+    return [torch.tensor([float(row[column]) for row in rows], dtype=torch.float64) for column in columns]
 
 
 def reference_shot(  # noqa: PLR0915
@@ -95,11 +118,11 @@ def reference_shot(  # noqa: PLR0915
         ending.terminal = True  # type: ignore[attr-defined]
     tilt = np.arcsin(height / long)
     start = [np.pi / 2 + tilt, -(np.pi / 2 + tilt), np.pi - tilt, 0, 0, 0]
-    slide = solve_ivp(on_ground, (0, 10), start, events=ground_force, **EXACT)
-    swing = solve_ivp(in_sling, (0, 10), slide.y_events[0][0], events=off_direction, **EXACT)
+    slide = solve_ivp(on_ground, (0, 10), start, events=ground_force, **SOLVER)
+    swing = solve_ivp(in_sling, (0, 10), slide.y_events[0][0], events=off_direction, **SOLVER)
     release = swing.y_events[0][0]
     aq, _, sq = release[:3]
     place = long * np.array([-np.sin(aq), np.cos(aq)]) + sling * np.array([-np.sin(aq + sq), np.cos(aq + sq)])
-    flight = solve_ivp(in_flight, (0, 100), [*place, *velocity(release)], events=above_ground, **EXACT)
+    flight = solve_ivp(in_flight, (0, 100), [*place, *velocity(release)], events=above_ground, **SOLVER)
     times = np.cumsum([slide.t[-1], swing.t[-1], flight.t[-1]])
     return (*times.tolist(), float(flight.y_events[0][0][0]))

@@ -1,4 +1,4 @@
-"""Films of shots against SciPy, the cases' truths against the simulator, and the drag from few flights."""
+"""Trajectories of shots against SciPy, the cases' truths against the simulator, and the drag from few flights."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from alphazero.dynamics.equations import recover, total
 from alphazero.dynamics.ude import DiscoveryError, Observed, fit, inputs_of, learn, predict
 from games.trebuchet import Trebuchet, shoot
 from games.trebuchet.discover import (
-    FRAMES,
+    MOMENTS,
     Settings,
     drag,
     draw,
     ends,
-    film_flights,
-    film_throws,
     gravity,
+    observe_flights,
+    observe_throws,
     with_drag,
     with_gravity,
 )
@@ -39,53 +39,53 @@ def one(wind: float, angle: float, counterweight: float) -> Settings:
     return Settings(*(torch.tensor([value], dtype=torch.float64) for value in (wind, angle, counterweight)))
 
 
-def test_a_film_of_a_flight_is_scipys() -> None:
-    film = film_flights(one(-4.0, 50.0, 60.0), 0.0, generator())
+def test_a_trajectory_of_a_flight_is_scipys() -> None:
+    observed = observe_flights(one(-4.0, 50.0, 60.0), 0.0, generator())
     shot = shoot(-4.0, 50.0, 60.0)
 
     def flight(t: float, y: np.ndarray) -> list[float]:
         speed = math.hypot(y[2] + 4.0, y[3])
         return [y[2], y[3], -K * speed * (y[2] + 4.0), -9.80665 - K * speed * y[3]]
 
-    times = film.times[0].numpy()
-    exact = solve_ivp(flight, (0, times[-1]), film.states[0, 0].numpy(), rtol=1e-11, atol=1e-11, t_eval=times).y
-    assert film.states.shape == (1, FRAMES, 4)
-    np.testing.assert_allclose(film.states[0].T.numpy(), exact, atol=1e-6)
-    assert film.states[0, -1, 0].item() == pytest.approx(shot.distance, abs=1e-6)
-    assert film.states[0, -1, 1].item() == pytest.approx(-HEIGHT, abs=1e-6)
-    assert film.times[0, -1].item() == pytest.approx(shot.landing_time - shot.release_time)
+    times = observed.times[0].numpy()
+    exact = solve_ivp(flight, (0, times[-1]), observed.states[0, 0].numpy(), rtol=1e-11, atol=1e-11, t_eval=times).y
+    assert observed.states.shape == (1, MOMENTS, 4)
+    np.testing.assert_allclose(observed.states[0].T.numpy(), exact, atol=1e-6)
+    assert observed.states[0, -1, 0].item() == pytest.approx(shot.distance, abs=1e-6)
+    assert observed.states[0, -1, 1].item() == pytest.approx(-HEIGHT, abs=1e-6)
+    assert observed.times[0, -1].item() == pytest.approx(shot.landing_time - shot.release_time)
 
 
-def test_a_film_of_a_throw_goes_from_lift_off_to_release() -> None:
+def test_a_trajectory_of_a_throw_goes_from_lift_off_to_release() -> None:
     settings = draw(3, generator())
-    film, shot = film_throws(settings, 0.0, generator()), shoot(*settings)
-    torch.testing.assert_close(film.states[:, 0], shot.lift_off)
-    torch.testing.assert_close(film.states[:, -1], shot.release, atol=1e-6, rtol=0)
-    torch.testing.assert_close(film.given[:, 0], settings.counterweight)
+    observed, shot = observe_throws(settings, 0.0, generator()), shoot(*settings)
+    torch.testing.assert_close(observed.states[:, 0], shot.lift_off)
+    torch.testing.assert_close(observed.states[:, -1], shot.release, atol=1e-6, rtol=0)
+    torch.testing.assert_close(observed.given[:, 0], settings.counterweight)
 
 
-@pytest.mark.parametrize("film", [film_flights, film_throws])
-def test_noise_is_as_large_as_it_says(film: object) -> None:
+@pytest.mark.parametrize("observe", [observe_flights, observe_throws])
+def test_noise_is_as_large_as_it_says(observe: object) -> None:
     settings = draw(40, generator())
-    exact, noisy = (film(settings, noise, generator()) for noise in (0.0, 0.05))  # type: ignore[operator]
+    exact, noisy = (observe(settings, noise, generator()) for noise in (0.0, 0.05))  # type: ignore[operator]
     error = (noisy.states - exact.states) / noisy.noise
     assert error.square().mean().sqrt().item() == pytest.approx(1, abs=4 / math.sqrt(2 * error.numel()))
     scale = exact.states.square().mean((0, 1)).sqrt()
     torch.testing.assert_close(noisy.noise[0, 0], 0.05 * scale)
 
 
-def test_what_cannot_be_filmed_is_said() -> None:
+def test_what_cannot_be_observed_is_said() -> None:
     with pytest.raises(DiscoveryError, match=r"shot 0 fails \(wind 0 m/s, 45 degrees, 3 kg\)"):
-        film_flights(one(0.0, 45.0, 3.0), 0.0, generator())
+        observe_flights(one(0.0, 45.0, 3.0), 0.0, generator())
     with pytest.raises(DiscoveryError, match=r"from 0 to below 1, not -0\.1"):
-        film_flights(one(0.0, 45.0, 50.0), -0.1, generator())
+        observe_flights(one(0.0, 45.0, 50.0), -0.1, generator())
 
 
 @pytest.mark.parametrize("name", ["drag", "gravity"])
 def test_the_truths_are_the_simulators_and_stand_in_for_it(name: str) -> None:
-    case, film = {"drag": (drag(), film_flights), "gravity": (gravity(), film_throws)}[name]
+    case, observe = {"drag": (drag(), observe_flights), "gravity": (gravity(), observe_throws)}[name]
     settings = draw(4, generator())
-    observed = film(settings, 0.0, generator())
+    observed = observe(settings, 0.0, generator())
     assert case.truth is not None
     followed = predict(case.incomplete, case.truth, observed, observed.states[:, 0], substeps=10)
     torch.testing.assert_close(followed, observed.states, atol=1e-9, rtol=0)
@@ -117,13 +117,13 @@ def test_the_truths_are_sums_of_the_libraries() -> None:
 
 
 def test_the_drag_is_recovered_from_noisy_flights_and_aims_like_the_truth() -> None:
-    """Ten short films of one in a hundred noise: the one right term, within 1 % of the coefficient."""
+    """Ten short trajectories with 1 % noise: the one right term, within 1 % of the coefficient."""
     case, source = drag(), generator(1)
 
-    def short(film: Observed) -> Observed:
-        return Observed(film.times[:, ::3], film.states[:, ::3], film.given, film.noise[:, ::3])
+    def short(observed: Observed) -> Observed:
+        return Observed(observed.times[:, ::3], observed.states[:, ::3], observed.given, observed.noise[:, ::3])
 
-    observed, held_out = (short(film_flights(draw(count, source), 0.01, source)) for count in (10, 5))
+    observed, held_out = (short(observe_flights(draw(count, source), 0.01, source)) for count in (10, 5))
     learned = learn(case.incomplete, observed, generator=source, prior=1.0, pieces=case.pieces, steps=12)
     found = recover(case.incomplete, case.library, learned, observed, held_out, generator=source)
     equation = found.best.equation
@@ -138,8 +138,8 @@ def test_the_drag_is_recovered_from_noisy_flights_and_aims_like_the_truth() -> N
 
 
 def test_release_and_landing_are_enough_for_the_coefficient() -> None:
-    observed = ends(film_flights(draw(20, generator()), 0.001, generator()))
-    late = film_flights(draw(2, generator()), 0.0, generator())
+    observed = ends(observe_flights(draw(20, generator()), 0.001, generator()))
+    late = observe_flights(draw(2, generator()), 0.0, generator())
     late = ends(late._replace(times=late.times + 2))
     assert late.times[:, 0].tolist() == [2.0, 2.0]
     seen = observed.noise.isfinite()
@@ -153,8 +153,8 @@ def test_release_and_landing_are_enough_for_the_coefficient() -> None:
 
 
 def test_the_terms_inputs_are_what_it_may_depend_on() -> None:
-    film = film_flights(one(3.0, 40.0, 50.0), 0.0, generator())
-    through_air = inputs_of(drag().incomplete, film.states, film)
-    torch.testing.assert_close(through_air, film.states[0, :, 2:].T - torch.tensor([[3.0], [0.0]]))
-    throw = film_throws(one(3.0, 40.0, 50.0), 0.0, generator())
-    assert torch.equal(inputs_of(gravity().incomplete, throw.states, throw)[3], torch.full((FRAMES,), 50.0))
+    observed = observe_flights(one(3.0, 40.0, 50.0), 0.0, generator())
+    through_air = inputs_of(drag().incomplete, observed.states, observed)
+    torch.testing.assert_close(through_air, observed.states[0, :, 2:].T - torch.tensor([[3.0], [0.0]]))
+    throw = observe_throws(one(3.0, 40.0, 50.0), 0.0, generator())
+    assert torch.equal(inputs_of(gravity().incomplete, throw.states, throw)[3], torch.full((MOMENTS,), 50.0))

@@ -121,10 +121,10 @@ def test_flags_say_what_went_wrong() -> None:
     [
         ("Trebuchet-v0", {"winds": 1.0}, "unknown option 'winds' of reset; there are wind, target"),
         ("Trebuchet-v0", {"angle": 1.0}, "unknown option 'angle'"),
-        ("Trebuchet-v0", {"wind": 10.5}, "'wind' of reset is to be from -10 to 10 m/s, not 10.5"),
-        ("Trebuchet-v0", {"target": math.nan}, "'target' of reset is to be from 20 to 100 m, not nan"),
-        ("Trebuchet-v0", {"target": "far"}, "'target' of reset is to be a number, not 'far'"),
-        ("TrebuchetSiege-v0", {"counterweight": 10}, "'counterweight' of reset is to be from 20 to 120 kg"),
+        ("Trebuchet-v0", {"wind": 10.5}, "'wind' of reset must be from -10 to 10 m/s, not 10.5"),
+        ("Trebuchet-v0", {"target": math.nan}, "'target' of reset must be from 20 to 100 m, not nan"),
+        ("Trebuchet-v0", {"target": "far"}, "'target' of reset must be a number, not 'far'"),
+        ("TrebuchetSiege-v0", {"counterweight": 10}, "'counterweight' of reset must be from 20 to 120 kg"),
         ("TrebuchetSiege-v0", {"wind": [1, 2, 3]}, r"not \(3,\)"),
     ],
 )

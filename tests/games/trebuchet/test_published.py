@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from games.trebuchet.published import NoShotError, shoot_published
-from tests.games.trebuchet.test_physics import EXACT
+from tests.games.trebuchet.reference import EXACT
 
 
 def test_the_talks_shot_and_its_gradient() -> None:

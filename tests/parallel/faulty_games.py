@@ -1,4 +1,4 @@
-"""A game whose ranks die or fail when they are told to."""
+"""Games that break where a test wants them to. Workers and ranks import this module."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from pathlib import Path
 import torch.distributed as dist
 from torch import Tensor
 
+from alphazero.game import Transition
 from games.tic_tac_toe import TicTacToe, TicTacToeState
 
 
-class Misfortune(TicTacToe):
-    """Tic-tac-toe; a rank for which `folder` has a file meets with it at one of its next observations.
+class FaultyRanks(TicTacToe):
+    """Tic-tac-toe; a rank for which `folder` has a file dies or fails at one of its next observations.
 
-    A file is named by the rank and says how many observations are still to come, and then what happens:
+    The file is named by the rank; it holds how many observations are still to come, and then what happens:
     `die` (once), `die always` until `spare`, or `raise`.
     """
 
@@ -40,3 +41,12 @@ class Misfortune(TicTacToe):
                     raise RuntimeError("the board is spoilt")
                 os.kill(os.getpid(), signal.SIGKILL)
         return super().observe(state)
+
+
+class FaultyWorkers(TicTacToe):
+    """Tic-tac-toe; fails once there is a mark on a board, in every process but that of the number HEALTHY_PROCESS."""
+
+    def step(self, state: TicTacToeState, action: Tensor) -> Transition:
+        if os.environ.get("HEALTHY_PROCESS") != str(os.getpid()) and bool((state.mine | state.theirs).any()):
+            raise ArithmeticError("the board is broken")
+        return super().step(state, action)

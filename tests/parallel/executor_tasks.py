@@ -1,17 +1,25 @@
-"""Tasks and games for tests of executors. In a module of its own, since workers import it."""
+"""Tasks for tests of executors, and how to wait for them. Workers import this module."""
 
 from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from alphazero.game import Transition
 from alphazero.parallel.executor import Counter
-from games.tic_tac_toe import TicTacToe, TicTacToeState
+
+PATIENCE = 120.0  # seconds: machines that test may be busy with other things
+
+
+def wait_until(true: Callable[[], object], seconds: float = PATIENCE) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "it did not come to that"
+        time.sleep(0.02)
 
 
 def make_nothing(threads: int) -> dict[str, int]:
@@ -64,12 +72,3 @@ class ThreadsTask(CountTask):
 
     def run(self, worker: dict[str, int], count: Counter, *shared: int) -> tuple[int, int]:
         return torch.get_num_threads(), worker["threads"]
-
-
-class Sick(TicTacToe):
-    """Breaks in every process but the driver, which has said who it is, once there is a mark on a board."""
-
-    def step(self, state: TicTacToeState, action: torch.Tensor) -> Transition:
-        if os.environ.get("SICK_DRIVER") != str(os.getpid()) and bool((state.mine | state.theirs).any()):
-            raise ArithmeticError("the board has caught a cold")
-        return super().step(state, action)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,14 +13,14 @@ import psutil
 import pytest
 import safetensors.torch
 
-from alphazero.parallel import ray_setup as assemble
+from alphazero.parallel import ray_setup
 from alphazero.runs.checkpoint import checkpoints
-from tests.training_runs import ROOT, Train, assert_same, run, start, train, wait_for_checkpoints, write
-from tests.training_runs import SMALL as of_trainer
+from tests.parallel.executor_tasks import PATIENCE, wait_until
+from tests.training_runs import ROOT, SMALL, Train, assert_same, run, start, wait_for_checkpoints, write
 
-__all__ = ["train"]  # a fixture
-PATIENCE = 120.0
-SMALL = replace(of_trainer, evaluation=replace(of_trainer.evaluation, every=0))
+pytestmark = pytest.mark.cluster
+
+CONFIG = replace(SMALL, evaluation=replace(SMALL.evaluation, every=0))
 
 
 def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
@@ -34,15 +33,8 @@ def rays() -> list[psutil.Process]:
     return [one for one in alive(children) if "ray" in " ".join(one.cmdline()).lower()]
 
 
-def wait_until(true: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not true():
-        assert time.monotonic() < deadline, "it did not come to that"
-        time.sleep(0.1)
-
-
 def test_the_driver_killed_and_resumed_ends_as_if_nothing_had_been(tmp_path: Path, train: Train) -> None:
-    config = replace(SMALL, iterations=8)
+    config = replace(CONFIG, iterations=8)
     undisturbed, _ = run(config, tmp_path / "undisturbed")
     process = start(write(tmp_path, config), "--run", tmp_path / "run", "--workers", 2)
     wait_for_checkpoints(tmp_path / "run", 2)
@@ -62,7 +54,7 @@ def test_the_driver_killed_and_resumed_ends_as_if_nothing_had_been(tmp_path: Pat
 
 
 def test_ctrl_c_saves_and_leaves_nothing_running(tmp_path: Path) -> None:
-    arguments = ["scripts/train.py", str(write(tmp_path, replace(SMALL, iterations=100_000))), "--workers", "2"]
+    arguments = ["scripts/train.py", str(write(tmp_path, replace(CONFIG, iterations=100_000))), "--workers", "2"]
     arguments += ["--run", str(tmp_path / "run"), "--cluster.mode", "asynchronous"]
     terminal = pexpect.spawn(sys.executable, arguments, cwd=str(ROOT), timeout=PATIENCE, dimensions=(40, 100))
     terminal.expect("iteration 2 ")
@@ -79,17 +71,17 @@ def test_ctrl_c_saves_and_leaves_nothing_running(tmp_path: Path) -> None:
     wait_until(lambda: not alive(children))
 
 
-def test_a_broken_game_is_told_of_once_with_its_seed(
+def test_a_faulty_game_is_told_of_once_with_its_seed(
     tmp_path: Path, train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("SICK_DRIVER", str(os.getpid()))
-    config = replace(SMALL, game="tests.parallel.cluster_tasks:Sick")
+    monkeypatch.setenv("HEALTHY_PROCESS", str(os.getpid()))
+    config = replace(CONFIG, game="tests.parallel.faulty_games:FaultyWorkers")
     finished = train("--run", tmp_path / "run", "--workers", 2, config=write(tmp_path, config))
     assert finished.returncode == 1
-    assert finished.stderr.count("ArithmeticError: the board has caught a cold") == 1
-    assert "error: turn 0 of self-play stream " in finished.stderr
+    assert finished.stderr.count("ArithmeticError: the board is broken") == 1
+    assert "error: segment 0 of self-play stream " in finished.stderr
     assert "(seed 1, " in finished.stderr
-    assert "cluster_tasks.py" in finished.stderr
+    assert "faulty_games.py" in finished.stderr
 
 
 @pytest.mark.parametrize(
@@ -108,7 +100,7 @@ def test_what_cannot_be_had_is_told_within_seconds(
     asked: list[object], complaint: str, tmp_path: Path, train: Train
 ) -> None:
     started = time.monotonic()
-    finished = train("--run", tmp_path / "run", *asked, config=write(tmp_path, SMALL))
+    finished = train("--run", tmp_path / "run", *asked, config=write(tmp_path, CONFIG))
     assert finished.returncode == 1
     assert complaint in finished.stderr
     assert "Traceback" not in finished.stderr
@@ -118,9 +110,9 @@ def test_what_cannot_be_had_is_told_within_seconds(
 def test_ranks_learn_and_a_mirror_on_another_disk_is_resumed_from(
     tmp_path: Path, train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(assemble, "available_cores", lambda: 3)
+    monkeypatch.setattr(ray_setup, "available_cores", lambda: 3)
     url = f"file://{tmp_path / 'elsewhere' / 'run'}"
-    config = write(tmp_path, replace(SMALL, iterations=2))
+    config = write(tmp_path, replace(CONFIG, iterations=2))
     first = train(
         "--run", tmp_path / "run", "--cluster.learner_ranks", 2,
         "--cluster.mirror", url, config=config,

@@ -28,6 +28,8 @@ from alphazero.runs.agents import Agent
 from games.tic_tac_toe import TicTacToe
 from tests.small_benchmark import Listener
 
+pytestmark = pytest.mark.cluster
+
 
 @pytest.fixture(scope="module", autouse=True)
 def _cluster() -> Iterator[None]:

@@ -1,0 +1,146 @@
+"""Configurations of runs: read, checked against a game and this machine, compared, and written as TOML."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import tomllib
+from collections.abc import Sequence
+from dataclasses import asdict, fields, is_dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+import torch
+from pydantic import TypeAdapter, ValidationError
+
+from alphazero.config import Config, ConfigError
+from alphazero.game import Game
+
+_log = logging.getLogger(__name__)
+
+
+OLD_NAMES = {  # of fields in the version before, and what they are called now
+    "self_play.games": "self_play.parallel_games",
+    "learner.batch": "learner.batch_size",
+    "learner.clip": "learner.max_grad_norm",
+    "learner.average": "learner.ema_decay",
+    "cluster.most_behind": "cluster.max_backlog",
+    "cluster.most_stale": "cluster.max_staleness",
+}
+
+
+def load_config(path: Path) -> Config:
+    """The configuration in a TOML file. ConfigError if it cannot be read or is not valid."""
+    try:
+        fields = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: is not a text file") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: is not valid TOML: {error}") from error
+    return make_config(fields, source=str(path))
+
+
+def make_config(fields: dict[str, Any], *, source: str) -> Config:
+    """The configuration with these fields, defaults for the rest. ConfigError names `source` and all faults."""
+    try:
+        return TypeAdapter(Config).validate_python(_with_current_names(fields))
+    except ValidationError as error:
+        raise ConfigError("\n".join(f"{source}: {fault}" for fault in describe_faults(error))) from error
+
+
+def _with_current_names(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields with those that have one of OLD_NAMES under its new name."""
+    given = {f"{section}.{name}" for section, inner in fields.items() if isinstance(inner, dict) for name in inner}
+    old = [name for name, new in OLD_NAMES.items() if name in given and new not in given]
+    _notice(tuple(old))
+    renamed = {name: dict(value) if isinstance(value, dict) else value for name, value in fields.items()}
+    for section, name, new in ((*name.split("."), OLD_NAMES[name].split(".")[1]) for name in old):
+        renamed[section][new] = renamed[section].pop(name)
+    return renamed
+
+
+def with_current_names(arguments: Sequence[str]) -> list[str]:
+    """Command-line arguments with each `--section.field` that has one of OLD_NAMES under its new name."""
+    renamed, old = [], []
+    for argument in arguments:
+        option, equals, value = argument.partition("=")
+        name = option.removeprefix("--").replace("-", "_")
+        if option.startswith("--") and name in OLD_NAMES:
+            old.append(name)
+            option = f"--{OLD_NAMES[name]}"
+        renamed.append(option + equals + value)
+    _notice(tuple(old))
+    return renamed
+
+
+@cache
+def _notice(old: tuple[str, ...]) -> None:
+    """Says, once in a process, which names are old."""
+    if old:
+        changes = ", ".join(f"`{name}` is now `{OLD_NAMES[name]}`" for name in old)
+        _log.warning("%s; the old names are read for one more version", changes)
+
+
+def describe_faults(error: ValidationError) -> list[str]:
+    """A line for each fault that pydantic found, in a user's words."""
+    faults = []
+    for fault in error.errors():
+        # The path's last part is the field; parts that are no field's name come from type unions.
+        place = ".".join(str(part) for part in fault["loc"])
+        if fault["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+            section, _, name = place.rpartition(".")
+            known = [field.name for field in fields(SECTIONS.get(section, Config))]
+            close = difflib.get_close_matches(name, known, n=1)
+            fix = f"did you mean `{close[0]}`?" if close else f"expected one of {', '.join(known)}"
+            faults.append(f"unknown field `{name}`{f' in [{section}]' if section else ''}; {fix}")
+        else:
+            message = fault["msg"][0].lower() + fault["msg"][1:]
+            given = "" if isinstance(fault["input"], dict) else f" (given: {fault['input']!r})"
+            faults.append(f"`{place}`: {message}{given}")
+    return faults
+
+
+def to_toml(config: Config) -> str:
+    return tomli_w.dumps(asdict(config))
+
+
+def differences(old: Config, new: Config) -> list[str]:
+    """`section.field: old -> new` of every field that differs."""
+
+    def flat(config: Config) -> dict[str, Any]:
+        table: dict[str, Any] = {}
+        for name, value in asdict(config).items():
+            table |= {f"{name}.{key}": v for key, v in value.items()} if isinstance(value, dict) else {name: value}
+        return table
+
+    before, after = flat(old), flat(new)
+    return [f"{name}: {before[name]} -> {after[name]}" for name in before if before[name] != after[name]]
+
+
+SECTIONS: dict[str, Any] = {name: type(section) for name, section in vars(Config()).items() if is_dataclass(section)}
+
+
+def check_fit(game: Game, config: Config) -> None:
+    """ValueError if the configuration asks for something that the game or this machine does not have."""
+    for device in {config.learner.device} | (set() if config.distributed else {config.self_play.device}):
+        try:
+            torch.zeros(1, device=device)
+        except (RuntimeError, AssertionError) as error:
+            there = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
+            raise ValueError(f"device {device!r} is not available here; available: {', '.join(there)}") from error
+    discrete, merging = game.discrete, config.replay.merge != "none"
+    if config.self_play.cache and torch.device(config.self_play.device).type != "cpu":
+        raise ValueError("the cache of evaluations lives on the CPU; set self_play.cache = 0 for self-play elsewhere")
+    if game.num_players != 2 and config.evaluation.opponents:
+        raise ValueError(f"{game.name} is a game for one: nobody can oppose it; set evaluation.opponents = []")
+    if config.search.refine_steps and discrete:
+        raise ValueError(f"{game.name} has discrete actions, which cannot be refined; set search.refine_steps = 0")
+    if merging and not discrete:
+        why = "continuous actions, which are sampled anew in each position, so that positions cannot be merged"
+        raise ValueError(f'{game.name} has {why}; set replay.merge = "none"')
+    if merging and not game.has_key:
+        raise ValueError(f'{game.name} has no `key` to tell equal positions by; set replay.merge = "none"')

@@ -1,0 +1,59 @@
+"""A cluster of our own: what it has room for, who can reach it, and where Ray's own words go."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from alphazero.parallel.executor import ExecutorError
+from alphazero.parallel.ray_cluster import Needs, check_room, cluster, room
+from alphazero.parallel.ray_executor import RayExecutor
+from tests.parallel.executor_tasks import PATIENCE, CountTask, make_nothing, wait_until
+
+pytestmark = pytest.mark.cluster
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("ray") / "ray.log"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _cluster(log: Path) -> Iterator[None]:
+    with cluster("", cores=4, log=log):
+        yield
+
+
+def test_room_is_counted_by_the_scarcest_resource() -> None:
+    assert [room(Needs(cpus, 0)) for cpus in (0.25, 0.1, 1, 3, 5)] == [16, 40, 4, 1, 0]
+    assert room(Needs(1, 0.5)) == 0
+    check_room(4, Needs(1, 0), "workers")
+    with pytest.raises(ExecutorError, match=r"^5 workers of 1 CPU each were asked for, and the cluster has 4 CPUs"):
+        check_room(5, Needs(1, 0), "workers")
+
+
+def test_nothing_listens_beyond_loopback_and_strangers_are_not_let_in() -> None:
+    ours = {process.pid for process in psutil.Process().children(recursive=True)} | {os.getpid()}
+    listening = {
+        connection.laddr.ip.removeprefix("::ffff:")
+        for connection in psutil.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN and connection.pid in ours
+    }
+    assert listening == {"127.0.0.1"}
+    from ray._private.authentication.authentication_utils import is_token_auth_enabled
+
+    assert is_token_auth_enabled()
+
+
+def test_rays_own_words_go_to_its_log(tmp_path: Path, log: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with RayExecutor(make_nothing, 1, Needs(1, 0)) as workers:
+        workers.submit(CountTask(1, tmp_path / "book")).result(PATIENCE)
+        os.kill(workers.pids()[0], signal.SIGKILL)
+        workers.submit(CountTask(1, tmp_path / "book")).result(PATIENCE)
+        wait_until(lambda: "died or was killed" in log.read_text())
+    assert "".join(capfd.readouterr()) == ""

@@ -1,0 +1,33 @@
+"""Every metric has a row, and every view is made of the rows."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from alphazero.report.metrics_table import ALL_METRICS, chart_layout, said
+from alphazero.runs.metrics import read_history
+from tests.training_runs import copy_of_whole
+
+
+def test_charts_take_an_opponents_name_literally() -> None:
+    (expression, *_) = chart_layout(["agent(1.5)"])["strength"]["games against agent(1.5)"][1]
+    assert re.match(expression, "strength/agent(1.5)/win")
+    assert not re.match(expression, "strength/agent(1.5)/win_first")
+
+
+def test_every_tag_that_a_run_records_has_its_row(tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = copy_of_whole(tmp_path_factory, "run")
+    recorded = {tag for scalars in read_history(folder / "metrics.csv").values() for tag in scalars}
+    rows = [metric.tag.replace("{opponent}", "[^/]+") for metric in ALL_METRICS]
+    assert len(set(rows)) == len(rows)
+    without = {tag for tag in recorded if not any(re.fullmatch(f"{row}(_low|_high)?", tag) for row in rows)}
+    # Numbers of games won and lost by the network alone are in the strength's figure, not in charts.
+    assert {tag for tag in without if not tag.startswith("network/")} <= {"learner/steps"}
+
+
+def test_a_line_may_be_said_only_of_something() -> None:
+    assert said("cluster", {"cluster/left_out_stale": 0.0, "cluster/restarts": 0.0}) == ["0 restarts"]
+    (line,) = said("cluster", {"cluster/left_out_behind": 12.0})
+    assert line.startswith("left out 12 samples: learning cannot follow")

@@ -1,0 +1,54 @@
+"""Figures of positions say what the game says."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from alphazero.report.position_figures import board_figure, pixels, png, policy_heatmap
+from games.connect_four import ConnectFour
+from games.tic_tac_toe import TicTacToe
+
+
+def _texts(figure: Figure) -> set[str]:
+    png(figure)  # draws the figure, which also fills in the ticks
+    return {text.get_text() for axes in figure.axes for text in [axes.title, *axes.texts, *axes.get_yticklabels()]}
+
+
+def test_a_board_figure_says_whose_value_it_is_and_shows_legal_moves() -> None:
+    game = TicTacToe()
+    state = game.step(game.initial(1), torch.tensor([4])).state
+    texts = _texts(board_figure(game, state, torch.full((9,), 0.1), -0.314))
+    assert {"value for o, to move: −0.31", "x", "a1", " 10 %"} <= texts
+    assert "b2" not in texts
+
+
+class Described(TicTacToe):
+    """Renders as text that is no grid."""
+
+    def render(self, state: object) -> str:
+        return "a position\nin words"
+
+
+def test_a_board_figure_falls_back_on_text() -> None:
+    game = Described()
+    texts = _texts(board_figure(game, game.initial(1), np.full(9, 1 / 9), 0.5))
+    assert {"a position\nin words", "value for the first player, to move: +0.50"} <= texts
+
+
+def test_a_board_figure_of_a_finished_game() -> None:
+    game = TicTacToe()
+    state = game.initial(1)
+    for action in (0, 1, 2, 4, 3, 5, 7, 6, 8):
+        state = game.step(state, torch.tensor([action])).state
+    assert "no legal move" in _texts(board_figure(game, state, torch.zeros(9), 0.0))
+
+
+def test_a_heatmap_has_a_panel_a_position_with_a_row_an_iteration() -> None:
+    policies = {iteration: np.random.default_rng(iteration).dirichlet(np.ones(7), 5) for iteration in (0, 20, 40)}
+    figure = policy_heatmap(ConnectFour(), policies, titles=list("abcde"))
+    images = [axes.images[0] for axes in figure.axes if axes.images and axes.get_title()]
+    assert [image.get_array().shape for image in images] == [(3, 7)] * 5
+    np.testing.assert_array_equal(images[4].get_array()[1], policies[20][4])
+    assert pixels(figure).shape[2] == 3

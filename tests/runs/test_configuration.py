@@ -1,0 +1,204 @@
+"""Configurations in files: what is refused and how it says so, and that TOML and back changes nothing."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import alphazero.runs.configuration
+from alphazero.config import (
+    ClusterConfig,
+    Config,
+    ConfigError,
+    EvaluationConfig,
+    LearnerConfig,
+    ReplayConfig,
+    SearchConfig,
+    SelfPlayConfig,
+)
+from alphazero.runs.configuration import (
+    OLD_NAMES,
+    SECTIONS,
+    differences,
+    load_config,
+    make_config,
+    to_toml,
+    with_current_names,
+)
+
+
+def fault(toml: str, folder: Path) -> str:
+    """What is said of a file with this text, without the file's name."""
+    path = folder / "recipe.toml"
+    path.write_text(toml, encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    lines = str(caught.value).splitlines()
+    assert all(line.startswith(f"{path}: ") for line in lines)
+    return "\n".join(line.removeprefix(f"{path}: ") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("toml", "said"),
+    [
+        ("[search]\nsimulation = 3", "unknown field `simulation` in [search]; did you mean `simulations`?"),
+        ("[learner]\nlearningrate = 0.1", "unknown field `learningrate` in [learner]; did you mean `learning_rate`?"),
+        ("iteration = 3", "unknown field `iteration`; did you mean `iterations`?"),
+        ("[serch]\nsimulations = 3", "unknown field `serch`; did you mean `search`?"),
+    ],
+)
+def test_a_typo_is_answered_with_the_field_that_was_meant(toml: str, said: str, tmp_path: Path) -> None:
+    assert fault(toml, tmp_path) == said
+
+
+def test_a_name_like_no_other_is_answered_with_all_there_are(tmp_path: Path) -> None:
+    said = fault("[replay]\nqqq = 1", tmp_path)
+    assert said.startswith("unknown field `qqq` in [replay]; expected one of ")
+    assert all(field.name in said for field in fields(ReplayConfig))
+
+
+@pytest.mark.parametrize(
+    ("section", "field", "value"),
+    [
+        ("search", "simulations", "0"),
+        ("search", "algorithm", '"alphabeta"'),
+        ("search", "c_scale", "0.0"),
+        ("search", "c_visit", "-1.0"),
+        ("search", "dirichlet_fraction", "1.5"),
+        ("search", "dirichlet_alpha", "nan"),
+        ("search", "simulations", "2.5"),
+        ("search", "simulations", '"many"'),
+        ("network", "value_head", '"both"'),
+        ("self_play", "td_lambda", "-0.1"),
+        ("self_play", "opening_moves", "-1"),
+        ("self_play", "temperature", "inf"),
+        ("replay", "merge", '"cubic"'),
+        ("learner", "ema_decay", "1.01"),
+        ("learner", "learning_rate", "0"),
+        ("evaluation", "games", "7"),
+        ("evaluation", "games", "0"),
+    ],
+)
+def test_a_value_out_of_range_is_named_with_its_place(section: str, field: str, value: str, tmp_path: Path) -> None:
+    said = fault(f"[{section}]\n{field} = {value}", tmp_path)
+    assert said.startswith(f"`{section}.{field}`: ")
+    assert f"(given: {value.strip(chr(34))})".replace("0)", "0") in said.replace("'", "").replace("0)", "0")
+
+
+def test_every_fault_has_a_line(tmp_path: Path) -> None:
+    said = fault("iterations = 0\n[search]\nsimulation = 1\nc_scale = -1.0", tmp_path)
+    assert len(said.splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    ("content", "said"), [(b"game = ", "is not valid TOML"), (b"\xff\xfe\x00", "is not a text file")]
+)
+def test_a_file_that_is_no_toml_is_named(content: bytes, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=said) as caught:
+        load_config(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"missing\.toml: cannot be read \(No such file"):
+        load_config(tmp_path / "missing.toml")
+
+
+def test_nothing_given_means_the_defaults() -> None:
+    assert make_config({}, source="nothing") == Config()
+
+
+shares = st.floats(0, 1)
+configs = st.builds(
+    Config,
+    seed=st.integers(0, 2**31),
+    iterations=st.integers(1, 10**6),
+    search=st.builds(
+        SearchConfig, algorithm=st.sampled_from(["gumbel", "puct"]), rescale_q=st.booleans(), dirichlet_fraction=shares
+    ),
+    self_play=st.builds(SelfPlayConfig, td_lambda=shares, device=st.text(st.characters(exclude_categories=["Cs"]))),
+    replay=st.builds(ReplayConfig, merge=st.sampled_from(["none", "linear", "log", "constant"]), growth=shares),
+    learner=st.builds(LearnerConfig, learning_rate=st.floats(1e-300, 1e300)),
+    evaluation=st.builds(EvaluationConfig, opponents=st.lists(st.sampled_from(["random", "minimax:3"])).map(tuple)),
+)
+
+
+@given(configs)
+def test_toml_and_back_is_the_same_configuration(config: Config) -> None:
+    assert make_config(tomllib.loads(to_toml(config)), source="written") == config
+
+
+def test_the_sections_are_the_configurations_own() -> None:
+    assert {field.name: type(getattr(Config(), field.name)) for field in fields(Config) if field.name in SECTIONS} == (
+        SECTIONS
+    )
+
+
+@pytest.fixture
+def fresh_notices() -> None:
+    """Notices are given once in a process."""
+    alphazero.runs.configuration._notice.cache_clear()
+
+
+EARLIER = """
+[self_play]
+games = 3
+moves = 4
+[learner]
+batch = 5
+clip = 0.5
+average = 0.25
+[cluster]
+most_behind = 6.0
+most_stale = 7.0
+"""
+PRESENT = Config(
+    self_play=SelfPlayConfig(parallel_games=3, moves=4),
+    learner=LearnerConfig(batch_size=5, max_grad_norm=0.5, ema_decay=0.25),
+    cluster=ClusterConfig(max_backlog=6.0, max_staleness=7.0),
+)
+
+
+def test_the_names_of_the_version_before_are_read_and_said_once(
+    fresh_notices: None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(EARLIER, encoding="utf-8")
+    assert load_config(path) == load_config(path) == PRESENT
+    (said,) = caplog.messages
+    assert len(OLD_NAMES) == 6
+    assert all(f"`{old}` is now `{new}`" in said for old, new in OLD_NAMES.items())
+    assert said.endswith("; the old names are read for one more version")
+    caplog.clear()
+    assert make_config(tomllib.loads(to_toml(PRESENT)), source="written") == PRESENT
+    assert caplog.messages == []
+
+
+def test_the_names_of_the_version_before_are_read_on_the_command_line(
+    fresh_notices: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    given = ["--self-play.games", "3", "--learner.batch=5", "--search.simulations", "--learner.average", "-1"]
+    now = ["--self_play.parallel_games", "3", "--learner.batch_size=5", *given[3:4], "--learner.ema_decay", "-1"]
+    assert with_current_names(given) == now
+    assert caplog.messages == [
+        "`self_play.games` is now `self_play.parallel_games`, `learner.batch` is now `learner.batch_size`, "
+        "`learner.average` is now `learner.ema_decay`; the old names are read for one more version"
+    ]
+
+
+def test_a_field_by_both_its_names_is_a_fault(fresh_notices: None, tmp_path: Path) -> None:
+    assert "unknown field `batch` in [learner]" in fault("[learner]\nbatch = 5\nbatch_size = 5", tmp_path)
+
+
+def test_differences_name_field_and_both_values() -> None:
+    old = Config()
+    new = replace(old, seed=7, search=replace(old.search, simulations=16))
+    assert differences(old, new) == ["seed: 1 -> 7", "search.simulations: 32 -> 16"]
+    assert differences(old, old) == []

@@ -1,0 +1,30 @@
+"""Histories are read as they were written; other files are named and left alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from alphazero.runs.files import RunError
+from alphazero.runs.metrics import read_history
+
+
+def test_a_history_is_read_as_it_was_written(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    assert read_history(path) == {}
+    path.write_text("iteration,loss/total,buffer/samples\n0,,5\n1,2.5,\n2,nan,7\n3,2.2")
+    history = read_history(path)
+    assert history[0] == {"buffer/samples": 5.0}
+    assert history[1] == {"loss/total": 2.5}
+    assert np.isnan(history[2]["loss/total"])
+    assert 3 not in history  # a crash cut it
+    assert path.read_text().endswith("3,2.2")  # and nobody repaired it
+
+
+@pytest.mark.parametrize("content", ["name,score\nme,3\n", "iteration,loss\n0,high\n", "iteration,a\n0,1,2\n", "\n"])
+def test_a_foreign_csv_is_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / "metrics.csv").write_text(content)
+    with pytest.raises(RunError, match=r"metrics\.csv does not hold a run's metrics"):
+        read_history(tmp_path / "metrics.csv")

@@ -1,0 +1,148 @@
+"""scripts/train.py: bad input, Ctrl-C, kills, full disks and help."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from alphazero.runs.checkpoint import checkpoints
+from games.tic_tac_toe import TicTacToe
+from tests.training_runs import SMALL, Train, Whole, start, wait_for_checkpoints, whole_run, write
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    return whole_run(tmp_path_factory.getbasetemp())
+
+
+class Keyless(TicTacToe):
+    """A game that leaves out everything optional that the engine can do without."""
+
+    has_key = False
+
+
+def test_a_game_without_keys_and_opponents_trains_and_says_so(tmp_path: Path, train: Train) -> None:
+    plain = replace(
+        SMALL,
+        game="tests.scripts.test_train:Keyless",
+        iterations=2,
+        evaluation=replace(SMALL.evaluation, opponents=()),
+    )
+    finished = train("--run", tmp_path / "run", config=write(tmp_path, plain))
+    assert finished.returncode == 0, finished.stderr
+    assert "Stopped" not in finished.stdout
+    assert (tmp_path / "run" / "agent.onnx").is_file()
+    merging = train("--run", tmp_path / "other", "--replay.merge", "log", config=tmp_path / "config.toml")
+    assert merging.returncode == 2
+    assert 'set replay.merge = "none"' in merging.stderr
+
+
+def test_a_run_cannot_be_resumed_to_fewer_iterations_or_from_damage(tmp_path: Path, train: Train, whole: Whole) -> None:
+    shutil.copytree(whole.folder, tmp_path / "run")
+    fewer = train("--resume", tmp_path / "run", "--iterations", 2)
+    assert fewer.returncode == 2
+    assert "has 4 iterations behind it" in fewer.stderr
+    for path in checkpoints(tmp_path / "run"):
+        (path / "replay.npz").unlink(missing_ok=True)
+    damaged = train("--resume", tmp_path / "run")
+    assert damaged.returncode == 1
+    assert "has no whole checkpoint" in damaged.stderr
+    assert "replay.npz is missing" in damaged.stderr
+
+
+def test_learning_that_gives_no_number_is_reported_and_loses_nothing(tmp_path: Path, train: Train) -> None:
+    reckless = replace(
+        SMALL, learner=replace(SMALL.learner, optimizer="sgd", learning_rate=1e30, max_grad_norm=1e30, warmup=0.0)
+    )
+    finished = train("--run", tmp_path / "run", config=write(tmp_path, reckless))
+    assert finished.returncode == 1
+    assert "the loss is" in finished.stderr
+    assert "learner.learning_rate" in finished.stderr
+    assert checkpoints(tmp_path / "run")
+
+
+def test_killed_at_any_moment_a_run_goes_on_from_its_last_checkpoint(tmp_path: Path, train: Train) -> None:
+    long = write(tmp_path, replace(SMALL, iterations=100_000))
+    process = start(long, "--run", tmp_path / "run")
+    wait_for_checkpoints(tmp_path / "run", 2)
+    process.kill()
+    process.communicate()
+    done = int(checkpoints(tmp_path / "run")[-1].name)
+    resumed = train("--resume", tmp_path / "run", "--iterations", done + 2)
+    assert resumed.returncode == 0, resumed.stderr
+    assert f"iterations: 100000 -> {done + 2}" in resumed.stdout
+    assert int(checkpoints(tmp_path / "run")[-1].name) == done + 2
+
+
+def test_ctrl_c_finishes_the_iteration_and_saves(tmp_path: Path) -> None:
+    process = start(write(tmp_path, replace(SMALL, iterations=100_000)), "--run", tmp_path / "run")
+    wait_for_checkpoints(tmp_path / "run", 1)
+    before = len(list((tmp_path / "run" / "checkpoints").iterdir()))
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert before >= 1
+    assert "everything saved" in out
+    assert f"--resume {tmp_path / 'run'}" in " ".join(out.split())
+    assert "Traceback" not in out + err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ([], "name either a configuration"),
+        (["no_such.toml"], "no_such.toml: cannot be read"),
+        (["configs/tic_tac_toe.toml", "--search.simulation", "3"], "--search.simulations"),
+        (["configs/tic_tac_toe.toml", "--search.simulations", "0"], "greater than or equal to 1"),
+        (["configs/tic_tac_toe.toml", "--game", "games.chess:Chess"], "cannot import 'games.chess'"),
+        (["configs/tic_tac_toe.toml", "--game", "games.tic_tac_toe:Tic"], "it offers TicTacToe"),
+        (["configs/trebuchet.toml", "--replay.merge", "log"], 'set replay.merge = "none"'),
+        (["configs/trebuchet.toml", "--game", "games.tic_tac_toe:TicTacToe"], "search.refine_steps"),
+        (["--resume", "tests"], "is not a run"),
+        (["--resume", "a", "--run", "b"], "leave --run away"),
+        (["configs/tic_tac_toe.toml", "--run", "tests"], "tests exists already"),
+        (["configs/tic_tac_toe.toml", "--run", "/proc/run"], "cannot write"),
+        (["configs/tic_tac_toe.toml", "--game", "tests.stubs:Mine"], "set evaluation.opponents = []"),
+        (["configs/tic_tac_toe.toml", "--game", "tests.stubs:Mine", "--evaluation.opponents"], 'use "scalar"'),
+        (["configs/tic_tac_toe.toml", "--evaluation.opponents", "minmax:3"], "no player is called 'minmax:3'"),
+        (["configs/tic_tac_toe.toml", "--self_play.device", "cuda:7"], "cuda:7"),
+    ],
+)
+def test_bad_input_gets_one_clear_error(arguments: list[str], complaint: str, train: Train) -> None:
+    finished = train(*arguments)
+    unusable = ("is not a run", "tests exists already", "cannot write")
+    assert finished.returncode == (1 if complaint in unusable else 2)
+    assert complaint in " ".join((finished.stdout + finished.stderr).replace("│", " ").split())
+    assert "Traceback" not in finished.stderr
+
+
+def test_help_explains_every_section(train: Train) -> None:
+    shown = train("--help")
+    assert shown.returncode == 0
+    for option in ("--search.simulations", "--learner.learning_rate", "--replay.window", "--evaluation.opponents"):
+        assert option in shown.stdout
+    assert "AlphaZero: 800" in shown.stdout
+
+
+def test_a_full_disk_gives_one_clear_error_and_keeps_what_was_saved(tmp_path: Path, train: Train) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], check=False).returncode:
+        pytest.skip("only root can mount a small disk")
+    try:
+        finished = train("--run", disk / "run", config=write(tmp_path, replace(SMALL, iterations=1_000)))
+        assert finished.returncode == 1
+        assert "No space left on device" in finished.stderr
+        assert "--resume" in finished.stderr
+        assert "Traceback" not in finished.stderr
+        whole = checkpoints(disk / "run")
+        assert whole
+        assert not list((disk / "run" / "checkpoints").glob(".*"))
+    finally:
+        subprocess.run(["umount", disk], check=True)

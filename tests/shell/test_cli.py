@@ -1,0 +1,161 @@
+"""The command-line frame by itself, and its rule for exit codes in every script."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from alphazero.config import ConfigError
+from alphazero.runs.files import RunError
+from alphazero.shell import cli
+from tests.commands import call
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class UnexpectedError(Exception):
+    pass
+
+
+class ExpectedError(Exception):
+    pass
+
+
+def raising(error: BaseException) -> Callable[[], int]:
+    def main() -> int:
+        raise error
+
+    return main
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (ConfigError("so"), 2),
+        (ValueError("so"), 2),
+        (RunError("so"), 1),
+        (FileNotFoundError("so"), 1),
+        (ExpectedError("so"), 1),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_an_error_is_one_line_and_has_its_exit_code(
+    error: Exception, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(raising(error), wrong=(ValueError,), errors=(ExpectedError,)) == code
+    assert capsys.readouterr() == ("", "error: so\n")
+
+
+def test_other_exceptions_keep_their_traceback() -> None:
+    with pytest.raises(UnexpectedError):
+        cli.run(raising(UnexpectedError()))
+    with pytest.raises(ValueError, match="so"):
+        cli.run(raising(ValueError("so")))
+
+
+def test_ctrl_c_is_130(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(raising(KeyboardInterrupt()), stopped="Stopped; nothing was saved.") == 130
+    assert capsys.readouterr() == ("", "Stopped; nothing was saved.\n")
+
+
+@pytest.mark.parametrize(("returned", "code"), [(None, 0), (0, 0), (1, 1), (130, 130)])
+def test_what_the_script_returns_is_the_exit_code(returned: int | None, code: int) -> None:
+    assert cli.run(lambda: returned) == code
+
+
+def test_closed_streams_are_empty_and_bytes_that_are_no_text_are_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    monkeypatch.setattr(sys, "stdout", None)
+    for stdin in (None, io.TextIOWrapper(io.BytesIO(b"\xff4"), encoding="utf-8")):
+        monkeypatch.setattr(sys, "stdin", stdin)
+        assert cli.run(lambda: print(read.append(sys.stdin.read()))) == 0
+    assert read == ["", "\ufffd4"]
+
+
+def test_options_say_what_is_wrong_in_their_own_words(capsys: pytest.CaptureFixture[str]) -> None:
+    def even(text: str) -> int:
+        if int(text) % 2:
+            raise ValueError(f"{text} is odd")
+        return int(text)
+
+    parser = cli.Parser()
+    parser.add_argument("--seed", type=cli.seed)
+    parser.add_argument("--games", type=cli.option(even))
+    assert vars(parser.parse_args(["--seed", "7", "--games", "4"])) == {"seed": 7, "games": 4}
+    for arguments, message in (
+        (["--games", "3"], "--games: 3 is odd"),
+        (["--seed", "-1"], "--seed: must be a whole number from 0 to 2^62, not -1"),
+        (["--seed", str(1 << 62)], f"--seed: must be a whole number from 0 to 2^62, not {1 << 62}"),
+        (["--gmaes", "3"], "unrecognized arguments: --gmaes 3"),
+    ):
+        with pytest.raises(SystemExit) as refused:
+            parser.parse_args(arguments)
+        assert refused.value.code == 2
+        assert capsys.readouterr() == ("", f"error: {message}\n")
+
+
+AGENT = "games/data/connect_four/agent.onnx"
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "code"),
+    [
+        ("scripts.train", ["configs/tic_tac_toe.toml", "--search.simulation", "3"], 2),
+        ("scripts.train", ["configs/tic_tac_toe.toml", "--search.simulations", "0"], 2),
+        ("scripts.train", ["configs/tic_tac_toe.toml", "--evaluation.opponents", "minmax:3"], 2),
+        ("scripts.train", [], 2),
+        ("scripts.train", ["--resume", "nowhere"], 1),
+        ("scripts.play", ["--explode"], 2),
+        ("scripts.play", [AGENT, "--first", "stockfish"], 2),
+        ("scripts.play", [AGENT, "--budget", "much"], 2),
+        ("scripts.play", ["nowhere"], 1),
+        ("scripts.benchmark", [AGENT, "--games", "ten"], 2),
+        ("scripts.benchmark", [AGENT, "--games", "7"], 2),
+        ("scripts.benchmark", [AGENT, "--against", "minmax:3"], 2),
+        ("scripts.benchmark", ["nowhere"], 1),
+        ("scripts.report", [], 2),
+        ("scripts.report", ["nowhere", "--iteration", "last"], 2),
+        ("scripts.report", ["nowhere"], 1),
+        ("scripts.aim", ["--wind", "much"], 2),
+        ("scripts.aim", ["--angle", "95"], 2),
+        ("scripts.aim", ["--agent", "nowhere"], 1),
+        ("scripts.discover", ["drag", "--seed", "-1"], 2),
+        ("scripts.discover", ["friction"], 2),
+        ("benchmarks.aiming", ["shot", "--agent", "nowhere", "--count", "0"], 2),
+        ("benchmarks.cluster", ["nothing"], 2),
+        ("benchmarks.speed", ["nothing"], 2),
+        ("benchmarks.surrogates", ["--samples", "1"], 2),
+        ("benchmarks.trebuchet", ["nothing"], 2),
+    ],
+    ids=lambda value: "_".join(value) if isinstance(value, list) else str(value),
+)
+def test_one_rule_for_the_exit_codes_of_all_scripts(
+    script: str, arguments: list[str], code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(ROOT)
+    finished = call(import_module(script).main, *arguments, monkeypatch=monkeypatch, capsys=capsys)
+    assert finished.returncode == code
+    assert finished.stderr
+
+
+def test_a_reader_who_has_gone_is_no_error() -> None:
+    code = "import sys; from alphazero.shell import cli; sys.exit(cli.run(lambda: print('x' * 1_000_000)))"
+    command = f'"{sys.executable}" -c "{code}" | head -c 1; exit ${{PIPESTATUS[0]}}'
+    finished = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert (finished.returncode, finished.stdout, finished.stderr) == (0, "x", "")
+
+
+def test_torch_gets_one_thread_whatever_loads_it_first() -> None:
+    code = "import alphazero.shell.cli, os; print(os.environ['OMP_NUM_THREADS'])"
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    finished = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env=environment, check=True
+    )
+    assert finished.stdout == "1\n"
