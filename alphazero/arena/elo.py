@@ -26,15 +26,14 @@ Array = NDArray[np.floating]
 
 ELO = 400 / math.log(10)  # Elo points of a log-odds
 
-VIRTUAL_DRAWS = 1.0  # added to the games of each pair of players who met; see `ratings`
 TOLERANCE = 1e-9  # how far each player's expected points may be from those it has, as a share of its games
 
 
 class Rating(NamedTuple):
     """A player's place among others.
 
-    rating:    in Elo points above the mean of all players.
-    low, high: a 95 % interval of that difference.
+    rating:    in Elo points above the anchor.
+    low, high: a 95 % interval of that difference; both are 0 for the anchor itself.
     games:     number of its games.
     points:    its share of the points, in [0, 1].
     """
@@ -47,8 +46,13 @@ class Rating(NamedTuple):
     points: float
 
 
-def ratings(matches: Sequence[tuple[str, str, Tally]]) -> list[Rating]:
+def ratings(
+    matches: Sequence[tuple[str, str, Tally]], *, anchor: str | None = None, virtual_draws: float = 1.0
+) -> list[Rating]:
     """Ratings of all players of the matches (player, opponent, the player's tally), the best first.
+
+    anchor:        the player whose rating is 0; without one the mean of all ratings is.
+    virtual_draws: draws that are added to the games of each pair of players who met.
 
     Without virtual draws this is the maximum of the likelihood, which does not exist if some players only ever won
     against the others. With them it always does (after Conner and Grant, "An extension of Zermelo's model for
@@ -65,7 +69,11 @@ def ratings(matches: Sequence[tuple[str, str, Tally]]) -> list[Rating]:
 
     ValueError if there is no maximum, above all if the matches do not connect all players.
     """
+    if virtual_draws < 0:
+        raise ValueError(f"virtual_draws must be at least 0, not {virtual_draws:g}")
     players = list(dict.fromkeys(name for player, opponent, _ in matches for name in (player, opponent)))
+    if anchor is not None and anchor not in players:
+        raise ValueError(f"the anchor {anchor!r} played no match; players: {', '.join(players) or 'none'}")
     place = {player: number for number, player in enumerate(players)}
     points = np.zeros((len(players), len(players)))  # of row against column
     for player, opponent, tally in matches:
@@ -74,11 +82,14 @@ def ratings(matches: Sequence[tuple[str, str, Tally]]) -> list[Rating]:
         points[place[player], place[opponent]] += tally.wins + tally.draws / 2
         points[place[opponent], place[player]] += tally.losses + tally.draws / 2
     games = points + points.T
-    prior = np.where(games > 0, VIRTUAL_DRAWS / 2, 0.0)
+    prior = np.where(games > 0, virtual_draws / 2, 0.0)
     log_gamma = _maximum(points + prior, players)
     covariance = np.zeros_like(games)
     covariance[1:, 1:] = np.linalg.inv(_information(games + 2 * prior, log_gamma))
-    contrast = np.eye(len(players)) - 1 / len(players)  # of each row's player with the mean
+    if anchor is None:
+        contrast = np.eye(len(players)) - 1 / len(players)  # of each row's player with the anchor
+    else:
+        contrast = np.eye(len(players)) - np.eye(len(players))[place[anchor]]
     rating = ELO * contrast @ log_gamma
     margin = Z95 * ELO * np.sqrt(((contrast @ covariance) * contrast).sum(1))
     found = [
@@ -145,9 +156,12 @@ def _check_connected(points: Array, players: Sequence[str]) -> None:
         raise ValueError("there are no matches to rate players by")
     for start in range(len(players)):
         reached = set(csgraph.breadth_first_order(points > 0, start, return_predecessors=False))
-        if others := [player for number, player in enumerate(players) if number not in reached]:
-            group = [player for player in players if player not in others]
+        if len(reached) < len(players):
+            group, others = (
+                ", ".join(player for number, player in enumerate(players) if (number in reached) == inside)
+                for inside in (True, False)
+            )
             raise ValueError(
-                f"{', '.join(group)} took no point from {', '.join(others)}; ratings need matches that connect all "
-                "players, and points taken both ways or virtual draws"
+                f"{group} took no point from {others}; ratings need matches that connect all players, and "
+                "points taken both ways or virtual draws"
             )

@@ -11,7 +11,6 @@ import pytest
 from numpy.typing import NDArray
 from scipy import optimize, stats
 
-import alphazero.arena.elo
 from alphazero.arena.elo import Rating, ratings
 from alphazero.arena.match import Tally
 
@@ -27,17 +26,16 @@ def by_name(rated: list[Rating]) -> dict[str, Rating]:
 
 @pytest.mark.parametrize("virtual", [0.0, 1.0, 3.0])
 @pytest.mark.parametrize("tally", [Tally(60, 20, 20), Tally(1, 0, 9), Tally(1, 2, 0)])
-def test_two_players_have_a_closed_form(monkeypatch: pytest.MonkeyPatch, tally: Tally, virtual: float) -> None:
+def test_two_players_have_a_closed_form(tally: Tally, virtual: float) -> None:
     """The log-odds of their points, and its usual variance, with half of the virtual draws on either side."""
-    monkeypatch.setattr(alphazero.arena.elo, "VIRTUAL_DRAWS", virtual)
     won, lost = (result + (tally.draws + virtual) / 2 for result in (tally.wins, tally.losses))
     rating, deviation = ELO * math.log(won / lost), ELO * math.sqrt(1 / won + 1 / lost)
-    centred = ratings([("a", "b", tally)])
-    rated = by_name(centred)
-    assert rated["a"].rating - rated["b"].rating == pytest.approx(rating)
+    rated = by_name(ratings([("a", "b", tally)], anchor="b", virtual_draws=virtual))
+    assert rated["a"][1:4] == pytest.approx((rating, rating - Z * deviation, rating + Z * deviation))
     assert rated["a"][4:] == (tally.games, pytest.approx((tally.wins + tally.draws / 2) / tally.games))
-    assert rated["b"][4:] == (tally.games, pytest.approx((tally.losses + tally.draws / 2) / tally.games))
-    # Both are half as far from their mean as from each other, and known twice as well.
+    assert rated["b"] == ("b", 0, 0, 0, tally.games, pytest.approx((tally.losses + tally.draws / 2) / tally.games))
+    # About their mean both are half as far, and known twice as well.
+    centred = ratings([("a", "b", tally)], virtual_draws=virtual)
     half = (abs(rating) / 2, abs(rating) / 2 - Z * deviation / 2, abs(rating) / 2 + Z * deviation / 2)
     assert [each.player for each in centred] == sorted("ab", reverse=rating < 0)
     assert centred[0][1:4] == pytest.approx(half)
@@ -46,16 +44,15 @@ def test_two_players_have_a_closed_form(monkeypatch: pytest.MonkeyPatch, tally: 
 
 def test_a_chain_of_whitewashes_adds_up() -> None:
     """Without a circle of matches every step is a match of two by itself, and so are the variances."""
-    count = 20
-    players = [f"p{number:02}" for number in range(count)]
+    players = [f"p{number:02}" for number in range(20)]
     matches = [(better, worse, Tally(200, 0, 0)) for better, worse in pairwise(players)]
     step, variance = ELO * math.log(200.5 / 0.5), ELO**2 * (1 / 200.5 + 1 / 0.5)
-    for number, rated in enumerate(ratings(matches)):
-        # Each step from one player to the next lies above some, and takes its share of the mean.
-        shares = [(count - k) / count - (k <= number) for k in range(1, count)]
-        rating, margin = step * sum(shares), Z * math.sqrt(variance * sum(share**2 for share in shares))
-        assert rating == pytest.approx(step * ((count - 1) / 2 - number))
-        assert rated[:4] == (players[number], *map(pytest.approx, (rating, rating - margin, rating + margin)))
+    for number, rated in enumerate(ratings(matches, anchor="p00")):
+        margin = Z * math.sqrt(number * variance)
+        assert rated[:4] == (
+            players[number],
+            *map(pytest.approx, (-number * step, -number * step - margin, -number * step + margin)),
+        )
 
 
 def drawn_matches(seed: int, players: int) -> Matches:
@@ -103,10 +100,7 @@ def hessian(
 
 @pytest.mark.parametrize("virtual", [0.0, 1.0])
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_the_maximum_and_the_intervals_are_those_of_the_likelihood(
-    monkeypatch: pytest.MonkeyPatch, seed: int, virtual: float
-) -> None:
-    monkeypatch.setattr(alphazero.arena.elo, "VIRTUAL_DRAWS", virtual)
+def test_the_maximum_and_the_intervals_are_those_of_the_likelihood(seed: int, virtual: float) -> None:
     matches = drawn_matches(seed, players=6)
     names = [f"p{number}" for number in range(6)]
 
@@ -114,13 +108,10 @@ def test_the_maximum_and_the_intervals_are_those_of_the_likelihood(
         return negative_log_likelihood(strengths, names, matches, virtual)
 
     found = optimize.minimize(objective, np.zeros(5), method="BFGS", options={"gtol": 1e-6})
-    covariance = np.zeros((6, 6))  # the first player's strength is held
-    covariance[1:, 1:] = np.linalg.inv(hessian(objective, found.x))
-    strengths = np.append(0, found.x)
-    contrast = np.eye(6) - 1 / 6  # with the mean of all
-    deviations = np.sqrt(np.diag(contrast @ covariance @ contrast.T))
-    rated = by_name(ratings(matches))
-    for name, strength, deviation in zip(names, strengths - strengths.mean(), deviations, strict=True):
+    deviations = np.sqrt(np.diag(np.linalg.inv(hessian(objective, found.x))))
+    rated = by_name(ratings(matches, anchor="p0", virtual_draws=virtual))
+    assert rated["p0"][1:4] == (0, 0, 0)
+    for name, strength, deviation in zip(names[1:], found.x, deviations, strict=True):
         assert rated[name].rating == pytest.approx(ELO * strength, abs=0.01)
         assert rated[name].high - rated[name].rating == pytest.approx(Z * ELO * deviation, rel=1e-4)
         assert rated[name].rating - rated[name].low == pytest.approx(Z * ELO * deviation, rel=1e-4)
@@ -129,9 +120,13 @@ def test_the_maximum_and_the_intervals_are_those_of_the_likelihood(
         assert rated[name].points * rated[name].games == pytest.approx(sum(t.wins + t.draws / 2 for t in tallies))
 
 
-def test_the_mean_of_all_ratings_is_0_and_the_best_come_first() -> None:
-    order = [each.rating for each in ratings(drawn_matches(5, players=7))]
-    assert sum(order) == pytest.approx(0, abs=1e-6)
+def test_only_differences_depend_on_the_anchor() -> None:
+    matches = drawn_matches(5, players=7)
+    centred, anchored = by_name(ratings(matches)), by_name(ratings(matches, anchor="p3"))
+    assert sum(each.rating for each in centred.values()) == pytest.approx(0, abs=1e-6)
+    for name, rated in anchored.items():
+        assert rated.rating == pytest.approx(centred[name].rating - centred["p3"].rating)
+    order = [each.rating for each in ratings(matches)]
     assert order == sorted(order, reverse=True)
 
 
@@ -175,9 +170,8 @@ def test_at_the_maximum_everyone_has_the_points_that_were_to_be_expected(
 
 
 def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
-    """Each difference from the mean by itself, in 4,000 round robins of 60 games a pair."""
+    """Each difference from the anchor by itself, in 4,000 round robins of 60 games a pair."""
     truth = {"a": 0.0, "b": 120.0, "c": -150.0, "d": 300.0}
-    mean = sum(truth.values()) / len(truth)
     rng, rounds = np.random.default_rng(4), 4000
     held = dict.fromkeys(truth, 0)
     for _ in range(rounds):
@@ -185,8 +179,9 @@ def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
             (i, j): int(rng.binomial(60, 1 / (1 + 10 ** ((truth[j] - truth[i]) / 400))))
             for i, j in combinations(truth, 2)
         }
-        for rated in ratings([(i, j, Tally(won, 0, 60 - won)) for (i, j), won in wins.items()]):
-            held[rated.player] += rated.low <= truth[rated.player] - mean <= rated.high
+        for rated in ratings([(i, j, Tally(won, 0, 60 - won)) for (i, j), won in wins.items()], anchor="a"):
+            held[rated.player] += rated.low <= truth[rated.player] <= rated.high
+    assert held.pop("a") == rounds
     tolerance = 4 * math.sqrt(0.95 * 0.05 / rounds)
     assert all(abs(count / rounds - 0.95) < tolerance for count in held.values()), held
 
@@ -195,23 +190,21 @@ WON, DRAWN = Tally(3, 0, 0), Tally(0, 1, 0)
 
 
 @pytest.mark.parametrize(
-    ("matches", "complaint"),
+    ("matches", "options", "complaint"),
     [
-        ([], "there are no matches"),
+        ([], {}, "there are no matches"),
         (
             [("a", "b", WON), ("c", "d", DRAWN)],
+            {},
             "a, b took no point from c, d; ratings need matches that connect all",
         ),
-        ([("a", "b", WON), ("b", "c", Tally(0, 0, 0))], "a, b took no point from c"),
-        ([("a", "a", WON)], "a match of 'a' against itself"),
+        ([("a", "b", WON), ("b", "c", Tally(0, 0, 0))], {}, "a, b took no point from c"),
+        ([("a", "b", WON), ("b", "c", DRAWN)], {"virtual_draws": 0}, "b, c took no point from a; .* or virtual draws"),
+        ([("a", "a", WON)], {}, "a match of 'a' against itself"),
+        ([("a", "b", WON)], {"anchor": "c"}, "the anchor 'c' played no match; players: a, b"),
+        ([("a", "b", WON)], {"virtual_draws": -1}, "virtual_draws must be at least 0, not -1"),
     ],
 )
-def test_what_cannot_be_rated_is_refused(matches: Matches, complaint: str) -> None:
+def test_what_cannot_be_rated_is_refused(matches: Matches, options: dict[str, object], complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
-        ratings(matches)
-
-
-def test_without_virtual_draws_points_must_be_taken_both_ways(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(alphazero.arena.elo, "VIRTUAL_DRAWS", 0.0)
-    with pytest.raises(ValueError, match=r"b, c took no point from a; .* or virtual draws"):
-        ratings([("a", "b", WON), ("b", "c", DRAWN)])
+        ratings(matches, **options)
