@@ -95,6 +95,10 @@ class Learner:
             self.network.parameters(), config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
 
+    def predict_with(self, model: nn.Module) -> None:
+        """Makes predictions with `model`: the network in a wrapper that shares its gradients with other processes."""
+        self.model = model
+
     def weights(self) -> InferenceModule:
         """The averaged weights, ready for inference, as a copy on the CPU."""
         return inference_module(cast(Network, self.average.module)).cpu()

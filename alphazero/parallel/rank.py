@@ -80,7 +80,7 @@ class Rank:
         self.learner = Learner(game, config, network_config, seed=0)
         self.norms = share_norms(self.learner.network)
         # The statistics need no broadcast: each rank computes the same.
-        self.learner.model = DistributedDataParallel(self.learner.network, broadcast_buffers=False)
+        self.learner.predict_with(DistributedDataParallel(self.learner.network, broadcast_buffers=False))
         self.learner.network.train()
 
     def load(self, state: bytes) -> None:
