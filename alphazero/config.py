@@ -60,7 +60,7 @@ class SearchConfig:
     """Continuous actions: their prior is the policy's density to this power. The higher, the sooner the policy settles
     on one of several actions that are equally good."""
     rollout_moves: Count = 0
-    """The moves by which the policy is played on in the simulator, to value a new node in part by that; 0: the
+    """Moves for which the policy is played on in the simulator, to value a new node in part by their outcome; 0: the
     network alone values it."""
     rollout_share: Fraction = 0.5
     """Weight of that part. AlphaGo: 0.5."""
@@ -92,8 +92,8 @@ class NetworkConfig:
     value_head: Literal["wdl", "scalar"] = "wdl"
     """Value as the probabilities of win, draw and loss (games for two), or as one number (tanh)."""
     deviation: Annotated[float, Field(ge=0.002, le=1, strict=True)] = 0.5
-    """Continuous actions: the policy's deviation before anything is learned, with the Box from -1 to 1. A small one is
-    for refinement, which then leads from one place to one action, and not from everywhere to all that are good."""
+    """Continuous actions: the policy's deviation before anything is learned, with the Box from -1 to 1. A small one
+    suits refinement, which then leads from one place to one action, not from everywhere to all that are good."""
 
 
 @dataclass(frozen=True, config=_strict)
@@ -153,15 +153,15 @@ class LearnerConfig:
     replay_ratio: PositiveFloat = 2.5
     """How often a sample is learned from in all; steps follow from it."""
     learning_rate: PositiveFloat = 2e-3
-    """At its peak. AlphaZero (SGD): 0.2 falling to 0.0002."""
+    """The peak of the learning rate. AlphaZero (SGD): 0.2 falling to 0.0002."""
     warmup: Fraction = 0.02
     """Share of the run over which the learning rate rises from 0."""
     schedule: Literal["cosine", "constant"] = "cosine"
     """The learning rate after the warm-up: to 1 % of its peak by the end of the run, or constant."""
     weight_decay: NonNegativeFloat = 1e-4
-    """AdamW: times the learning rate, off the weights at each step. SGD: L2. AlphaZero: 1e-4."""
+    """AdamW: this share of the weights, times the learning rate, is taken off each step. SGD: L2. AlphaZero: 1e-4."""
     value_weight: PositiveFloat = 1.0
-    """The value's loss counts this much beside the policy's. AlphaZero: 1."""
+    """Weight of the value's loss; that of the policy's is 1. AlphaZero: 1."""
     max_grad_norm: PositiveFloat = 1.0
     """Largest norm of a gradient; a larger one is scaled down."""
     ema_decay: Fraction = 0.995
@@ -191,7 +191,7 @@ class EvaluationConfig:
 
 @dataclass(frozen=True, config=_strict)
 class ClusterConfig:
-    """How the work spreads over processes and machines, if `workers` says so."""
+    """How the work spreads over processes and machines, if `workers` asks for it."""
 
     mode: Literal["synchronous", "asynchronous"] = "synchronous"
     """synchronous: iterations as in one process, with the same samples and weights whatever the number of
@@ -199,7 +199,7 @@ class ClusterConfig:
     worker_cpus: PositiveFloat = 1.0
     """Cores of a worker; from 2 on they are threads of the network's operations. Less than 1: several share one."""
     worker_gpus: NonNegativeFloat = 0.0
-    """GPUs of a worker, parts too: 0.25 puts four on each. They need self_play.device = "cuda"."""
+    """GPUs of a worker, or a part of one: 0.25 puts four workers on each. They need self_play.device = "cuda"."""
     learner_ranks: Positive = 1
     """Data-parallel copies of the learner on CPUs, a core each; 1: the learner in this process. See learner_gpus."""
     max_backlog: PositiveFloat = 2.0

@@ -37,7 +37,7 @@ class Batch(NamedTuple):
     """B samples that a step learns from.
 
     samples:  B of them.
-    symmetry: [B] int64, each is learned from under the game's symmetry of this number, counted from 1; 0: as it is.
+    symmetry: [B] int64, the game's symmetry under which each is learned from, counted from 1; 0: as it is.
     """
 
     samples: Samples
@@ -128,7 +128,7 @@ class Learner:
         progress_to: float,
         progress: Callable[[int], None] = lambda steps: None,
     ) -> dict[str, float]:
-        """`steps` steps on batches drawn from `samples`; returns mean metrics by tag.
+        """Takes `steps` steps on batches drawn from `samples`; returns mean metrics by tag.
 
         `progress_from` and `progress_to` place the steps within the run, for the learning rate.
         """
@@ -141,14 +141,14 @@ class Learner:
             inputs = self.inputs(draw(self.game, samples, self.config.batch_size, generator))
             metrics = self.gradients(inputs, tercile)
             metrics["loss/gradient_norm"] = self.update(rate)
-            for tag, metric in metrics.items():  # summed where they are: no waiting
+            for tag, metric in metrics.items():  # summed on their device, without waiting
                 totals[tag] = totals[tag] + metric if tag in totals else metric
             progress(1)
         means = self.means({tag: float(total) for tag, total in totals.items()}, rates)
         return means | {"learner/seconds": time.thread_time() - started}
 
     def inputs(self, batch: Batch) -> Inputs:
-        """The batch, each sample under its symmetry. Nothing waits for its way to a GPU."""
+        """The batch, each sample under its symmetry. Nothing waits for its copy to a GPU."""
         samples = batch.samples
         sampled = self.policy.coordinates(samples.sampled)
         here = [*augmented(self.game, batch)]
@@ -271,7 +271,7 @@ def terciles(samples: Samples) -> Tensor:
 
 
 def value_loss(predicted: Tensor, target: Tensor, drawn: Tensor) -> Tensor:
-    """[B], of predicted [B, 3] or [B, 1] against target and drawn [B].
+    """The loss [B] of predicted [B, 3] or [B, 1] against target and drawn [B].
 
     Win, draw and loss: cross-entropy against the distribution whose P(win) - P(loss) is the
     target; P(draw) is as large as that leaves room for if the game was drawn, else 0.

@@ -20,7 +20,7 @@ class Samples(NamedTuple):
     policy:     [M, A] float32, improved by the search; in a Box game [M, K], of the sampled actions.
     value:      [M] float32 in [-1, 1], the target, for the player to move: outcome and root values mixed.
     outcome:    [M] float32, the discounted return of the game, for the player to move.
-    drawn:      [M] float32, 1 where that is 0, else 0; where samples were merged, their mean.
+    drawn:      [M] float32, 1 where the outcome is 0, else 0; where samples were merged, their mean.
     root_value: [M] float32, the search's, for the player to move.
     plies_left: [M] int32, moves from here to the end of the game.
     iteration:  [M] int32, in which the game ended.

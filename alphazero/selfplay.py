@@ -209,7 +209,7 @@ class SelfPlay:
         """Plays a move in every slot, writes it down, and returns the slots whose game ended."""
         action = result.action
         if self.config.temperature_moves:
-            # Over its greatest, or a low temperature would leave nothing but zeros.
+            # Divided by its greatest, since with a low temperature all powers would be 0.
             shares = (result.policy / result.policy.amax(-1, keepdim=True)) ** (1 / self.config.temperature)
             drawn = torch.multinomial(shares, 1, generator=generator)[:, 0]
             action = torch.where(self.moves_played < self.config.temperature_moves, drawn, action)

@@ -183,7 +183,7 @@ def shots_a_move(config: SearchConfig) -> int:
 
 
 def effort(path: Path) -> tuple[float, float]:
-    """Shots and seconds of the agent's training; 0 where there is no run beside it that tells."""
+    """Shots and seconds of the agent's training; 0 if no run beside the agent tells them."""
     try:
         folder = run_folder(path)
         config: Config = read_config(folder)

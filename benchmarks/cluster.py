@@ -3,11 +3,11 @@
     benchmarks/cluster.py [workers] [driver] [shared] [options]      all by default
 
     workers   self-play in this process, by one Ray worker and by two, and by two while this process learns
-    driver    what the process that learns has to do for many workers, which are simulated here
-    shared    one process that evaluates for two of self-play, against two that evaluate for themselves
+    driver    the work of the learning process for many workers, which are simulated here
+    shared    one process that evaluates for two self-play processes, against two that evaluate for themselves
 
-Everything is configs/connect_four.toml with random weights. What is compared takes turns as in
-benchmarks/speed.py. Ray gives its workers a niceness of 15: on a machine with other work they come last.
+Everything uses configs/connect_four.toml with random weights. Contenders take turns, as in benchmarks/speed.py. Ray
+gives its workers a niceness of 15: on a machine with other work they come last.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def workers(options: argparse.Namespace, report: Report) -> None:
 
 
 def segments_work(config: Config, executor: Executor, weights: InferenceModule, segments: int) -> Work:
-    """So many segments of each worker, one more of them under way than there are workers: nobody ever waits."""
+    """Plays `segments` segments a worker, with one more under way than there are workers, so that none waits."""
     shared = executor.share(weights)
     waiting = deque((stream, 0, games_under_way(config, stream)) for stream in range(executor.size + 1))
 
@@ -160,14 +160,14 @@ def games_under_way(config: Config, stream: int) -> dict[str, np.ndarray]:
 
 
 class Study:
-    """Learning that goes on while something else is done."""
+    """Learning in this process beside other work."""
 
     def __init__(self, learner: Learner, samples: Samples) -> None:
         self.learner, self.samples = learner, samples
         self.rates: list[float] = []  # samples a second, of each time
 
     def beside(self, executor: Executor, work: Work) -> int:
-        """Does the work, and learns all the while."""
+        """Does the work, and learns meanwhile."""
         over = threading.Event()
         learning = executor.local.submit(self.learn, over)
         try:
@@ -244,7 +244,7 @@ def canned_segment() -> PlayedSegment:
 def simulate(segment: PlayedSegment, threads: int) -> None:
     """Makes this process a simulated worker: it takes a millisecond a segment for each simulation a move.
 
-    About, or all would always come at once. The games under way go back as they came.
+    The time varies, or all would always come at once. The games under way go back as they came.
     """
 
     def run(task: PlaySegment, worker: None, count: Counter, weights: InferenceModule) -> PlayedSegment:
@@ -256,7 +256,7 @@ def simulate(segment: PlayedSegment, threads: int) -> None:
 
 
 class Span(NamedTuple):
-    """What a driver did in a while.
+    """The driver's measurements over a window of time.
 
     own, all: samples a second, and the cores of the driver's process or of all, the workers and Ray's own among them.
     parts:    of the driver's CPU time, the largest first.
@@ -313,7 +313,7 @@ def drive(executor: RayExecutor, segment: PlayedSegment, nap: float, window: flo
 
 
 class Mark(NamedTuple):
-    """Since the beginning.
+    """Totals since the beginning.
 
     samples, learned: taken in, and worth the batches that were drawn.
     own, everybody:   CPU seconds of this process and of all.
@@ -329,14 +329,14 @@ class Mark(NamedTuple):
 
 
 class Account:
-    """CPU seconds of this process by what they went into."""
+    """CPU seconds of this process, by the part of the work."""
 
     def __init__(self) -> None:
         self.spent: Counts[str] = Counts()
         self.of_thread = threading.local()
 
     def copy(self) -> Counts[str]:
-        """What was spent so far, by the executor's thread as well."""
+        """The seconds spent so far, including the executor's thread."""
         (thread,) = (thread for thread in threading.enumerate() if thread.name == "ray executor")
         assert thread.ident is not None
         seconds = time.clock_gettime(time.pthread_getcpuclockid(thread.ident))
@@ -363,7 +363,7 @@ class Account:
 
 
 class Drawing:
-    """Draws what a learner would learn from, and learns nothing."""
+    """Draws a learner's batches, and learns nothing."""
 
     def __init__(self, config: Config, account: Account) -> None:
         self.config, self.account, self.steps = config, account, 0
@@ -371,7 +371,7 @@ class Drawing:
     def learn(
         self, samples: Samples, steps: int, generator: torch.Generator, *, progress: Callable[[int], None], **_: float
     ) -> dict[str, float]:
-        """`Learner.learn` without what the network does."""
+        """`Learner.learn` without the network's work."""
         self.account.timed(terciles, "thirds of the buffer found")(samples)
         draw_timed = self.account.timed(draw, "batches drawn")
         for _step in range(steps):
@@ -382,7 +382,7 @@ class Drawing:
 
 
 class MarkingObserver:
-    """Does what a session does, marks every iteration, and ends the run after `window` seconds."""
+    """Passes all calls to a session, marks every iteration, and ends the run after `window` seconds."""
 
     def __init__(self, session: Session, drawing: Drawing, account: Account, window: float) -> None:
         self.session, self.drawing, self.account, self.window = session, drawing, account, window

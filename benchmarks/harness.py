@@ -61,7 +61,7 @@ class Report:
 def whole(text: str) -> int:
     """A whole number from 1, as an option's `type`."""
     if not text.isdecimal() or int(text) < 1:
-        raise ValueError(f"{text!r} is no whole number from 1")
+        raise ValueError(f"{text!r} is not a whole number of 1 or more")
     return int(text)
 
 
@@ -71,7 +71,7 @@ def seconds(text: str) -> float:
     with contextlib.suppress(ValueError):
         if 0 <= float(text) < 3600:
             return float(text)
-    raise ValueError(f"{text!r} is no number of seconds")
+    raise ValueError(f"{text!r} is not a number of seconds")
 
 
 @cli.option
@@ -151,7 +151,7 @@ def scaled(speed: Speed, factor: float) -> Speed:
 
 
 def cpu_seconds() -> float:
-    """CPU time of this process and of all that work for it."""
+    """CPU time of this process and of all its descendants."""
     total = time.process_time()
     for child in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -160,7 +160,7 @@ def cpu_seconds() -> float:
 
 
 def side_by_side(makers: Sequence[Callable[[], Callable[..., int]]]) -> Callable[..., int]:
-    """Works that run at the same time, each made and run by a process of its own, like workers on one machine.
+    """Work of several processes at the same time, each of which makes its own, like workers on one machine.
 
     The returned work passes its arguments on to each of them.
     """
@@ -180,7 +180,7 @@ def side_by_side(makers: Sequence[Callable[[], Callable[..., int]]]) -> Callable
 
 
 def serve(connection: Connection, make_work: Callable[[], Callable[..., int]]) -> None:
-    """A process that does its work whenever it is asked to, until nobody can ask any more."""
+    """Runs in a process: does its work whenever the connection asks for it, until that is closed."""
     torch.set_num_threads(1)
     work = make_work()
     with contextlib.suppress(EOFError):

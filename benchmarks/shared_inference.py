@@ -1,6 +1,6 @@
-"""One process that evaluates for several of self-play: an experiment of benchmarks/cluster.py.
+"""One process that evaluates for several self-play processes: an experiment of benchmarks/cluster.py.
 
-It waits for all of them at most WAIT, so that they share a batch when they can and none is held up when not.
+It waits for all of them at most WAIT, so that they share a batch when they can and do not hold one another up.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def evaluate_for(askers: list[Connection], models: dict[str, bytes]) -> None:
         if others := [asker for asker in askers if asker not in asking]:
             asking += wait(others, WAIT)
         asked = [asker.recv() for asker in asking]
-        network, threads, _ = asked[0]  # the same of all: what is compared takes turns
+        network, threads, _ = asked[0]  # the same for all: contenders take turns
         observations = [observation for *_, observation in asked]
         found = session(network, threads).run(["logits", "value"], {"observation": np.concatenate(observations)})
         places = np.cumsum([len(observation) for observation in observations])[:-1]

@@ -2,8 +2,8 @@
 
     benchmarks/speed.py [tree] [inference] [self-play] [minimax] [peers] [options]      all by default
 
-Everything is connect-four. What is compared runs in turns within one process (A B A B ...), and
-medians of the rounds are shown: on a busy machine absolute figures suffer, ratios much less.
+Everything is connect-four. Contenders take turns within one process (A B A B ...), and medians
+of the rounds are shown: on a busy machine absolute figures suffer, ratios much less.
 `peers` needs the packages of the extra of that name.
 """
 
@@ -61,8 +61,8 @@ def measure() -> None:
     parser.add_argument("--blocks", type=whole, default=4, help="residual blocks of the network (4)")
     parser.add_argument("--width", type=whole, default=32, help="channels of the network (32)")
     parser.add_argument("--engine", choices=("auto", "onnx", "torch", "bfloat16"), default="auto", help="in self-play")
-    parser.add_argument("--seconds", type=seconds, default=1.0, help="of a measurement, in each round (1)")
-    parser.add_argument("--rounds", type=whole, default=5, help="of which the median is shown (5)")
+    parser.add_argument("--seconds", type=seconds, default=1.0, help="length of a measurement in each round (1)")
+    parser.add_argument("--rounds", type=whole, default=5, help="rounds, of which the median is shown (5)")
     run_sections(parser.parse_args(), sections)
 
 
@@ -95,7 +95,7 @@ def inference(options: argparse.Namespace, report: Report) -> None:
 
 
 def self_play(options: argparse.Namespace, report: Report) -> None:
-    """Self-play with the network, next to what the same engine does alone."""
+    """Self-play with the network, next to the same engine alone."""
     evaluators = NetworkEvaluators(GAME, engine=options.engine)
     evaluator = evaluators(network(options))
     plain, cached = (Stream(options, evaluator, cache=cache) for cache in (False, True))
@@ -192,7 +192,7 @@ def compare(report: Report, title: str, speeds: dict[str, Speed], theirs: list[s
         report.ratio("peers", f"{title}: {name} / {best}", ratio, promised=promised if name == ours[-1] else None)
 
 
-# What is measured
+# The work that is measured
 
 
 def network(options: argparse.Namespace) -> InferenceModule:

@@ -1,10 +1,10 @@
-"""Measures networks in place of the trebuchet's simulator: what they save, and what they get wrong.
+"""Measures networks in place of the trebuchet's simulator: the time they save, and their errors.
 
     benchmarks/surrogates.py [--samples 4000] [--out FOLDER]
 
-One has learned the whole shot, a number of wind, angle and counterweight. One has learned the step of a game, as any
-game's can be, and search plays in it (`alphazero.dynamics.surrogate`). Errors are measured within the range that they
-have learned from, and outside of it: in stronger winds, and with heavier counterweights.
+One has learned the whole shot: a function of wind, angle and counterweight. One has learned the step of a game, as is
+possible for any game, and search plays in it (`alphazero.dynamics.surrogate`). Errors are measured within the range
+that they have learned from, and outside of it: in stronger winds, and with heavier counterweights.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def main() -> int:
 def measure() -> None:
     parser = cli.Parser(description=__doc__)
     parser.add_argument("--samples", type=whole, default=4000, help="shots, and steps of games, to learn from (4000)")
-    parser.add_argument("--targets", type=whole, default=200, help="for search to aim at in the surrogate (200)")
+    parser.add_argument("--targets", type=whole, default=200, help="targets for search in the surrogate (200)")
     parser.add_argument("--seed", type=cli.seed, default=0)
     parser.add_argument("--out", type=Path, default=Path("runs/discovered/surrogates"), help="folder for the results")
     options = parser.parse_args()
@@ -68,7 +68,7 @@ def measure() -> None:
 def settings(
     count: int, generator: torch.Generator, *, winds: float = WINDS, heaviest: float = COUNTERWEIGHTS[1]
 ) -> Settings:
-    """Uniformly, up to these."""
+    """Settings drawn uniformly up to these bounds."""
     wind, angle, counterweight = torch.rand(3, count, generator=generator, dtype=torch.float64)
     lightest = COUNTERWEIGHTS[0]
     return Settings(winds * (2 * wind - 1), ANGLES[1] * angle, lightest + (heaviest - lightest) * counterweight)
@@ -175,7 +175,7 @@ def step(options: argparse.Namespace, generator: torch.Generator, console: Conso
 
 @contextmanager
 def progress(console: Console, what: str) -> Iterator[Callable[[int, float], None]]:
-    """Shows how far a training is."""
+    """Shows the progress of a training."""
     with progress_bar(console, what) as show:
         yield lambda done, loss: show(f"{what}: error {loss:.1e}", done, STEPS * 5 // 4)
 

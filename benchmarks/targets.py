@@ -10,13 +10,13 @@ from torch import Tensor
 from games.trebuchet.game import Aiming, TrebuchetState
 from games.trebuchet.physics import shoot
 
-HELD_OUT = 20_260_101  # seed of the targets that nobody learns from: no training has it
+HELD_OUT = 20_260_101  # seed of the held-out targets: no training has it
 
 Policy = Callable[[TrebuchetState], Tensor]  # actions [B, 2] for states
 
 
 def held_out_targets(count: int = 1000) -> TrebuchetState:
-    """Winds and targets within reach that nobody learns from."""
+    """Winds and targets within reach that no training uses."""
     return Aiming().initial(count, generator=torch.Generator().manual_seed(HELD_OUT))
 
 

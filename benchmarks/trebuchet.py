@@ -1,9 +1,9 @@
-"""Measures the trebuchet: its speed against other solvers, and how fast others learn to aim it.
+"""Measures the trebuchet: its speed against other solvers, and how fast other methods learn to aim it.
 
-    benchmarks/trebuchet.py speed       of shots and gradients; what is compared has the same answers
+    benchmarks/trebuchet.py speed       shots and gradients, against solvers that give the same answers
     benchmarks/trebuchet.py rivals      SAC and PPO of Stable-Baselines3, learning by trial and error
 
-Contenders of `speed` run in turns within one process (A B A B ...), and medians of the rounds are shown. It compares
+Contenders of `speed` take turns within one process (A B A B ...), and medians of the rounds are shown. It compares
 with the packages of the extra `peers`, and leaves out what needs those that are missing; `rivals` needs them.
 """
 
@@ -72,8 +72,8 @@ def measure() -> None:
     sections = parser.add_subparsers(dest="section", required=True, metavar="speed|rivals")
     fast = sections.add_parser("speed", help="shots and gradients against other solvers")
     fast.add_argument("--batch", type=whole, default=4096, help="shots at once (4096)")
-    fast.add_argument("--seconds", type=seconds, default=1.0, help="of a measurement, in each round (1)")
-    fast.add_argument("--rounds", type=whole, default=5, help="of which the median is shown (5)")
+    fast.add_argument("--seconds", type=seconds, default=1.0, help="length of a measurement in each round (1)")
+    fast.add_argument("--rounds", type=whole, default=5, help="rounds, of which the median is shown (5)")
     learning = sections.add_parser("rivals", help="how fast Stable-Baselines3 learns to aim")
     learning.add_argument(
         "rivals", nargs="*", metavar="rival", type=one_of(RIVALS, "rival"), default=RIVALS,
@@ -208,7 +208,7 @@ def durations(options: argparse.Namespace, *contenders: Callable[[], object]) ->
     return [1 / measured.rate for measured in in_turns(works, options.rounds, options.seconds).values()]
 
 
-# How well others aim
+# How well other methods aim
 
 
 def rivals(options: argparse.Namespace, console: Console) -> None:

@@ -5,7 +5,7 @@
 The true air slows the projectile; the model knows nothing of that. Search with refinement within the model aims, the
 true trebuchet fires, and each flight is observed. From these trajectories a network learns the term that is missing,
 and the term becomes an equation (as in scripts/discover.py drag). With the completed model it aims better, fires again,
-and so on. After each number of shots in --shots, all models aim at targets that nobody has learned from, and the true
+and so on. After each number of shots in --shots, all models aim at targets that none has learned from, and the true
 trebuchet fires: once exactly as it was aimed, and once with errors of a degree and a kilogram (standard deviations).
 
 No network has learned to aim before: one that has done so in the true model would know what the wrong one does not.
@@ -65,8 +65,8 @@ def counts(text: str) -> list[int]:
 def run() -> None:
     parser = cli.Parser(description=__doc__)
     parser.add_argument("--shots", type=counts, default="2,5,10,20", help="numbers of shots to measure after")
-    parser.add_argument("--noise", type=cli.part, default=0.0, help="of the trajectories, as a part of the states (0)")
-    parser.add_argument("--targets", type=int, default=200, help="for all models to aim at (200)")
+    parser.add_argument("--noise", type=cli.part, default=0.0, help="noise, as a part of the states (0)")
+    parser.add_argument("--targets", type=int, default=200, help="targets for all models to aim at (200)")
     parser.add_argument("--seed", type=cli.seed, default=0)
     parser.add_argument("--out", type=Path, default=Path("runs/discovered/plan"), help="folder for table and figure")
     options = parser.parse_args()
@@ -90,7 +90,7 @@ def run() -> None:
 
 
 def plan(options: argparse.Namespace, generator: torch.Generator, console: Console) -> list[dict[str, Any]]:
-    """Fires and learns in turns; a row for each number of shots, with the `Misses` of each of the MODELS."""
+    """Fires and learns by turns; a row for each number of shots, with the `Misses` of each of the MODELS."""
     targets = Aiming().initial(options.targets, generator=torch.Generator().manual_seed(HELD_OUT))
     known = {"true": measure(None, targets), "wrong": measure(VACUUM, targets)}
     rows: list[dict[str, Any]] = []

@@ -26,7 +26,7 @@ def bitbully_installed() -> bool:
 
 
 def exact_scores(boards: Tensor) -> Tensor:
-    """[B, 7] float32, what each column is worth to the player to move; -inf a full one.
+    """[B, 7] float32, the score of each column for the player to move; -inf where it is full.
 
     boards: [B, 6, 7] of unfinished positions, the top row first: 0 empty, 1 the first player's stones, 2 the other's.
 

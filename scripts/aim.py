@@ -68,8 +68,8 @@ def parsed() -> argparse.Namespace:
     parser = cli.Parser(description=__doc__)
     parser.add_argument("--wind", type=float, default=5.0, help="m/s along the throw; against it below 0 (default: 5)")
     parser.add_argument("--target", type=float, default=100.0, help="m from the pivot (default: 100)")
-    parser.add_argument("--angle", type=float, default=START[0], help="degrees, to start from (default: 55)")
-    parser.add_argument("--counterweight", type=float, help="kg (with --published lb), to start from (default: 220 lb)")
+    parser.add_argument("--angle", type=float, default=START[0], help="degrees, at the start (default: 55)")
+    parser.add_argument("--counterweight", type=float, help="kg (with --published lb), at the start (default: 220 lb)")
     parser.add_argument(
         "--network", type=Path, help=f"the aiming network; trained if there is none ({NETWORKS[False]})"
     )
@@ -80,7 +80,7 @@ def parsed() -> argparse.Namespace:
         "--strength",
         type=cli.option(parse_budget),
         default="64",
-        help="search budget of the agent: simulations, as 64, or seconds, as 2s (default: 64)",
+        help="search budget of the agent: simulations, such as 64, or seconds, such as 2s (default: 64)",
     )
     parser.add_argument(
         "--seed", type=cli.seed, default=0, help="seed of the training and of the agent's search (default: 0)"
@@ -91,7 +91,7 @@ def parsed() -> argparse.Namespace:
     arguments = parser.parse_args()
     for path, endings in ((arguments.save, (".png", ".gif")), (arguments.histogram, (".png",))):
         if path and (path.suffix not in endings or not path.parent.is_dir()):
-            parser.error(f"{path}: must end in {' or '.join(endings)}, in a folder that is there")
+            parser.error(f"{path}: must end in {' or '.join(endings)}, in a folder that exists")
     if arguments.published and (arguments.agent or arguments.network or arguments.robust or arguments.histogram):
         parser.error("--published has the talk's methods alone: no --agent, --network, --robust or --histogram")
     return arguments
@@ -129,7 +129,7 @@ def aim() -> None:
     console.print(f"\n{shown.method}:", markup=False)
     kg = shown.aimed.counterweight * (POUND if arguments.published else 1.0)
     if arguments.published:
-        console.print("(drawn as it is by the accurate simulator, which lands elsewhere than the talk's)")
+        console.print("(drawn by the accurate simulator, in which it lands elsewhere than the talk's)")
     console.print(sketch(wind, shown.aimed.angle, kg, target=target), markup=False, soft_wrap=True)
     if arguments.save:
         save(arguments.save, wind, target, shown.aimed.angle, kg)
@@ -148,7 +148,7 @@ def find_network(arguments: argparse.Namespace, console: Console) -> AimingNetwo
     if path.exists():
         return AimingNetwork.load(path)
     if arguments.network and not path.parent.is_dir():
-        raise ValueError(f"{path.parent} is no folder; the aiming network must be trained and kept there")
+        raise ValueError(f"{path.parent} is not a folder; the aiming network must be trained and kept there")
     what, errors = "training the aiming network", FIELD if arguments.robust else NO_ERRORS
     with progress_bar(console, what) as show:
 

@@ -57,7 +57,7 @@ def parse_arguments() -> argparse.Namespace:
         metavar="BUDGET",
         type=cli.option(parse_budget),
         default="600",
-        help="search budget of the agent and of opponents that are paths: simulations a move, or seconds, as 2s; "
+        help="search budget of the agent and of opponents that are paths: simulations a move, or seconds, such as 2s; "
         "default: 600",
     )
     parser.add_argument(
@@ -124,7 +124,7 @@ def worker_count(text: str) -> int | str:
 
 def measure() -> int:
     arguments, console = parse_arguments(), Console(highlight=False, markup=False)
-    with ExitStack() as stack:  # the executor is left last: a cluster's end takes seconds, the figures should not wait
+    with ExitStack() as stack:  # left last: a cluster's end takes seconds, for which the figures should not wait
         with watching(console) as watcher:
             benchmark = plan(
                 arguments.agent,
@@ -160,7 +160,7 @@ def measure() -> int:
 def executor_of(arguments: argparse.Namespace, game: Game, console: Console) -> Iterator[Executor]:
     """Threads of this process, or Ray's workers, a core each. Ray is loaded only if it is used."""
     if not (arguments.workers or arguments.ray_address):
-        yield ThreadExecutor(None, available_cores())  # never left: that would wait for whatever search is under way
+        yield ThreadExecutor(None, available_cores())  # never left: that would wait for the searches under way
         return
     from alphazero.parallel.ray_cluster import Needs, cluster, room
     from alphazero.parallel.ray_executor import RayExecutor

@@ -57,12 +57,12 @@ def parsed(words: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line, or these words; exits with a message if they are wrong."""
     parser = cli.Parser(description=__doc__)
     parser.add_argument("case", choices=CASES)
-    parser.add_argument("--shots", type=int, default=SHOTS, help="to observe, and half as many to hold out (20)")
+    parser.add_argument("--shots", type=int, default=SHOTS, help="shots to observe, and half as many to hold out (20)")
     parser.add_argument(
-        "--noise", type=cli.part, help="as a part of the states (drag 0.01, gravity 0, predators 0.005)"
+        "--noise", type=cli.part, help="noise as a part of the states (drag 0.01, gravity 0, predators 0.005)"
     )
     parser.add_argument("--ends", action="store_true", help="drag: observe only release and landing of a flight")
-    parser.add_argument("--data", type=Path, help="your own observed.csv; --noise is then what you think it has")
+    parser.add_argument("--data", type=Path, help="your own observed.csv; --noise is then your estimate of its noise")
     parser.add_argument("--held-out-data", type=Path, help="your own held_out.csv")
     parser.add_argument("--seed", type=cli.seed, default=0)
     parser.add_argument("--out", type=Path, help="folder for the results (runs/discovered/CASE)")
@@ -170,10 +170,10 @@ def solve(
     console.print(path_table(case, recovered.path, recovered.best))
     console.print(coefficient_table(best, recovered.shares))
     if min(recovered.shares) < CERTAIN:
-        said = "Not certain: other data of this kind might have led to other terms. Observe more shots, or better."
+        said = "Not certain: other data of this kind might lead to other terms. Observe more shots, or with less noise."
         console.print(said, soft_wrap=True)
     direct = recovered.direct
-    said = direct.text(case.symbol) if direct else "nothing: too few states were observed, or unevenly"
+    said = direct.text(case.symbol) if direct else "nothing: too few states were observed, or not at even times"
     console.print(f"straight from the data, without the network: {said}", soft_wrap=True)
     if far := results.get("extrapolation"):
         said = f"off by {far['of_norm']:.2%} of the norm, nowhere by more than {far['worst']:.2%}"

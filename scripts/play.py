@@ -47,9 +47,9 @@ def play() -> None:
         "--strength",
         type=cli.option(parse_budget),
         default="600",
-        help="search budget of agents: simulations a move, as 600, or seconds, as 2s (default: 600)",
+        help="search budget of agents: simulations a move, such as 600, or seconds, such as 2s (default: 600)",
     )
-    parser.add_argument("--moves", default="", help="start after these moves, as 4453")
+    parser.add_argument("--moves", default="", help="start after these moves, such as 4453")
     parser.add_argument("--explore", action="store_true", help="explore positions instead of playing")
     parser.add_argument("--plain", action="store_true", help="no colours")
     parser.add_argument("--seed", type=cli.seed, default=1, help="seed of players that move at random (default: 1)")

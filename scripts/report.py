@@ -29,10 +29,10 @@ def main() -> int:
 def report() -> int:
     parser = cli.Parser(description=__doc__)
     parser.add_argument("run", type=Path, help="a run's folder")
-    parser.add_argument("--iteration", type=int, help="checkpoint whose network is measured on the buffer; the last")
-    parser.add_argument("--game", type=int, help="iteration whose game is shown, in the terminal, too; the last")
-    parser.add_argument("--stream", type=int, help="stream of self-play that played the game; the first")
-    parser.add_argument("--out", type=Path, help="where the report goes; RUN/report")
+    parser.add_argument("--iteration", type=int, help="checkpoint whose network is measured on the buffer (the last)")
+    parser.add_argument("--game", type=int, help="iteration whose game is shown, also in the terminal (the last)")
+    parser.add_argument("--stream", type=int, help="stream of self-play that played the game (the first)")
+    parser.add_argument("--out", type=Path, help="folder for the report (RUN/report)")
     parser.add_argument("--text", action="store_true", help="no figures")
     arguments = parser.parse_args()
     sections = report_sections(
@@ -40,7 +40,7 @@ def report() -> int:
     )
     out = arguments.out or arguments.run / REPORT
     index = write_report(arguments.run, sections, out, figures=not arguments.text)
-    # Nothing is cut when piped, nor in a narrow window: there lines are broken.
+    # Nothing is cut: in a narrow window lines are broken, and when piped they are whole.
     console = Console(width=max(80, Console().width) if sys.stdout.isatty() else 1_000)
     for section in sections:
         show(section, console, with_text=arguments.game is not None)

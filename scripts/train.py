@@ -58,7 +58,7 @@ def command() -> None:
         if {"-h", "--help"} & set(overrides):
             print(__doc__)
         elif (config_file is None) == (known.resume is None):
-            parser.error("name either a configuration, as configs/connect_four.toml, or a run with --resume DIR")
+            parser.error("name either a configuration, such as configs/connect_four.toml, or a run with --resume DIR")
         elif known.resume and known.run and not is_url(known.resume):
             parser.error("--resume DIR continues in that folder; leave --run away")
         resume = Path(known.resume) if known.resume else None
@@ -70,7 +70,7 @@ def command() -> None:
         config = overridden(saved, with_current_names(overrides))
         train(config, saved, resume=resume, run=known.run, name=config_file, console=console)
     except OSError as error:
-        raise RunError(f"{error}; what was saved before is whole") from error
+        raise RunError(f"{error}; everything saved before is intact") from error
     except Stopped:
         raise KeyboardInterrupt from None
 

@@ -1,4 +1,4 @@
-"""Calls of a script's main function within this process, which spares a start of it each time."""
+"""Calls of a script's main function within this process, which saves a start of it each time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Finished(NamedTuple):
 def call(
     main: Callable[[], int], *arguments: object, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Finished:
-    """What the command line would give: the exit code and all output."""
+    """The exit code and all output, as the command line would give them."""
     monkeypatch.setattr(sys, "argv", [f"{main.__module__.rpartition('.')[2]}.py", *map(str, arguments)])
     try:
         code = main()

@@ -1,4 +1,4 @@
-"""For all tests: one thread in torch, so that rounding does not hang on the machine; no deadlines in Hypothesis.
+"""For all tests: one thread in torch, so that rounding does not depend on the machine; no deadlines in Hypothesis.
 
 `make test` runs them in several processes: each file in one of them, and all files over Ray
 (`pytestmark = pytest.mark.cluster`) in the same one. `-m "not cluster"` leaves those out.
@@ -23,18 +23,18 @@ torch.set_num_threads(1)
 # Kernels compile and networks are exported within the first example of a test.
 settings.register_profile("alphazero", deadline=None)
 settings.load_profile("alphazero")
-# Else Ray's workers would wait for the tests that run beside theirs.
+# Otherwise Ray's workers would wait for the tests that run beside theirs.
 os.environ.update(RAY_worker_niceness="0")
-# What a shell runs in the background ignores Ctrl-C, and so does all that it starts: tests of it would wait in vain.
+# A process that a shell runs in the background ignores Ctrl-C, and so do its children: tests of it would wait in vain.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @functools.cache
 def together(file: str) -> str:
-    """The name of what one process does in one go: a file, or all files that are marked `cluster`.
+    """The name of the tests that one process takes together: a file, or all files that are marked `cluster`.
 
-    The marks are read from the files' text: the process that hands out tests knows no more of them than their names.
+    The marks are read from the files' text: the process that hands out tests knows only their names.
     """
     marked = "\npytestmark = pytest.mark.cluster\n" in (ROOT / file).read_text(encoding="utf-8")
     return "cluster" if marked else file
@@ -45,7 +45,7 @@ def file_of(nodeid: str) -> str:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest first, or at the end one process would be at them while the others have nothing to do."""
+    """Puts the longest first, since at the end one process would run them while the others have nothing to do."""
     longest = ("cluster", "tests/trainer/test_synchronous.py")
     parts = {item: together(file_of(item.nodeid)) for item in items}
     items.sort(key=lambda item: longest.index(parts[item]) if parts[item] in longest else len(longest))

@@ -1,4 +1,4 @@
-"""Evaluators with no network behind them, to test search, cache and self-play with."""
+"""Evaluators without a network, to test search, cache and self-play."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def scrambled(key: Tensor, count: int) -> Tensor:
 
 
 class ScrambledEvaluator:
-    """Logits in [-2, 2) and values in [-1, 1) that look random but hang on the position and the salt alone.
+    """Logits in [-2, 2) and values in [-1, 1) that look random but depend on the position and the salt alone.
 
-    Says as much of illegal actions, and refuses finished positions. `evaluations` counts what it was asked.
+    Illegal actions get logits too; finished positions are refused. `evaluations` counts the positions.
     """
 
     def __init__(self, game: Game, *, salt: int = 0) -> None:
@@ -29,14 +29,14 @@ class ScrambledEvaluator:
 
     def __call__(self, states: State, generator: torch.Generator | None = None) -> Evaluation:
         del generator
-        assert not states.done.any(), "a finished position was to be evaluated"
+        assert not states.done.any(), "the evaluator was asked about a finished position"
         drawn = scrambled(self.game.key(states) + self.salt, num_actions(self.game) + 1)
         self.evaluations += len(drawn)
         return Evaluation(4 * drawn[:, :-1] - 2, 2 * drawn[:, -1] - 1)
 
 
 class CountingEvaluator:
-    """Counts what another one is asked; `batches` are the sizes of its calls."""
+    """Counts the positions that another evaluator is asked about; `batches` are the sizes of its calls."""
 
     def __init__(self, evaluator: Evaluator) -> None:
         self.evaluator = evaluator

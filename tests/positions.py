@@ -126,7 +126,7 @@ class Web(Game):
         return self.guess[state.node]
 
     def plain_score(self, node: int, action: int, depth: int) -> float:
-        """Minimax as it is written on paper."""
+        """Minimax as in a textbook."""
         child = int(self.next[node, action])
         if child >= LAST:
             value = 0.0

@@ -18,7 +18,7 @@ FAST = SearchBudget(4)
 
 
 class Listener:
-    """Writes down what it is told, and raises once `patience` steps have ended."""
+    """Records its calls, and raises once `patience` steps have ended."""
 
     def __init__(self, patience: int = 10**9) -> None:
         self.begun: list[tuple[str, int, str, int]] = []
@@ -45,7 +45,7 @@ class Listener:
 
 @functools.cache
 def small_run(base: Path) -> Path:
-    """A trained run, of which all tests of benchmarks may share one."""
+    """A trained run that all tests of benchmarks may share."""
     return Path(shutil.copytree(whole_run(base).folder, base / "benchmarked"))
 
 
@@ -53,7 +53,7 @@ LOADED: dict[bytes, Agent] = {}
 
 
 def load_quickly(path: Path) -> Agent:
-    """`load_agent`, but a checkpoint is exported once only, however many copies there are."""
+    """`load_agent`, but a checkpoint is exported only once, however many copies there are."""
     model = path / "model.safetensors"
     if not model.is_file():
         return load_agent(path)

@@ -30,7 +30,7 @@ CONFIG = Config(
 
 
 class Parts(NamedTuple):
-    """What a checkpoint holds, of a run that is under way."""
+    """The parts of a run under way that a checkpoint holds."""
 
     game: Game
     learner: Learner
@@ -39,7 +39,7 @@ class Parts(NamedTuple):
 
 
 def parts(*, seed: int = 1, iterations: int = 0, config: Config = CONFIG) -> Parts:
-    """After some iterations of self-play and learning."""
+    """The parts after some iterations of self-play and learning."""
     game = TicTacToe()
     made = Parts(
         game,

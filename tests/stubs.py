@@ -138,9 +138,9 @@ class AgainState(NamedTuple):
 
 
 class Again(Game[AgainState]):
-    """For two, who need not alternate: take 1, 2 or 3 of ten matches; who takes 3 moves again.
+    """For two, who need not alternate: take 1, 2 or 3 of ten matches; a player who takes 3 moves again.
 
-    Who takes the last match wins, unless it goes with two others: a 3 that clears the pile loses. So the
+    The player who takes the last match wins, unless it goes with two others: a 3 that clears the pile loses. So the
     reward of the last move can be of either sign.
     """
 

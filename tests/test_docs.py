@@ -1,4 +1,4 @@
-"""README and docs: links lead somewhere, code runs, commands name scripts and options that there are."""
+"""README and docs: links lead somewhere, code runs, commands name scripts and options that exist."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ def prose(page: str) -> str:
 
 
 def anchors(text: str) -> set[str]:
-    """Of the headings, as GitHub makes them: small letters and hyphens, nothing else."""
+    """The headings' anchors as GitHub makes them: small letters and hyphens, nothing else."""
     headings = re.findall(r"^#+ (.+)$", FENCE.sub("", text), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def broken_links(page: Path, text: str) -> list[str]:
-    """Links to files that are not there, and to headings that the file does not have."""
+    """Links to files that do not exist, and to headings that the file does not have."""
     broken = []
     for link in re.findall(r"\]\(([^)\s]+)\)", FENCE.sub("", text)):
         if re.match(r"https?://", link):
@@ -125,7 +125,7 @@ def calls() -> list[tuple[str, list[str]]]:
 
 
 def asked(words: list[str]) -> list[str]:
-    """What has to be asked for its --help: the script, and its part if it has some."""
+    """The script whose --help is needed, with its part if it has parts."""
     return words[:2] if words[0] in WITH_PARTS else words[:1]
 
 
@@ -142,7 +142,7 @@ def helps() -> dict[str, str]:
     return json.loads(process.stdout)  # type: ignore[no-any-return]
 
 
-def test_commands_name_scripts_and_options_that_there_are(helps: dict[str, str]) -> None:
+def test_commands_name_scripts_and_options_that_exist(helps: dict[str, str]) -> None:
     unknown = []
     for page, words in calls():
         text = helps[" ".join(asked(words))]
@@ -152,8 +152,8 @@ def test_commands_name_scripts_and_options_that_there_are(helps: dict[str, str])
     assert unknown == []
 
 
-def test_files_that_commands_name_are_there() -> None:
-    """Apart from what a reader makes: runs, a game, data, pictures."""
+def test_files_that_commands_name_exist() -> None:
+    """Apart from files that a reader makes: runs, a game, data, pictures."""
     for page, words in calls():
         for word in words:
             if re.match(r"(configs|games)/", word):
@@ -178,7 +178,7 @@ def test_other_commands_are_of_make_and_known_programs() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_names_in_the_text_are_there(page: str) -> None:
+def test_names_in_the_text_exist(page: str) -> None:
     """Files, modules and settings that the text names in backticks, or in a picture of the tree."""
     for code in re.findall(r"`([^`\n]+)`", prose(page)):
         if re.fullmatch(r"(alphazero|games|scripts|benchmarks|examples|configs|tests)/[\w./]*", code):

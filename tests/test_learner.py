@@ -30,7 +30,7 @@ PLAIN = LearnerConfig(batch_size=8, precision="float32", warmup=0.0, schedule="c
 
 
 def learner(config: LearnerConfig = PLAIN, *, symmetric: bool = False, seed: int = 0) -> Learner:
-    """Without augmentation unless `symmetric`."""
+    """A learner without augmentation unless `symmetric`."""
     made = Learner(GAME, config, DENSE, seed=seed)
     if not symmetric:
         made.game = Asymmetric()
@@ -355,7 +355,7 @@ def test_a_learner_that_is_loaded_goes_on_as_if_it_had_never_stopped() -> None:
 
 
 def test_a_changed_weight_decay_holds_after_loading() -> None:
-    """A resumed run follows its configuration, not what the checkpoint's optimizer had been told."""
+    """A resumed run follows its configuration, not the settings of the checkpoint's optimizer."""
     made, other = learner(), learner(replace(PLAIN, weight_decay=0.5))
     learn(made, samples(8), 1)
     other.load(made.tensors(), made.optimizer.state_dict(), made.steps)
@@ -375,7 +375,7 @@ def test_another_networks_weights_are_refused() -> None:
         wider.load_networks(learner().tensors())
 
 
-def test_what_was_learned_is_what_plays() -> None:
+def test_the_learned_weights_play() -> None:
     made = learner()
     learn(made, samples(8), 20)
     state: TicTacToeState = samples(3).state

@@ -1,4 +1,4 @@
-"""The replay buffer: how its window grows, what it drops, and what merging makes of equal positions."""
+"""The replay buffer: its window grows, old samples go, and merging averages equal positions."""
 
 from __future__ import annotations
 
@@ -179,15 +179,15 @@ def test_join_keeps_the_order() -> None:
     assert joined.at(torch.tensor([2, 0])).state.pile.tolist() == [3, 1]
 
 
-def test_what_was_dropped_does_not_stay_in_memory() -> None:
+def test_dropped_samples_do_not_stay_in_memory() -> None:
     replay = Replay(GAME, ReplayConfig(window=10, start=10))
     replay.extend(samples([5] * 10_000))
     assert replay.samples is not None
     assert replay.samples.policy.untyped_storage().nbytes() == 15 * 3 * 4  # half as much again is room for more
 
 
-def test_what_was_read_stays_as_it_was() -> None:
-    """Whoever learns from the samples need not wait with new ones; slow and fast growth, to the window and beyond."""
+def test_samples_that_were_read_stay_as_they_were() -> None:
+    """So learning and adding may go on together; slow and fast growth, to the window and beyond."""
     replay = Replay(GAME, ReplayConfig(window=40, start=40))
     generator = torch.Generator().manual_seed(1)
     read: list[tuple[Samples, list[int]]] = []

@@ -42,7 +42,7 @@ class WalkState(NamedTuple):
 
 
 class Walk(Game):
-    """For one: a walk whose length is drawn at its start; nothing one does matters."""
+    """For one: a walk whose length is drawn at its start; no action matters."""
 
     name: ClassVar[str] = "walk"
     num_players: ClassVar[int] = 1
@@ -213,7 +213,7 @@ def test_games_longer_than_the_first_room_are_kept_whole() -> None:
 
 
 def test_short_games_are_not_preferred() -> None:
-    """Finished games come in the numbers of a renewal process that misses nothing but what still runs.
+    """Finished games come in the numbers of a renewal process that misses only the games under way.
 
     In T moves a slot finishes E = p_L (u(0) + ... + u(T - L)) games of length L in the mean, where u(t) is
     the chance that a game starts at t. Over many games the number's variance tends to
@@ -238,7 +238,7 @@ def test_short_games_are_not_preferred() -> None:
         assert abs(turns.count(length) - expected) < 5 * math.sqrt(variance), length
 
 
-def test_samples_hold_what_search_said_of_their_positions(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_samples_hold_the_search_results_of_their_positions(monkeypatch: pytest.MonkeyPatch) -> None:
     game, said = TicTacToe(), dict[int, list[tuple[list[float], float]]]()
 
     def recorded(evaluator, game, roots, *rest, **more) -> SearchResult:  # type: ignore[no-untyped-def]
@@ -293,7 +293,7 @@ def stream_of(number: int, *, seed: int = 5, cache: int = 0) -> SelfPlay:
     return SelfPlay(ConnectFour(), SEARCH, config, seed=seed, stream=number)
 
 
-def test_samples_hang_on_seed_stream_and_iteration_alone() -> None:
+def test_samples_depend_on_seed_stream_and_segment_alone() -> None:
     evaluator = ScrambledEvaluator(ConnectFour())
     plays = {
         (seed, stream, iteration): stream_of(stream, seed=seed).play(evaluator, iteration)[0]
@@ -304,7 +304,7 @@ def test_samples_hang_on_seed_stream_and_iteration_alone() -> None:
     assert all(not torch.equal(policies[i], policies[j]) for i in range(4) for j in range(i))
 
 
-def test_samples_do_not_hang_on_the_number_of_threads() -> None:
+def test_samples_do_not_depend_on_the_number_of_threads() -> None:
     evaluators = NetworkEvaluators(ConnectFour(), engine="onnx")
     module = inference_module(trained("residual", 0))
 
@@ -373,7 +373,7 @@ def test_streams_of_random_numbers_differ_in_every_part_of_their_seed() -> None:
 
 
 def test_moves_are_drawn_from_the_policy_first_and_searched_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Squared at temperature 1/2; after `temperature_moves` the search's choice."""
+    """The policy is squared at temperature 1/2; after `temperature_moves` the search chooses."""
     policy = torch.tensor([0.5, 0.3, 0.2] + [0.0] * 6)
     slots = 8000
 

@@ -10,7 +10,7 @@ from tests.stubs import Again, AgainState, Drift, Mine, MineState
 
 
 def best_value(game: Game, state: State) -> float:
-    """Of a batch of one, for the player to move, by trying every line of play."""
+    """The value of a batch of one, for the player to move, by trying every line of play."""
     values = []
     for action in game.legal(state)[0].nonzero()[:, 0]:
         successor, reward, done = game.step(state, action[None])

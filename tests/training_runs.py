@@ -81,7 +81,7 @@ def train_session(
 def run(
     config: Config, folder: Path, *, resume: bool = False, stop_after: int = 10**9, game: Game | None = None
 ) -> tuple[dict[str, torch.Tensor], Results]:
-    """A run's weights at its end, and how its agent fares."""
+    """A run's weights at its end, and its agent's results."""
     session, results = train_session(config, folder, resume=resume, stop_after=stop_after, game=game)
     return session.run.learner.tensors(), results
 
@@ -93,7 +93,7 @@ def assert_same(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tenso
 
 
 class Whole(NamedTuple):
-    """A run of SMALL, by a single thread, and what came of it. Tests that change its folder take a copy."""
+    """A run of SMALL, by a single thread, and its results. Tests that change its folder take a copy."""
 
     folder: Path
     tensors: dict[str, torch.Tensor]
@@ -102,7 +102,7 @@ class Whole(NamedTuple):
 
 @functools.cache
 def whole_run(base: Path) -> Whole:
-    """One in each process that tests run in."""
+    """A run that all tests in one process share."""
     folder = base / "whole"
     return Whole(folder, *run(replace(SMALL, threads=1), folder))
 
@@ -130,7 +130,7 @@ class Train(Protocol):
 
 
 def call_train(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Train:
-    """Runs scripts/train.py within this process, which spares a start of it each time."""
+    """Runs scripts/train.py within this process, which saves a start of it each time."""
 
     def train(*arguments: object, config: Path | None = None) -> Finished:
         monkeypatch.chdir(ROOT)

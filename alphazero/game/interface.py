@@ -106,7 +106,7 @@ class Game(ABC, Generic[S]):
     """The rules of a game for one or two players, over batches of states.
 
     Subclasses set the class variables and write the abstract methods; the others have defaults
-    that keep the engine working, and each says what it loses by them.
+    that keep the engine working, and each says what the engine loses by its default.
     """
 
     name: ClassVar[str]

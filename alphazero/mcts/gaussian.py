@@ -1,6 +1,6 @@
 """The policy over continuous actions: a normal distribution in each dimension of the Box.
 
-It lives in coordinates in which the Box is from -1 to 1, whatever its bounds. A sample outside is moved to the edge,
+It uses coordinates in which the Box reaches from -1 to 1, whatever its bounds. A sample outside is moved to the edge,
 where the density stays that of the normal distribution: so the best action may lie in a corner, and is learned there
 as anywhere else.
 """
@@ -33,23 +33,23 @@ class Gaussian(NamedTuple):
         return cls(mean, math.log(FINEST) + F.softplus(raw))
 
     def mode(self) -> Tensor:
-        """[B, D], the likeliest action within the Box."""
+        """The likeliest action [B, D] within the Box."""
         return self.mean.clamp(-1, 1)
 
     def sample(self, count: int, generator: torch.Generator) -> Tensor:
-        """[B, count, D], within the Box."""
+        """Samples [B, count, D] within the Box."""
         shape = (len(self.mean), count, self.mean.shape[1])
         noise = torch.randn(shape, generator=generator, device=self.mean.device)
         return (self.mean[:, None] + self.log_deviation.exp()[:, None] * noise).clamp(-1, 1)
 
     def log_density(self, actions: Tensor) -> Tensor:
-        """[B, K], of actions [B, K, D]."""
+        """The logarithm of the density [B, K] at actions [B, K, D]."""
         log_deviation = self.log_deviation[:, None]
         distance = (actions - self.mean[:, None]) / log_deviation.exp()
         return -(distance.square() / 2 + log_deviation + math.log(2 * math.pi) / 2).sum(-1)
 
     def entropy(self) -> Tensor:
-        """[B], in nats, of the normal distribution: below 0 where it is narrow."""
+        """The entropy [B] of the normal distribution, in nats: below 0 where it is narrow."""
         return (self.log_deviation + math.log(2 * math.pi * math.e) / 2).sum(-1)
 
 

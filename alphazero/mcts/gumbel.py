@@ -47,7 +47,7 @@ def schedules(most: int, simulations: int, device: torch.device) -> Tensor:
 
 
 def mixed_value(edges: Edges) -> Tensor:
-    """v_mix [B], what an unvisited action is worth. Appendix D, equation 33.
+    """v_mix [B], the value of an unvisited action. Appendix D, equation 33.
 
     (v + sum N * sum_visited(pi q) / sum_visited(pi)) / (1 + sum N)
     """

@@ -18,8 +18,8 @@ from alphazero.mcts.evaluator import Evaluation, Evaluator
 from alphazero.mcts.gaussian import Gaussian, from_box, into_box
 from alphazero.mcts.policy import policy_of
 
-# No sample counts as less likely than this beside the likeliest, in nats: so a value that is better by some tenths is
-# enough to prefer one from the whole Box, however sure the network is.
+# The least logit of a sample, relative to the likeliest, in nats: so a value that is better by some tenths is enough to
+# prefer a sample from the whole Box, however sure the network is.
 LEAST_LIKELY = -10.0
 
 # Refinement: its longest step, in the Box's coordinates, and the factor by which one that went too far is shortened.
@@ -50,7 +50,7 @@ def likeliest(game: Game, states: State, evaluation: Evaluation) -> Tensor:
 
 
 class RolledOut:
-    """Takes a value in part from playing the policy on in the simulator for a few moves."""
+    """An evaluator whose value comes in part from playing the policy on in the simulator for a few moves."""
 
     def __init__(self, game: Game, network: Evaluator, config: SearchConfig) -> None:
         self.game, self.network = game, network

@@ -1,6 +1,6 @@
 """Runs independent tasks side by side, in threads or over Ray, and learns with several processes.
 
-    executor             what runs tasks, and threads of this process that do
+    executor             the protocol of executors, and threads of this process
     ray_cluster          joins a Ray cluster, or starts one of our own on this machine
     ray_executor         worker processes over Ray; tasks survive the workers' deaths
     distributed_learner  data-parallel learning, by ranks over Ray

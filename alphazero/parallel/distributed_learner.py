@@ -1,8 +1,8 @@
 """A learner distributed over ranks, each a process of its own, on a core or a GPU.
 
-Each has the learner's state and takes every step on its share of the batch's rows (`rank`), so together they learn
-what one learner would, to rounding. When a rank is lost, with its machine or without, the others keep the state after
-the last whole step. New ranks go on from there with the same batches, as if nothing had happened.
+Each rank has the learner's state and takes every step on its share of the batch's rows (`rank`), so together they learn
+the same as one learner, up to rounding. When a rank is lost, with its machine or without, the others keep the state
+after the last whole step. New ranks go on from there with the same batches, as if nothing had happened.
 """
 
 from __future__ import annotations
@@ -125,11 +125,11 @@ class DistributedLearner:
         progress_to: float,
         progress: Callable[[int], None] = lambda steps: None,
     ) -> dict[str, float]:
-        """Does and returns what `Learner.learn` does; `learner/seconds` are those of all ranks.
+        """The same as `Learner.learn`, but `learner/seconds` counts all ranks.
 
-        `progress` may raise to end it, and is called with 0 for that as well. ExecutorError if there is no room for the
-        ranks, DistributedLearnerError if they are lost again and again, and what a rank itself raises. After any
-        exception the learner is as it was before.
+        `progress` may raise an exception to end it, and is called with 0 for that as well. ExecutorError if there is no
+        room for the ranks, DistributedLearnerError if they are lost again and again, and any exception of a rank. After
+        any exception the learner is as it was before.
         """
         started, learner = time.thread_time(), self.learner
         rates = learner.learning_rates(steps, progress_from, progress_to)

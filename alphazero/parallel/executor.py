@@ -32,14 +32,14 @@ class Task(Protocol[Outcome_co]):
 
     @property
     def title(self) -> str:
-        """What people find the task by: its kind and its seed."""
+        """The task's name for people: its kind and its seed."""
 
     def run(self, worker: Any, count: Counter, *shared: Any) -> Outcome_co:
-        """`worker`: what every process of the executor has made ready for its tasks."""
+        """Does the work. worker: the object that each process of the executor has prepared for its tasks."""
 
 
 class Executor(Protocol):
-    """A context; leaving it gives up the tasks under way.
+    """Runs tasks side by side. A context; leaving it gives up the tasks under way.
 
     size:  tasks that run at once.
     local: runs tasks of this process alone, such as learning.
@@ -55,13 +55,13 @@ class Executor(Protocol):
     def __exit__(self, *error: object) -> None: ...
 
     def share(self, thing: Any) -> Any:
-        """Makes a thing ready to go along with many tasks; `submit` takes what is returned."""
+        """Prepares a thing that many tasks share; `submit` takes the value returned."""
 
     def submit(self, task: Task[Outcome], *shared: Any, count: Counter = lambda done: None) -> Future[Outcome]:
         """The task's future outcome. `count` is told of its progress, in any thread."""
 
     def scalars(self) -> dict[str, float]:
-        """By tag: how the executor did since the last call."""
+        """The executor's metrics since the last call, by tag."""
 
 
 class ThreadExecutor:

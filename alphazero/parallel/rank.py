@@ -29,12 +29,12 @@ from alphazero.learner import Batch, Learner
 from alphazero.parallel.executor import ExecutorError
 from alphazero.replay import Samples
 
-PATIENCE = timedelta(minutes=2)  # of ranks with one another
+PATIENCE = timedelta(minutes=2)  # how long ranks wait for one another
 GROUPS = {"abort": 1}  # concurrency groups of the actor: `abort` must not wait until another call is done
 
 
 class Progress(NamedTuple):
-    """What a rank has done.
+    """The steps that a rank has done.
 
     steps:    the learner's, in all.
     measures: by tag, of all rows, for each step since the last message, the newest last.
@@ -122,7 +122,7 @@ def reduce_means(measures: list[Tensor]) -> Tensor:
     """The measures' means over all ranks. RuntimeError if not all took part in the step.
 
     It is the step's last operation with the others, and NCCL does them in order: if this one is complete, so are those
-    of the gradients and statistics. An operation that is cut short leaves anything: here, not the number of ranks.
+    of the gradients and statistics. An operation that is cut short leaves any sum but the number of ranks.
     """
     sums = torch.stack([torch.ones_like(measures[0]), *measures])
     dist.all_reduce(sums)
@@ -229,7 +229,7 @@ def share_norms(network: nn.Module) -> list[SharedBatchNorm2d]:
 
 
 def state_of(learner: Learner) -> bytes:
-    """All that learning changes in a learner; by torch, which keeps the memory layout of the optimizer's moments."""
+    """All that learning changes in a learner, as bytes. torch keeps the memory layout of the optimizer's moments."""
     content = io.BytesIO()
     torch.save(
         {"tensors": learner.tensors(), "optimizer": learner.optimizer.state_dict(), "steps": learner.steps}, content

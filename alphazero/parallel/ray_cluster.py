@@ -78,7 +78,7 @@ def code(modules: tuple[str, ...]) -> list[str]:
 
 
 def room(needs: Needs) -> int:
-    """How many such processes fit on the cluster's machines while nobody else uses them."""
+    """The number of such processes that fit on the cluster's machines while nobody else uses them."""
     return sum(_fit(node["Resources"], needs) for node in ray.nodes() if node["Alive"])
 
 
@@ -89,7 +89,7 @@ def check_room(count: int, needs: Needs, what: str) -> None:
 
 
 def have() -> str:
-    """The cluster's resources, and how much of them is free, for people."""
+    """The cluster's resources, and how much of them is free, as text."""
     total, free = ray.cluster_resources(), ray.available_resources()
 
     def number(resources: dict[str, float]) -> str:

@@ -2,8 +2,8 @@
 
 A task that is lost with its worker, or whose outcome is lost with a machine, runs again on any worker, and a new
 process takes the worker's place. (Ray's own `max_task_retries` would run it again on the same actor alone: after the
-loss of a machine it would wait for another machine, whoever is free.) A task that fails by its own fault would fail
-again: its first error ends everything.
+loss of a machine it would wait for another machine, even while other workers are free.) A task that fails by its own
+fault would fail again: its first error ends everything.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from ray.exceptions import RayActorError, RayError, RayTaskError, RuntimeEnvSetu
 from alphazero.parallel.executor import Counter, ExecutorError, Outcome, Task
 from alphazero.parallel.ray_cluster import Needs, check_room, have
 
-MOST_LOSSES = 10  # of one task, or of workers in a row that die before they are ready: then it is they that kill
+MOST_LOSSES = 10  # of one task, or of workers in a row before they are ready: after so many, the fault is their own
 PATIENCE = 20.0  # seconds without any worker until a message says what is missing
-HEARTBEAT = 0.5  # seconds between two heartbeats of a worker, or more:
-HEARTBEATS = 32  # so many a second, of all workers, are enough for anyone who watches
+HEARTBEAT = 0.5  # seconds between two heartbeats of a worker, at least
+HEARTBEATS = 32  # the most heartbeats a second, of all workers together
 
 
 class TaskError(ExecutorError):
@@ -39,15 +39,15 @@ class TaskError(ExecutorError):
 
 
 class WorkerProcess:
-    """The actor: makes ready once what all its tasks need, then runs them."""
+    """The actor: prepares once what all its tasks need, then runs them."""
 
     def __init__(self) -> None:
         self.done = 0
         self.worker: Any = None
 
     def prepare(self, make_worker: Callable[[int], Any], threads: int) -> int:
-        """`make_worker` is told how many threads an operation may use. Returns the process's number."""
-        torch.set_num_threads(threads)  # holds for a thread, and `run` is called in the same
+        """Makes the worker, with this many threads for an operation; returns the process's number."""
+        torch.set_num_threads(threads)  # applies to the calling thread, in which `run` is called too
         self.worker = make_worker(threads)
         return os.getpid()
 
@@ -97,20 +97,20 @@ class Worker:
     resident: int = 0  # bytes of memory
 
     def advance(self, done: int) -> None:
-        """So many units are done."""
+        """Updates the count of units done."""
         self.done = max(self.done, done)
         if self.pending:
             self.pending.tell(self.done - self.base)
 
 
 class RayExecutor:
-    """`size` workers, see `executor.Executor`; Ray must be there already (`ray_cluster`).
+    """An executor (see `executor.Executor`) of `size` workers. Ray must be running already (`ray_cluster`).
 
-    make_worker: makes what the tasks are given, in each process; is told how many threads an operation may use.
-    say:         is told what people should know: workers lost, and what is waited for.
+    make_worker: makes the tasks' `worker` in each process; is told how many threads an operation may use.
+    say:         is told of workers lost, and of resources that the executor waits for.
 
-    ExecutorError, from here or from the tasks' futures, if the cluster has no room for them, they do not start, or a
-    task cannot be done.
+    ExecutorError, from here or from the tasks' futures, if the cluster has no room for the workers, if they do not
+    start, or if a task cannot be done.
     """
 
     def __init__(
@@ -196,11 +196,11 @@ class RayExecutor:
         return scalars | {"cluster/slowest_per_second": min(rates), "cluster/fastest_per_second": max(rates)}
 
     def pids(self) -> list[int]:
-        """Of the workers that are ready; each on its own machine."""
+        """The process ids of the workers that are ready, each on its own machine."""
         return [worker.pid for worker in self._workers if worker.pid]
 
     def _fail(self, error: BaseException) -> None:
-        """Everybody who waits is told of the first error."""
+        """Ends all pending tasks with the first error."""
         with self._lock:
             if self._failure is None:
                 self._failure = error
@@ -267,11 +267,11 @@ class RayExecutor:
             except RayActorError:
                 raise
             except RayError:
-                pass  # the answer went astray, no more than that
+                pass  # only this answer is lost
             await asyncio.sleep(max(HEARTBEAT, self.size / HEARTBEATS))
 
     async def _look(self) -> None:
-        """Now and then asks those who wait whether they still do, and says it if there is no worker."""
+        """Now and then gives pending tasks the chance to stop the run, and says so if there is no worker."""
         alone_since, complained = time.monotonic(), False
         while True:
             await asyncio.sleep(HEARTBEAT)
@@ -294,12 +294,12 @@ class RayExecutor:
         self.lost_tasks += 1
         pending.losses += 1
         if pending.losses >= MOST_LOSSES:
-            raise ExecutorError(f"{pending.task.title} was lost {pending.losses} times, at last so: {error}")
+            raise ExecutorError(f"{pending.task.title} was lost {pending.losses} times, the last time with: {error}")
         self._queue.put_nowait((pending.number, pending))
         return pending.task.title
 
     def _lose(self, worker: Worker, error: BaseException) -> None:
-        """The worker's process is gone."""
+        """Records that the worker's process is gone, and returns its task to the queue."""
         title = self._run_again(worker, error)
         self._deaths += not worker.pid
         if self._deaths >= MOST_LOSSES:
@@ -311,7 +311,7 @@ class RayExecutor:
 
 
 async def _outcome(call: Awaitable[Any], title: str) -> Any:
-    """What the call returns. TaskError if it fails by its own fault."""
+    """The call's outcome. TaskError if the call fails by its own fault."""
     try:
         return await call
     except RayTaskError as error:
@@ -328,6 +328,6 @@ def _first(error: BaseException) -> BaseException:
 
 
 def _traceback(error: RayTaskError) -> str:
-    """As the worker saw it, without Ray's colours and the marks under lines that it leaves out."""
+    """The traceback as the worker saw it, without Ray's colours and without marks under lines that are left out."""
     lines = re.sub("\x1b\\[[0-9;]*m", "", str(error)).strip().splitlines()
     return "\n".join(line for line in lines if line.strip(" ^~"))

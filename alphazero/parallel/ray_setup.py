@@ -54,6 +54,6 @@ def ray_executor(
         if (streams := config.self_play.streams) < size:
             say(
                 f"Only {streams} of them can play at once, a stream each: set self_play.streams to {size} or more "
-                "(and self_play.parallel_games lower, if an iteration shall stay as long)"
+                "(and lower self_play.parallel_games to keep iterations as long)"
             )
         yield RayExecutor(make_worker, size, needs, say=say, learning_threads=config.threads or 1), learn

@@ -5,7 +5,7 @@ takes the samples as they come in, for as many steps as `learner.replay_ratio` a
 a segment's worth of steps (with many workers not quite as often). So all cores are busy all the time, and the result
 depends on timing: two runs with one seed play the same segments of the same streams, but not with the same weights.
 
-Nothing grows: the segments under way are at most one more than the workers. Samples that come in while learning is too
+Nothing grows: at most one segment more than there are workers is under way. Samples that come in while learning is too
 far behind are left out, and so are those of old weights; both are counted. An iteration is over when as many segments
 have come in as there are streams.
 """
@@ -28,7 +28,7 @@ from alphazero.selfplay import SelfPlayStatistics, Trajectories
 from alphazero.trainer.run import Iteration, Observer, Run
 from alphazero.trainer.tasks import PlayedSegment
 
-HANDING_OUT = 0.05  # of the time, at most, goes into handing out weights
+HANDING_OUT = 0.05  # the share of the time, at most, that goes into handing out weights
 
 
 def train(run: Run, observer: Observer) -> None:
@@ -104,8 +104,8 @@ class Segments:
 class Gathered:
     """The results of an iteration under way, so far.
 
-    ages:     of the weights that played each segment, in iterations.
-    left_out: samples, by the reason.
+    ages:     the age of the weights that played each segment, in iterations.
+    left_out: how many samples were left out, by the reason.
     """
 
     started: float = field(default_factory=time.monotonic)
@@ -117,10 +117,10 @@ class Gathered:
 
 
 class AsynchronousLoop:
-    """An asynchronous run between its beginning and its end.
+    """The asynchronous loop over one run.
 
     arrived: segments taken in so far, out of `total`.
-    owed:    steps that learning has still to take.
+    owed:    steps that learning must still take.
     """
 
     def __init__(self, run: Run, observer: Observer) -> None:
@@ -134,7 +134,7 @@ class AsynchronousLoop:
         self.hand_out()
 
     def iterate(self) -> None:
-        """An iteration: takes in as many segments as there are streams, and learns meanwhile."""
+        """Does an iteration: takes in as many segments as there are streams, and learns meanwhile."""
         self.gathered = Gathered()
         self.run.begin(self.steps)
         self.observer.matches_due(self.run.progress.iteration, self.weights)
@@ -146,7 +146,7 @@ class AsynchronousLoop:
 
     @property
     def steps(self) -> int:
-        """Steps of an iteration, once as many games end as begin."""
+        """Learning steps an iteration, once as many games end as begin."""
         config = self.run.config.self_play
         return max(1, round(self.run.steps_for(config.streams * config.parallel_games * config.moves)))
 

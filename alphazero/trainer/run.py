@@ -1,7 +1,7 @@
-"""A training run: what it is made of, and what its loops tell about it.
+"""A training run: its parts, and the observer that its loops report to.
 
-Two loops drive a run: `synchronous`, in step, and `asynchronous`, in which nobody waits. Neither knows a screen, an
-arena or a disk: they tell an observer, which `session` implements.
+Two loops drive a run: `synchronous`, in step, and `asynchronous`, in which self-play and learning do not wait for each
+other. Neither knows a screen, an arena or a disk: they tell an observer, which `session` implements.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ class Stopped(Exception):
 
 
 class Iteration(NamedTuple):
-    """An iteration that is over.
+    """The results of an iteration.
 
     scalars:    losses and other measures, by tag.
-    statistics: of self-play, over all streams.
+    statistics: counts of self-play, over all streams.
     games:      a finished game of some streams, by the stream's number.
     seconds:    wall-clock time.
     """
@@ -53,16 +53,16 @@ class Iteration(NamedTuple):
 
 
 class Observer(Protocol):
-    """Follows a run; what it raises ends the run."""
+    """Follows a run. An exception that it raises ends the run."""
 
     def matches_due(self, iteration: int, weights: Any) -> None:
-        """An iteration begins with these weights, as the executor shares them: time to measure them, perhaps."""
+        """An iteration begins with these weights, in the form that the executor shares; matches may be due."""
 
     def iteration_over(self, iteration: Iteration) -> None:
         """Self-play and learning of an iteration are done; the run's progress counts it."""
 
     def save(self) -> None:
-        """The run is in a state that can be continued from: between two iterations."""
+        """The run is between two iterations, where it can be saved and continued from."""
 
 
 class Control:
@@ -77,7 +77,7 @@ class Control:
         begin: Callable[[int, Mapping[str, int]], None] = lambda iteration, parts: None,
         advance: Callable[[str, int], None] = lambda part, done: None,
     ) -> None:
-        """begin: is told the iteration and how much each of its parts has to do; advance: that more is done."""
+        """`begin` is told the iteration and how much each of its parts has to do; `advance` is told of progress."""
         self.begin, self._advance = begin, advance
         self.stop, self.stop_now = threading.Event(), threading.Event()
 
@@ -88,7 +88,7 @@ class Control:
 
     @contextmanager
     def ending(self) -> Iterator[None]:
-        """An exception within ends what the executor is doing, or leaving would wait for it."""
+        """A context: an exception in it ends the executor's tasks, since leaving the executor waits for them."""
         try:
             yield
         except BaseException:
@@ -96,7 +96,7 @@ class Control:
             raise
 
     def count(self, part: str, done: int) -> None:
-        """So much more of the part is done."""
+        """Adds to the progress of the part."""
         self.check()
         self._advance(part, done)
 
@@ -105,8 +105,8 @@ class Control:
 class Run:
     """The parts of a run, fresh or restored, and the steps that both loops take.
 
-    streams:  here they only hold the games between two segments, which the executor's workers play.
-    learn:    brings `learner` on, with other processes' help if it is that of a distributed learner.
+    streams:  hold the games between two segments; the executor's workers play the segments.
+    learn:    trains `learner`, together with other processes if the learner is distributed.
     """
 
     game: Game
@@ -131,7 +131,7 @@ class Run:
         self.control.begin(self.progress.iteration, {name: total for name, total in parts.items() if total})
 
     def simulations(self, iteration: int) -> int:
-        """Simulations a move: early games teach little whatever the search, late ones more with more of it."""
+        """Simulations a move: early games teach little whatever the search; later ones gain from a longer one."""
         last = self.config.search.simulations
         first = self.config.self_play.first_simulations or last
         return round(first + (last - first) * iteration / self.config.iterations)
@@ -141,7 +141,7 @@ class Run:
         return self.config.learner.replay_ratio * samples / self.config.learner.batch_size
 
     def start_segment(self, stream: int, segment: int, games: Arrays, weights: Any) -> Future[PlayedSegment]:
-        """Has the stream's segment of this number played, from the games under way."""
+        """Starts the stream's segment of this number, from the games under way."""
         simulations = self.simulations(self.progress.iteration)
         task = PlaySegment(stream, segment, simulations, games, self.config.seed)
         return self.executor.submit(task, weights, count=partial(self.control.count, "self-play"))
@@ -149,7 +149,7 @@ class Run:
     def start_learning(
         self, steps: int, *, number: int, progress_from: float, progress_to: float
     ) -> Future[dict[str, float]]:
-        """Has the learner take steps on the buffer as it is now. `number` seeds the draws from it."""
+        """Starts learning: steps on the buffer as it is now. `number` seeds the draws from it."""
 
         def learn() -> dict[str, float]:
             return self.learn(
@@ -164,6 +164,6 @@ class Run:
         return self.executor.local.submit(learn)
 
     def finish(self, new_samples: int, seconds: float) -> None:
-        """Counts an iteration. new_samples: not learned from yet; seconds: of CPU time."""
+        """Counts an iteration. new_samples: those not learned from yet. seconds: CPU time."""
         before = self.progress
         self.progress = Progress(before.iteration + 1, new_samples, before.core_seconds + seconds)

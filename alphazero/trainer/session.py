@@ -52,7 +52,7 @@ def open_session(
         learner, replay = Learner(game, config.learner, config.network, seed=config.seed), Replay(game, config.replay)
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    # Here streams only wait for their next segment, so with workers that have GPUs they need none.
+    # In this process streams only wait for their next segment, so they need no GPU if the workers have GPUs.
     waiting = replace(config.self_play, device="cpu") if config.distributed else config.self_play
     streams = [
         SelfPlay(game, config.search, waiting, seed=config.seed, stream=number)
@@ -72,7 +72,7 @@ def open_session(
         checkpoint.create_run(folder, config)
     evaluators = NetworkEvaluators(game, engine="onnx")
     # Exporting to ONNX switches oneDNN off for the whole process while it lasts, which would change the last bits of
-    # what another thread computes: so it comes before there are any.
+    # what another thread computes: so it comes before there are other threads.
     evaluators(learner.weights())
     with Monitor(folder, iterations=config.iterations, first_iteration=progress.iteration, console=console) as monitor:
         control = Control(monitor.start, monitor.advance)
@@ -98,10 +98,10 @@ class Session:
         self.matches = EvaluationMatches(run.game, run.config, run.executor, run.control.check)
 
     def train(self) -> Results:
-        """Trains until the configuration's end, and returns how the agent then fares.
+        """Trains until the configuration's end, and returns the trained agent's results.
 
-        Empty without opponents in a game for two, or if the run was stopped before its end: then the iteration under
-        way is finished and saved first.
+        They are empty without opponents in a game for two, and if the run was stopped before its end: then the
+        iteration under way is finished and saved first.
         """
         run, config = self.run, self.run.config
         loop = asynchronous.train if config.cluster.mode == "asynchronous" else synchronous.train
@@ -124,7 +124,7 @@ class Session:
             self.matches.start(iteration, weights, games=self.run.config.evaluation.games)
 
     def iteration_over(self, iteration: Iteration) -> None:
-        """Writes down what the iteration brought."""
+        """Saves the iteration's games, and records and reports its metrics."""
         run, number, statistics = self.run, iteration.number, iteration.statistics
         checkpoint.save_games(self.folder, number, iteration.games)
         learning_seconds = iteration.scalars.pop("learner/seconds", 0.0)
@@ -139,7 +139,7 @@ class Session:
         self.monitor.report(number, scalars)
 
     def save(self) -> None:
-        """Writes a checkpoint, and now and then the agent and what it thinks of the fixed positions."""
+        """Writes a checkpoint, and now and then the agent and its evaluation of the fixed positions."""
         run, done = self.run, self.run.progress.iteration
         checkpoint.save_checkpoint(self.folder, run.game, run.progress, run.learner, run.replay, run.streams)
         checkpoint.prune_checkpoints(self.folder, every=run.config.evaluation.every)
@@ -169,11 +169,11 @@ class Session:
         export_agent(self.folder, run.game, run.config, model, iteration=run.progress.iteration)
 
     def _asked_to_stop(self) -> None:
-        """Stops after this iteration; asked once more, at once."""
+        """Stops after this iteration, or at once if asked again."""
         if self.run.going_on:
             self.run.control.stop.set()
-            # Said by another thread: this one may be holding a lock of the display that speaking needs.
-            text = "Stopping after this iteration (Ctrl-C again: at once, losing what it did) ..."
+            # Another thread says it: this one may hold a lock of the display, which saying it needs.
+            text = "Stopping after this iteration (Ctrl-C again stops at once and loses it) ..."
             threading.Thread(target=self.monitor.say, args=(text,)).start()
         else:
             self.run.control.stop_now.set()

@@ -40,7 +40,7 @@ def train(run: Run, observer: Observer) -> None:
 
 
 def start_learning(run: Run) -> Future[dict[str, float]]:
-    """Learns for as many steps as the last iteration's new samples ask for; at first there are none."""
+    """Starts learning for as many steps as the last iteration's new samples ask for; at first there are none."""
     steps, iterations = round(run.steps_for(run.progress.new_samples)), run.config.iterations
     run.begin(steps)
     if steps == 0:

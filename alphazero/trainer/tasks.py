@@ -19,10 +19,10 @@ from alphazero.selfplay import SelfPlay, SelfPlayStatistics, Trajectories
 
 
 class Worker:
-    """The means of a process to do a run's tasks: the game, and engines for its network.
+    """Everything that a process needs to do a run's tasks: the game, and engines for its network.
 
-    exported: the network in ONNX; without it the first task exports it.
-    threads:  of an operation of ONNX Runtime.
+    exported: the network in ONNX; None: the first task exports it.
+    threads:  how many an operation of ONNX Runtime uses.
     """
 
     def __init__(self, game: Game, config: Config, exported: onnx.ModelProto | None, *, threads: int = 1) -> None:

@@ -21,10 +21,10 @@ from alphazero.network.architectures import InferenceModule, ResidualNetwork
 def mctx_work(
     batch: int, simulations: int, module: InferenceModule | None = None, dtype: str = "float32"
 ) -> Callable[[], int]:
-    """Self-play of mctx's Gumbel AlphaZero on pgx's connect-four: search, move, start anew what is finished.
+    """Self-play of mctx's Gumbel AlphaZero on pgx's connect-four: search, move, restart finished games.
 
-    Each call makes a move in every game and says how many simulations that took. `module`: the
-    network to do the same as, computed in `dtype`; None: uniform priors and values of 0.
+    Each call makes a move in every game and returns how many simulations that took. `module`: the
+    network to reproduce, computed in `dtype`; None: uniform priors and values of 0.
     """
 
     env = pgx.make("connect_four")

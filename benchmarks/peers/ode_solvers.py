@@ -1,7 +1,7 @@
 """The default trebuchet's shot by other solvers, with our equations: SciPy, torchdiffeq and diffrax.
 
 Angles in degrees, counterweights in kg, as in `shoot`. TOLERANCE is the loosest power of ten with which the
-distances of all three are good to 1e-4 m; ours are good to 1e-7, so what is compared favours the others. torchdiffeq
+distances of all three are good to 1e-4 m; ours are good to 1e-7, so the comparison favours the others. torchdiffeq
 and diffrax need the extra `peers`.
 """
 

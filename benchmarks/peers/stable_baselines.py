@@ -23,7 +23,7 @@ Misses = Callable[[Callable[[TrebuchetState], Tensor]], Tensor]  # of a policy, 
 
 
 class Point(NamedTuple):
-    """A point of a learning curve. shots: fired in training. median, most: of the misses, m; most is 95 in 100.
+    """A point of a learning curve. shots: fired in training. median, most: the misses' median and 95th percentile, m.
 
     seconds: of training alone, without the measurements.
     """
@@ -118,7 +118,7 @@ def learn(
 
 
 def sac(shots: int, seed: int) -> BaseAlgorithm:
-    """Rewards are from -1 to 0: with the usual temperature of 1 at the start, nothing was learned for 4,000 shots."""
+    """SAC. Rewards are from -1 to 0: with the usual first temperature of 1, nothing was learned for 4,000 shots."""
     return SAC(
         "MlpPolicy",
         Shots(8, seed=seed),
@@ -136,7 +136,7 @@ def sac(shots: int, seed: int) -> BaseAlgorithm:
 
 
 def ppo(shots: int, seed: int) -> BaseAlgorithm:
-    """Its deviation shrinks to a thirtieth as it learns to aim, while a step of Adam moves the mean as far as before.
+    """PPO. Its deviation shrinks to a thirtieth as it learns to aim; a step of Adam moves the mean as far as before.
 
     At a rate that falls in a straight line, an update came to change the policy by a KL divergence of 10 to 100, which
     clipping does not prevent, and the aim was lost. So the rate falls as a cube, and target_kl ends updates that go too

@@ -27,7 +27,7 @@ class Fired(NamedTuple):
 
 
 class Simulator(NamedTuple):
-    """fire: of wind in m/s, angle in degrees, counterweight in `unit`. counterweights: the least and the most."""
+    """A trebuchet to aim. fire: by wind in m/s, angle in degrees, counterweight in `unit`. counterweights: bounds."""
 
     fire: Callable[[float, float, float], Fired]
     counterweights: tuple[float, float]
@@ -56,7 +56,7 @@ def fire(wind: float, angle: float, counterweight: float) -> Fired:
 
 
 def fire_published(wind: float, angle: float, pounds: float) -> Fired:
-    """A counterweight that is too light does not throw."""
+    """Fires with the talk's own numbers. A counterweight that is too light does not throw."""
     aim = [torch.tensor(value, dtype=torch.float64, requires_grad=True) for value in (angle, pounds)]
     try:
         distance = shoot_published(wind, *aim)
@@ -81,11 +81,11 @@ def descend(
     tolerance: float = 0.0,
     simulator: Simulator = PHYSICS,
 ) -> Aimed:
-    """Gradient descent on (distance - target)^2 in degrees and kg, until the miss is tolerated, or so many steps.
+    """Gradient descent on (distance - target)^2 in degrees and kg, until the miss is tolerated, or for `steps` steps.
 
     The talk ("The impact of differentiable programming") takes 10 steps of 0.1, from 55 degrees and 220 lb. Where its
     rate is too high for the slope, so that a step would make the miss larger, the step is a failure and the rate is
-    halved from there on. Out of reach it creeps towards the best shot. ValueError as `home_in`.
+    halved from there on. If the target is out of reach, it creeps towards the best shot. ValueError as `home_in`.
     """
     setting = _checked(wind, target, start, simulator)
     fired, shots = simulator.fire(wind, *setting), 1
@@ -114,10 +114,10 @@ def home_in(
     tolerance: float = 1e-6,
     simulator: Simulator = PHYSICS,
 ) -> Aimed:
-    """Hits every target within reach, with Gauss and Newton's method; the steps are the shortest within the bounds.
+    """Hits every target within reach, by the Gauss-Newton method; the steps are the shortest within the bounds.
 
-    Where that gets stuck, the target is looked for on the straight line between the nearest and the farthest shot,
-    where it must be if it is within reach at all. If it is not, the one or the other is the answer.
+    Where that gets stuck, it searches the straight line between the settings of the nearest and the farthest shot, on
+    which the target must be if it is within reach at all. If it is not, one of the two is the answer.
 
     ValueError for a wind or a target that is no finite number, a start out of bounds, a tolerance of 0 or less.
     """
@@ -166,7 +166,7 @@ def _shortest_step(
 
 
 def _between_extremes(wind: float, target: float, tolerance: float, simulator: Simulator) -> Aimed:
-    """The farthest shot is one of the heaviest counterweight; the nearest is in a corner."""
+    """Aims between the nearest shot, which is in a corner, and the farthest, which has the heaviest counterweight."""
     shots = 0
 
     def count(angle: float, counterweight: float) -> Fired:

@@ -37,7 +37,7 @@ class Errors(NamedTuple):
 
 
 NO_ERRORS = Errors()
-FIELD = Errors(wind=0.5, target=0.5, angle=1.0, counterweight=1.0)  # of a crew with a flag and a tape measure
+FIELD = Errors(wind=0.5, target=0.5, angle=1.0, counterweight=1.0)  # of people with a flag and a tape measure
 
 
 class Progress(NamedTuple):
@@ -50,12 +50,12 @@ class Progress(NamedTuple):
 
 
 class AimingError(Exception):
-    """A file is no aiming network; the message names it and the fix."""
+    """A file does not hold an aiming network; the message names it and the fix."""
 
 
 @dataclass(frozen=True)
 class AimingNetwork:
-    """parameters: [PARAMETERS] float64, of three layers one after the other, each weights, then biases.
+    """A network of three layers. parameters: [PARAMETERS] float64, of one layer after the other, weights, then biases.
 
     Wind and target go in, each from -1 to 1, through two layers of tanh; angle and counterweight come out through the
     logistic function, as parts of what they can be.
@@ -85,7 +85,7 @@ class AimingNetwork:
 
     @classmethod
     def load(cls, path: Path) -> AimingNetwork:
-        """Reads a network. AimingError if the file is another one, or only a part of one."""
+        """Reads a network. AimingError if the file does not hold one, or only a part of one."""
         again = "train it anew (scripts/aim.py does if there is none)"
         try:
             with safetensors.safe_open(path, "pt") as file:
@@ -94,9 +94,9 @@ class AimingNetwork:
         except OSError as error:
             raise AimingError(f"{path} cannot be read: {error.strerror or error}; {again}") from error
         except safetensors.SafetensorError as error:
-            raise AimingError(f"{path} is no aiming network, or was cut short ({error}); {again}") from error
+            raise AimingError(f"{path} is not an aiming network, or was cut short ({error}); {again}") from error
         if parameters is None:
-            raise AimingError(f"{path} is no aiming network: its format is {found!r}, not {FORMAT!r}; {again}")
+            raise AimingError(f"{path} is not an aiming network: its format is {found!r}, not {FORMAT!r}; {again}")
         if parameters.shape != (PARAMETERS,) or parameters.dtype != torch.float64 or not parameters.isfinite().all():
             raise AimingError(f"{path} is damaged: its parameters are not {PARAMETERS} finite numbers; {again}")
         return cls(parameters.numpy())
@@ -140,7 +140,7 @@ def _settings(parameters: Tensor, wind: Tensor, target: Tensor) -> Tensor:
     return low + (high - low) * parts
 
 
-# By the parameters, of B samples at once: [B, PARAMETERS], of the settings weighted with `slopes` [B, 2].
+# The gradients [B, PARAMETERS] by the parameters, for B samples at once, of the settings weighted with `slopes` [B, 2].
 _by_parameters = torch.func.vmap(
     torch.func.grad(lambda parameters, wind, target, slopes: (_settings(parameters, wind, target) * slopes).sum()),
     in_dims=(None, 0, 0, 0),
@@ -167,9 +167,9 @@ def draw(count: int, generator: torch.Generator, errors: Errors = NO_ERRORS) -> 
 
 
 def misses(parameters: Tensor, samples: Samples) -> tuple[Tensor, Tensor]:
-    """[B] m, and by what they change with angle and counterweight, [B, 2]."""
+    """The misses [B] in m, and their derivatives by angle and counterweight, [B, 2]."""
     setting = (_settings(parameters, samples.seen_wind, samples.seen_target) + samples.off).detach()
-    # What is set by mistake has no bounds but the trebuchet's own.
+    # A setting with its error has no bounds but the trebuchet's own.
     angle, counterweight = setting[:, 0].clamp(-90, 90), setting[:, 1].clamp(min=1.0)
     angle, counterweight = angle.requires_grad_(), counterweight.requires_grad_()
     distance = shoot(samples.wind, angle, counterweight).distance
@@ -184,7 +184,7 @@ def train(
     rounds: tuple[tuple[int, int], ...] = ROUNDS,
     report: Callable[[Progress], object] = lambda progress: None,
 ) -> AimingNetwork:
-    """Learns from its own misses, through the simulator; there are no labels. The same seed, the same network.
+    """Trains a network on its own misses, through the simulator; there are no labels. The same seed gives the same one.
 
     Least squares of the misses by the method of Levenberg and Marquardt (Marquardt 1963): the simulator's gradient
     times the network's makes one row of the Jacobian for each shot, and there are few enough parameters to solve for
@@ -222,7 +222,7 @@ def train(
 
 
 class Accuracy(NamedTuple):
-    """The median miss, and the one that 95 % are below, in m."""
+    """The median miss, and the miss that 95 % are below, in m."""
 
     median: float
     most: float
@@ -234,7 +234,7 @@ class Accuracy(NamedTuple):
 def measure(
     network: AimingNetwork, *, count: int = 1000, seed: int = 1 << 40, errors: Errors = NO_ERRORS
 ) -> tuple[Accuracy, Tensor]:
-    """Its accuracy on `count` shots that it has not seen in training; and their misses [count], in m."""
+    """The network's accuracy on `count` shots that it has not seen in training; and their misses [count], in m."""
     samples = draw(count, torch.Generator().manual_seed(seed), errors)
     miss, _ = misses(torch.from_numpy(network.parameters), samples)
     return Accuracy(*miss.abs().quantile(torch.tensor([0.5, 0.95], dtype=torch.float64)).tolist()), miss

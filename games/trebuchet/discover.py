@@ -36,7 +36,7 @@ class Settings(NamedTuple):
 
 
 def draw(count: int, generator: torch.Generator) -> Settings:
-    """Settings that a crew would try: winds of the truncated normal distribution, 20 to 70 degrees, all weights."""
+    """Settings that people would try: winds of the truncated normal distribution, 20 to 70 degrees, all weights."""
     wind, angle, counterweight = torch.rand(3, count, generator=generator, dtype=torch.float64)
     low, high = COUNTERWEIGHTS
     return Settings(truncated_normal(wind), 20 + 50 * angle, low + (high - low) * counterweight)

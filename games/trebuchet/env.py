@@ -322,7 +322,7 @@ class TrebuchetVectorEnv(VectorEnv[Observations, Actions, NDArray[Any]]):
         fresh = self._episodes.initial(self.num_envs, self.np_random, options)
         self._state = fresh if self._state is None else where(torch.from_numpy(mask), fresh, self._state)
         info = self._episodes.info(self._state)
-        # What is not begun anew is drawn as it stands, though reset tells nothing of it.
+        # Episodes that are not reset are drawn as they stand, though reset does not report them.
         self._info = _masked(info, np.ones_like(mask))
         return self._episodes.game.observe(self._state).numpy(), _masked(info, mask)
 
@@ -357,7 +357,7 @@ class TrebuchetVectorEnv(VectorEnv[Observations, Actions, NDArray[Any]]):
         return self._episodes.game.observe(after).numpy(), rewards, ended, np.zeros_like(ended), dict(info)
 
     def render(self) -> tuple[Any, ...] | None:
-        """A str or an array [height, width, 3] uint8 of each: the last shot, or what it must be fired at."""
+        """A str or an array [height, width, 3] uint8 of each: the last shot, or the target before it."""
         if self._state is None:
             raise ResetNeeded("call reset() before render()")
         if self.render_mode is None:

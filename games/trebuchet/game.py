@@ -159,7 +159,7 @@ class Aiming(Siege):
 
 
 def score(miss: Tensor) -> Tensor:
-    """From -1 to 0, of misses in m (see above)."""
+    """The reward of a single shot, from -1 to 0, by its miss in m (see above)."""
     return -torch.log1p(miss.abs().clamp(max=COARSEST) / FINEST) / math.log1p(COARSEST / FINEST)
 
 

@@ -388,7 +388,7 @@ def polish(stage, y, h, k, new, aim, of, n, tangents):
 
 @compiled
 def finish(stage, y, h, k, new, aim, of, before, after, n, tangents):
-    """Takes y to where the stage ends, within a step h over which what ends it goes from `before` to `after`.
+    """Takes y to the end of the stage, within a step h over which `watch` goes from `before` to `after`.
 
     k[12]: the derivative at y; k[0] is then the one at the end. Returns the time that takes. Newton's method, with the
     slope between the last two points, within the two where the sign is known to change between.
@@ -427,7 +427,7 @@ def finish(stage, y, h, k, new, aim, of, before, after, n, tangents):
 
 @compiled
 def advance(stage, y, h, limit, k, new, aim, of, tangents):
-    """Integrates y to where the stage ends, with a first step h; k[0] is then the derivative there.
+    """Integrates y to the end of the stage, with a first step h; k[0] is then the derivative there.
 
     Returns the time that takes, or -1 if it does not end within `limit`, and the least force of the sling.
     """
@@ -437,8 +437,8 @@ def advance(stage, y, h, limit, k, new, aim, of, tangents):
     rates(stage, y, k[0], aim, of, tangents)
     before, tension = watch(stage, y, k[0], aim, of)
     if stage == SWINGING:
-        # It still moves along the ground, and what else there is of its velocity is rounding. To be released at 0
-        # degrees is not now, towards 180, but as it comes round.
+        # The projectile still moves along the ground, and the rest of its velocity is rounding. An angle of 0 degrees
+        # does not release it now, towards 180 degrees, but when it comes round.
         u, _ = _velocity(Turn(sin(y[0]), cos(y[0]), y[3]), Turn(sin(y[2]), cos(y[2]), y[5]), of)
         before = aim.sin * u if aim.sin != 0 else -1e-9
     if stage == FLYING:
@@ -468,7 +468,7 @@ def advance(stage, y, h, limit, k, new, aim, of, tangents):
 class Record(NamedTuple):
     """The places at which `shot` writes its results, in an array of LENGTH numbers.
 
-    ended: how many stages did. tension: the sling's least force on the projectile's mass. backwards: 1 if the
+    ended: how many stages ended. tension: the sling's least force on the projectile's mass. backwards: 1 if the
     projectile was released to the left. lift_off, release: angles and rates then. landing: x, y and velocity.
     gradient: of the distance by wind, angle (in radians) and weight.
     """

@@ -97,7 +97,7 @@ DEFAULT = Trebuchet()
 
 
 class Trajectory(NamedTuple):
-    """A shot in S + 1 moments, those of the throw first; what comes after the end repeats it.
+    """A shot at S + 1 moments, those of the throw first; moments after the end repeat it.
 
     time: [S + 1, ...] s. projectile: [S + 1, ..., 2], x and y in m from the pivot.
     turned: [S + 1, ..., 3], the angles of beam, weight arm and sling (see `mechanics`), in radians; after the release
@@ -113,11 +113,11 @@ class Shot(NamedTuple):
     """The outcome of a shot: numbers and bools, or tensors of the batch's shape, [...].
 
     distance: m from the pivot; of a shot that has not landed, where the projectile was last.
-    lift_off_time, release_time, landing_time: s; inf for what never came.
-    lift_off, release: [..., 6], angles of beam, weight arm and sling in radians and their rates; 0 if it never came.
+    lift_off_time, release_time, landing_time: s; inf if it did not happen.
+    lift_off, release: [..., 6], angles of beam, weight arm and sling in radians and their rates; 0 if not reached.
     landing: [..., 4], x, y, and velocity.
-    lifted, released, landed: whether it came to that. A shot is good if it has landed.
-    slack: whether the sling was loose at some moment before the release: then the equations did not hold any more.
+    lifted, released, landed: whether that happened. A shot is good if it has landed.
+    slack: whether the sling was loose at some moment before the release: then the equations no longer held.
     backwards: whether it was thrown to the left.
     trajectory: if it was asked for.
     """
@@ -156,10 +156,10 @@ def shoot(
 ) -> Shot:
     """Fires: wind along the throw in m/s, angle of release above the horizon in degrees, counterweight in kg.
 
-    Numbers make a shot of numbers, fast. Otherwise it is one of float64 tensors, which can be differentiated: if only
-    these three are tensors, on the CPU, the distance by them, fast; everything by everything if the trebuchet has
-    tensors, a term is replaced, the trajectory is asked for, or the tensors are elsewhere. A shot that fails is
-    flagged, and its derivatives are finite.
+    Numbers give a shot of numbers, fast. Tensors give a shot of float64 tensors, which can be differentiated: only the
+    distance, and fast, if these three alone are tensors, on the CPU; everything by everything if the trebuchet has
+    tensors, a term is replaced, the trajectory is asked for, or the tensors are on another device. A shot that fails
+    is flagged, and its derivatives are finite.
 
     ValueError for numbers that are not finite, an angle beyond 90 degrees, a counterweight of 0 or less.
     """
@@ -190,7 +190,7 @@ def shoot_with_gradient(
 
 
 def check(wind: Real, angle: Real, counterweight: Real) -> None:
-    """ValueError if a shot cannot be fired so."""
+    """ValueError if a shot cannot be fired with these numbers."""
     if not _all(wind, math.isfinite):
         raise ValueError(f"the wind must be a finite number of m/s, not {wind}")
     if not _all(angle, lambda degrees: abs(degrees) <= STEEPEST):

@@ -2,9 +2,9 @@
 
 The talk's numbers come from Trebuchet.jl, which takes explicit Euler's steps of 1/60 s, exchanges the two moments of
 inertia by an oversight, and has the counterweight in pounds (the talk says kg). They differ from the converged ones of
-`physics` by metres. The end of a stage is looked for at ten places of a step and then on Hermite's cubic through its
-ends, as DifferentialEquations.jl does. Whether the projectile has lifted off is seen by the change of its velocity
-since the step began, not by its acceleration.
+`physics` by metres. The end of a stage is searched at ten places of a step and then on Hermite's cubic through its
+ends, as DifferentialEquations.jl does. The change of its velocity since the step began, not its acceleration, tells
+whether the projectile has lifted off.
 """
 
 from __future__ import annotations

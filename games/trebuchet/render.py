@@ -7,7 +7,7 @@
 They all take the wind in m/s, the angle of release in degrees and the counterweight in kg, and fire. A `shot` is drawn
 instead if there is one already; it must be a single one with its trajectory. Without an angle and a
 counterweight nothing is fired, and the trebuchet stands loaded. The target is in m from the pivot; `earlier` are the
-distances of shots that have been fired at it before. ValueError if it cannot be drawn or fired so.
+distances of shots that have been fired at it before. ValueError if these cannot be drawn or fired.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ TICKS = [first * 10**power for power in range(9) for first in (1, 2, 5)]  # m, f
 
 
 class Picture:
-    """The scene on a figure, of which `at` draws a moment. moving: what that changes."""
+    """The scene on a figure, of which `at` draws a moment. moving: the artists that it changes."""
 
     def __init__(self, figure: Figure, scene: Scene) -> None:
         self.scene = scene
@@ -230,7 +230,7 @@ def frames(
 
 
 def _frames(picture: Picture, rate: int) -> Iterator[NDArray[np.uint8]]:
-    # All that does not move is drawn once, and then copied under the rest: ten times as fast.
+    # Everything that does not move is drawn once, and then copied under the rest: ten times as fast.
     canvas = FigureCanvasAgg(picture.headline.get_figure())
     for artist in picture.moving:
         artist.set_animated(True)
@@ -267,7 +267,7 @@ def save_animation(
     try:
         with partial.open("wb") as file:  # before the work of drawing: most of what fails, fails here
             images = [Image.fromarray(frame) for frame in shown]
-            palette = images[-1].quantize(COLOURS)  # the last one has all there is to see
+            palette = images[-1].quantize(COLOURS)  # the last one shows everything
             first, *others = (image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images)
             durations = [1000 // RATE] * len(others) + [1000 // RATE + round(1000 * HOLD)]
             first.save(file, "GIF", save_all=True, append_images=others, duration=durations, loop=0)
@@ -280,7 +280,7 @@ def save_animation(
 
 
 class Window:
-    """A window on the screen. RuntimeError if there is none to be had."""
+    """A window on the screen. RuntimeError if none can be opened."""
 
     def __init__(self) -> None:
         backend = matplotlib.get_backend()

@@ -1,4 +1,4 @@
-"""The scene to draw of a shot: the machine and the projectile at any moment, and the outcome in words.
+"""The scene of a shot, to be drawn: the machine and the projectile at any moment, and the outcome in words.
 
 The solver's steps are far apart. Between them, angles (of the throw) and places (of the flight) are cubic splines, one
 a stage, with the derivatives that are known at its ends. After the release the machine stays as it was then.
@@ -22,7 +22,7 @@ from games.trebuchet.physics import Shot, Trebuchet, shoot
 
 
 class Scene(NamedTuple):
-    """All that is drawn. shot: None while the trebuchet is loaded."""
+    """Everything that is drawn. shot: None while the trebuchet is loaded."""
 
     wind: float
     angle: float | None
@@ -62,7 +62,7 @@ class Scene(NamedTuple):
 class Motion:
     """A shot at any moment; heights are above the ground.
 
-    end: s, when it has landed, or as far as it is known.
+    end: s, the time of landing, or the last known moment.
     """
 
     def __init__(self, shot: Shot, trebuchet: Trebuchet) -> None:
@@ -95,7 +95,7 @@ class Motion:
         return np.where((times < self._lift_off)[:, None], self._slide(times), self._swing(times))
 
     def ball(self, times: NDArray[np.float64]) -> NDArray[np.float64]:
-        """[T, 2], where the projectile is."""
+        """[T, 2], the projectile's places."""
         times = times.clip(0.0, self.end)
         a, c = turns(self.turned(times), np.zeros(3))
         thrown = np.stack(mechanics.place(a, c, self.of), 1)
@@ -171,7 +171,7 @@ def scene_of(
         with torch.no_grad():
             shot = shoot(wind, angle, counterweight, trebuchet=trebuchet, trajectory=True)
     elif shot is None and (angle is None) != (counterweight is None):
-        raise ValueError("to fire takes an angle and a counterweight; one of the two is missing")
+        raise ValueError("firing takes an angle and a counterweight; one of the two is missing")
     for name, value in (("wind", wind), ("target", target)):
         if value is not None and not math.isfinite(value):
             raise ValueError(f"the {name} must be a finite number, not {value}")

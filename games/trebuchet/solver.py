@@ -37,7 +37,7 @@ class Terms(NamedTuple):
 
     drag:    deceleration in flight, (x, y) in m/s^2, by the velocity through the air, u and v [B] in m/s.
     gravity: torque of gravity on the arm while the projectile swings, all else turning with it, in N m, by the angles
-             A, B and C and the counterweight in kg, [B]. (It is what stands in r1 of the published equations.)
+             A, B and C and the counterweight in kg, [B]. (It stands in r1 of the published equations.)
     """
 
     drag: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None
@@ -49,7 +49,7 @@ class Stage(NamedTuple):
 
     rates: of a state [N, B]. ending: of a state and its rates, [B], changes its sign when the stage ends.
     tension: of the same, [B], the sling's force on the projectile's mass. limit: s, after which it does not end.
-    at_start: what `ending` is at the start, where rounding may change its sign (see `mechanics.advance`).
+    at_start: the value of `ending` at the start, where rounding may change its sign (see `mechanics.advance`).
     """
 
     rates: Callable[[Tensor], Tensor]
@@ -176,7 +176,7 @@ class Steps(NamedTuple):
 
 @torch.no_grad()
 def find_end(stage: Stage, y: Tensor, h: Tensor, alive: Tensor) -> Steps:
-    """The steps to where the stage ends."""
+    """The steps to the end of the stage."""
     before = stage.at_start(y)
     lengths: list[Tensor] = []
     time, least = torch.zeros_like(h), torch.full_like(h, torch.inf)

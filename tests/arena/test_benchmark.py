@@ -1,4 +1,4 @@
-"""What a benchmark plans, plays and writes; a small run of tic-tac-toe stands for all."""
+"""A benchmark's plan, matches and files, with a small run of tic-tac-toe."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_an_opponent_may_be_a_path_with_a_budget_of_its_own(trained: Path) -> No
 
 
 def test_two_checkpoints_play_each_other_as_they_are(trained: Path) -> None:
-    """The opponent is the older network, not the agent's own: the arena says what comes of it."""
+    """The opponent is the older network, not the agent's own; the arena plays the match to compare with."""
     older = trained / "checkpoints" / "000002"
     result = results_by_name(played(trained / "agent.onnx", against=[f"{older}@4"], games=40))["network", f"{older}@4"]
     agent, opponent = load_quickly(trained / "agent.onnx"), load_quickly(older)
@@ -150,7 +150,7 @@ def test_a_match_does_not_depend_on_the_others(trained: Path) -> None:
 
 
 def test_player_and_opponent_draw_apart(trained: Path) -> None:
-    """From the same seed, two random players would answer the same openings alike; so would that of the openings."""
+    """From the same seed, two random players would answer the same openings alike, and like the openings' own."""
     seeds: list[int] = []
 
     def build(seed: int) -> RandomPlayer:
@@ -220,7 +220,7 @@ def test_the_figures_do_not_depend_on_the_number_of_threads(trained: Path, tmp_p
     assert found[0] == found[1]
 
 
-def test_what_had_ended_is_kept_and_can_be_gone_on_with(trained: Path) -> None:
+def test_ended_matches_are_kept_and_the_benchmark_can_go_on(trained: Path) -> None:
     whole = played(trained / "agent.onnx", against=["random", "minimax:1"], tournament=["minimax:2"])
     listener = Listener(patience=2)
     benchmark = plan(
@@ -247,7 +247,7 @@ def test_what_had_ended_is_kept_and_can_be_gone_on_with(trained: Path) -> None:
 
 
 class Prompt(ThreadExecutor):
-    """Has always ended by the time that it is asked."""
+    """Threads whose tasks have always ended when their futures are asked."""
 
     def submit(self, task: Task[Any], *shared: Any, count: Counter = lambda done: None) -> Future[Any]:
         future = super().submit(task, *shared, count=count)
@@ -255,8 +255,10 @@ class Prompt(ThreadExecutor):
         return future
 
 
-def test_what_had_ended_before_it_was_looked_at_is_kept_too(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And no more is begun than the executor does at once: here three matches, of which the first is told of."""
+def test_matches_that_ended_before_they_were_looked_at_are_kept_too(
+    trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And no more is begun than the executor does at once: here three matches, of which the first is reported."""
 
     def interrupt(title: str, summary: str) -> None:
         raise KeyboardInterrupt
@@ -270,7 +272,7 @@ def test_what_had_ended_before_it_was_looked_at_is_kept_too(trained: Path, monke
     assert list(benchmark.results) == benchmark.matches[:3]
 
 
-def test_what_is_under_way_at_an_error_ends_before_its_next_move(trained: Path) -> None:
+def test_matches_under_way_at_an_error_end_before_their_next_move(trained: Path) -> None:
     moving, go_on, moves = threading.Event(), threading.Event(), []
 
     class Waiting(RandomPlayer):

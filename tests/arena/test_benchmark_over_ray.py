@@ -1,4 +1,4 @@
-"""A benchmark over Ray workers comes to the figures that one in this process comes to, whatever happens to them."""
+"""A benchmark over Ray workers gives the same figures as one in this process, whatever happens to the workers."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def benchmark(
 
 @pytest.fixture(scope="module")
 def expected(agent: Agent, positions: SolvedPositions) -> Benchmark:
-    """What threads come to."""
+    """The benchmark with threads."""
     one = benchmark(agent, positions)
     one.run_all(Listener(), ThreadExecutor(None, 2))
     assert one.complete
@@ -109,7 +109,7 @@ def assert_same(one: Benchmark, expected: Benchmark, listener: Listener) -> None
     assert len(listener.ended) == 5
 
 
-def test_workers_come_to_the_figures_of_threads(
+def test_workers_give_the_figures_of_threads(
     agent: Agent, positions: SolvedPositions, expected: Benchmark, executor: RayExecutor
 ) -> None:
     one, listener = benchmark(agent, positions), Listener()
@@ -139,7 +139,7 @@ class Killer(Listener):
 
 
 class Slow:
-    """The same player, but long enough at it to be seen in the middle of a match."""
+    """The same player, but slow enough to be seen in the middle of a match."""
 
     def __init__(self, player: Player) -> None:
         self.name, self.player = player.name, player

@@ -154,7 +154,7 @@ LOPSIDED = {
 
 
 @pytest.mark.parametrize("results", LOPSIDED.values(), ids=LOPSIDED)
-def test_at_the_maximum_everyone_has_the_points_that_were_to_be_expected(
+def test_at_the_maximum_everyone_has_the_expected_points(
     results: list[tuple[int, int, int, int]],
 ) -> None:
     """Zermelo 1929: the likelihood is concave, and this is its gradient."""
@@ -205,6 +205,6 @@ WON, DRAWN = Tally(3, 0, 0), Tally(0, 1, 0)
         ([("a", "b", WON)], {"virtual_draws": -1}, "virtual_draws must be at least 0, not -1"),
     ],
 )
-def test_what_cannot_be_rated_is_refused(matches: Matches, options: dict[str, object], complaint: str) -> None:
+def test_matches_that_cannot_be_rated_are_refused(matches: Matches, options: dict[str, object], complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         ratings(matches, **options)

@@ -21,7 +21,7 @@ CONNECT_FOUR = ConnectFour()
 
 
 class Scripted:
-    """A player that answers with a function of the states, and remembers what it was asked."""
+    """A player that answers with a function of the states, and remembers these."""
 
     def __init__(self, answer: Callable[[State], Tensor], name: str = "scripted") -> None:
         self.name = name
@@ -41,14 +41,14 @@ def leftmost(game: Game) -> Scripted:
 
 
 class RelayState(NamedTuple):
-    """place: [B] int64, how far the baton is. lane: [B] int64, which start it had."""
+    """place: [B] int64, the stage of the baton. lane: [B] int64, the start it had."""
 
     place: Tensor
     lane: Tensor
 
 
 class Relay(Game):
-    """The players carry a baton over eight stages; who carries is written in CARRIERS.
+    """The players carry a baton over eight stages; CARRIERS says who carries it.
 
     Action 1 earns the carrier a quarter, action 0 nothing, action 2 costs the carrier a quarter.
     """
@@ -111,7 +111,7 @@ def always(action: int) -> Scripted:
 
 
 def test_rewards_reach_the_seat_that_moved() -> None:
-    """Seats 0 and 1 carry four stages each, some in a row; only who earns more wins."""
+    """Seats 0 and 1 carry four stages each, some in a row; the one that earns more wins."""
     result = play_match(Relay(), always(1), always(0), games=10, seed=1, opening_plies=0)
     assert result.first == result.second == Tally(5, 0, 0)
     assert result.points == 1
@@ -124,7 +124,7 @@ def test_rewards_reach_the_seat_that_moved() -> None:
 
 
 def test_the_tallies_tell_the_seats_apart() -> None:
-    """Whoever sits in seat 0 carries stages 0 and 1, and this player earns there only."""
+    """The player in seat 0 carries stages 0 and 1, and this player earns only there."""
     eager = Scripted(lambda states: (states.place < 2).to(torch.int64))
     result = play_match(Relay(), eager, always(0), games=10, seed=1, opening_plies=0)
     assert result.first == Tally(5, 0, 0)
@@ -211,7 +211,7 @@ def test_openings_stop_short_of_the_end() -> None:
     assert set(plies_played(player.asked[0])) == set(range(9))
 
 
-def test_starts_without_keys_are_told_apart_by_their_fields() -> None:
+def test_starts_without_keys_are_distinguished_by_their_fields() -> None:
     player = always(0)
     play_match(Relay(), player, always(0), games=200, seed=1, opening_plies=0)
     assert len(set(player.asked[0].lane.tolist())) == 100
@@ -339,7 +339,7 @@ def test_interval_of_nothing_but_draws_is_not_empty() -> None:
 @pytest.mark.parametrize("alike", [0.0, 0.5, 1.0])  # how often the second game of a pair copies the first
 @pytest.mark.parametrize(("win", "draw"), [(0.5, 0.0), (0.8, 0.0), (0.5, 0.3), (0.1, 0.85)])
 def test_interval_covers_the_truth(win: float, draw: float, alike: float) -> None:
-    """95 % of the time at least; less four deviations of the simulation, and 1 % for Wilson's own
+    """At least 95 % of the time; less four deviations of the simulation, and 1 % for Wilson's own
     unevenness at such sizes (Brown, Cai and DasGupta 2001, figure 5)."""
     matches, pairs = 2000, 100
     generator = np.random.default_rng(int(100 * win + 10 * alike))

@@ -51,7 +51,7 @@ class Textbook:
         return value, -math.copysign(plies, value) if value else 0
 
     def outcomes(self, mine: int, theirs: int, depth: int) -> dict[int, tuple[float, int]]:
-        """What each legal move leads to, for the player to move."""
+        """The outcome of each legal move, for the player to move."""
         found = {}
         stones = mine | theirs
         for column in range(COLUMNS):

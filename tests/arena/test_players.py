@@ -1,4 +1,4 @@
-"""Players, by what they answer and by their names."""
+"""Players: their actions, and their names."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from tests.positions import CONNECT_FOUR, Web, after, board, random_positions
 
 
 def answer_counts(player: Player, state: ConnectFourState, draws: int) -> Tensor:
-    """How many of so many answers to one position were each column."""
+    """How often each column was the answer to one position, of `draws` answers."""
     copies = map_states(lambda field: field.expand(draws), state)
     return player.actions(copies).bincount(minlength=COLUMNS)
 
@@ -73,7 +73,7 @@ def test_minimax_draws_uniformly_among_equals() -> None:
 
 
 class Throw(Web):
-    """The same with continuous actions, for what is asked of the space of actions only."""
+    """The same with continuous actions, for players that ask only for the space of actions."""
 
     actions = Box(low=(-1.0, 10.0), high=(1.0, 30.0))
 
@@ -158,7 +158,7 @@ class Keyless(ConnectFour):
 
 @pytest.mark.parametrize("cached", [True, False])
 def test_an_agent_thinks_for_as_long_as_it_was_given(monkeypatch: pytest.MonkeyPatch, cached: bool) -> None:
-    """What is cached costs nothing here, and yet the next position, where it is not, does not take much longer."""
+    """A cached position costs nothing here, and yet the next one, which is not cached, does not take much longer."""
     game = CONNECT_FOUR if cached else Keyless()
     clock = Clock(ScrambledEvaluator(CONNECT_FOUR))
     monkeypatch.setattr(alphazero.arena.players, "time", clock)
@@ -187,7 +187,7 @@ def test_an_agent_in_a_hurry_still_searches(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 class SolvedGame(ConnectFour):
-    """Says that every column's score is its number, and full ones are illegal."""
+    """Connect-four in which every column's score is its number, and full ones are illegal."""
 
     def solve(self, state: ConnectFourState) -> Tensor:
         scores = torch.tensor([0.0, 2, 1, 2, -1, 0, 2]).expand(len(state.mine), COLUMNS)
@@ -274,14 +274,14 @@ def test_settings_that_make_no_sense_are_refused(name: str, complaint: str) -> N
         parse_player(name, CONNECT_FOUR, seed=0)
 
 
-def test_what_a_game_does_not_have_is_said() -> None:
+def test_players_that_a_game_does_not_have_are_refused() -> None:
     with pytest.raises(ValueError, match="tic_tac_toe has no perfect player"):
         parse_player("perfect", TicTacToe(), seed=0)
     with pytest.raises(ValueError, match="web has continuous actions"):
         parse_player("minimax:2", Throw(seed=0, players=1, keys=False), seed=0)
 
 
-def test_minimax_refuses_what_it_cannot_play() -> None:
+def test_minimax_refuses_games_and_depths_that_it_cannot_play() -> None:
     with pytest.raises(ValueError, match="at least 1 ply ahead, not 0"):
         MinimaxPlayer(CONNECT_FOUR, 0, seed=0)
     with pytest.raises(TypeError, match="web has continuous actions"):

@@ -49,7 +49,7 @@ def test_names(agent: Agent, text: str, name: str) -> None:
         assert int(player.actions(start.state)[0]) in start.legal()
 
 
-def test_a_path_is_the_agent_there_at_the_strength_behind_it(agent: Agent, trained: Path) -> None:
+def test_a_path_is_the_agent_there_with_the_budget_behind_it(agent: Agent, trained: Path) -> None:
     states = [Record(agent.game, moves).state for moves in ("", "b2", "b2 a3", "a1 b2 c3")]
     mine = find_player("agent:16", agent, SearchBudget(8)).build(1)
     for path in (trained, trained / "agent.onnx", trained / "checkpoints" / "000004"):

@@ -1,4 +1,4 @@
-"""Solved positions: reading and solving them, counting what players give away, and going over a game."""
+"""Solved positions: reading and solving them, counting players' mistakes, and reviewing a game."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Fixed:
 
 
 class Scored(ConnectFour):
-    """Knows the scores in a file, and nothing else."""
+    """Connect-four whose solver knows the scores in a file, and nothing else."""
 
     def __init__(self, path: Path) -> None:
         self.known = {
@@ -102,7 +102,7 @@ class PerfectTicTacToe(TicTacToe):
 
 @cache
 def tic_tac_toe_score(mine: int, theirs: int) -> int:
-    """For the player to move, who has `mine`, by trying everything."""
+    """The score for the player to move, who has `mine`, by trying everything."""
     if any(theirs & line == line for line in LINES):
         return (mine | theirs).bit_count() - 10
     empty = [1 << cell for cell in range(9) if not (mine | theirs) & 1 << cell]
@@ -189,7 +189,7 @@ def test_the_network_alone_plays_its_likeliest_legal_action() -> None:
 
 
 def groups_of(row: dict[str, str]) -> list[str]:
-    """Of one line of the file, by its text."""
+    """The groups of one line of the file, by its text."""
     classes = [(int(row[name]) > 0) - (int(row[name]) < 0) for name in SCORES if row[name]]
     share = sum(each < max(classes) for each in classes) / len(classes)
     stage = "beginning" if len(row["moves"]) < 15 else "middle" if len(row["moves"]) < 29 else "end"
@@ -214,7 +214,7 @@ def test_error_rates_by_stage_and_difficulty(positions: SolvedPositions) -> None
         for group in ("all", "beginning", "middle", "end", "easy", "medium", "hard")
     }
     assert min(mistaken.values()) > 40
-    # What is none of the three cannot go wrong.
+    # Positions in none of the three allow no mistake.
     difficult = [rates[group].positions for group in ("easy", "medium", "hard")]
     assert rates["all"].positions - sum(difficult) == 2969 - 1839
 
@@ -257,7 +257,7 @@ def test_progress_counts_the_positions_that_are_answered() -> None:
     assert list(accumulate(seen)) == [*range(CHUNK, 150, CHUNK), 150]
 
 
-def test_what_progress_raises_ends_the_work() -> None:
+def test_an_exception_of_progress_ends_the_work() -> None:
     late = load_positions(LATE, GAME)
     player = Fixed(late.scores.argmax(1))
 
@@ -339,7 +339,7 @@ def test_a_file_that_is_wrong_is_named_with_the_line(tmp_path: Path, content: st
     assert str(path) in str(error.value)
 
 
-def test_what_is_no_text_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "positions.csv"
     path.write_bytes(b"\xff\xfe\x00moves\n")
     with pytest.raises(ValueError, match="is no file of comma-separated values in UTF-8") as error:

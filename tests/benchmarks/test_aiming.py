@@ -1,4 +1,4 @@
-"""The comparison of those who aim: the greedy one against brute force, and what is said of wrong arguments."""
+"""The comparison of methods to aim: the greedy one against brute force, and messages about wrong arguments."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def test_nobody_aims_a_single_shot_better_than_the_greedy() -> None:
     many = take(states, torch.arange(12).repeat_interleave(len(grid)))
     best = game.step(many, grid.repeat(12, 1)).reward.view(12, -1).amax(1)
     assert (greedy >= best - 1e-3).all()
-    # Where the target is within reach of the crew, the grid's best is only near it.
+    # Where the target is within reach of this setting, the grid's best is only near it.
     assert (greedy > best + 1e-3).any()
 
 
 @pytest.mark.parametrize(
     ("steps", "shots"),
-    [(0, 16), (3, 16 + 8 * 4)],  # each sample is fired where it is drawn, and after every step
+    [(0, 16), (3, 16 + 8 * 4)],  # each sample is fired as it is drawn, and after every step
 )
 def test_shots_of_a_search(steps: int, shots: int) -> None:
     assert shots_a_move(SearchConfig(simulations=16, sampled_actions=8, refine_steps=steps)) == shots

@@ -1,4 +1,4 @@
-"""The script that measures how work spreads runs, at the smallest sizes; what it says depends on the machine."""
+"""The script that measures how work spreads runs at the smallest sizes; its figures depend on the machine."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_every_section_reports_its_speeds_and_promises(tmp_path: Path) -> None:
     assert "saturates at about" in done.stdout
 
 
-def test_a_section_that_does_not_exist_is_told_of_with_those_that_do(
+def test_an_unknown_section_is_refused_with_the_known_ones(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["cluster.py", "worker"])

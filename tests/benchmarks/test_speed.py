@@ -1,4 +1,4 @@
-"""The script that measures speeds runs, at the smallest sizes; what it says depends on the machine."""
+"""The script that measures speeds runs at the smallest sizes; its figures depend on the machine."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def test_every_section_reports_its_speeds_and_promises(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["treee"], "there is no section 'treee'; choose from tree, inference, self-play, minimax, peers"),
-        (["--batch", "0"], "'0' is no whole number from 1"),
-        (["--seconds", "-1"], "no number of seconds"),
+        (["--batch", "0"], "'0' is not a whole number of 1 or more"),
+        (["--seconds", "-1"], "not a number of seconds"),
         (["--engine", "gpu"], "invalid choice: 'gpu'"),
         (["--json", "nowhere/speeds.json"], "there is no folder"),
     ],
@@ -59,7 +59,7 @@ def test_wrong_arguments_are_explained(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Within this process, which spares a start each time: the test above has a real one."""
+    """Calls it within this process, which saves a start each time: the test above has a real one."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["speed.py", *arguments])
     with pytest.raises(SystemExit) as refused:

@@ -122,7 +122,7 @@ def test_a_rival_learns_and_its_curve_is_kept(tmp_path: Path) -> None:
     [
         ([], "the following arguments are required: speed|rivals"),
         (["fly"], "invalid choice: 'fly'"),
-        (["speed", "--batch", "0"], "'0' is no whole number from 1"),
+        (["speed", "--batch", "0"], "'0' is not a whole number of 1 or more"),
         (["rivals", "dqn"], "there is no rival 'dqn'; choose from sac, ppo"),
         (["rivals", "--csv", "nowhere/curve.csv"], "there is no folder"),
     ],

@@ -100,7 +100,7 @@ def test_one_trajectory_is_resampled_by_its_pieces(noisy: tuple[Observed, Observ
 
 
 def test_regression_through_the_solver_foresees_the_fit(noisy: tuple[Observed, Observed, Learned]) -> None:
-    """What it says a sum of candidates leaves is what the fit to the trajectories leaves, as far as they are linear."""
+    """Its residual for a sum of candidates is that of the fit to the trajectories, as far as these are linear."""
     observed, _, network = noisy
     regression = through_solver(SPRING, LIBRARY, network, observed)
     support = [2, 6]

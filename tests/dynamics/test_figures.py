@@ -1,4 +1,4 @@
-"""Figures show what was found."""
+"""Figures show the recovered equation beside the truth."""
 
 from __future__ import annotations
 

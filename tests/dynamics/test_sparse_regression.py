@@ -11,7 +11,7 @@ from alphazero.dynamics.sparse_regression import Regression, supports
 
 
 def test_supports_are_those_of_an_exhaustive_search() -> None:
-    """Collinear columns, among which greedy ways go astray."""
+    """Collinear columns, among which greedy methods go astray."""
     source = np.random.default_rng(3)
     base = source.normal(size=(200, 3))
     columns = np.c_[base, base @ source.normal(size=(3, 4)) + 0.3 * source.normal(size=(200, 4))]

@@ -44,7 +44,7 @@ def constant(parameters: Tensor, inputs: Tensor) -> Tensor:
 
 
 def swing(parameters: Tensor, inputs: Tensor) -> Tensor:
-    """g sin(angle), and something of the angle's third power."""
+    """g sin(angle), and a term in the angle's third power."""
     return parameters[0] * inputs.sin() + parameters[1] * inputs**3
 
 
@@ -185,7 +185,7 @@ def test_a_guess_that_flies_off_to_infinity_is_only_a_bad_one() -> None:
 
 @dataclass
 class Broken:
-    """What is wrong with observations, and what is said of it."""
+    """A fault in observations, and its message."""
 
     change: dict[str, Tensor]
     said: str

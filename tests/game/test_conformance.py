@@ -19,7 +19,7 @@ from tests.stubs import Again, Drift, DriftState, Mine, MineState
 
 
 class Walk(Game):
-    """The least a game can be, without any optional function: six steps, left or right."""
+    """The smallest game, without any optional method: six steps, left or right."""
 
     name = "walk"
     num_players = 1
@@ -93,7 +93,7 @@ def test_the_message_shows_the_fields_where_render_fails() -> None:
         check_game(game)
 
 
-# Broken games: what each does instead, and what is said of it. Most are tic-tac-toe with one change.
+# Broken games: the change in each, and the message about it. Most are tic-tac-toe with one change.
 
 
 class Broken(NamedTuple):
@@ -107,7 +107,7 @@ def broken(base: type[Game], **changes: Any) -> Game:
 
 
 def where_it_says(name: str, change: Callable[[Any, Any], Any], message: str, base: type[Game] = TicTacToe) -> Broken:
-    """A game whose method `name` answers `change(state, what the base answers)`."""
+    """A game whose method `name` answers `change(state, the base's answer)`."""
 
     def method(self: Game, state: Any, *action: Tensor) -> Any:
         return change(state, getattr(base, name)(self, state, *action))
@@ -116,7 +116,7 @@ def where_it_says(name: str, change: Callable[[Any, Any], Any], message: str, ba
 
 
 def step_with(name: str, change: Callable[[Any, Transition], Tensor], message: str) -> Broken:
-    """A game whose `step` answers with another reward, done or field of the state."""
+    """A game whose `step` returns another reward, done or field of the state."""
 
     def step(state: TicTacToeState, transition: Transition) -> Transition:
         changed = {name: change(state, transition)}
@@ -155,7 +155,7 @@ def forgetful_step(self: TicTacToe, state: TicTacToeState, action: Tensor) -> Tr
 
 
 def idle_step(self: Mine, state: MineState, action: Tensor) -> Transition:
-    """Leaves out that digging on from depth 2 leads anywhere."""
+    """Leaves the state as it is when one digs on from depth 2."""
     successor, reward, done = Mine.step(self, state, action)
     depth = torch.where((state.depth == 2) & (action == 1) & ~state.done, state.depth, successor.depth)
     return Transition(successor._replace(depth=depth), reward, done)
@@ -417,7 +417,7 @@ class Hidden(NamedTuple):
 
 
 class Hiding(Mine):
-    """A charge shows neither in what is observed nor, wrongly, in the key; but it `changes` something at step 1."""
+    """A charge shows neither in the observation nor, wrongly, in the key; but it `changes` something at step 1."""
 
     observation_shape = (1,)
     changes = "nothing"
@@ -457,7 +457,7 @@ class Hiding(Mine):
         ("the way", "what a move leads to"),
     ],
 )
-def test_keys_tell_apart_what_does_not_show(changes: str, differing: str) -> None:
+def test_keys_distinguish_states_that_look_alike(changes: str, differing: str) -> None:
     check_game(Hiding())
     with pytest.raises(ConformanceError, match=rf"^key: states with one key must agree in {differing} \(state"):
         check_game(broken(Hiding, changes=changes))

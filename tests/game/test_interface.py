@@ -35,7 +35,7 @@ class CoinsState(NamedTuple):
 
 
 class Coins(Game):
-    """The least a game has to say."""
+    """The least that a game must define."""
 
     name = "coins"
     num_players = 2
@@ -69,7 +69,7 @@ def test_map_states_goes_field_by_field() -> None:
     assert fields(map_states(torch.add, STATE, STATE)) == ([0, 2, 4, 6], [[0, 2], [4, 6], [8, 10], [12, 14]])
 
 
-def test_maps_what_holds_states_too() -> None:
+def test_maps_tuples_that_hold_states_too() -> None:
     step = Transition(STATE, torch.arange(4.0), torch.tensor([False, True, False, True]))
     taken = take(step, torch.tensor([3, 0]))
     assert isinstance(taken.state, CoinsState)

@@ -39,7 +39,7 @@ def winning_moves(state: ConnectFourState) -> list[int]:
 
 
 def play_both(choices: list[int]) -> tuple[ListRules, ConnectFourState, float]:
-    """Plays a game on both sets of rules, comparing all they say, to its end or that of the choices."""
+    """Plays a game by both sets of rules, comparing all their answers, to its end or that of the choices."""
     rules, state, reward = ListRules(), GAME.initial(1), torch.zeros(1)
     for choice in choices:
         if rules.done:

@@ -48,7 +48,7 @@ def grid(moves: str) -> Grid:
 
 @pytest.fixture
 def fresh() -> Iterator[None]:
-    """Neither finds a solver that was loaded before nor leaves one behind."""
+    """A test that neither finds a solver that was loaded before nor leaves one behind."""
     connect_four_solver._bitbully.cache_clear()
     yield
     connect_four_solver._bitbully.cache_clear()
@@ -56,7 +56,7 @@ def fresh() -> Iterator[None]:
 
 @pytest.fixture
 def loaded(fresh: None, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """A bitbully that knows the solved positions, and what was made of it."""
+    """A stub of bitbully that knows the solved positions; returns the objects that were made of it."""
     known = {grid(moves): scores for moves, scores in solved(LATE)}
     made: list[str] = []
 

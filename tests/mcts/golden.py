@@ -1,4 +1,4 @@
-"""Reads golden.npz: small worlds, and what mctx finds in them. make_golden.py writes it and explains it."""
+"""Reads golden.npz: small worlds, and mctx's results in them. make_golden.py writes and explains the file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ GOLDEN = Path(__file__).with_name("golden.npz")
 class World(NamedTuple):
     """A game written out as tables over S states and A actions. No path visits a state twice.
 
-    name:         what GoldenGroup's `parameters.world` calls it.
+    name:         as in GoldenGroup's `parameters.world`.
     num_players:  1 or 2.
     next_state:   [S, A] int64; a finished state leads to itself.
     reward:       [S, A] float32, to the player who moves; 0 at a finished state.
@@ -28,7 +28,7 @@ class World(NamedTuple):
     to_play:      [S] int8. The mover alternates in some worlds and not in others.
     legal:        [S, A] bool.
     prior_logits: [S, A] float32, before masking.
-    value:        [S] float32 in [-1, 1], for the player to move; to be ignored where finished.
+    value:        [S] float32 in [-1, 1], for the player to move; meaningless where finished.
     """
 
     name: str
@@ -47,8 +47,8 @@ class Parameters(NamedTuple):
 
     algorithm:  "gumbel" or "puct".
     max_depth:  edges from the root to the deepest leaf; None: as many as there are simulations.
-    unvisited:  what stands for the q of an unvisited action in "puct": "mean", the node's mean value, or
-                "minimum", the least of that and the visited q.
+    unvisited:  the q of an unvisited action in "puct": "mean", the node's mean value, or "minimum", the least
+                of that and the visited q.
     rescale_values: "gumbel": completed q to [0, 1]; "puct": q to [0, 1] by the least and the greatest of
                 the node's mean value and its visited q.
 
@@ -73,7 +73,7 @@ class Parameters(NamedTuple):
 
 
 class GoldenGroup(NamedTuple):
-    """B trees searched under one setting. Visits and actions do not hang on rounding; the rest is float32.
+    """B trees searched under one setting. Visits and actions do not depend on rounding; the rest is float32.
 
     roots:  [B] int64, states of the world, unfinished.
     gumbel: [B, A] float32, the noise at the root, scaled; zeros in "puct".
@@ -145,9 +145,9 @@ class SoloTableGame(TableGame):
 
 
 class TableEvaluator:
-    """What the world's tables say of its states; 0 at finished ones. Counts what it is asked.
+    """Evaluates states by the world's tables; 0 at finished ones. Counts them.
 
-    evaluations: states asked about so far.
+    evaluations: states evaluated so far.
     """
 
     def __init__(self, world: World) -> None:

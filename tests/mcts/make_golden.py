@@ -1,10 +1,10 @@
-"""Writes golden.npz: what DeepMind's mctx finds in small random worlds, for our search to be held to.
+"""Writes golden.npz: the results of DeepMind's mctx in small random worlds, as a reference for our search.
 
     python -m venv peers && peers/bin/pip install -c constraints.txt jax mctx
     peers/bin/python tests/mcts/make_golden.py
 
 The file is checked in; this script runs again only when cases are added. It imports nothing of
-alphazero, so that no mistake of ours can find its way into what ours is compared with.
+alphazero, so that no mistake of ours can find its way into the reference.
 
 A world is a game written out as tables over S states and A actions. The states lie in layers and
 every move leads one layer on; the last layer is finished, and so are some states before it. Values
@@ -12,7 +12,7 @@ and rewards follow the engine's convention: a value is the expectation of the pl
 to the player who moved. For mctx this becomes a discount for each edge: 0 into a finished state,
 else -discount where the mover changes and +discount where it does not.
 
-Trees that hang on rounding are no use as a reference: a tree is kept only if the search comes to the
+Trees that depend on rounding are no use as a reference: a tree is kept only if the search comes to the
 same visits and the same action after every number of the world has been moved by up to a
 millionth of itself, several times over. Visits can then be compared exactly, whatever the order of additions.
 
@@ -49,7 +49,7 @@ ILLEGAL_LOGIT = -1e9
 
 
 class World(NamedTuple):
-    """A game as tables; see golden.py, which reads them back, for what the fields mean."""
+    """A game as tables; golden.py, which reads them back, explains the fields."""
 
     next_state: np.ndarray
     reward: np.ndarray
@@ -80,7 +80,7 @@ class WorldKind:
 
 @dataclass(frozen=True, kw_only=True)
 class Parameters:
-    """One setting of the search. The names are mctx's; what the algorithm does not use is ignored."""
+    """One setting of the search. The names are mctx's; fields that the algorithm does not use are ignored."""
 
     algorithm: str
     world: str
@@ -314,7 +314,7 @@ def root_of(world: World, roots: jax.Array) -> mctx.RootFnOutput:
 
 
 def run_group(parameters: Parameters, world: World, seed: int) -> dict[str, np.ndarray]:
-    """The fields of one GoldenGroup: roots drawn, searched, and those that hang on rounding left out."""
+    """The fields of one GoldenGroup: roots drawn, searched, and those that depend on rounding left out."""
     rng = np.random.default_rng(seed)
     roots = rng.choice(np.flatnonzero(~world.terminal), CANDIDATES, replace=False).astype(np.int32)
     algorithm = {"gumbel": gumbel_search, "puct": puct_search}[parameters.algorithm]

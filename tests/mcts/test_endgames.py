@@ -1,4 +1,4 @@
-"""Search against exhaustive play, solved positions and the stub games' known best moves; and what it may not do."""
+"""Search against exhaustive play, solved positions and the stub games' known best moves; and its promises."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def test_finished_leaves_cost_no_evaluation(algorithm: str) -> None:
 
 
 def chosen_values(game: Again | Mine, roots: State, result: SearchResult) -> Tensor:
-    """[B], what the chosen actions are worth to the root's player under best play from then on."""
+    """The values [B] of the chosen actions for the root's player, under best play from then on."""
     successor, reward, _ = game.step(roots, result.action)
     sign = torch.where(game.to_play(successor) == game.to_play(roots), 1.0, -1.0)
     return reward + game.discount * sign * game.optimal_value(successor)
@@ -182,7 +182,7 @@ def test_one_player_digs_for_the_discounted_treasure(algorithm: str) -> None:
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_the_best_of_the_sampled_actions_is_played_in_a_continuous_game(algorithm: str) -> None:
-    """With one push left, what each sampled action earns is known."""
+    """With one push left, the reward of each sampled action is known."""
     game = Drift()
     roots = DriftState(game.initial(50, generator=torch.Generator().manual_seed(0)).position, torch.ones(50).long())
     config = replace(PLAY, algorithm=algorithm, simulations=200, considered_actions=8)

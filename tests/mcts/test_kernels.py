@@ -29,7 +29,7 @@ CONFIGS = {
 
 
 def both(game: Game, evaluator: Evaluator, roots: State, config: SearchConfig) -> tuple[SearchResult, SearchResult]:
-    """What the kernels and the tensor operations find, under the same noise."""
+    """The results of the kernels and of the tensor operations, under the same noise."""
     compiled, tensors = (
         search(evaluator, game, roots, config, torch.Generator().manual_seed(1), compiled=c) for c in (True, False)
     )
@@ -47,7 +47,7 @@ def assert_the_same(compiled: SearchResult, tensors: SearchResult) -> None:
 
 @pytest.mark.parametrize("name", CONFIGS)
 @pytest.mark.parametrize("game", [ConnectFour(), TicTacToe()], ids=lambda game: game.name)
-def test_kernels_and_tensors_grow_the_same_trees(game: Game, name: str) -> None:
+def test_kernels_and_tensors_search_the_same_trees(game: Game, name: str) -> None:
     roots = random_positions(game, 60, plies=29 if game.name == "connect_four" else 8, seed=0)
     assert_the_same(*both(game, ScrambledEvaluator(game), roots, CONFIGS[name]))
 

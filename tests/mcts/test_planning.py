@@ -1,4 +1,4 @@
-"""What search asks, on games whose best actions and values are known in closed form."""
+"""The evaluators of a search, on games whose best actions and values are known in closed form."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Knowing:
 
 
 class Playing:
-    """A network for a discrete game that always plays one action, and says nothing of the value."""
+    """A network for a discrete game that always plays one action, and values everything 0."""
 
     def __init__(self, game: Game, best: Tensor) -> None:
         self.game, self.best = game, best
@@ -52,7 +52,7 @@ class Playing:
 
 
 class Ramp(Drift):
-    """For two, discounted: an action earns as much as it leads along `slope`, and is where the game goes on.
+    """For two, discounted: an action earns as much as it leads along `slope`, and is the next position.
 
     The turn passes after the first of four moves and after the third.
     """
@@ -73,7 +73,7 @@ class Ramp(Drift):
 
 
 def refined(game: Ramp, place: tuple[float, float], left: list[int], config: SearchConfig) -> Tensor:
-    """Where the action `place` is led by refinement with so many moves left, [B, 2]; the value grows by 0.4 along y."""
+    """The action [B, 2] that refinement makes of `place` with so many moves left; the value grows by 0.4 along y."""
     logits, value = torch.tensor([[0.7]]).expand(len(left), 1), torch.full((len(left),), 0.25)
 
     def sampled(states: DriftState, generator: torch.Generator) -> Evaluation:
@@ -183,7 +183,7 @@ def test_a_share_of_the_samples_is_from_the_whole_box(share: float, uniform: int
 
 
 def test_sharpening_is_a_power_of_the_density() -> None:
-    """And what is from the whole Box is not made less likely than the least."""
+    """And samples from the whole Box do not become less likely than the least."""
     states = DRIFT.initial(5, generator=generator())
     plain, sharp = (
         SampledActions(DRIFT, Knowing(deviation=0.2), SearchConfig(sharpening=sharpening))(states, generator())
@@ -194,7 +194,7 @@ def test_sharpening_is_a_power_of_the_density() -> None:
 
 @pytest.mark.parametrize("steps", [1, 3])
 def test_refinement_leads_every_sample_to_the_best_action(steps: int) -> None:
-    """With the reward of the last move alone, and with the value of what follows."""
+    """With the reward of the last move alone, and with the value of the moves that follow."""
     states = DRIFT.initial(10, generator=generator())._replace(steps=torch.full((10,), steps))
     config = SearchConfig(refine_steps=40, refine_gain=0.05)
     sampled = UniformEvaluator(DRIFT, samples=4)
@@ -220,8 +220,8 @@ def test_no_sample_is_worse_for_refinement() -> None:
         assert gained.max() > 0
 
 
-def test_refinement_counts_what_follows_for_who_moved() -> None:
-    """Discounted, against who moved where the turn passes, and not at all after the last move."""
+def test_refinement_counts_later_values_for_the_player_who_moved() -> None:
+    """Discounted, negative where the turn passes, and not at all after the last move."""
     slopes = torch.tensor([[0.3, -0.2], [0.3, 0.2], [0.3, 0.0]])
     config = SearchConfig(refine_steps=2, refine_gain=0.02)
     found = refined(Ramp((0.3, 0.0)), (0.1, -0.2), [4, 3, 1], config)
@@ -240,7 +240,7 @@ def test_refinement_goes_along_an_edge_as_if_nothing_led_across(edge: float) -> 
     torch.testing.assert_close(found, torch.tensor([[edge, 0.1]]))
 
 
-def test_refinement_leaves_alone_what_has_no_gradient() -> None:
+def test_refinement_leaves_actions_without_a_gradient_alone() -> None:
     """The root's derivative at 0 is infinite, and times that of the square no number."""
 
     class Pointed(Ramp):
@@ -262,7 +262,7 @@ def test_refinement_asks_the_network_once_a_step_for_every_sample_of_the_root() 
 
 
 def test_evaluations_come_from_the_cache_and_gradients_from_the_network() -> None:
-    """What a cache says has no gradient."""
+    """A cache's answers have no gradient."""
 
     def cached(states: DriftState, generator: torch.Generator) -> Evaluation:
         found = Knowing(value=1.0)(states, generator)

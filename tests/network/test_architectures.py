@@ -1,4 +1,4 @@
-"""Networks: their shapes, the value's closed form, and that folding and exporting change nothing they say."""
+"""Networks: their shapes, the value's closed form, and that folding and exporting change no output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The cache: what it returns, what it forgets and when, and what that costs."""
+"""The cache: its answers, when it forgets them, and how many evaluations that costs."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_the_same_position_twice_in_a_batch_gets_one_answer() -> None:
     assert torch.equal(said.logits, expected.logits)
 
 
-def test_new_weights_forget_what_the_old_ones_said() -> None:
+def test_new_weights_forget_the_answers_of_the_old_ones() -> None:
     cache, counting = cached()
     positions = different(30)
     cache(positions, RANDOM)

@@ -65,7 +65,7 @@ def test_bfloat16_differs_by_no_more_than_its_roundings() -> None:
 
 
 @pytest.mark.parametrize("engine", ["onnx", "torch"])
-def test_answers_are_float32_and_hang_on_no_neighbour(engine: str) -> None:
+def test_answers_are_float32_and_do_not_depend_on_neighbours(engine: str) -> None:
     evaluator = NetworkEvaluators(GAME, engine=engine)(inference_module(trained("residual", 5)))
     together = evaluator(POSITIONS, RANDOM)
     assert together.logits.dtype == together.value.dtype == torch.float32

@@ -1,4 +1,4 @@
-"""Tasks for tests of executors, and how to wait for them. Workers import this module."""
+"""Tasks for tests of executors, and a function that waits for them. Workers import this module."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import torch
 
 from alphazero.parallel.executor import Counter
 
-PATIENCE = 120.0  # seconds: machines that test may be busy with other things
+PATIENCE = 120.0  # seconds: the machine may be busy with other things
 
 
 def wait_until(true: Callable[[], object], seconds: float = PATIENCE) -> None:
     deadline = time.monotonic() + seconds
     while not true():
-        assert time.monotonic() < deadline, "it did not come to that"
+        assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.02)
 
 
@@ -28,7 +28,7 @@ def make_nothing(threads: int) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class CountTask:
-    """Counts to `units` in `seconds`, and signs a book of who ran it."""
+    """Counts to `units` in `seconds`, and adds its seed to the file `book` each time it is run."""
 
     seed: int
     book: Path
@@ -59,7 +59,7 @@ class FailingTask(CountTask):
 
 @dataclass(frozen=True)
 class DeadlyTask(CountTask):
-    """Takes its process with it."""
+    """Kills its process."""
 
     def run(self, worker: dict[str, int], count: Counter, *shared: int) -> tuple[int, int]:
         super().run(worker, count, *shared)
@@ -68,7 +68,7 @@ class DeadlyTask(CountTask):
 
 @dataclass(frozen=True)
 class ThreadsTask(CountTask):
-    """Says how many threads an operation of torch and the worker's own have."""
+    """Returns how many threads an operation of torch has, and how many the worker was made with."""
 
     def run(self, worker: dict[str, int], count: Counter, *shared: int) -> tuple[int, int]:
         return torch.get_num_threads(), worker["threads"]

@@ -16,8 +16,8 @@ from games.tic_tac_toe import TicTacToe, TicTacToeState
 class FaultyRanks(TicTacToe):
     """Tic-tac-toe; a rank for which `folder` has a file dies or fails at one of its next observations.
 
-    The file is named by the rank; it holds how many observations are still to come, and then what happens:
-    `die` (once), `die always` until `spare`, or `raise`.
+    The rank's number names the file; it holds how many observations are left, and the fault that follows: `die` (once),
+    `die always` until `spare`, or `raise`.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -62,10 +62,10 @@ def training_set() -> Samples:
 
 
 class Call:
-    """The arguments of a call of `learn`, and what became of it."""
+    """The arguments and the results of a call of `learn`."""
 
     def __init__(self, one: Learner | DistributedLearner, steps: int, *, stop: int | None = None) -> None:
-        """InterruptedError, from its own progress, once `stop` steps are done."""
+        """InterruptedError, from the call's own `progress`, once `stop` steps are done."""
         self.told: list[int] = []
 
         def progress(steps: int) -> None:
@@ -134,7 +134,7 @@ def check_addresses(distributed: DistributedLearner) -> None:
 
 
 class Unlucky(NamedTuple):
-    """A distributed learner whose ranks the game can kill, what it said, and what it learns if they are left alone."""
+    """A distributed learner whose ranks the game can kill, its messages, and its results when no rank is lost."""
 
     distributed: DistributedLearner
     game: FaultyRanks
@@ -163,7 +163,7 @@ def test_a_learner_that_loses_ranks_ends_where_it_ends_without(
 ) -> None:
     """Bit for bit: weights, running statistics, averages, moments, measures and what was drawn."""
     disturbed = unlucky.learner()
-    for rank in lost:  # makes the 22nd batch ready within the 21st step, when that has its gradients and is not whole
+    for rank in lost:  # prepares the 22nd batch within the 21st step, which then has its gradients and is not whole
         unlucky.game.tell(rank, 21, "die")
     found = Call(unlucky.distributed, 30)
     (said,) = unlucky.said
@@ -198,7 +198,7 @@ def test_ranks_that_are_lost_again_and_again_are_given_up(unlucky: Unlucky, monk
     assert_same(one, unlucky.learner())
 
 
-def test_what_a_rank_raises_reaches_the_caller(unlucky: Unlucky, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_ranks_exception_reaches_the_caller(unlucky: Unlucky, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "NOTICE", 0.5)  # nobody dies here
     one = unlucky.learner()
     unlucky.game.tell(1, 10, "raise")
@@ -208,7 +208,7 @@ def test_what_a_rank_raises_reaches_the_caller(unlucky: Unlucky, monkeypatch: py
     assert_same(one, unlucky.learner())
 
 
-# --- What cannot be
+# --- Refused
 
 
 def test_a_batch_has_to_divide_into_equal_shares() -> None:
@@ -220,7 +220,7 @@ def test_a_batch_has_to_divide_into_equal_shares() -> None:
     ("ranks", "gpus", "asked"),
     [(8, False, "8 ranks of the learner of 1 CPU"), (1, True, "1 rank of the learner of 1 CPU and 1 GPU")],
 )
-def test_a_cluster_without_room_is_told_soon(
+def test_a_cluster_without_room_is_reported_soon(
     ranks: int, gpus: bool, asked: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "ROOM", 1.0)

@@ -33,7 +33,7 @@ def test_an_error_is_that_of_its_task_alone(tmp_path: Path) -> None:
         assert good.result(PATIENCE)[0] == 16
 
 
-def test_leaving_gives_up_what_waits_and_counting_stops_what_runs(tmp_path: Path) -> None:
+def test_leaving_gives_up_waiting_tasks_and_counting_stops_running_ones(tmp_path: Path) -> None:
     stop = threading.Event()
 
     def count(done: int) -> None:

@@ -1,4 +1,4 @@
-"""A cluster of our own: what it has room for, who can reach it, and where Ray's own words go."""
+"""A cluster of our own: its room, who can reach it, and where Ray's own messages go."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_nothing_listens_beyond_loopback_and_strangers_are_not_let_in() -> None:
     assert is_token_auth_enabled()
 
 
-def test_rays_own_words_go_to_its_log(tmp_path: Path, log: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_rays_own_messages_go_to_its_log(tmp_path: Path, log: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with RayExecutor(make_nothing, 1, Needs(1, 0)) as workers:
         workers.submit(CountTask(1, tmp_path / "book")).result(PATIENCE)
         os.kill(workers.pids()[0], signal.SIGKILL)

@@ -86,14 +86,14 @@ def test_workers_that_are_killed_lose_and_double_nothing(tmp_path: Path) -> None
     assert outcomes == [n**2 for n in range(20)]
     assert scalars["cluster/restarts"] == 6
     assert sum("Lost worker" in words for words in said) == 6
-    # What was lost was begun again, and only that.
+    # Only lost tasks were begun again.
     begun = Counter((tmp_path / "book").read_text().split())
     assert len(begun) == 20
     assert begun.total() - 20 <= scalars["cluster/lost_tasks"] <= 6
     assert counted == Counter(dict.fromkeys(range(20), 4))
 
 
-def test_the_first_error_of_a_task_ends_all_once_and_is_told_with_its_seed(tmp_path: Path) -> None:
+def test_the_first_error_of_a_task_ends_all_once_and_is_reported_with_its_seed(tmp_path: Path) -> None:
     with executor(3) as workers:
         wait_until(lambda: len(workers.pids()) == 3)
         long = [workers.submit(CountTask(7, tmp_path / "good", seconds=60))]
@@ -116,7 +116,7 @@ def test_a_task_that_kills_its_workers_is_given_up(tmp_path: Path, monkeypatch: 
         workers.submit(DeadlyTask(5, tmp_path / "book")).result(PATIENCE)
 
 
-def test_workers_that_cannot_start_are_told_of_at_once() -> None:
+def test_workers_that_cannot_start_are_reported_at_once() -> None:
     def broken(threads: int) -> None:
         raise FileNotFoundError("no game is here")
 
@@ -127,7 +127,7 @@ def test_workers_that_cannot_start_are_told_of_at_once() -> None:
         workers.submit(CountTask(1, Path("nowhere"))).result(PATIENCE)
 
 
-def test_too_few_resources_are_told_of_within_seconds() -> None:
+def test_too_few_resources_are_reported_within_seconds() -> None:
     started = time.monotonic()
     with pytest.raises(
         ExecutorError, match=r"8 workers of 1 CPU each were asked for, and the cluster has 4 CPUs on 1 mach"
@@ -170,7 +170,7 @@ def test_a_worker_computes_on_the_cores_that_it_was_given(tmp_path: Path) -> Non
             assert workers.submit(ThreadsTask(1, tmp_path / "book")).result(PATIENCE) == (threads, threads)
 
 
-def test_what_stops_the_driver_stops_the_tasks(tmp_path: Path) -> None:
+def test_stopping_the_driver_stops_the_tasks(tmp_path: Path) -> None:
     stop = threading.Event()
 
     def count(done: int) -> None:
@@ -221,5 +221,5 @@ def test_a_machine_goes_and_another_comes(tmp_path: Path) -> None:
 
 @pytest.fixture
 def _without_cluster() -> None:
-    """Lets a test have a cluster of its own: a process can be in one only."""
+    """Lets a test have a cluster of its own: a process can be in only one."""
     ray.shutdown()

@@ -1,4 +1,4 @@
-"""A configuration gets the workers and ranks it asks for, or hears what is missing."""
+"""A configuration gets the workers and ranks it asks for, or an error that names the missing resources."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_as_many_workers_as_the_ranks_leave_cores_for(tmp_path: Path) -> None:
     assert said == ["1 worker of 1 CPU on this machine, synchronous"]
 
 
-def test_workers_and_ranks_that_do_not_fit_together_are_told_of(tmp_path: Path) -> None:
+def test_workers_and_ranks_that_do_not_fit_together_are_refused(tmp_path: Path) -> None:
     config = replace(SMALL, workers=2, cluster=RANKS)
     complaint = r"^2 workers of 1 CPU and 2 ranks of the learner of 1 CPU were asked for, and the cluster has 3 CPUs"
     with (

@@ -186,7 +186,7 @@ def test_a_long_game_shows_fewer_boards_and_its_end(monkeypatch: pytest.MonkeyPa
 
 
 class Described(TicTacToe):
-    """Renders as text that is no grid."""
+    """Renders as text that is not a grid."""
 
     def render(self, state: object) -> str:
         return "a position\nin words"

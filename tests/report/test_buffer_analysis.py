@@ -45,7 +45,7 @@ def learner(value_head: str = "wdl") -> Learner:
 
 
 def loop(trained: Learner, samples: Samples) -> list[dict[str, Any]]:
-    """Every sample by itself, in double precision and without a mask: over the legal actions alone."""
+    """Analyses every sample by itself, in double precision and without a mask: over the legal actions alone."""
     network, rows = trained.average.module.eval(), []
     for i in range(samples.size):
         one = samples.at(slice(i, i + 1))

@@ -27,7 +27,7 @@ def test_every_tag_that_a_run_records_has_its_row(tmp_path_factory: pytest.TempP
     assert {tag for tag in without if not tag.startswith("network/")} <= {"learner/steps"}
 
 
-def test_a_line_may_be_said_only_of_something() -> None:
+def test_a_line_is_said_only_if_there_is_something_to_say() -> None:
     assert said("cluster", {"cluster/left_out_stale": 0.0, "cluster/restarts": 0.0}) == ["0 restarts"]
     (line,) = said("cluster", {"cluster/left_out_behind": 12.0})
     assert line.startswith("left out 12 samples: learning cannot follow")

@@ -1,4 +1,4 @@
-"""What the monitor shows and writes, at full disks, too."""
+"""The monitor's output and files, also on full disks."""
 
 from __future__ import annotations
 
@@ -227,7 +227,7 @@ def test_report_and_bars_fit_the_terminal(tmp_path: Path, width: int) -> None:
     assert max(map(len, lines)) <= width
 
 
-def test_what_is_not_finite_is_written_and_flagged(tmp_path: Path) -> None:
+def test_numbers_that_are_not_finite_are_written_and_flagged(tmp_path: Path) -> None:
     scalars = SCALARS | {"loss/value": math.nan, "loss/gradient_norm": math.inf}
     with monitor(tmp_path) as shown:
         shown.record(0, scalars)

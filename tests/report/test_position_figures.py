@@ -1,4 +1,4 @@
-"""Figures of positions say what the game says."""
+"""Figures of positions show the game's own words."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_a_board_figure_says_whose_value_it_is_and_shows_legal_moves() -> None:
 
 
 class Described(TicTacToe):
-    """Renders as text that is no grid."""
+    """Renders as text that is not a grid."""
 
     def render(self, state: object) -> str:
         return "a position\nin words"

@@ -69,7 +69,7 @@ def test_the_run_in_a_few_lines(trained: Path, sections: list[Section]) -> None:
     assert said["network"] == f"2 dense layers of 32, {sum(t.numel() for t in learned.values()):,} parameters"
 
 
-def test_tables_say_what_metrics_say(trained: Path, sections: list[Section]) -> None:
+def test_tables_agree_with_the_metrics(trained: Path, sections: list[Section]) -> None:
     recorded = metrics(trained)
     learning = cells(by_name(sections)["learning"])
     assert [row["iter."] for row in learning] == ["0", "1", "2", "3"]
@@ -149,7 +149,7 @@ def test_a_report_that_cannot_be_written_says_so(trained: Path, tmp_path: Path) 
         write_report(trained, [], tmp_path / "taken")
 
 
-def test_what_an_old_run_lacks_is_said(copied: Path, tmp_path: Path) -> None:
+def test_parts_that_an_old_run_lacks_are_named(copied: Path, tmp_path: Path) -> None:
     (copied / "metrics.csv").unlink()
     shutil.rmtree(copied / "games")
     for path in checkpoints(copied):

@@ -33,7 +33,7 @@ def test_packing_fills_lines() -> None:
 
 
 def test_bars_are_replaced_while_another_thread_redraws_them() -> None:
-    """Each side has to take its locks in the other's order; if one does not, this hangs soon."""
+    """Both sides must take their locks in the same order; if one does not, this soon hangs."""
     bars = ProgressBars(Console(file=io.StringIO(), force_terminal=True, width=80))
     bars.start_run(0, 1_000)
     done = threading.Event()
@@ -60,7 +60,7 @@ def test_bars_are_replaced_while_another_thread_redraws_them() -> None:
 
 
 def test_a_part_may_advance_while_the_bars_are_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In asynchronous runs another thread reports what is done, at any moment."""
+    """In asynchronous runs another thread reports progress at any moment."""
     bars = ProgressBars(Console(file=io.StringIO(), force_terminal=True))
     bars.start_run(0, 3)
     bars.start_iteration(0, {"self-play": 2})

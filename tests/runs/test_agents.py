@@ -1,4 +1,4 @@
-"""Agents say the same, wherever they are loaded from."""
+"""Agents answer alike, wherever they are loaded from."""
 
 from __future__ import annotations
 

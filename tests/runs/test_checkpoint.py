@@ -37,7 +37,7 @@ from tests.small_checkpoints import CONFIG, Parts, alter, assert_the_same, conte
 
 
 def resume(folder: Path, made: Parts) -> tuple[Progress, list[str]]:
-    """Progress, and what was said."""
+    """Progress, and the messages."""
     said: list[str] = []
     progress = restore(folder, made.game, made.learner, made.replay, made.streams, say=said.append)
     return progress, said
@@ -148,7 +148,7 @@ def test_without_a_whole_checkpoint_it_says_how_to_start(folder: Path) -> None:
         resume(folder, parts())
 
 
-def test_what_an_interrupted_save_left_is_ignored_and_replaced(folder: Path) -> None:
+def test_the_rest_of_an_interrupted_save_is_ignored_and_replaced(folder: Path) -> None:
     made = parts(iterations=1)
     save(folder, made, 1)
     left = folder / "checkpoints" / ".000002.unfinished"
@@ -226,7 +226,7 @@ class Bomb:
 
 @pytest.mark.parametrize("name", ["replay.npz", "streams.npz", "optimizer.pt", "model.safetensors"])
 def test_nothing_read_can_run_code(name: str, folder: Path, tmp_path: Path) -> None:
-    """Whoever writes such a file can write its digest too, so the readers themselves have to refuse."""
+    """An attacker can write the file's digest too, so the readers themselves must refuse it."""
     path, marker = save(folder, parts(iterations=1), 1), tmp_path / "ran"
     bomb = Bomb(marker)
     if name.endswith(".npz"):

@@ -1,4 +1,4 @@
-"""Configurations in files: what is refused and how it says so, and that TOML and back changes nothing."""
+"""Configurations in files: faults and their messages, and that TOML and back changes nothing."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from alphazero.runs.configuration import (
 
 
 def fault(toml: str, folder: Path) -> str:
-    """What is said of a file with this text, without the file's name."""
+    """The message about a file with this text, without the file's name."""
     path = folder / "recipe.toml"
     path.write_text(toml, encoding="utf-8")
     with pytest.raises(ConfigError) as caught:

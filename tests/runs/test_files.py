@@ -88,7 +88,7 @@ def test_a_file_or_folder_is_replaced_as_a_whole_or_left_as_it_was(tmp_path: Pat
     assert files(tmp_path) == {"file", "folder/two"}
 
 
-def test_what_json_cannot_hold_is_not_written(tmp_path: Path) -> None:
+def test_numbers_that_json_cannot_hold_are_not_written(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(tmp_path / "record.json", {"share": float("nan")})
     assert files(tmp_path) == set()

@@ -1,4 +1,4 @@
-"""Mirrors: what is fetched is what was trained, at every moment; failures are told once and lose nothing."""
+"""Mirrors: the fetched run is the trained one, at every moment; failures are reported once and lose nothing."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ WRITTEN_OVER = {
 
 
 class Flaky(MemoryFileSystem):
-    """Object storage, each of whose operations fails when `fails_at` is down to 0, an upload in its middle."""
+    """Object storage whose operations fail once `fails_at` is down to 0, an upload in its middle."""
 
     protocol = "flaky"
     store: dict[str, Any] = {}  # noqa: RUF012  # as in the class that it overrides
@@ -118,7 +118,7 @@ def copied(copy: Mirror) -> None:
 
 
 def copy_of(folder: Path, url: str) -> list[str]:
-    """Copies the run there; what was said."""
+    """Copies the run there; returns the messages."""
     said: list[str] = []
     copied(Mirror(folder, url, say=said.append))
     return said
@@ -136,7 +136,7 @@ def states(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def train(folder: Path, made: Parts, iteration: int, *, every: int = 2) -> None:
-    """What the trainer leaves on disk after an iteration."""
+    """Writes the files that the trainer leaves on disk after an iteration."""
     go_on(made, iteration)
     save(folder, made, iteration)
     prune_checkpoints(folder, every=every)
@@ -160,7 +160,7 @@ def test_addresses_are_told_from_paths(text: str, answer: bool) -> None:
     assert is_url(text) is answer
 
 
-def test_what_is_fetched_is_the_run_bit_for_bit(folder: Path, url: str, tmp_path: Path) -> None:
+def test_the_fetched_run_is_the_run_bit_for_bit(folder: Path, url: str, tmp_path: Path) -> None:
     made, other = parts(), parts(seed=2)
     for iteration in range(1, 6):
         train(folder, made, iteration)
@@ -178,7 +178,7 @@ def test_what_is_fetched_is_the_run_bit_for_bit(folder: Path, url: str, tmp_path
 
 
 def test_the_copy_follows_the_run(folder: Path, url: str) -> None:
-    """With all that is pruned, in one process and over a restart."""
+    """With everything that is pruned, in one process and over a restart."""
     made, said = parts(), list[str]()
     copy = Mirror(folder, url, say=said.append)
     for iteration in range(1, 8):
@@ -212,7 +212,7 @@ def test_only_what_changed_is_copied_and_the_state_last(folder: Path, done: list
     assert done == changed + [f"put checkpoints/000002/{name}" for name in WHOLE]
 
 
-def test_a_restart_copies_again_only_what_its_size_does_not_tell(folder: Path, done: list[str]) -> None:
+def test_a_restart_copies_again_only_files_whose_size_does_not_tell(folder: Path, done: list[str]) -> None:
     train(folder, parts(), 1)
     copy_of(folder, FLAKY)
     done.clear()
@@ -235,7 +235,7 @@ def test_an_iteration_that_is_saved_anew_is_copied_anew(folder: Path, url: str, 
     assert states(tmp_path / "other") == states(folder)
 
 
-def test_what_makes_a_checkpoint_whole_is_removed_first(folder: Path, done: list[str]) -> None:
+def test_the_file_that_makes_a_checkpoint_whole_is_removed_first(folder: Path, done: list[str]) -> None:
     made = parts()
     for iteration in range(1, 3):
         train(folder, made, iteration)
@@ -361,10 +361,10 @@ def test_a_checkpoint_that_is_pruned_while_it_is_copied_is_copied_to_its_end(fol
 
 @pytest.mark.parametrize("links", [True, False], ids=["hard links", "no hard links"])
 @pytest.mark.parametrize("name", WHOLE)
-def test_what_vanishes_before_it_is_copied_is_no_failure(
+def test_a_file_that_vanishes_before_it_is_copied_is_no_failure(
     name: str, links: bool, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of the checkpoint before the last, which is being pruned at that moment."""
+    """A file of the checkpoint before the last, which is being pruned at that moment."""
     made, said, link = parts(), list[str](), os.link
     for iteration in range(1, 3):
         train(folder, made, iteration)
@@ -386,7 +386,7 @@ def test_what_vanishes_before_it_is_copied_is_no_failure(
     assert said == []
 
 
-def test_what_is_saved_anew_while_it_is_held_is_copied_anew(
+def test_a_checkpoint_saved_anew_while_it_is_held_is_copied_anew(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made, link = parts(iterations=1), os.link
@@ -405,7 +405,7 @@ def test_what_is_saved_anew_while_it_is_held_is_copied_anew(
     assert states(tmp_path / "new") == states(folder)
 
 
-def test_what_a_killed_process_held_is_dropped(folder: Path) -> None:
+def test_files_that_a_killed_process_held_are_dropped(folder: Path) -> None:
     train(folder, parts(), 1)
     left = folder / "checkpoints" / ".copying" / "000001"
     left.mkdir(parents=True)
@@ -524,7 +524,7 @@ def test_a_run_is_not_copied_over_another(folder: Path, tmp_path: Path, url: str
 
 
 def test_a_fetched_run_goes_on_where_it_was_copied(folder: Path, tmp_path: Path, url: str) -> None:
-    """And the one that it was copied from, which is behind by then, no longer is."""
+    """And the run that it was copied from, which is behind by then, is not copied any more."""
     made = parts()
     train(folder, made, 1)
     copy_of(folder, url)
@@ -577,7 +577,7 @@ def test_altered_checkpoints_are_passed_over(folder: Path, tmp_path: Path) -> No
     assert not (tmp_path / "other").exists()
 
 
-def test_what_is_no_run_is_named(folder: Path, tmp_path: Path) -> None:
+def test_an_address_without_a_run_is_named(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"^memory://nowhere holds no run; name the address that a run was copied to$"):
         fetch("memory://nowhere", tmp_path / "new")
     train(folder, parts(), 1)
@@ -622,8 +622,10 @@ def test_an_address_that_fails_leaves_nothing(folder: Path, tmp_path: Path, monk
     assert {path.name for path in tmp_path.iterdir()} == {"run"}
 
 
-def test_what_may_not_be_listed_is_not_taken_for_empty(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As fsspec's own `find` does."""
+def test_an_address_that_may_not_be_listed_is_not_taken_for_empty(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unlike in fsspec's own `find`."""
 
     def refuse(*_: Any, **__: Any) -> None:
         raise PermissionError("not yours")

@@ -149,10 +149,10 @@ def test_out_of_reach_is_no_failure(aim: Aim, network: Path) -> None:
         (["--counterweight", "0"], "the counterweight must be from 20 to 120 kg, not 0.0"),
         (["--published", "--counterweight", "20"], "the counterweight must be from 44.09 to 264.6 lb, not 20.0"),
         (["--published", "--robust"], "--published has the talk's methods alone"),
-        (["--save", "shot.bmp"], "shot.bmp: must end in .png or .gif, in a folder that is there"),
-        (["--histogram", "none/errors.png"], "none/errors.png: must end in .png, in a folder that is there"),
-        (["--network", "none/network"], "none is no folder; the aiming network must be trained and kept there"),
-        (["--network", "README.md"], "README.md is no aiming network, or was cut short"),
+        (["--save", "shot.bmp"], "shot.bmp: must end in .png or .gif, in a folder that exists"),
+        (["--histogram", "none/errors.png"], "none/errors.png: must end in .png, in a folder that exists"),
+        (["--network", "none/network"], "none is not a folder; the aiming network must be trained and kept there"),
+        (["--network", "README.md"], "README.md is not an aiming network, or was cut short"),
         (["--agent", "games/data/connect_four/agent.onnx"], "agent.onnx plays connect_four, not trebuchet"),
         (["--agent", "nowhere"], "nowhere"),
         (["--budget", "lots"], "'lots' is no search budget"),
@@ -163,7 +163,7 @@ def test_out_of_reach_is_no_failure(aim: Aim, network: Path) -> None:
 def test_bad_input_is_one_line(aim: Aim, arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     finished = aim(*arguments)
-    code = 1 if message in ("README.md is no aiming network, or was cut short", "nowhere") else 2
+    code = 1 if message in ("README.md is not an aiming network, or was cut short", "nowhere") else 2
     assert (finished.returncode, finished.stdout) == (code, "")
     assert finished.stderr.startswith("error: ")
     assert finished.stderr.count("\n") == 1

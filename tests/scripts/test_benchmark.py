@@ -45,7 +45,7 @@ def benchmark(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy, so that what one module's tests write does not reach the other's."""
+    """A copy, so that files that one module's tests write do not reach the other's."""
     folder = tmp_path_factory.mktemp("scripts") / "run"
     shutil.copytree(small_run(tmp_path_factory.getbasetemp()), folder)
     return folder
@@ -130,7 +130,7 @@ def test_a_round_robin_is_shown_with_ratings(trained: Path, tmp_path: Path, benc
     assert [place[1] for place in places] == [player["player"] for player in players]
 
 
-def test_positions_are_told_apart_by_stage_and_difficulty(
+def test_positions_are_grouped_by_stage_and_difficulty(
     trained: Path, tmp_path: Path, benchmark: BenchmarkScript
 ) -> None:
     """x completes a row with 3 or blocks one, or does neither; the scores are by hand."""
@@ -269,7 +269,7 @@ def test_a_folder_that_cannot_be_written_is_said_after_the_table(
 
 
 @pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.cluster)])
-def test_ctrl_c_keeps_what_is_finished(trained: Path, tmp_path: Path, workers: int) -> None:
+def test_ctrl_c_keeps_finished_matches(trained: Path, tmp_path: Path, workers: int) -> None:
     command = [sys.executable, str(ROOT / "scripts" / "benchmark.py"), str(trained / "agent.onnx")]
     command += ["--against", "random,mcts:60000", "--games", "40", "--simulations", "8", "--json", str(tmp_path / "o")]
     command += ["--workers", str(workers)]

@@ -1,4 +1,4 @@
-"""scripts/discover.py: what it finds and leaves behind, and how it says that something is wrong."""
+"""scripts/discover.py: its equations, its files, and its messages about errors."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_data_that_are_no_good_are_named(
 def test_a_fit_that_is_poor_is_no_formula(
     predators: Path, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without the product of both there is no equation for it."""
+    """Without the product of both there is no equation."""
     case = discover.CASES["lotka-volterra"]()
     (tmp_path / "formula.tex").write_text("of an earlier run")
     poor = tuple(one for one in case.library if one.name.split(r"\,")[0] in {"1", "x", "y", "x^2"})
@@ -145,7 +145,7 @@ def test_release_and_landing_are_enough(command: Command, tmp_path: Path, monkey
     (row,) = json.loads((tmp_path / "results.json").read_text())["equation"]
     assert row["term"] == r"|v|\,\vec v"
     assert row["coefficient"] == pytest.approx(0.0152036870, rel=0.01)
-    assert "nothing: too few states were observed, or unevenly" in told.stdout
+    assert "nothing: too few states were observed, or not at even times" in told.stdout
 
 
 @pytest.mark.parametrize(

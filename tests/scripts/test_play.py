@@ -26,7 +26,7 @@ WAIT = 60  # seconds; a busy machine needs some to start
 
 
 class Terminal:
-    """A program in a pseudo-terminal, without the control sequences in what it prints."""
+    """A program in a pseudo-terminal, whose output is stripped of control sequences."""
 
     def __init__(self, *arguments: object, columns: int = 80, rows: int = 50) -> None:
         environment = os.environ | {"TERM": "xterm-256color", "OMP_NUM_THREADS": "1", "PYTHONUTF8": "1"}
@@ -38,12 +38,12 @@ class Terminal:
         self.prompt = "your move: "
 
     def expect(self, prompt: str = "") -> str:
-        """What is printed until the prompt."""
+        """The output up to the prompt."""
         self.process.expect_exact(prompt or self.prompt)
         return plain(self.process.before or "")
 
     def says(self, line: str, prompt: str = "") -> str:
-        """What a typed line is answered with."""
+        """The answer to a typed line."""
         self.process.sendline(line)
         return self.expect(prompt)
 
@@ -86,7 +86,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def board(shown: str) -> list[str]:
-    """The last board in what was shown, the top row first."""
+    """The last board that was shown, the top row first."""
     lines = [line for line in shown.splitlines() if re.fullmatch(r"(?:[123] )?(?:[ \[][xo.][ \]]?)+", line)]
     return [re.sub(r"^[123] | |\[|\]", "", line) for line in lines]
 
@@ -258,7 +258,7 @@ def test_two_players_can_be_watched_and_stopped() -> None:
         assert t.ends()[1] == 0
 
 
-def test_ctrl_c_ends_what_is_computed_and_the_game_goes_on() -> None:
+def test_ctrl_c_ends_the_computation_and_the_game_goes_on() -> None:
     with terminal(CONNECT_FOUR, "--budget", 60000, "--moves", 44) as t:
         t.expect()
         t.process.sendline("hint")
@@ -289,7 +289,7 @@ def test_ctrl_c_ends_what_is_computed_and_the_game_goes_on() -> None:
         assert t.ends()[1] == 0
 
 
-def test_a_narrow_window_gets_what_fits(trained: Path) -> None:
+def test_a_narrow_window_gets_lines_that_fit(trained: Path) -> None:
     with terminal(trained, "--explore", "--budget", 4, columns=34) as t:
         t.prompt = "explore: "
         shown = t.expect() + t.says("help") + t.says("legend") + t.says("b2") + t.says("nonsense")
@@ -324,7 +324,7 @@ def test_bytes_that_are_no_text_are_garbled_input_and_no_more() -> None:
 def called(
     typed: str, *arguments: object, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Finished:
-    """`piped`, but within this process, which spares a start."""
+    """`piped`, but within this process, which saves a start."""
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(typed.encode()), encoding="utf-8"))
     return call(main, *arguments, monkeypatch=monkeypatch, capsys=capsys)

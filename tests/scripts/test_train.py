@@ -22,7 +22,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
 
 
 class Keyless(TicTacToe):
-    """A game that leaves out everything optional that the engine can do without."""
+    """A game without any optional method that the engine can do without."""
 
     has_key = False
 
@@ -130,7 +130,7 @@ def test_help_explains_every_section(train: Train) -> None:
     assert "AlphaZero: 800" in shown.stdout
 
 
-def test_a_full_disk_gives_one_clear_error_and_keeps_what_was_saved(tmp_path: Path, train: Train) -> None:
+def test_a_full_disk_gives_one_clear_error_and_keeps_earlier_saves(tmp_path: Path, train: Train) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
     if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], check=False).returncode:

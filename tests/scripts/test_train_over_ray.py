@@ -28,7 +28,7 @@ def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
 
 
 def rays() -> list[psutil.Process]:
-    """What this process has running of Ray."""
+    """Ray's processes under this one."""
     children = psutil.Process().children(recursive=True)
     return [one for one in alive(children) if "ray" in " ".join(one.cmdline()).lower()]
 
@@ -71,7 +71,7 @@ def test_ctrl_c_saves_and_leaves_nothing_running(tmp_path: Path) -> None:
     wait_until(lambda: not alive(children))
 
 
-def test_a_faulty_game_is_told_of_once_with_its_seed(
+def test_a_faulty_game_is_reported_once_with_its_seed(
     tmp_path: Path, train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HEALTHY_PROCESS", str(os.getpid()))
@@ -96,7 +96,7 @@ def test_a_faulty_game_is_told_of_once_with_its_seed(
         (["--ray-address", "127.0.0.1:1"], "the Ray cluster at '127.0.0.1:1' cannot be joined"),
     ],
 )
-def test_what_cannot_be_had_is_told_within_seconds(
+def test_missing_resources_are_reported_within_seconds(
     asked: list[object], complaint: str, tmp_path: Path, train: Train
 ) -> None:
     started = time.monotonic()

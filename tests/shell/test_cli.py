@@ -66,7 +66,7 @@ def test_ctrl_c_is_130(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(("returned", "code"), [(None, 0), (0, 0), (1, 1), (130, 130)])
-def test_what_the_script_returns_is_the_exit_code(returned: int | None, code: int) -> None:
+def test_the_scripts_return_value_is_the_exit_code(returned: int | None, code: int) -> None:
     assert cli.run(lambda: returned) == code
 
 

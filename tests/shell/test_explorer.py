@@ -1,4 +1,4 @@
-"""What the explorer says of a position, against the search itself and plain loops."""
+"""The explorer's figures about a position, against the search itself and plain loops."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def agent(config: SearchConfig = QUIET) -> Agent:
 
 
 @pytest.mark.parametrize("config", [QUIET, PUCT])
-def test_it_shows_what_the_search_found(config: SearchConfig) -> None:
+def test_it_shows_the_search_result(config: SearchConfig) -> None:
     record = Record(GAME, "b2 a3")
     found = search(ScrambledEvaluator(GAME), GAME, record.state, config, torch.Generator())
     shown = Explorer(agent(config)).examine(record, 40)

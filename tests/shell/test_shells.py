@@ -1,4 +1,4 @@
-"""The shells within this process: what needs a solver, another game than the usual ones, or the colours."""
+"""The shells within this process, with a solver, with games other than the usual ones, and in colour."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class SolvedTicTacToe(TicTacToe):
 
 
 def shells(game: Game, moves: str = "") -> tuple[PlayShell, ExploreShell, io.StringIO]:
-    """Both shells after the moves, and what they print. The second seat is minimax of depth 1."""
+    """Both shells after the moves, and their output. The second player is minimax of depth 1."""
     agent = Agent(game, UniformEvaluator(game), SearchConfig().without_noise(), "uniform")
     printed = io.StringIO()
     console = Console(file=printed, width=100, highlight=False)
@@ -77,7 +77,7 @@ def test_the_explorer_asks_the_solver() -> None:
 
 
 class CountdownState(NamedTuple):
-    """left: [B] int64, what is still to be counted down."""
+    """left: [B] int64, the count that is left."""
 
     left: Tensor
 
@@ -129,7 +129,7 @@ def test_a_game_for_one_without_board_keys_or_symmetry_is_played_too() -> None:
 
 
 @pytest.mark.parametrize(("text", "shown"), [("abc", "'abc'"), ("a\x1b[2J", r"'a\x1b[2J'"), ("é", "'é'")])
-def test_what_was_typed_is_shown_without_control_characters(text: str, shown: str) -> None:
+def test_typed_text_is_shown_without_control_characters(text: str, shown: str) -> None:
     assert printable(text) == shown
 
 

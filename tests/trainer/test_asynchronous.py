@@ -1,4 +1,4 @@
-"""Training out of step: the replay ratio holds, nothing is played twice or grows, and what is left out is counted."""
+"""Asynchronous training: the replay ratio holds, no segment is played twice, and left-out samples are counted."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ History = Mapping[int, Mapping[str, float]]
 
 @dataclass
 class Seen:
-    """What an executor was given: the segments that ended, in their order, and how many were under way at most."""
+    """The segments that an executor has ended, in their order, and the most that were under way at once."""
 
     taken: list[tuple[int, int]] = field(default_factory=list)
     under_way: int = 0
@@ -62,7 +62,7 @@ def train(config: Config, folder: Path, *, resume: bool = False, stop_after: int
 
 
 class HeldFuture(Future[Any]):
-    """Its work is done when the test says so, or when somebody waits for it."""
+    """A future whose work is done when the test says so, or when something waits for it."""
 
     def __init__(self, work: Callable[[], Any]) -> None:
         super().__init__()
@@ -78,7 +78,7 @@ class HeldFuture(Future[Any]):
 
 
 class HeldExecutor:
-    """Executes nothing by itself: `segments` and `learning` wait for the test to complete them."""
+    """An executor that does nothing by itself: `segments` and `learning` wait for the test to complete them."""
 
     def __init__(self, worker: Worker, size: int) -> None:
         self.worker, self.size = worker, size
@@ -107,7 +107,7 @@ class HeldExecutor:
 
 
 class Script(Control):
-    """Has the test act whenever the loop is about to take in a segment."""
+    """Lets the test act whenever the loop is about to take in a segment."""
 
     def __init__(self, act: Callable[[], None]) -> None:
         super().__init__()
@@ -143,13 +143,13 @@ def test_every_segment_is_played_once_and_learned_from_at_the_replay_ratio(tmp_p
     assert seen.most_under_way == run.executor.size + 1 == 3
     assert abs(run.learner.steps - steps_for(run, run.replay.seen)) <= 1
     assert all(scalars["cluster/left_out_behind"] == 0 for scalars in history.values())
-    # Learning takes its turn after each segment, so no weights are old when a segment begins.
+    # Learning follows each segment, so no weights are old when a segment begins.
     assert all(0 < scalars["cluster/staleness"] < 2 for scalars in history.values())
     assert sum(scalars["self_play/games"] for scalars in history.values()) > 0
     assert [path.name for path in checkpoints(tmp_path / "run")][-1] == f"{CONFIG.iterations:06d}"
 
 
-def test_self_play_pauses_if_what_comes_in_is_not_taken_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_self_play_pauses_if_its_segments_are_not_taken_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loops: list[AsynchronousLoop] = []
     most, played = 0, 0
 
@@ -159,7 +159,7 @@ def test_self_play_pauses_if_what_comes_in_is_not_taken_in(tmp_path: Path, monke
             loops.append(self)
 
     def complete_all(executor: HeldExecutor) -> None:
-        """Whatever is under way ends before the loop takes in a single segment."""
+        """All segments under way end before the loop takes in a single one."""
         nonlocal most, played
         while executor.segments:
             executor.segments.pop(0).complete()
@@ -192,7 +192,7 @@ def test_if_learning_cannot_follow_samples_are_left_out_and_the_ratio_holds_for_
     assert taken == 36  # self-play did not wait
     assert run.replay.seen < played
     assert abs(run.learner.steps - steps_for(run, run.replay.seen)) <= 1
-    # What is owed stays below the bound and a segment more.
+    # The steps owed stay below the bound and a segment more.
     most = max(scalars["cluster/steps_owed"] for scalars in history.values())
     assert most <= steps_for(run, (1 + 1) * 3 * 16 * 6 + 16 * 9)
 
@@ -205,7 +205,7 @@ def test_samples_of_old_networks_are_left_out(tmp_path: Path) -> None:
     assert sum(scalars["cluster/left_out_stale"] for scalars in history.values()) > 0
 
 
-def test_a_stopped_run_goes_on_with_its_segments_and_with_what_it_owes(tmp_path: Path) -> None:
+def test_a_stopped_run_goes_on_with_its_segments_and_with_the_steps_it_owes(tmp_path: Path) -> None:
     first, history, seen = train(CONFIG, tmp_path / "run", stop_after=1)
     assert first.progress.iteration == 2
     owed = history[1]["cluster/steps_owed"]

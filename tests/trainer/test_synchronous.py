@@ -1,4 +1,4 @@
-"""Training: the result hangs on the seed alone, and survives being stopped and killed."""
+"""Training: the result depends on the seed alone, and survives being stopped and killed."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_so_does_one_with_convolutions_in_onnx_runtime(tmp_path: Path) -> None:
 
 def test_tic_tac_toe_is_learned_to_perfection(tmp_path: Path) -> None:
     recipe = load_config(ROOT / "configs" / "tic_tac_toe.toml")
-    # Matches on the way change nothing of what is learned; those at the end are played all the same.
+    # Matches on the way do not change what is learned; those at the end are played all the same.
     recipe = replace(recipe, evaluation=replace(recipe.evaluation, every=0))
     _, results = run(recipe, tmp_path / "run")
     perfect = results["strength/minimax:9"]
@@ -135,7 +135,7 @@ CONTINUOUS = make_config(
 
 
 def test_continuous_actions_are_learned(tmp_path: Path) -> None:
-    """Drift's best reward is known in closed form; what a random player earns is far below."""
+    """Drift's best reward is known in closed form; a random player earns far less."""
     _, results = run(CONTINUOUS, tmp_path / "run", game=Drift())
     agent, network = results["strength/alone"], results["network/alone"]
     assert isinstance(agent, SoloResult)

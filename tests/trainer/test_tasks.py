@@ -1,4 +1,4 @@
-"""A worker's tasks: segments go on with the games that they bring along, as one stream never taken apart."""
+"""A worker's tasks: segments go on with the games that they bring along, as one stream in one process does."""
 
 from __future__ import annotations
 

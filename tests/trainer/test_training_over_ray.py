@@ -33,7 +33,7 @@ def _four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Killer(threading.Thread):
-    """Kills workers at random moments, `kills` of them over a run, as long as another one is left to get on."""
+    """Kills workers at random moments, `kills` of them over a run, as long as another worker is left."""
 
     def __init__(self, executor: RayExecutor, kills: int) -> None:
         super().__init__(daemon=True)
@@ -51,7 +51,7 @@ class Killer(threading.Thread):
 
 
 def train(config: Config, folder: Path, workers: int, *, kills: int = 0) -> tuple[Run, Played]:
-    """A whole run, with so many Ray workers or none; returns it, and the samples each (stream, segment) brought."""
+    """A whole run, with so many Ray workers or none; returns it, and the samples of each (stream, segment)."""
     played: Played = []
 
     def prepare(session: Session) -> None:

@@ -20,7 +20,7 @@ SOLVER: dict[str, Any] = {"method": "DOP853", "rtol": 1e-12, "atol": 1e-12}
 
 
 EXACT = Path(__file__).parents[2] / "data" / "trebuchet_exact.csv"
-# Another machine, in which no dimension is what it is by default.
+# Another machine, in which no dimension has its default.
 OTHER = Trebuchet(
     pivot_height=2.1, long_arm=3.4, short_arm=0.8, weight_arm=0.7, sling=2.9, projectile_mass=0.6,
     projectile_radius=0.06, beam_mass=9.0, beam_inertia=11.0, weight_inertia=0.4, gravity=3.7, air_density=1.3,

@@ -125,7 +125,7 @@ def test_too_near_is_answered_by_the_nearest_shot() -> None:
         (0.0, 50.0, (45.0, math.nan), "the counterweight must be from 20 to 120 kg, not nan"),
     ],
 )
-def test_what_cannot_be_aimed_is_refused(
+def test_wrong_aims_are_refused(
     aim: Callable[..., object], wind: float, target: float, start: tuple[float, float], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):

@@ -65,7 +65,7 @@ def test_one_aim_is_that_of_the_torch_module_five_times_as_fast(network: AimingN
         seen = torch.tensor([[0.3, 0.2]], dtype=torch.float64)
 
         def least(aim: Callable[[], object]) -> float:
-            """Of some rounds: others may be at work on the machine."""
+            """The least seconds of some rounds: the machine may have other work."""
             times = []
             for _ in range(20):
                 started = time.perf_counter()
@@ -106,7 +106,7 @@ def test_the_same_seed_trains_the_same_network_and_reports_its_progress() -> Non
 
 
 @pytest.mark.parametrize("errors", [Errors(), FIELD], ids=["none", "some"])
-def test_what_training_solves_for_is_the_slope_of_the_misses(network: AimingNetwork, errors: Errors) -> None:
+def test_the_jacobian_of_training_is_the_slope_of_the_misses(network: AimingNetwork, errors: Errors) -> None:
     generator = torch.Generator().manual_seed(1)
     samples = draw(40, generator, errors)
     parameters = torch.from_numpy(network.parameters)
@@ -168,11 +168,14 @@ def other(tensors: dict[str, Tensor], metadata: dict[str, str] | None) -> bytes:
     ("content", "message"),
     [
         (None, "cannot be read: No such file"),
-        (b"", "is no aiming network, or was cut short"),
-        (b"PK\x03\x04 a pickle", "is no aiming network, or was cut short"),
-        (other({"parameters": torch.zeros(3)}, None), "is no aiming network: its format is None, not"),
+        (b"", "is not an aiming network, or was cut short"),
+        (b"PK\x03\x04 a pickle", "is not an aiming network, or was cut short"),
+        (other({"parameters": torch.zeros(3)}, None), "is not an aiming network: its format is None, not"),
         (other({"parameters": torch.zeros(3)}, {"format": "aiming network 1"}), "is damaged: its parameters are not"),
-        (other({"weights": torch.zeros(3)}, {"format": "aiming network 1"}), "is no aiming network, or was cut short"),
+        (
+            other({"weights": torch.zeros(3)}, {"format": "aiming network 1"}),
+            "is not an aiming network, or was cut short",
+        ),
     ],
     ids=["none", "empty", "pickle", "foreign", "small", "other"],
 )

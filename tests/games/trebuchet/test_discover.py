@@ -27,7 +27,7 @@ from games.trebuchet.discover import (
 )
 from games.trebuchet.game import Aiming
 
-K = 0.0152036870  # 1/m, of the default projectile: the figure that is asked for
+K = 0.0152036870  # 1/m, of the default projectile: the figure to be found
 HEIGHT = Trebuchet().pivot_height
 
 
@@ -74,7 +74,7 @@ def test_noise_is_as_large_as_it_says(observe: object) -> None:
     torch.testing.assert_close(noisy.noise[0, 0], 0.05 * scale)
 
 
-def test_what_cannot_be_observed_is_said() -> None:
+def test_shots_that_cannot_be_observed_are_named() -> None:
     with pytest.raises(DiscoveryError, match=r"shot 0 fails \(wind 0 m/s, 45 degrees, 3 kg\)"):
         observe_flights(one(0.0, 45.0, 3.0), 0.0, generator())
     with pytest.raises(DiscoveryError, match=r"from 0 to below 1, not -0\.1"):

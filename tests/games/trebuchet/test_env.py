@@ -96,7 +96,7 @@ def test_drawn_targets_are_within_reach_of_a_given_wind() -> None:
     assert shares.mean() == pytest.approx(0.5, abs=4 * math.sqrt(1 / 12 / 4000))
 
 
-def test_a_target_out_of_reach_is_accepted_and_said_to_be_so() -> None:
+def test_a_target_out_of_reach_is_accepted_and_flagged() -> None:
     env = make("Trebuchet-v0", render_mode="ansi")
     for target, reachable in ((63.0, True), (64.5, False)):  # -9 m/s: it throws 64.06 m
         _, info = env.reset(options={"wind": -9.0, "target": target})
@@ -210,7 +210,7 @@ def test_the_same_step_begins_the_next_episode() -> None:
     assert "miss" not in infos
 
 
-def test_without_autoreset_who_steps_resets() -> None:
+def test_without_autoreset_the_caller_resets() -> None:
     envs = make_vec("Trebuchet-v0", 2, autoreset_mode="Disabled")
     with pytest.raises(ResetNeeded):
         envs.step(np.zeros((2, 2)))

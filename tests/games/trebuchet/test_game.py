@@ -71,7 +71,7 @@ def test_one_shot_is_fired_with_what_the_action_says() -> None:
     assert game.observe(state)[:, 1].tolist() == pytest.approx(((state.target - 60) / 40).tolist())
 
 
-def test_the_crew_turns_only_so_far_and_the_winds_come_in_their_order() -> None:
+def test_the_setting_changes_only_so_far_and_the_winds_come_in_their_order() -> None:
     game, generator = Siege(), torch.Generator().manual_seed(2)
     state = game.initial(40, generator=generator)
     total = torch.zeros(40)

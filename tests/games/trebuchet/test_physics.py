@@ -16,7 +16,7 @@ from tests.games.trebuchet.reference import exact
 
 
 def solved(wind: Tensor, angle: Tensor, counterweight: Tensor) -> Shot:
-    """By the solver in torch."""
+    """Fires by the solver in torch."""
     return shoot(wind, angle, counterweight, trajectory=True)
 
 
@@ -81,7 +81,7 @@ def test_failed_shots_are_flagged_and_spoil_nothing(fire: Callable[..., Shot]) -
         ((0.0, 45.0, torch.tensor([1.0, 0.0])), r"the counterweight must be"),
     ],
 )
-def test_what_cannot_be_fired_is_refused(arguments: tuple[float, float, float], message: str) -> None:
+def test_wrong_shots_are_refused(arguments: tuple[float, float, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         shoot(*arguments)
 
@@ -95,7 +95,7 @@ def test_what_cannot_be_fired_is_refused(arguments: tuple[float, float, float], 
         ({"pivot_height": 3.0}, r"the long arm \(2.07.* m\) must reach from the pivot to the ground; .* is 3.0 m"),
     ],
 )
-def test_what_cannot_be_built_is_refused(dimensions: dict[str, float], message: str) -> None:
+def test_wrong_dimensions_are_refused(dimensions: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Trebuchet(**dimensions)
     with pytest.raises(TypeError, match="slnig"):

@@ -1,4 +1,4 @@
-"""Pictures of shots: what they show is where things are."""
+"""Pictures of shots show things in their places."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_sketch_has_everything_in_its_column(target: float, wind: float) -> No
     assert top - 2 * metres * 1.1 <= height <= top * 1.02
 
 
-def test_a_sketch_of_what_goes_wrong() -> None:
+def test_a_sketch_of_a_failed_shot() -> None:
     assert sketch(0.0, -60.0, 60.0).splitlines()[-1].endswith("(thrown backwards)")
     assert sketch(2.0, target=50.0).splitlines()[-1] == "loaded"
     stuck = Trebuchet(gravity=1e-3, short_arm=0.01, beam_mass=500.0)
@@ -110,7 +110,7 @@ def test_frames_are_figures_at_their_times() -> None:
         assert (np.abs(shown[number].astype(int) - whole).max(2) > 30).mean() < 0.002  # the order of drawing differs
 
 
-def test_what_cannot_be_drawn_is_named(tmp_path: Path) -> None:
+def test_shots_that_cannot_be_drawn_are_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"must end in \.gif: .*shot\.mp4"):
         save_animation(tmp_path / "shot.mp4", 0.0, 45.0, 70.0)
     with pytest.raises(OSError, match=r"cannot be written to .*missing/shot\.gif: No such file"):

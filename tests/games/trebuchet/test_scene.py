@@ -1,4 +1,4 @@
-"""Motion between the solver's steps against SciPy, and against what does not change."""
+"""Motion between the solver's steps against SciPy, and against conserved quantities."""
 
 from __future__ import annotations
 
