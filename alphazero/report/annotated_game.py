@@ -88,9 +88,7 @@ class AnnotatedGame:
     def outcome(self) -> str:
         if self.game.num_players == 1:
             return f"a return of {self.result:g}"
-        if self.result == 0:
-            return "a draw"
-        return f"{self.players[self.result < 0]} wins"
+        return f"{self.players[self.result < 0]} wins" if self.result else "a draw"
 
     @property
     def viewpoint(self) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -111,34 +111,19 @@ def _role(player: PlayerSpec) -> str:
 @contextmanager
 def watching(console: Console) -> Iterator[Watcher]:
     """Bars on a terminal; elsewhere a line for each step that has ended, without control characters."""
-    if not console.is_terminal or console.is_dumb_terminal:
-        yield Lines(console)
-        return
     right = Column(justify="right", no_wrap=True)
-    with Progress(
+    progress = Progress(
         TextColumn("{task.description}", style="cyan", markup=False), BarColumn(bar_width=None),
         MofNCompleteColumn(table_column=right), TextColumn("{task.fields[unit]}"), TimeLeft(table_column=right),
         console=console, expand=True, transient=True, speed_estimate_period=600,
-    ) as progress:  # fmt: skip
-        yield Bars(progress)
+        disable=not console.is_terminal or console.is_dumb_terminal,
+    )  # fmt: skip
+    with nullcontext() if progress.disable else progress:
+        yield Steps(progress)
 
 
-class Lines:
-    """A line for each step that has ended."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-
-    def begin(self, title: str, total: int, unit: str, *, steps: int) -> Callable[[int], None]:
-        return lambda done: None
-
-    def end(self, title: str, summary: str) -> None:
-        if summary:
-            self._console.print(f"{title}: {summary}", soft_wrap=True)
-
-
-class Bars:
-    """The steps under way, and above them the whole benchmark."""
+class Steps:
+    """The steps under way, and above them the whole benchmark; a line for each step that has ended, without bars."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -155,6 +140,8 @@ class Bars:
         self._progress.remove_task(self._steps.pop(title))
         if summary:
             self._progress.advance(self._whole)
+        if summary and self._progress.disable:
+            self._progress.console.print(f"{title}: {summary}", soft_wrap=True)
 
 
 # ------------------------------------------------------------------------------------- tables

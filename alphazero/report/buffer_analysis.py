@@ -122,10 +122,9 @@ def parts_figure(parts: Sequence[Part], *, title: str) -> Figure:
     # A gap sets the classes apart from the whole.
     rows = np.array([float(row) + (0.5 if row > 1 else 0.0) for row in range(len(parts))])
 
-    of = {name: np.array([getattr(part, name) for part in parts], dtype=np.float64) for name in Part._fields[1:]}
-    total, policy_loss, target, network = (
-        of[name] for name in ("total", "policy_loss", "target_entropy", "network_entropy")
-    )
+    columns = {name: np.array([getattr(part, name) for part in parts], dtype=float) for name in Part._fields[1:]}
+    total, policy_loss = columns["total"], columns["policy_loss"]
+    target, network = columns["target_entropy"], columns["network_entropy"]
     pieces = (
         (target, "target's entropy", "#a9c1d3"),
         (policy_loss - target, "policy: KL from the target", BLUE),
@@ -147,9 +146,9 @@ def parts_figure(parts: Sequence[Part], *, title: str) -> Figure:
     _label(entropies, "Entropy of the policies", "nats")
 
     scale, unit = (1e3, "thousand samples") if parts[0].samples >= 10_000 else (1, "samples")
-    counts.barh(rows, of["samples"] / scale, 0.68, color="#a9c1d3", label="samples")
+    counts.barh(rows, columns["samples"] / scale, 0.68, color="#a9c1d3", label="samples")
     if parts[0].positions is not None:
-        counts.barh(rows, of["positions"] / scale, 0.34, color=BLUE, label="distinct positions")
+        counts.barh(rows, columns["positions"] / scale, 0.34, color=BLUE, label="distinct positions")
     _label(counts, "Size", unit)
 
     losses.set_yticks(rows, [part.name for part in parts])
