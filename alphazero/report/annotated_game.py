@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.collections import PatchCollection
@@ -16,16 +17,15 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyBboxPatch, Patch, Rectangle
 from torch import Tensor
 
-from alphazero.game import Game, State, map_states
+from alphazero.game import Game, State, map_states, num_actions
 from alphazero.game.grid import Grid, read_grid
-from alphazero.report.position_figures import AMBER, BLUE, BOARD, DISC_COLOURS, FAINT, GREY, INK
+from alphazero.report.position_figures import AMBER, BLUE, BOARD, DISC_COLOURS, FAINT, GREY, INK, SEATS, player_names
 from alphazero.selfplay import Trajectories
 
 TOP_ACTIONS = 3
 MOST_BOARDS = 64  # in a figure; of longer games only every second position is shown, or every third, ...
 LIKELIEST = 16  # actions of a position that are looked up on the board
 NARROWEST, WIDEST, LARGEST_CELL = 9.0, 13.0, 0.34  # inches
-SEATS = ("the first player", "the second player")
 
 
 class Move(NamedTuple):
@@ -61,11 +61,11 @@ class AnnotatedGame:
     def __init__(self, game: Game, played: Trajectories, title: str) -> None:
         """The game in the first slot of `played`. ValueError if it has no move."""
         self.game, self.title = game, title
-        length = int(played.length[0])
-        if length == 0:
+        self.moves = [self._move(played, t) for t in range(int(played.length[0]))]
+        if not self.moves:
             raise ValueError(f"{title}: there is no move to show")
-        self.moves = [self._move(played, t) for t in range(length)]
         self.start = self.moves[0].before
+        self.players = player_names(game, self.start)
         self.result = sum(move.reward for move in self.moves)  # undiscounted, for the first player
 
     def _move(self, played: Trajectories, t: int) -> Move:
@@ -85,17 +85,10 @@ class AnnotatedGame:
         )
 
     @property
-    def players(self) -> tuple[str, str]:
-        """The players' names: x and o if the boards show these."""
-        return ("x", "o") if read_grid(self.game.render(self.start)) else SEATS
-
-    @property
     def outcome(self) -> str:
         if self.game.num_players == 1:
             return f"a return of {self.result:g}"
-        if self.result == 0:
-            return "a draw"
-        return f"{self.players[self.result < 0]} wins"
+        return f"{self.players[self.result < 0]} wins" if self.result else "a draw"
 
     @property
     def viewpoint(self) -> str:
@@ -114,10 +107,8 @@ class AnnotatedGame:
         """Every position with the move that led to it, its policy and value."""
         lines = [self.summary, self.viewpoint, "", self.game.render(self.start), ""]
         for move in self.moves:
-            likely = "  ".join(
-                f"{self.game.action_name(action)} {100 * float(move.policy[action]):.0f} %"
-                for action in move.likeliest(TOP_ACTIONS)
-            )
+            top = ((self.game.action_name(a), 100 * float(move.policy[a])) for a in move.likeliest(TOP_ACTIONS))
+            likely = "  ".join(f"{name} {percent:.0f} %" for name, percent in top)
             who = f"{self.players[move.mover]} plays " if self.game.num_players == 2 else ""
             said = f"{move.number}. {who}{move.name}", f"value {signed(move.value)}", f"policy {likely}"
             lines += ["    ".join(said), self.game.render(move.after), ""]
@@ -140,10 +131,7 @@ class AnnotatedGame:
         height = header + inches[1] + strip
         figure = Figure(figsize=(width, height), facecolor="white")
         axes = figure.add_axes((0.25 / width, strip / height, inches[0] / width, inches[1] / height))
-        boards.draw_start(start)
-        for place, move in enumerate(shown, start=1):
-            boards.draw_move(place, move)
-        boards.finish(axes)
+        boards.draw(axes, start, shown)
         self._draw_values(figure.add_axes((0.85 / width, 0.5 / height, 1 - 1.15 / width, (strip - 0.85) / height)))
         left = 0.25 / width
         figure.text(left, 1 - 0.3 / height, self.title, fontsize=13, fontweight="bold", color=INK, va="center")
@@ -159,11 +147,10 @@ class AnnotatedGame:
         return figure
 
     def _draw_values(self, axes: Axes) -> None:
-        numbers, values = [move.number for move in self.moves], [move.value for move in self.moves]
-        numbers, values = [*numbers, numbers[-1] + 1], [*values, self.result]
-        for keep, colour in ((1, BLUE), (-1, AMBER)):
-            side = [keep * max(0.0, keep * value) for value in values]
-            axes.fill_between(numbers, side, color=colour, alpha=0.18, linewidth=0)
+        numbers = range(1, len(self.moves) + 2)
+        values = np.array([*(move.value for move in self.moves), self.result])
+        axes.fill_between(numbers, values.clip(min=0), color=BLUE, alpha=0.18, linewidth=0)
+        axes.fill_between(numbers, values.clip(max=0), color=AMBER, alpha=0.18, linewidth=0)
         axes.plot(numbers[:-1], values[:-1], color=INK, lw=1.4, marker="o", ms=3, mew=0)
         axes.plot(numbers[-2:], values[-2:], color=INK, lw=1.2, ls=":")
         axes.plot(numbers[-1], values[-1], "D", color=INK, ms=5)
@@ -192,48 +179,62 @@ class _Boards:
     def __init__(self, game: Game, start: Grid, count: int) -> None:
         self.game = game
         self.height, self.width = len(start.cells), len(start.cells[0])
-        self.bars = game_columns(game) == self.width
+        self.bars = num_actions(game) == self.width
         # About twice as many columns as rows, and as many as fit a narrow figure; then with few gaps at the end.
         wide = max(round(math.sqrt(2 * count)), int(NARROWEST / (LARGEST_CELL * (self.width + 1))))
         self.columns = min(range(wide, wide + 3), key=lambda columns: -count % columns)
-        self.rows = math.ceil(count / self.columns)
         # Cells: a gap to the right; a line of words and the bars above.
         self.cell = min(LARGEST_CELL, WIDEST / (self.columns * (self.width + 1)))
-        self.words = 0.2 / self.cell
-        self.room = 0.9 + self.words + (1.5 if self.bars else 0)
-        self.patches: dict[str, list[Any]] = {}
-        self.said: list[tuple[float, float, str, dict[str, Any]]] = []
+        self.room = 0.9 + 0.2 / self.cell + (1.5 if self.bars else 0)
+        rows = math.ceil(count / self.columns)
+        self.extent = self.columns * (self.width + 1) - 1, rows * (self.height + self.room) - 0.5
+        self.inches = self.extent[0] * self.cell, self.extent[1] * self.cell
+        self.patches: dict[str, list[Patch]] = {}  # by colour, and rings
 
-    @property
-    def extent(self) -> tuple[float, float]:
-        return self.columns * (self.width + 1) - 1, self.rows * (self.height + self.room) - 0.5
-
-    @property
-    def inches(self) -> tuple[float, float]:
-        return self.extent[0] * self.cell, self.extent[1] * self.cell
-
-    def draw_start(self, grid: Grid) -> None:
-        self._draw_board(0, grid)
-        self._say(0, "start", "")
+    def draw(self, axes: Axes, start: Grid, moves: Sequence[Move]) -> None:
+        """Draws the start and the positions after the moves, with y downwards."""
+        left, top = self._draw_board(axes, 0, start, "start", "")
         if self.bars:
-            left, top = self._corner(0)
-            look = {"fontsize": 7, "color": GREY, "ha": "center", "va": "bottom"}
             for column in range(self.width):
-                self.said.append((left + column + 0.5, top - 0.3, self.game.action_name(column), look))
+                name, middle = self.game.action_name(column), left + column + 0.5
+                axes.text(middle, top - 0.3, name, fontsize=7, color=GREY, ha="center", va="bottom")
+        for place, move in enumerate(moves, start=1):
+            self._draw_move(axes, place, move)
+        for style, patches in self.patches.items():
+            look: dict[str, Any] = {"facecolor": style, "linewidth": 0}
+            if style == "ring":
+                look = {"facecolor": "none", "edgecolor": "white", "linewidth": max(1.2, 8 * self.cell), "zorder": 3}
+            axes.add_collection(PatchCollection(patches, **look))
+        axes.set_xlim(0, self.extent[0])
+        axes.set_ylim(self.extent[1], 0)
+        axes.set_axis_off()
 
-    def draw_move(self, place: int, move: Move) -> None:
+    def _draw_board(self, axes: Axes, place: int, grid: Grid, left_words: str, right_words: str) -> tuple[float, float]:
+        """Returns the top left corner of the cells."""
+        row, column = divmod(place, self.columns)
+        left, top = column * (self.width + 1.0), row * (self.height + self.room) + self.room - 0.5
+        box = FancyBboxPatch((left + 0.2, top + 0.2), self.width - 0.4, self.height - 0.4, boxstyle="round,pad=0.2")
+        self._add(box, BOARD)
+        for y, marks in enumerate(grid.cells, start=1):
+            for x, mark in enumerate(marks, start=1):
+                self._add(Circle((left + x - 0.5, top + y - 0.5), 0.41), DISC_COLOURS.get(mark, "white"))
+        look: dict[str, Any] = {"y": top - (1.95 if self.bars else 0.4), "fontsize": 8.5, "va": "bottom", "color": INK}
+        axes.text(x=left, s=left_words, fontweight="bold", **look)
+        axes.text(x=left + self.width, s=right_words, ha="right", **look)
+        return left, top
+
+    def _draw_move(self, axes: Axes, place: int, move: Move) -> None:
         before, after = (read_grid(self.game.render(state)) for state in (move.before, move.after))
         assert before is not None
         assert after is not None
-        self._draw_board(place, after)
-        left, top = self._corner(place)
+        mark = f"{'xo'[move.mover]} " if self.game.num_players == 2 else ""
+        words = f"{move.number}  {mark}{move.name}", signed(move.value)
+        left, top = self._draw_board(axes, place, after, *words)
         for row, column in changed_cells(before, after):
             self._add(Circle((left + column + 0.5, top + row + 0.5), 0.29, fill=False), "ring")
-        mark = f"{'xo'[move.mover]} " if self.game.num_players == 2 else ""
-        self._say(place, f"{move.number}  {mark}{move.name}", signed(move.value))
+        colour = (BLUE, AMBER)[move.mover]
         if self.bars:
             for action, probability in enumerate(move.policy.tolist()):
-                colour = BLUE if move.mover == 0 else AMBER
                 bar = Rectangle((left + action + 0.14, top - 0.35), 0.72, -1.3 * probability)
                 self._add(bar, colour if action == move.action else f"{colour}70")
             self._add(Rectangle((left, top - 0.35), self.width, 0.05), BOARD)
@@ -242,59 +243,15 @@ class _Boards:
             successor = read_grid(self.game.render(self.game.step(move.before, torch.tensor([action])).state))
             cells = changed_cells(before, successor) if successor else []
             if action != move.action and len(cells) == 1:
-                (row, column) = cells[0]
-                radius = 0.4 * math.sqrt(float(move.policy[action]))
-                colour = BLUE if move.mover == 0 else AMBER
-                self._add(Circle((left + column + 0.5, top + row + 0.5), radius), f"{colour}70")
+                middle = left + cells[0][1] + 0.5, top + cells[0][0] + 0.5
+                self._add(Circle(middle, 0.4 * math.sqrt(float(move.policy[action]))), f"{colour}70")
 
-    def finish(self, axes: Axes) -> None:
-        """Draws everything, with y downwards."""
-        for style, patches in self.patches.items():
-            look: dict[str, Any] = {"facecolor": style, "linewidth": 0}
-            if style == "ring":
-                look = {"facecolor": "none", "edgecolor": "white", "linewidth": max(1.2, 8 * self.cell), "zorder": 3}
-            axes.add_collection(PatchCollection(patches, **look))
-        for x, y, text, look in self.said:
-            axes.text(x, y, text, **look)
-        axes.set_xlim(0, self.extent[0])
-        axes.set_ylim(self.extent[1], 0)
-        axes.set_axis_off()
-
-    def _corner(self, place: int) -> tuple[float, float]:
-        """The top left corner of the cells."""
-        row, column = divmod(place, self.columns)
-        return column * (self.width + 1.0), row * (self.height + self.room) + self.room - 0.5
-
-    def _draw_board(self, place: int, grid: Grid) -> None:
-        left, top = self._corner(place)
-        box = FancyBboxPatch((left + 0.2, top + 0.2), self.width - 0.4, self.height - 0.4, boxstyle="round,pad=0.2")
-        self._add(box, BOARD)
-        for row, marks in enumerate(grid.cells):
-            for column, mark in enumerate(marks):
-                colour = DISC_COLOURS.get(mark, "white")
-                self._add(Circle((left + column + 0.5, top + row + 0.5), 0.41), colour)
-
-    def _say(self, place: int, left_words: str, right_words: str) -> None:
-        left, top = self._corner(place)
-        y = top - (1.95 if self.bars else 0.4)
-        look: dict[str, Any] = {"fontsize": 8.5, "va": "bottom"}
-        self.said.append((left, y, left_words, look | {"color": INK, "fontweight": "bold"}))
-        self.said.append((left + self.width, y, right_words, look | {"color": INK, "ha": "right"}))
-
-    def _add(self, patch: Any, style: str) -> None:
+    def _add(self, patch: Patch, style: str) -> None:
         self.patches.setdefault(style, []).append(patch)
 
 
-def game_columns(game: Game) -> int:
-    """The number of actions, which may be the columns of a board; 0 if they are continuous."""
-    return getattr(game.actions, "n", 0)
-
-
-def changed_cells(before: Grid, after: Grid) -> Sequence[tuple[int, int]]:
+def changed_cells(before: Grid, after: Grid) -> list[list[int]]:
     """Rows and columns, from the top left on, of the cells that differ and are not empty afterwards."""
-    return [
-        (row, column)
-        for row, (old, new) in enumerate(zip(before.cells, after.cells, strict=True))
-        for column, (was, now) in enumerate(zip(old, new, strict=True))
-        if now not in (was, ".")
-    ]
+    old, new = (np.array([list(row) for row in grid.cells]) for grid in (before, after))
+    cells: list[list[int]] = np.argwhere((new != old) & (new != ".")).tolist()
+    return cells

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.table import Column, Table
@@ -23,7 +22,7 @@ from alphazero.arena.benchmark import Benchmark, CurvePoint, Standing, Watcher
 from alphazero.arena.match import MatchResult, SoloResult
 from alphazero.arena.registry import PlayerSpec
 from alphazero.report.curves import OPPONENT_COLOURS, caption, label_ends, series, show_shares
-from alphazero.report.position_figures import INK, pixels, png
+from alphazero.report.position_figures import INK, new_figure, pixels, png
 from alphazero.report.terminal import TimeLeft, between, make_table, match_table, solo_table
 from alphazero.runs.files import BENCHMARK, BENCHMARK_CURVE, METRICS, TENSORBOARD, clear_errors, write_file, write_json
 from alphazero.runs.metrics import History, read_history
@@ -39,8 +38,7 @@ def curve_figure(points: Sequence[CurvePoint], history: History, *, title: str) 
     """
     opponents = list(dict.fromkeys(point.opponent for point in points))
     end = max((point.iteration for point in points), default=1)
-    layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12)
-    figure = Figure(figsize=(11, 4.4), layout=layout, facecolor="white")
+    figure = new_figure(11, 4.4)
     panels = figure.subplots(1, 2, sharey=True)
     for axes, role in zip(panels, ("agent", "network"), strict=True):
         for number, opponent in enumerate(opponents):
@@ -63,7 +61,7 @@ def curve_figure(points: Sequence[CurvePoint], history: History, *, title: str) 
         if opponents != [""]:
             show_shares(axes)
         axes.tick_params(labelleft=True)
-        label_ends(axes, figure.get_figheight())
+        label_ends(axes)
     return figure
 
 
@@ -79,33 +77,27 @@ def write_beside_run(benchmark: Benchmark) -> None:
     with clear_errors(run):
         write_json(run / BENCHMARK, benchmark.record())
         with SummaryWriter(run / TENSORBOARD) as events:
-            for step, scalars in sorted(scalars_by_iteration(benchmark).items()):  # TensorBoard expects steps to rise
-                for tag, scalar in scalars.items():
-                    events.add_scalar(tag, scalar, step)
+            scalars = {(step, tag): scalar for step, tag, scalar in _scalars(benchmark, iteration)}
+            for (step, tag), scalar in sorted(scalars.items()):  # TensorBoard expects steps to rise
+                events.add_scalar(tag, scalar, step)
             if points:
                 figure = curve_figure(points, read_history(run / METRICS), title=run.resolve().name)
                 write_file(run / BENCHMARK_CURVE, png(figure))
                 events.add_image("benchmark/curve", pixels(figure), iteration, dataformats="HWC")
 
 
-def scalars_by_iteration(benchmark: Benchmark) -> dict[int, dict[str, float]]:
-    """Scalars for TensorBoard, by iteration and tag: benchmark/ for the table, benchmark_curve/ for the curve."""
-    assert benchmark.iteration is not None
-    found: dict[int, dict[str, float]] = {benchmark.iteration: {}}
+def _scalars(benchmark: Benchmark, iteration: int) -> Iterator[tuple[int, str, float]]:
+    """Iteration, tag and scalar for TensorBoard: benchmark/ for the tables, benchmark_curve/ for the curve."""
     for match in benchmark.matches:
         if (result := benchmark.results.get(match)) is not None:
-            opponent = match.opponent.name if match.opponent else "alone"
+            tag = f"benchmark/{match.opponent.name if match.opponent else 'alone'}/{_role(match.player)}_points"
             points = result.points if isinstance(result, MatchResult) else result.mean
-            tag = f"benchmark/{opponent}/{_role(match.player)}_points"
-            low, high = result.interval
-            found[benchmark.iteration] |= {tag: points, f"{tag}_low": low, f"{tag}_high": high}
+            for end, scalar in zip(("", "_low", "_high"), (points, *result.interval), strict=True):
+                yield iteration, tag + end, scalar
     for test, errors in benchmark.errors.items():
-        tag = f"benchmark/error_rate/{Path(test.file).stem}/{_role(test.player)}"
-        found[benchmark.iteration][tag] = errors["all"].rate
+        yield iteration, f"benchmark/error_rate/{Path(test.file).stem}/{_role(test.player)}", errors["all"].rate
     for point in benchmark.points():
-        tag = f"benchmark_curve/{point.opponent or 'alone'}/{point.role}_points"
-        found.setdefault(point.iteration, {})[tag] = point.points
-    return found
+        yield point.iteration, f"benchmark_curve/{point.opponent or 'alone'}/{point.role}_points", point.points
 
 
 def _role(player: PlayerSpec) -> str:
@@ -119,34 +111,19 @@ def _role(player: PlayerSpec) -> str:
 @contextmanager
 def watching(console: Console) -> Iterator[Watcher]:
     """Bars on a terminal; elsewhere a line for each step that has ended, without control characters."""
-    if not console.is_terminal or console.is_dumb_terminal:
-        yield Lines(console)
-        return
     right = Column(justify="right", no_wrap=True)
-    with Progress(
+    progress = Progress(
         TextColumn("{task.description}", style="cyan", markup=False), BarColumn(bar_width=None),
         MofNCompleteColumn(table_column=right), TextColumn("{task.fields[unit]}"), TimeLeft(table_column=right),
         console=console, expand=True, transient=True, speed_estimate_period=600,
-    ) as progress:  # fmt: skip
-        yield Bars(progress)
+        disable=not console.is_terminal or console.is_dumb_terminal,
+    )  # fmt: skip
+    with nullcontext() if progress.disable else progress:
+        yield Steps(progress)
 
 
-class Lines:
-    """A line for each step that has ended."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-
-    def begin(self, title: str, total: int, unit: str, *, steps: int) -> Callable[[int], None]:
-        return lambda done: None
-
-    def end(self, title: str, summary: str) -> None:
-        if summary:
-            self._console.print(f"{title}: {summary}", soft_wrap=True)
-
-
-class Bars:
-    """The steps under way, and above them the whole benchmark."""
+class Steps:
+    """The steps under way, and above them the whole benchmark; a line for each step that has ended, without bars."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -163,6 +140,8 @@ class Bars:
         self._progress.remove_task(self._steps.pop(title))
         if summary:
             self._progress.advance(self._whole)
+        if summary and self._progress.disable:
+            self._progress.console.print(f"{title}: {summary}", soft_wrap=True)
 
 
 # ------------------------------------------------------------------------------------- tables

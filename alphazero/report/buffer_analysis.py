@@ -6,20 +6,19 @@ classes by the turns that were left. Its loss has further parts, which ours lack
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from torch import Tensor
 
 from alphazero.config import ReplayConfig
 from alphazero.learner import Learner, value_loss
 from alphazero.replay import Samples, distinct_positions, merged
-from alphazero.report.position_figures import AMBER, BLUE, FAINT, GREEN, INK, plain_axes
+from alphazero.report.position_figures import AMBER, BLUE, FAINT, GREEN, INK, new_figure, plain_axes
 
 CLASSES = 5  # by turns left
 MOST_MEASURED = 10_000  # samples of a part that the network evaluates
@@ -75,8 +74,8 @@ def turn_classes(turns_left: Tensor, *, classes: int = CLASSES) -> list[tuple[in
     They are as equal in size as whole turns allow, so that all means are about equally precise.
     """
     ordered = np.sort(turns_left.numpy())
-    last = [-(-number * len(ordered) // classes) - 1 for number in range(1, classes + 1)]
-    highest = sorted({int(ordered[place]) for place in last})
+    last = -(-np.arange(1, classes + 1) * len(ordered) // classes) - 1
+    highest = np.unique(ordered[last]).tolist()
     lowest = [int(ordered[0]), *(high + 1 for high in highest[:-1])]
     return list(zip(lowest, highest, strict=True))[::-1]
 
@@ -84,7 +83,7 @@ def turn_classes(turns_left: Tensor, *, classes: int = CLASSES) -> list[tuple[in
 def _part(name: str, learner: Learner, samples: Samples, config: ReplayConfig, generator: torch.Generator) -> Part:
     learned = merged(samples, learner.game, config.merge)
     chosen = torch.randperm(learned.size, generator=generator)[:MOST_MEASURED]
-    batches = [_measure(learner, batch) for batch in _batches(learned.at(chosen))]
+    batches = [_measure(learner, learned.at(rows)) for rows in chosen.split(BATCH)]
     weight, policy, value, target_entropy, network_entropy = torch.cat(batches).unbind(1)
     total = policy + learner.config.value_weight * value
 
@@ -96,11 +95,6 @@ def _part(name: str, learner: Learner, samples: Samples, config: ReplayConfig, g
     measures = (policy, value, total, target_entropy, network_entropy, policy - target_entropy)
     error, positions = spread * (missed / len(chosen)) ** 0.5, distinct_positions(samples, learner.game)
     return Part._make((name, samples.size, positions, len(chosen), *map(mean, measures), error))
-
-
-def _batches(samples: Samples) -> Iterator[Samples]:
-    for start in range(0, samples.size, BATCH):
-        yield samples.at(slice(start, start + BATCH))
 
 
 def _measure(learner: Learner, batch: Samples) -> Tensor:
@@ -123,19 +117,17 @@ def _measure(learner: Learner, batch: Samples) -> Tensor:
 
 def parts_figure(parts: Sequence[Part], *, title: str) -> Figure:
     """Losses, entropies and samples of the parts, a row each."""
-    layout = ConstrainedLayoutEngine(w_pad=0.14, h_pad=0.08)
-    figure = Figure(figsize=(13, 1.9 + 0.42 * len(parts)), layout=layout, facecolor="white")
+    figure = new_figure(13, 1.9 + 0.42 * len(parts), w_pad=0.14, h_pad=0.08)
     losses, entropies, counts = figure.subplots(1, 3, sharey=True, width_ratios=(1.5, 1, 1))
     # A gap sets the classes apart from the whole.
     rows = np.array([float(row) + (0.5 if row > 1 else 0.0) for row in range(len(parts))])
 
-    def column(name: str) -> Any:
-        return np.array([getattr(part, name) for part in parts], dtype=np.float64)
-
-    total, policy_loss, target_entropy = (column(name) for name in ("total", "policy_loss", "target_entropy"))
+    columns = {name: np.array([getattr(part, name) for part in parts], dtype=float) for name in Part._fields[1:]}
+    total, policy_loss = columns["total"], columns["policy_loss"]
+    target, network = columns["target_entropy"], columns["network_entropy"]
     pieces = (
-        (target_entropy, "target's entropy", "#a9c1d3"),
-        (policy_loss - target_entropy, "policy: KL from the target", BLUE),
+        (target, "target's entropy", "#a9c1d3"),
+        (policy_loss - target, "policy: KL from the target", BLUE),
         (total - policy_loss, "value", AMBER),
     )
     left = np.zeros(len(parts))
@@ -147,17 +139,16 @@ def parts_figure(parts: Sequence[Part], *, title: str) -> Figure:
     losses.set_xlim(0, 1.12 * total.max())
     _label(losses, "Loss", "nats a sample")
 
-    network_entropy = column("network_entropy")
-    entropies.hlines(rows, target_entropy, network_entropy, color=FAINT, lw=3, zorder=1)
-    entropies.scatter(target_entropy, rows, 42, color=BLUE, label="the search's (target)", zorder=2, clip_on=False)
-    entropies.scatter(network_entropy, rows, 42, color=GREEN, label="the network's", zorder=2, clip_on=False)
-    entropies.set_xlim(0, 1.1 * max(target_entropy.max(), network_entropy.max(), 1e-9))
+    entropies.hlines(rows, target, network, color=FAINT, lw=3, zorder=1)
+    entropies.scatter(target, rows, 42, color=BLUE, label="the search's (target)", zorder=2, clip_on=False)
+    entropies.scatter(network, rows, 42, color=GREEN, label="the network's", zorder=2, clip_on=False)
+    entropies.set_xlim(0, 1.1 * max(target.max(), network.max(), 1e-9))
     _label(entropies, "Entropy of the policies", "nats")
 
     scale, unit = (1e3, "thousand samples") if parts[0].samples >= 10_000 else (1, "samples")
-    counts.barh(rows, column("samples") / scale, 0.68, color="#a9c1d3", label="samples")
+    counts.barh(rows, columns["samples"] / scale, 0.68, color="#a9c1d3", label="samples")
     if parts[0].positions is not None:
-        counts.barh(rows, column("positions") / scale, 0.34, color=BLUE, label="distinct positions")
+        counts.barh(rows, columns["positions"] / scale, 0.34, color=BLUE, label="distinct positions")
     _label(counts, "Size", unit)
 
     losses.set_yticks(rows, [part.name for part in parts])

@@ -6,36 +6,32 @@ What a history lacks is left out.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from alphazero.report.metrics_table import ALL_METRICS, Curve
-from alphazero.report.position_figures import AMBER, BLUE, GREEN, GREY, INK, PLUM, RED, plain_axes
+from alphazero.report.metrics_table import ALL_METRICS, LOSS, Curve
+from alphazero.report.position_figures import AMBER, BLUE, GREEN, GREY, INK, PLUM, RED, new_figure, plain_axes
 from alphazero.runs.metrics import History, opponents_of
 
 OPPONENT_COLOURS = (BLUE, AMBER, GREEN, PLUM, RED)
-SCALES = {"thousandths": 1e-3, "thousand": 1e3, "%": 0.01}  # by the first word of a unit
+SCALES = {"thousandths": 1e-3, "thousand": 1e3, "million": 1e6, "%": 0.01}  # by the first word of a unit
 Curves = Mapping[str, Curve]  # by tag
 
 
 def curves_figure(history: History) -> Figure:
     """Strength, losses and buffer over the run; time in core-minutes if all iterations know it, else in iterations."""
     run = _Run(history)
-    strength = run.recorded(strength_curves(history))
+    strength, buffer = run.recorded(strength_curves(history)), run.recorded(_overview("buffer"))
     losses = run.recorded(_overview("losses")) or run.recorded({"loss/total": Curve("losses", "total")})
-    buffer = run.recorded(_overview("buffer"))
-    rows: list[Any] = [["strength", "strength"]] if strength else []  # matplotlib's own type of a mosaic is closed
-    lower = [name for name, curves in (("losses", losses), ("buffer", buffer)) if curves]
-    rows += [lower if len(lower) == 2 else lower * 2] if lower else []
-    layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12)
-    figure = Figure(figsize=(10, 3.2 * max(1, len(rows))), layout=layout, facecolor="white")
+    lower = ["losses"] * bool(losses) + ["buffer"] * bool(buffer)
+    rows: list[Any] = [row * (2 // len(row)) for row in (["strength"] * bool(strength), lower) if row]
+    figure = new_figure(10, 3.2 * max(1, len(rows)))
     if not rows:
         figure.text(0.5, 0.5, "nothing recorded yet", ha="center", va="center", color=GREY)
         return figure
@@ -43,47 +39,27 @@ def curves_figure(history: History) -> Figure:
     if strength:
         run.draw_strength(axes["strength"], strength)
     if losses:
-        run.draw(axes["losses"], losses)
-        caption(axes["losses"], "Loss on the replay buffer", "nats a sample")
-        axes["losses"].set_ylim(bottom=min(0.0, axes["losses"].get_ylim()[0]))
+        run.draw_panel(axes["losses"], LOSS, losses)
     if buffer:
         largest = max(series(history, tag)[1].max() for tag in buffer)
-        scale, unit = (1e6, "million") if largest >= 1e6 else (1e3, "thousand")
-        run.draw(axes["buffer"], buffer, scale=scale)
-        caption(axes["buffer"], "Replay buffer", f"{unit} samples")
-        axes["buffer"].set_ylim(bottom=0)
-    for panel in axes.values():
-        run.label_time(panel)
-        label_ends(panel, figure.get_figheight())
+        unit = "million" if largest >= 1e6 else "thousand"
+        run.draw_panel(axes["buffer"], f"Replay buffer, {unit} samples", buffer)
     return figure
 
 
 def learning_figure(history: History) -> Figure | None:
     """A panel for everything that learning and self-play record; None if the history has nothing of it."""
-    run = _Run(history)
-    names = dict.fromkeys(curve.panel for metric in ALL_METRICS for curve in metric.curves)
-    panels = {
-        name: curves
-        for name in names
-        if (curves := run.recorded({m.tag: curve for m in ALL_METRICS for curve in m.curves if curve.panel == name}))
-    }
+    run, panels = _Run(history), dict[str, dict[str, Curve]]()
+    for metric in ALL_METRICS:
+        for curve in metric.curves if series(history, metric.tag)[0] else ():
+            panels.setdefault(curve.panel, {})[metric.tag] = curve
     if not panels:
         return None
-    columns = min(3, len(panels))
-    rows = math.ceil(len(panels) / columns)
-    layout = ConstrainedLayoutEngine(w_pad=0.14, h_pad=0.12)
-    figure = Figure(figsize=(4.4 * columns, 2.6 * rows), layout=layout, facecolor="white")
-    every_axes = figure.subplots(rows, columns, squeeze=False).flatten()
-    for axes in every_axes[len(panels) :]:
-        axes.set_axis_off()
-    for number, ((name, curves), axes) in enumerate(zip(panels.items(), every_axes, strict=False)):
-        title, _, unit = name.partition(", ")
-        run.draw(axes, curves, scale=SCALES.get(unit.split()[0], 1.0))
-        caption(axes, title, unit)
-        if min(np.min(np.asarray(line.get_ydata())) for line in axes.get_lines()) >= 0:
-            axes.set_ylim(bottom=0)
-        run.label_time(axes, name=number + columns >= len(panels))
-        label_ends(axes, figure.get_figheight())
+    rows = _in_rows(panels, 3)
+    columns = len(rows[0])
+    figure = new_figure(4.4 * columns, 2.6 * len(rows), w_pad=0.14)
+    for number, (name, axes) in enumerate(figure.subplot_mosaic(rows).items()):
+        run.draw_panel(axes, name, panels[name], name_time=number + columns >= len(panels))
     return figure
 
 
@@ -93,24 +69,26 @@ def strength_figure(history: History) -> Figure | None:
     curves = run.recorded(strength_curves(history))
     if not curves:
         return None
-    results = {tag.removesuffix("/points"): curve for tag, curve in curves.items()}
-    results = {tag: curve for tag, curve in results.items() if series(history, f"{tag}/win")[0]}
-    columns = min(2, max(1, len(results)))
-    rows = math.ceil(len(results) / columns)
-    layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12)
-    figure = Figure(figsize=(10, 4.2 + 2.3 * rows), layout=layout, facecolor="white")
-    grid = figure.add_gridspec(1 + rows, columns, height_ratios=[4.2, *[2.3] * rows])
-    points = figure.add_subplot(grid[0, :])
-    run.draw_strength(points, curves)
-    run.label_time(points)
-    label_ends(points, figure.get_figheight())
-    for number, (tag, curve) in enumerate(results.items()):
-        axes = figure.add_subplot(grid[1 + number // columns, number % columns])
-        _draw_results(axes, history, tag, curve.label.replace("\n", " "))
-        if number == 0:
-            bars, names = axes.get_legend_handles_labels()
-            figure.legend(bars, names, loc="outside lower left", ncols=3, frameon=False, labelcolor=INK, fontsize=9)
+    results = [tag for tag in curves if series(history, tag.replace("/points", "/win"))[0]]
+    rows = _in_rows(results, 2)
+    rows.insert(0, ["points"] * (len(rows[0]) if rows else 1))
+    heights = [4.2, *[2.3] * (len(rows) - 1)]
+    figure = new_figure(10, sum(heights))
+    axes = figure.subplot_mosaic(rows, height_ratios=heights)
+    run.draw_strength(axes["points"], curves)
+    for tag in results:
+        _draw_results(axes[tag], history, tag.removesuffix("/points"), curves[tag].label.replace("\n", " "))
+    if results:
+        bars, names = axes[results[0]].get_legend_handles_labels()
+        figure.legend(bars, names, loc="outside lower left", ncols=3, frameon=False, labelcolor=INK, fontsize=9)
     return figure
+
+
+def _in_rows(names: Iterable[str], most: int) -> list[Any]:  # matplotlib's own type of a mosaic is closed
+    """A mosaic of the panels, at most so many a row."""
+    rest = list(names)
+    columns = min(most, len(rest))
+    return [[*rest[i : i + columns], *["."] * (i + columns - len(rest))] for i in range(0, len(rest), columns or 1)]
 
 
 def strength_curves(history: History) -> dict[str, Curve]:
@@ -164,34 +142,47 @@ class _Run:
         """Those of the curves that have values."""
         return {tag: curve for tag, curve in curves.items() if series(self.history, tag)[0]}
 
-    def draw(self, axes: Axes, curves: Curves, *, scale: float = 1.0, marker: str = "") -> None:
-        for tag, (_, label, colour, style) in curves.items():
-            iterations, y = series(self.history, tag)
-            dots = marker or ("o" if len(iterations) == 1 else "")
-            x = [self.x[i] for i in iterations]
-            axes.plot(x, y / scale, style, color=colour, lw=1.6, marker=dots, ms=4, mew=0, label=label)
+    def draw_panel(self, axes: Axes, name: str, curves: Curves, *, name_time: bool = True) -> None:
+        """Draws curves under the panel's name, from 0 on if none is negative."""
+        title, _, unit = name.partition(", ")
+        values = self._draw(axes, curves, scale=SCALES.get(unit.split()[0], 1.0))
+        caption(axes, title, unit)
+        if values.min() >= 0:
+            axes.set_ylim(bottom=0)
+        self._finish(axes, name_time=name_time)
 
     def draw_strength(self, axes: Axes, curves: Curves) -> None:
-        self.draw(axes, curves, marker="o")
+        """Draws points, and the band of their intervals where these are recorded."""
         for tag, curve in curves.items():
             iterations, low = series(self.history, f"{tag}_low")
             high = series(self.history, f"{tag}_high")[1]
             if len(low) and len(low) == len(high):
                 x = [self.x[i] for i in iterations]
                 axes.fill_between(x, low, high, color=curve.colour, alpha=0.13, linewidth=0)
-        everything = np.concatenate([series(self.history, tag)[1] for tag in curves])
-        if everything.min() < 0 or everything.max() > 1:  # a game for one: points are what it earned
+        points = self._draw(axes, curves, marker="o")
+        if points.min() < 0 or points.max() > 1:  # a game for one: points are what it earned
             caption(axes, "Strength", "points a game")
-            return
-        caption(axes, "Points won against fixed opponents", "share of points: 1 for a win, ½ for a draw")
-        show_shares(axes)
+        else:
+            caption(axes, "Points won against fixed opponents", "share of points: 1 for a win, ½ for a draw")
+            show_shares(axes)
+        self._finish(axes)
 
-    def label_time(self, axes: Axes, *, name: bool = True) -> None:
-        """From the run's start to its last iteration, the same for all panels."""
+    def _draw(self, axes: Axes, curves: Curves, *, scale: float = 1.0, marker: str = "") -> NDArray[np.float64]:
+        """Returns all values."""
+        every = [series(self.history, tag) for tag in curves]
+        for (iterations, y), (_, label, colour, style) in zip(every, curves.values(), strict=True):
+            dots = marker or ("o" if len(iterations) == 1 else "")
+            x = [self.x[i] for i in iterations]
+            axes.plot(x, y / scale, style, color=colour, lw=1.6, marker=dots, ms=4, mew=0, label=label)
+        return np.concatenate([y for _, y in every])
+
+    def _finish(self, axes: Axes, *, name_time: bool = True) -> None:
+        """Time goes from the run's start to its last iteration in all panels; then curves get their names."""
         end = max([1.0, *self.x.values()])
         axes.set_xlim(-0.01 * end, 1.01 * end)
-        if name:
+        if name_time:
             axes.set_xlabel(self.time, fontsize=9, color=INK)
+        label_ends(axes)
 
 
 def show_shares(axes: Axes) -> None:
@@ -209,21 +200,16 @@ def caption(axes: Axes, title: str, unit: str) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10], integer=True))
 
 
-def label_ends(axes: Axes, figure_height: float) -> None:
-    """Names each curve at its right end, moved apart where they would overlap; the height is in inches."""
+def label_ends(axes: Axes) -> None:
+    """Names each curve at its right end, moved apart where they would overlap."""
     labelled = [line for line in axes.get_lines() if not str(line.get_label()).startswith("_")]
     bottom, top = axes.get_ylim()
-    line_height = 13 / (72 * axes.get_position().height * figure_height)
-    ends = [(float(np.asarray(line.get_ydata())[-1]) - bottom) / (top - bottom) for line in labelled]
+    line_height = 13 / 72 * axes.figure.dpi / axes.bbox.height
+    ends = np.array([(float(np.asarray(line.get_ydata())[-1]) - bottom) / (top - bottom) for line in labelled])
     order = np.argsort(ends, kind="stable")
     room = np.array([line_height * (str(labelled[i].get_label()).count("\n") + 1) for i in order])
-    place = np.array(ends)[order]
-    for upper in range(1, len(place)):  # up from the lowest, then down again from the top
-        place[upper] = max(place[upper], place[upper - 1] + (room[upper - 1] + room[upper]) / 2)
-    ceiling = 1.02
-    for lower in reversed(range(len(place))):
-        place[lower] = min(place[lower], ceiling - room[lower] / 2)
-        ceiling = place[lower] - room[lower] / 2
+    stacked = np.cumsum(room) - room / 2  # places that do not overlap: each name is moved up from these, none too far
+    place = stacked + np.minimum(np.maximum.accumulate(ends[order] - stacked), 1.02 - room.sum())
     for i, height in zip(order, place, strict=True):
         axes.annotate(
             str(labelled[i].get_label()), (1, height), (6, 0), xycoords="axes fraction", textcoords="offset points",

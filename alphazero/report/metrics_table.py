@@ -71,9 +71,8 @@ ALL_METRICS = (
            "learning: target's entropy {number}", "H target {:.3f}"),
     Metric("loss/policy_entropy", ("losses: policy: loss and entropies",),
            (Curve(POLICY, "network's\nentropy", GREEN, "--"),), column="H network {:.3f}"),
-    Metric("loss_by_stage/opening", ("losses: loss by stage of the game",), (Curve(STAGES, "opening"),)),
-    Metric("loss_by_stage/middle", ("losses: loss by stage of the game",), (Curve(STAGES, "middle", PLUM),)),
-    Metric("loss_by_stage/end", ("losses: loss by stage of the game",), (Curve(STAGES, "end", AMBER),)),
+    *(Metric(f"loss_by_stage/{stage}", ("losses: loss by stage of the game",), (Curve(STAGES, stage, colour),))
+      for stage, colour in (("opening", BLUE), ("middle", PLUM), ("end", AMBER))),
     Metric("loss/learning_rate", ("losses: learning rate",), (Curve("Learning rate, thousandths"),)),
     Metric("loss/gradient_norm", ("losses: gradient norm",), (Curve("Norm of the gradient, before it is clipped"),)),
 

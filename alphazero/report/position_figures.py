@@ -16,6 +16,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Circle, FancyBboxPatch
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
@@ -26,14 +27,20 @@ from alphazero.game.grid import Grid, read_grid
 
 BLUE, AMBER, GREEN, PLUM, RED, GREY = "#2f6690", "#d98324", "#4c8c5e", "#80487a", "#b8433c", "#8a9299"
 INK, FAINT, BOARD = "#2b3036", "#e3e7ea", "#d5dde3"
+SEATS = ("the first player", "the second player")
 DISC_COLOURS = {"x": BLUE, "o": AMBER}
 MOST_BARS = 16
 MOST_COLUMN_NAMES = 20
 
 
+def new_figure(width: float, height: float, *, w_pad: float = 0.12, h_pad: float = 0.12) -> Figure:
+    """An empty figure, whose panels are kept apart; all in inches."""
+    layout = ConstrainedLayoutEngine(w_pad=w_pad, h_pad=h_pad)
+    return Figure(figsize=(width, height), layout=layout, facecolor="white")
+
+
 def png(figure: Figure, *, dpi: int = 150) -> bytes:
     """The figure as the content of a PNG file."""
-    FigureCanvasAgg(figure)
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=dpi)
     return content.getvalue()
@@ -56,6 +63,11 @@ def plain_axes(axes: Axes, which: Literal["x", "y"], *, labelsize: float = 9) ->
     (axes.xaxis if which == "x" else axes.yaxis).set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
 
 
+def player_names(game: Game, state: State) -> tuple[str, str]:
+    """The players' names: x and o if the boards show these."""
+    return ("x", "o") if read_grid(game.render(state)) else SEATS
+
+
 def board_figure(game: Game, state: State, policy: Tensor | NDArray[Any], value: float, *, title: str = "") -> Figure:
     """The position of a batch of one beside its policy, under its value.
 
@@ -70,8 +82,7 @@ def board_figure(game: Game, state: State, policy: Tensor | NDArray[Any], value:
         _draw_text(board, text)
     else:
         _draw_grid(board, grid)
-    seat = int(game.to_play(state)[0])
-    mover = ("x", "o")[seat] if grid is not None else ("the first player", "the second player")[seat]
+    mover = player_names(game, state)[int(game.to_play(state)[0])]
     owner = f" for {mover}, to move" if game.num_players == 2 else ""
     board.set_title(f"value{owner}: {value:+.2f}".replace("-", "−"), color=INK, fontsize=11)
     _draw_policy(bars, game, state, torch.as_tensor(policy).detach().double().cpu().numpy())
@@ -90,9 +101,8 @@ def _draw_text(axes: Axes, text: str) -> None:
 def _draw_grid(axes: Axes, grid: Grid) -> None:
     height, width = len(grid.cells), len(grid.cells[0])
     # A box with rounded corners, a little smaller so that the line is not cut.
-    axes.add_patch(
-        FancyBboxPatch((-0.4, -0.4), width - 0.2, height - 0.2, boxstyle="round,pad=0.15", color=BOARD, linewidth=0)
-    )
+    corner, style = (-0.4, -0.4), "round,pad=0.15"
+    axes.add_patch(FancyBboxPatch(corner, width - 0.2, height - 0.2, boxstyle=style, color=BOARD, linewidth=0))
     size = min(20.0, 77 / max(height, width))
     names: dict[str, Any] = {"color": GREY, "fontsize": 10, "ha": "center", "va": "center"}
     for row, marks in enumerate(grid.cells):
@@ -113,9 +123,7 @@ def _draw_grid(axes: Axes, grid: Grid) -> None:
 def _draw_policy(axes: Axes, game: Game, state: State, policy: NDArray[np.float64]) -> None:
     """Draws bars for the legal actions, or for the likeliest if there are too many."""
     legal = torch.nonzero(game.legal(state)[0]).flatten().cpu().numpy()
-    shown = legal
-    if len(legal) > MOST_BARS:
-        shown = np.sort(legal[np.argsort(-policy[legal], kind="stable")[:MOST_BARS]])
+    shown = np.sort(legal[np.argsort(-policy[legal], kind="stable")[:MOST_BARS]])
     axes.set_title("policy" if len(shown) == len(legal) else f"policy, the likeliest {MOST_BARS} of {len(legal)} moves")
     axes.title.set(color=INK, fontsize=11)
     if not len(shown):
@@ -152,12 +160,10 @@ def policy_heatmap(game: Game, policies_over_time: Mapping[int, NDArray[Any]], *
     names = [game.action_name(action) for action in range(num_actions(game))]
     step = math.ceil(len(names) / MOST_COLUMN_NAMES)
     labelled = np.linspace(0, len(iterations) - 1, min(len(iterations), 8)).round().astype(int)
-    image = None
-    for position, axes in enumerate(panels):
-        if position >= positions:
-            axes.set_axis_off()
-            continue
-        image = axes.imshow(policies[position], cmap="Blues", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
+    for axes in panels[positions:]:
+        axes.set_axis_off()
+    for position, axes in enumerate(panels[:positions]):
+        axes.imshow(policies[position], cmap="Blues", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
         axes.set_title(titles[position] if titles else f"position {position + 1}", color=INK, fontsize=11)
         axes.set_xticks(range(0, len(names), step), names[::step], fontsize=8, color=INK)
         axes.set_yticks(labelled, [str(iterations[row]) for row in labelled], fontsize=8, color=INK)
@@ -165,9 +171,9 @@ def policy_heatmap(game: Game, policies_over_time: Mapping[int, NDArray[Any]], *
         axes.spines[:].set_color(FAINT)
     figure.supxlabel("action", fontsize=10, color=INK)
     figure.supylabel("iteration", fontsize=10, color=INK)
-    if image is not None:
-        bar = figure.colorbar(image, ax=list(panels), shrink=0.8, pad=0.02, format=PercentFormatter(1, symbol=" %"))
-        bar.outline.set_visible(False)
-        bar.ax.tick_params(length=0, labelsize=8, labelcolor=INK)
-        bar.set_label("probability of the action", fontsize=9, color=INK)
+    look: dict[str, Any] = {"shrink": 0.8, "pad": 0.02, "format": PercentFormatter(1, symbol=" %")}
+    bar = figure.colorbar(panels[0].images[0], ax=list(panels), **look)
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(length=0, labelsize=8, labelcolor=INK)
+    bar.set_label("probability of the action", fontsize=9, color=INK)
     return figure

@@ -5,8 +5,10 @@ The report says what a run lacks; a damaged file is named and spoils nothing els
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,16 +18,20 @@ from alphazero.config import Config
 from alphazero.game import Game, load_game, map_states
 from alphazero.learner import Learner
 from alphazero.report.annotated_game import AnnotatedGame
-from alphazero.report.buffer_analysis import MOST_MEASURED, Part, analyse, parts_figure
+from alphazero.report.buffer_analysis import MOST_MEASURED, analyse, parts_figure
 from alphazero.report.curves import learning_figure, strength_curves, strength_figure
 from alphazero.report.metrics_table import ALL_METRICS
 from alphazero.report.position_figures import png
 from alphazero.runs.checkpoint import checkpoints, kept_games, load_games, load_samples, load_weights, read_config
 from alphazero.runs.files import METRICS, RunError, clear_errors, write_file
-from alphazero.runs.metrics import History, read_history
-from alphazero.selfplay import Trajectories
+from alphazero.runs.metrics import read_history
 
 MOST_ROWS = 12  # of a table over the run
+# Columns of the buffer's table, by field of a part.
+MEASURES = {
+    "total": "loss", "policy_loss": "policy", "value_loss": "value", "divergence": "KL",
+    "target_entropy": "H target", "network_entropy": "H network",
+}  # fmt: skip
 
 
 class Table(NamedTuple):
@@ -80,23 +86,23 @@ def report_sections(
     RunError if the folder is no run, or what is asked for by number is not there.
     """
     config = read_config(folder)
-    game = load_game(config.game)
-    of_game = game_iteration is not None or stream is not None
-    parts: list[tuple[str, str, Callable[[], Section], bool]] = [
-        ("The run", "run", lambda: run_section(folder, game, config), False),
-        ("Strength", "strength", lambda: strength_section(folder), False),
-        ("Learning and self-play", "learning", lambda: learning_section(folder), False),
-        ("Buffer analysis", "buffer", lambda: buffer_section(folder, game, config, iteration), iteration is not None),
-        ("A game of self-play", "game", lambda: game_section(folder, game, game_iteration, stream), of_game),
-    ]
-    sections = []
-    for title, name, make, asked_for in parts:
+    learner = Learner(load_game(config.game), replace(config.learner, device="cpu"), config.network, seed=0)
+    of_buffer, of_game = iteration is not None, game_iteration is not None or stream is not None
+    show_game = partial(game_section, folder, learner.game, game_iteration, stream)
+    sections: list[Section] = []
+    for empty, fill, asked_for in (
+        (Section("The run", "run"), partial(run_section, folder, config, learner), False),
+        (Section("Strength", "strength"), partial(strength_section, folder), False),
+        (Section("Learning and self-play", "learning"), partial(learning_section, folder), False),
+        (Section("Buffer analysis", "buffer"), partial(buffer_section, folder, config, learner, iteration), of_buffer),
+        (Section("A game of self-play", "game"), show_game, of_game),
+    ):
         try:
-            sections.append(make())
+            sections.append(fill(empty))
         except RunError as error:
             if asked_for:
                 raise
-            sections.append(Section(title, name, missing=str(error), damaged=True))
+            sections.append(empty._replace(missing=str(error), damaged=True))
     return sections
 
 
@@ -115,21 +121,22 @@ def write_report(folder: Path, sections: Sequence[Section], out: Path, *, figure
 # ----------------------------------------------------------------------------------- sections
 
 
-def run_section(folder: Path, game: Game, config: Config) -> Section:
+def run_section(folder: Path, config: Config, learner: Learner, section: Section) -> Section:
     """The game, the network and the settings, and how far the run has come."""
     saved = checkpoints(folder)
-    learner = Learner(game, replace(config.learner, device="cpu"), config.network, seed=0)
     parameters = sum(parameter.numel() for parameter in learner.network.parameters())
     network, search, play, learning = config.network, config.search, config.self_play, config.learner
-    seconds = [scalars.get("time/core_seconds") for scalars in _history(folder).values()]
+    last: Mapping[str, float] = {}
+    with suppress(RunError):  # said where the curves are
+        last = next(reversed(read_history(folder / METRICS).values()), last)
     simulations = f"{search.simulations} simulations a move"
     if play.first_simulations:
         simulations = f"{play.first_simulations} growing to {simulations}"
     kind = "residual blocks" if network.kind == "residual" else "dense layers"
     rows = [
-        ("game", f"{game.name} (`{config.game}`)"),
+        ("game", f"{learner.game.name} (`{config.game}`)"),
         ("iterations", f"{int(saved[-1].name) if saved else 0} of {config.iterations}"),
-        ("core-seconds", f"{seconds[-1]:,.0f}" if seconds and seconds[-1] is not None else "not recorded"),
+        ("core-seconds", f"{last['time/core_seconds']:,.0f}" if "time/core_seconds" in last else "not recorded"),
         ("network", f"{network.blocks} {kind} of {network.width}, {parameters:,} parameters"),
         ("search", f"{search.algorithm}, {simulations}"),
         ("self-play", f"{play.streams} x {play.parallel_games} games at once, {play.moves} moves an iteration"),
@@ -140,57 +147,59 @@ def run_section(folder: Path, game: Game, config: Config) -> Section:
                     f"replay ratio {learning.replay_ratio:g}"),
         ("seed", str(config.seed)),
     ]  # fmt: skip
-    return Section("The run", "run", table=Table(("", folder.resolve().name), rows, numbers=False))
+    return section._replace(table=Table(("", folder.resolve().name), rows, numbers=False))
 
 
-def strength_section(folder: Path) -> Section:
+def strength_section(folder: Path, section: Section) -> Section:
     """Points against each opponent, and their 95 % intervals where they were recorded."""
-    title, history = "Strength", read_history(folder / METRICS)
+    history = read_history(folder / METRICS)
     figure = strength_figure(history)
     if figure is None:
-        return Section(title, "strength", missing="metrics.csv has no games against opponents")
-    tags = {tag: curve.label.replace("\n", " ") for tag, curve in strength_curves(history).items()}
-    tags = {tag: label for tag, label in tags.items() if any(tag in scalars for scalars in history.values())}
+        return section._replace(missing="metrics.csv has no games against opponents")
+    curves = {
+        tag: curve
+        for tag, curve in strength_curves(history).items()
+        if any(tag in scalars for scalars in history.values())
+    }
+    columns = "iter.", *(curve.label.replace("\n", " ") for curve in curves.values())
     rows = [
-        [str(iteration), *(_points(scalars, tag) for tag in tags)]
+        [str(iteration), *(_points(scalars, tag) for tag in curves)]
         for iteration, scalars in history.items()
-        if any(tag in scalars for tag in tags)
+        if not curves.keys().isdisjoint(scalars)
     ]
     words = "Share of points in %, where a draw is half a win, with its 95 % interval."
-    return Section(title, "strength", words, Table(("iter.", *tags.values()), rows), figure)
+    return section._replace(words=words, table=Table(columns, rows), figure=figure)
 
 
-def learning_section(folder: Path) -> Section:
+def learning_section(folder: Path, section: Section) -> Section:
     """Losses and self-play over the run, at evenly spaced iterations up to the last."""
-    title, history = "Learning and self-play", read_history(folder / METRICS)
+    history = read_history(folder / METRICS)
     figure = learning_figure(history)
     if figure is None:
-        return Section(title, "learning", missing="metrics.csv is not there or has no measures of learning")
-    recorded = {tag for scalars in history.values() for tag in scalars}
+        return section._replace(missing="metrics.csv is not there or has no measures of learning")
+    recorded = set().union(*history.values())
     known = [(m.tag, *m.column.rsplit(" ", 1)) for m in ALL_METRICS if m.column and m.tag in recorded]
-    iterations = sorted(history)
-    step = -(-len(iterations) // MOST_ROWS)
+    iterations = sorted(history, reverse=True)
     rows = [
         [str(i), *(form.format(history[i][tag]) if tag in history[i] else "–" for tag, _, form in known)]
-        for i in reversed(iterations[::-1][::step])
+        for i in reversed(iterations[:: -(-len(iterations) // MOST_ROWS)])
     ]
     words = "Losses and entropies H in nats a sample, means over an iteration; games' length without random openings."
-    return Section(title, "learning", words, Table(("iter.", *(name for _, name, _ in known)), rows), figure)
+    return section._replace(words=words, table=Table(("iter.", *(name for _, name, _ in known)), rows), figure=figure)
 
 
-def buffer_section(folder: Path, game: Game, config: Config, iteration: int | None) -> Section:
+def buffer_section(folder: Path, config: Config, learner: Learner, iteration: int | None, section: Section) -> Section:
     """The losses of a checkpoint's network on the run's last replay buffer."""
-    title, saved = "Buffer analysis", {int(path.name): path for path in checkpoints(folder)}
+    game, saved = learner.game, {int(path.name): path for path in checkpoints(folder)}
     if iteration is not None and iteration not in saved:
         raise RunError(f"{folder} has no checkpoint {iteration}; it has {', '.join(map(str, saved)) or 'none'}")
     if not any((path / "replay.npz").is_file() for path in saved.values()):
-        return Section(title, "buffer", missing="no checkpoint of the run holds its replay buffer")
-    learner = Learner(game, replace(config.learner, device="cpu"), config.network, seed=0)
+        return section._replace(missing="no checkpoint of the run holds its replay buffer")
     chosen = max(saved) if iteration is None else iteration
     load_weights(saved[chosen], game, learner)
     samples = load_samples(folder, game)
     if samples is None or samples.size == 0:
-        return Section(title, "buffer", missing="the replay buffer is empty")
+        return section._replace(missing="the replay buffer is empty")
     parts = analyse(learner, samples, config.replay)
     first, last = int(samples.iteration.min()), int(samples.iteration.max())
     words = (
@@ -208,28 +217,22 @@ def buffer_section(folder: Path, game: Game, config: Config, iteration: int | No
             f" The network evaluated at most {MOST_MEASURED:,} samples of each part, drawn at random: "
             f"the standard errors of the losses are at most {max(part.error for part in parts):.3f}."
         )
+    rows = [
+        [part.name, f"{part.samples:,}", "–" if part.positions is None else f"{part.positions:,}"]
+        + [f"{getattr(part, name):.3f}" for name in MEASURES]
+        for part in parts
+    ]
+    table = Table(("part", "samples", "positions", *MEASURES.values()), rows)
     figure = parts_figure(parts, title=f"{game.name}: the replay buffer, seen by the network of iteration {chosen}")
-    return Section(title, "buffer", words, parts_table(parts), figure)
+    return section._replace(words=words, table=table, figure=figure)
 
 
-def parts_table(parts: Sequence[Part]) -> Table:
-    columns = ("part", "samples", "positions", "loss", "policy", "value", "KL", "H target", "H network")
-    rows = []
-    for part in parts:
-        positions = "–" if part.positions is None else f"{part.positions:,}"
-        nats = part.total, part.policy_loss, part.value_loss, part.divergence
-        entropies = part.target_entropy, part.network_entropy
-        rows.append([part.name, f"{part.samples:,}", positions, *(f"{measure:.3f}" for measure in (*nats, *entropies))])
-    return Table(columns, rows)
-
-
-def game_section(folder: Path, game: Game, iteration: int | None, stream: int | None) -> Section:
+def game_section(folder: Path, game: Game, iteration: int | None, stream: int | None, section: Section) -> Section:
     """A game that the run kept from an iteration's self-play."""
-    title = "A game of self-play"
     if iteration is None:
         kept = kept_games(folder)
         if not kept:
-            return Section(title, "game", missing="the run kept no games")
+            return section._replace(missing="the run kept no games")
         iteration = kept[-1]
     games = load_games(folder, iteration, game)
     stream = min(games) if stream is None else stream
@@ -237,34 +240,19 @@ def game_section(folder: Path, game: Game, iteration: int | None, stream: int | 
         there = ", ".join(map(str, games))
         raise RunError(f"{folder} has no game of stream {stream} in iteration {iteration}; there is {there}")
     heading = f"{game.name}, self-play: a game that ended in iteration {iteration}, stream {stream}"
-    name = f"game_{iteration:06d}_{stream}"
-    if not game.discrete:
-        return _last_move(game, games[stream], Section(title, name, f"{heading}; its last move."))
-    annotated = AnnotatedGame(game, games[stream], heading)
-    return Section(title, name, f"{annotated.summary}.", figure=annotated.figure(), text=annotated.text())
-
-
-def _last_move(game: Game, played: Trajectories, section: Section) -> Section:
-    """The last move alone: continuous actions have no names to write down, but the game may draw them."""
+    played, section = games[stream], section._replace(name=f"game_{iteration:06d}_{stream}")
+    if game.discrete:
+        annotated = AnnotatedGame(game, played, heading)
+        return section._replace(words=f"{annotated.summary}.", figure=annotated.figure(), text=annotated.text())
+    # Continuous actions have no names to write down, but the game may draw them.
     last = int(played.length[0]) - 1
     state = map_states(lambda field: field[0, last : last + 1], played.states)
     action = played.sampled[0, last, played.action[0, last]]
     text = f"{game.render(state)}\naction {action.tolist()}: reward {float(played.reward[0, last]):.4g}"
-    return section._replace(figure=game.figure(state, action[None]), text=text)
-
-
-def _history(folder: Path) -> History:
-    try:
-        return read_history(folder / METRICS)
-    except RunError:  # said where the curves are
-        return {}
+    return section._replace(words=f"{heading}; its last move.", figure=game.figure(state, action[None]), text=text)
 
 
 def _points(scalars: Mapping[str, float], tag: str) -> str:
-    if tag not in scalars:
-        return "–"
-    points, low, high = (scalars.get(tag + end) for end in ("", "_low", "_high"))
-    assert points is not None
-    if low is None or high is None:
-        return f"{100 * points:.1f}"
-    return f"{100 * points:.1f} ({100 * low:.0f}–{100 * high:.0f})"
+    points = f"{100 * scalars[tag]:.1f}" if tag in scalars else "–"
+    interval = [f"{100 * scalars[bound]:.0f}" for bound in (f"{tag}_low", f"{tag}_high") if bound in scalars]
+    return f"{points} ({'–'.join(interval)})" if len(interval) == 2 else points
