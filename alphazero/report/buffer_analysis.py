@@ -62,18 +62,18 @@ def analyse(learner: Learner, samples: Samples, config: ReplayConfig, *, seed: i
     newest = int(samples.iteration.max())
     everything = torch.ones(samples.size, dtype=torch.bool)
     parts = [("all samples", everything), (f"latest, iteration {newest}", samples.iteration == newest)]
-    for low, high in turn_classes(samples.plies_left):
+    for low, high in ply_classes(samples.plies_left):
         turns = f"{low} turn" + "s" * (low > 1) if low == high else f"{low} to {high} turns"
         parts.append((f"{turns} left", (samples.plies_left >= low) & (samples.plies_left <= high)))
     return [_part(name, learner, samples.at(members), config, generator) for name, members in parts]
 
 
-def turn_classes(turns_left: Tensor, *, classes: int = CLASSES) -> list[tuple[int, int]]:
+def ply_classes(plies_left: Tensor, *, classes: int = CLASSES) -> list[tuple[int, int]]:
     """The first and last number of turns left of each class, the most turns first.
 
     They are as equal in size as whole turns allow, so that all means are about equally precise.
     """
-    ordered = np.sort(turns_left.numpy())
+    ordered = np.sort(plies_left.numpy())
     last = -(-np.arange(1, classes + 1) * len(ordered) // classes) - 1
     highest = np.unique(ordered[last]).tolist()
     lowest = [int(ordered[0]), *(high + 1 for high in highest[:-1])]

@@ -19,7 +19,7 @@ from alphazero.learner import Learner
 from alphazero.mcts.evaluator import UniformEvaluator
 from alphazero.replay import Samples
 from alphazero.report import buffer_analysis
-from alphazero.report.buffer_analysis import Part, analyse, parts_figure, turn_classes
+from alphazero.report.buffer_analysis import Part, analyse, parts_figure, ply_classes
 from alphazero.report.position_figures import png
 from alphazero.selfplay import SelfPlay
 from games.tic_tac_toe import TicTacToe
@@ -96,7 +96,7 @@ def test_every_part_is_what_a_plain_loop_finds(samples: Samples, value_head: str
     check(parts[0], rows)
     assert parts[1].name == "latest, iteration 6"
     check(parts[1], [row for row in rows if row["iteration"] == 6])
-    for part, (low, high) in zip(parts[2:], turn_classes(samples.plies_left), strict=True):
+    for part, (low, high) in zip(parts[2:], ply_classes(samples.plies_left), strict=True):
         assert part.name.startswith(str(low))
         check(part, [row for row in rows if low <= row["plies_left"] <= high])
     assert sum(part.samples for part in parts[2:]) == samples.size
@@ -137,10 +137,10 @@ def test_a_large_part_is_estimated_as_well_as_it_says(samples: Samples, monkeypa
 
 def test_classes_hold_equally_many_as_far_as_whole_turns_allow() -> None:
     even = torch.arange(1, 11).repeat(7)
-    assert turn_classes(even) == [(9, 10), (7, 8), (5, 6), (3, 4), (1, 2)]
-    assert turn_classes(torch.tensor([4, 4, 4])) == [(4, 4)]
-    assert turn_classes(torch.tensor([1] * 50 + [2] * 30 + [9] * 20)) == [(3, 9), (2, 2), (1, 1)]
-    assert turn_classes(even, classes=2) == [(6, 10), (1, 5)]
+    assert ply_classes(even) == [(9, 10), (7, 8), (5, 6), (3, 4), (1, 2)]
+    assert ply_classes(torch.tensor([4, 4, 4])) == [(4, 4)]
+    assert ply_classes(torch.tensor([1] * 50 + [2] * 30 + [9] * 20)) == [(3, 9), (2, 2), (1, 1)]
+    assert ply_classes(even, classes=2) == [(6, 10), (1, 5)]
 
 
 def test_a_game_without_keys_has_no_positions(samples: Samples) -> None:
