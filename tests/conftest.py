@@ -17,7 +17,7 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 from tests.commands import command  # noqa: F401  (a fixture)
-from tests.training_runs import ROOT, Train, call_train
+from tests.training_runs import ROOT, Train, Whole, call_train, whole_run
 
 torch.set_num_threads(1)
 # Kernels compile and networks are exported within the first example of a test.
@@ -66,3 +66,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile:
 def train(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Train:
     """scripts/train.py, called within this process."""
     return call_train(monkeypatch, capsys)
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    """A run that all tests in one process share; those that change its folder take a copy."""
+    return whole_run(tmp_path_factory.getbasetemp())

@@ -1,4 +1,4 @@
-"""Training runs for tests: a small configuration, runs of it, and scripts/train.py called as a user does."""
+"""Training runs for tests: small configurations, runs of them, and scripts/train.py called as a user does."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 from unittest import mock
 
 import pytest
@@ -21,9 +21,15 @@ from rich.console import Console
 
 from alphazero.config import Config
 from alphazero.game import Game
+from alphazero.learner import Learner
+from alphazero.parallel.executor import ThreadExecutor
+from alphazero.replay import Replay
 from alphazero.runs.checkpoint import checkpoints
 from alphazero.runs.configuration import make_config, to_toml
+from alphazero.selfplay import SelfPlay
+from alphazero.trainer.run import Iteration, Run
 from alphazero.trainer.session import Results, Session, open_session
+from alphazero.trainer.tasks import Worker
 from games.tic_tac_toe import TicTacToe
 from scripts.train import main
 from tests.commands import Finished, call
@@ -38,6 +44,19 @@ SMALL = make_config(
         "self_play": {"streams": 3, "parallel_games": 16, "moves": 6, "opening_moves": 2},
         "learner": {"batch_size": 32},
         "evaluation": {"opponents": ["random"], "every": 2, "games": 10, "simulations": 8},
+    },
+    source="test",
+)
+CONTINUOUS = make_config(
+    {
+        "game": "tests.stubs:Drift",
+        "iterations": 12,
+        "search": {"simulations": 16, "refine_steps": 4, "refine_gain": 0.02, "rollout_moves": 1, "sharpening": 2.0},
+        "network": {"kind": "dense", "blocks": 2, "width": 32, "value_head": "scalar"},
+        "self_play": {"streams": 2, "parallel_games": 32, "moves": 6, "opening_share": 0.0, "opening_moves": 0},
+        "replay": {"start": 1000, "window": 1000},
+        "learner": {"batch_size": 64, "replay_ratio": 16.0, "learning_rate": 3e-3},
+        "evaluation": {"opponents": [], "every": 0, "games": 50, "simulations": 16},
     },
     source="test",
 )
@@ -84,6 +103,37 @@ def run(
     """A run's weights at its end, and its agent's results."""
     session, results = train_session(config, folder, resume=resume, stop_after=stop_after, game=game)
     return session.run.learner.tensors(), results
+
+
+def run_without_session(config: Config) -> Run:
+    """The parts of a run of tic-tac-toe on threads: no folder, no screen and no opponents."""
+    game = TicTacToe()
+    learner = Learner(game, config.learner, config.network, seed=config.seed)
+    streams = [
+        SelfPlay(game, config.search, config.self_play, seed=config.seed, stream=number)
+        for number in range(config.self_play.streams)
+    ]
+    worker = Worker(game, config, None)
+    worker.evaluators(learner.weights())  # exports, if it must, before there are threads: see `open_session`
+    executor = ThreadExecutor(worker, config.threads)
+    return Run(game, config, learner, Replay(game, config.replay), streams, executor, learner.learn)
+
+
+class NotingObserver:
+    """An observer that only notes its calls: their names, each with an iteration."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.calls: list[tuple[str, int]] = []
+
+    def matches_due(self, iteration: int, weights: Any) -> None:
+        self.calls.append(("matches_due", iteration))
+
+    def iteration_over(self, iteration: Iteration) -> None:
+        self.calls.append(("iteration_over", iteration.number))
+
+    def save(self) -> None:
+        self.calls.append(("save", self.run.progress.iteration))
 
 
 def assert_same(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -> None:

@@ -7,19 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
 
-from benchmarks.targets import held_out_targets, misses
 from benchmarks.trebuchet import agree, main
-from games.trebuchet.game import FARTHEST, NEAREST, Aiming, farthest
-from games.trebuchet.physics import DEFAULT, POUND
 
 ROOT = Path(__file__).resolve().parents[2]
-EXACT = np.genfromtxt(ROOT / "tests" / "data" / "trebuchet_exact.csv", delimiter=",", names=True)
-INPUTS = (EXACT["wind"], EXACT["angle"], EXACT["weight"] * POUND)
-SLOPES = np.stack([EXACT[f"ddistance_d{name}"] / unit for name, unit in (("wind", 1), ("angle", 1), ("weight", POUND))])
 
 
 def measure(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -29,48 +21,11 @@ def measure(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_scipy_fires_the_same_shots() -> None:
-    from benchmarks.peers.ode_solvers import scipy_shot
-
-    shots = [scipy_shot(*inputs) for inputs in zip(*(values[:5].tolist() for values in INPUTS), strict=True)]
-    agree("scipy", EXACT["distance"][:5], shots)
-
-
-def test_torchdiffeq_fires_the_same_shot() -> None:
-    pytest.importorskip("torchdiffeq")
-    from benchmarks.peers.ode_solvers import torchdiffeq_shot
-
-    distance, slope = torchdiffeq_shot(*(float(values[0]) for values in INPUTS))
-    agree("torchdiffeq", EXACT["distance"][0], distance, (SLOPES[:, 0], slope))
-
-
-def test_diffrax_fires_the_same_shots() -> None:
-    pytest.importorskip("diffrax")
-    from benchmarks.peers.ode_solvers import diffrax_shots
-
-    distances, slopes = diffrax_shots()(*INPUTS)
-    agree("diffrax", EXACT["distance"], distances, (SLOPES.T, slopes))
-
-
 def test_other_answers_are_not_compared() -> None:
     with pytest.raises(SystemExit, match=r"scipy does not do the same: its answers and ours are up to 1.0e-03"):
         agree("scipy", 80.0, 80.001)
     with pytest.raises(SystemExit, match=r"diffrax does not do the same: its gradients and ours are up to 1.0e-02"):
         agree("diffrax", [80.0], [80.0], ([[0.0, 1.0, 0.0]], [[0.0, 1.01, 0.0]]))
-
-
-def test_held_out_targets_are_always_the_same_ones_and_can_be_hit() -> None:
-    states = held_out_targets(100)
-    assert torch.equal(states.target, held_out_targets(100).target)
-    assert ((states.target >= NEAREST) & (states.target <= FARTHEST)).all()
-    assert (states.target <= farthest(states.winds[:, 0], DEFAULT)).all()
-
-
-def test_a_miss_is_how_far_from_the_target_it_lands() -> None:
-    states = held_out_targets(3)
-    actions = torch.zeros(3, 2)
-    landed = Aiming().step(states, actions).state.distance
-    assert torch.equal(misses(lambda _: actions, states), (landed - states.target).abs())
 
 
 def test_the_rows_that_need_no_peers_appear_without_them(
@@ -85,25 +40,6 @@ def test_the_rows_that_need_no_peers_appear_without_them(
     assert "a shot: scipy, DOP853" in said
     assert "an aim: its network as a torch module" in said
     assert said.count("pip install -c constraints.txt -e '.[peers]'") == 2
-
-
-def test_rivals_learn_in_the_gymnasium_environment() -> None:
-    pytest.importorskip("stable_baselines3")
-    from benchmarks.peers.stable_baselines import Shots
-    from games.trebuchet.env import TrebuchetEnv
-
-    shots, env, actions = Shots(3, seed=0), TrebuchetEnv(), np.array([[-0.2, 0.5], [0.0, 0.0], [0.3, -0.9]], np.float32)
-    observed, before = shots.reset(), shots.states
-    _, rewards, over, _ = shots.step(actions)
-    assert over.all()
-    assert shots.observation_space == env.observation_space
-    assert shots.action_space == env.action_space
-    for row, action in enumerate(actions):
-        options = {"wind": before.winds[row, 0].item(), "target": before.target[row].item()}
-        np.testing.assert_allclose(env.reset(options=options)[0], observed[row], rtol=1e-6)
-        _, reward, terminated, *_ = env.step(action)
-        assert terminated
-        assert reward == pytest.approx(float(rewards[row]), abs=1e-6)
 
 
 def test_a_rival_learns_and_its_curve_is_kept(tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 from matplotlib.figure import Figure
 from rich.console import Console
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.util import tensor_util
 
@@ -21,6 +20,7 @@ from alphazero.report.monitor import Monitor
 from alphazero.report.terminal import iteration_report
 from alphazero.runs.files import RunError
 from tests.small_metrics import SCALARS, STRENGTH, output, plain, terminal
+from tests.tensorboard_events import events
 
 FULL_DEVICE = Path("/dev/full")  # answers every write with "no space left on device"
 on_full_disk = pytest.mark.skipif(not FULL_DEVICE.exists(), reason="needs /dev/full")
@@ -29,12 +29,6 @@ PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 def monitor(folder: Path, *, first: int = 0, console: Console | None = None) -> Monitor:
     return Monitor(folder, iterations=100, first_iteration=first, console=console or plain())
-
-
-def events(folder: Path) -> EventAccumulator:
-    accumulator = EventAccumulator(str(folder / "tensorboard"))
-    accumulator.Reload()
-    return accumulator
 
 
 def table(folder: Path) -> list[dict[str, str]]:

@@ -13,12 +13,7 @@ import pytest
 
 from alphazero.runs.checkpoint import checkpoints
 from games.tic_tac_toe import TicTacToe
-from tests.training_runs import SMALL, Train, Whole, start, wait_for_checkpoints, whole_run, write
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
-    return whole_run(tmp_path_factory.getbasetemp())
+from tests.training_runs import SMALL, Train, Whole, start, wait_for_checkpoints, write
 
 
 class Keyless(TicTacToe):

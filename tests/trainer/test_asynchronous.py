@@ -20,7 +20,7 @@ from alphazero.trainer.run import Control, Run
 from alphazero.trainer.session import Session
 from alphazero.trainer.tasks import PlaySegment, Worker
 from games.tic_tac_toe import TicTacToe
-from tests.training_runs import SMALL, open_small, train_session
+from tests.training_runs import SMALL, NotingObserver, open_small, run_without_session, train_session
 
 UNBOUNDED = ClusterConfig(mode="asynchronous", max_backlog=1e9, max_staleness=1e9)
 CONFIG = replace(SMALL, threads=2, cluster=UNBOUNDED, evaluation=replace(SMALL.evaluation, opponents=()))
@@ -131,6 +131,25 @@ def train_by_hand(
 
 def steps_for(run: Run, samples: float) -> float:
     return run.config.learner.replay_ratio * samples / run.config.learner.batch_size
+
+
+def test_the_loop_needs_neither_screen_nor_arena_nor_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    alone = run_without_session(CONFIG)
+    observer = NotingObserver(alone)
+    capfd.readouterr()
+    with alone.executor:
+        asynchronous.train(alone, observer)
+    assert observer.calls == [
+        call
+        for number in range(CONFIG.iterations)
+        for call in (("matches_due", number), ("iteration_over", number), ("save", number + 1))
+    ]
+    assert alone.learner.steps > 0
+    assert not list(tmp_path.iterdir())
+    assert capfd.readouterr() == ("", "")
 
 
 def test_every_segment_is_played_once_and_learned_from_at_the_replay_ratio(tmp_path: Path) -> None:

@@ -1,0 +1,110 @@
+"""A training session: a stopped run goes on as if it had not been, games are kept, and the agent is measured."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from alphazero.arena.match import play_match
+from alphazero.arena.players import AgentPlayer, NetworkPlayer, RandomPlayer
+from alphazero.game import masked
+from alphazero.mcts.evaluator import Evaluator
+from alphazero.report.fixed_positions import fixed_positions
+from alphazero.runs.agents import load_agent
+from alphazero.runs.checkpoint import checkpoints, load_games
+from alphazero.runs.files import read_arrays
+from alphazero.selfplay import Played, SelfPlay
+from games.tic_tac_toe import TicTacToe
+from tests.stubs import Drift
+from tests.tensorboard_events import events
+from tests.training_runs import CONTINUOUS, SMALL, Whole, assert_same, run
+
+
+def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(tmp_path: Path, whole: Whole) -> None:
+    two = replace(SMALL, threads=2)
+    _, none = run(two, tmp_path / "stopped", stop_after=1)
+    assert none == {}
+    assert [path.name for path in checkpoints(tmp_path / "stopped")] == ["000001", "000002"]
+    resumed, same_results = run(two, tmp_path / "stopped", resume=True)
+    assert_same(whole.tensors, resumed)
+    assert whole.results == same_results
+
+
+def test_so_does_one_with_convolutions_in_onnx_runtime(tmp_path: Path) -> None:
+    """Exporting to ONNX changes how torch computes while it lasts, so it must not overlap learning."""
+    convolutions = replace(
+        SMALL,
+        network=replace(SMALL.network, kind="residual", blocks=1, width=8),
+        self_play=replace(SMALL.self_play, engine="onnx"),
+        learner=replace(SMALL.learner, precision="float32"),
+        evaluation=replace(SMALL.evaluation, opponents=(), every=0),
+    )
+    whole, _ = run(convolutions, tmp_path / "whole")
+    run(convolutions, tmp_path / "stopped", stop_after=1)
+    resumed, _ = run(convolutions, tmp_path / "stopped", resume=True)
+    assert_same(whole, resumed)
+
+
+def test_with_continuous_actions_too_a_stopped_run_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
+    short = replace(CONTINUOUS, iterations=3, self_play=replace(CONTINUOUS.self_play, parallel_games=8))
+    whole, results = run(short, tmp_path / "whole", game=Drift())
+    run(short, tmp_path / "stopped", stop_after=1, game=Drift())
+    resumed, same_results = run(short, tmp_path / "stopped", resume=True, game=Drift())
+    assert_same(whole, resumed)
+    assert results == same_results
+
+
+def test_games_are_kept_under_the_streams_that_played_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    few = replace(
+        SMALL,
+        iterations=16,
+        self_play=replace(SMALL.self_play, streams=3, parallel_games=1, moves=1),
+        evaluation=replace(SMALL.evaluation, opponents=(), every=0),
+    )
+    ended: dict[int, set[int]] = {}
+    play = SelfPlay.play
+
+    def watched(stream: SelfPlay, evaluator: Evaluator, iteration: int, **settings: Any) -> Played:
+        played = play(stream, evaluator, iteration, **settings)
+        if played.statistics.games:
+            ended.setdefault(iteration, set()).add(stream.seed[1])
+        return played
+
+    monkeypatch.setattr(SelfPlay, "play", watched)
+    run(few, tmp_path / "run")
+    kept = {int(path.stem): set(load_games(tmp_path / "run", int(path.stem), TicTacToe()))
+            for path in (tmp_path / "run" / "games").iterdir()}  # fmt: skip
+    assert kept == ended
+    assert any(0 < len(streams) < 3 and 0 not in streams for streams in kept.values())
+
+
+def test_the_network_alone_is_measured_beside_the_agent(whole: Whole) -> None:
+    agent = load_agent(whole.folder / "agent.onnx")
+    game, evaluation = agent.game, SMALL.evaluation
+    for tag, player in (
+        ("network/random", NetworkPlayer(game, agent.evaluator)),
+        ("strength/random", AgentPlayer(game, agent.evaluator, replace(agent.search, simulations=8), SMALL.seed)),
+    ):
+        assert whole.results[tag] == play_match(
+            game, player, RandomPlayer(game, SMALL.seed), games=2 * evaluation.games, seed=SMALL.seed,
+            opening_plies=evaluation.opening_moves,
+        )  # fmt: skip
+
+
+def test_the_agent_s_policies_in_fixed_positions_are_shown_and_kept(whole: Whole) -> None:
+    """After every second iteration, of four."""
+    shown = events(whole.folder)
+    for tag in ("policy/fixed_positions", "position/0", "position/1", "position/2", "position/3"):
+        assert [image.step for image in shown.Images(tag)] == [1, 3]
+    kept = read_arrays(whole.folder / "policies.npz")
+    assert list(kept) == ["1", "3"]
+    agent = load_agent(whole.folder / "agent.onnx")
+    positions = fixed_positions(agent.game, SMALL)
+    logits = agent.evaluator(positions, torch.Generator()).logits
+    expected = masked(logits, agent.game.legal(positions)).softmax(1)
+    np.testing.assert_allclose(kept["3"], expected, atol=1e-6)
