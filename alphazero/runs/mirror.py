@@ -113,14 +113,16 @@ class Mirror:
                         new.append(path.name)
                 except FileNotFoundError:  # pruned just now: left as it is until the next update
                     kept[path.name] = checkpoint_files(path.name, WHOLE)
-            names_beside = self._copy_files(place)
+            beside = list(files.run_files(self.folder))
+            for name in beside:
+                self._copy_file(place, name)
             for number in reversed(new):  # the newest matters most
                 place.remove(f"{CHECKPOINTS}/{number}/state.json")
                 for name in kept[number]:
                     place.put(held / number / Path(name).name, name)
                 self._states[number] = (held / number / "state.json").read_bytes()
             if kept and set(checkpoint_files(max(kept), WHOLE)) <= place.sizes.keys():
-                self._prune(place, names_beside, kept)
+                self._prune(place, beside, kept)
         finally:
             shutil.rmtree(held, ignore_errors=True)
 
@@ -144,33 +146,28 @@ class Mirror:
         }
         return place
 
-    def _copy_files(self, place: Place) -> set[str]:
-        """Copies what has changed beside the checkpoints; returns all that there is."""
-        names = set()
-        for name in files.run_files(self.folder):
-            path = self.folder / name
-            try:
-                status = path.stat()
-                stamp = status.st_size, status.st_mtime_ns
-                # Games are written once and events grow, so at first their size tells them apart. All others are
-                # written over: each is copied when first seen.
-                known = name.startswith((files.GAMES, files.TENSORBOARD)) and place.sizes.get(name) == status.st_size
-                if name not in place.sizes or self._copied.get(name, stamp if known else None) != stamp:
-                    place.put(path, name)
-                self._copied[name] = stamp
-            except FileNotFoundError:
-                if path.exists():  # then it is the address that was not found
-                    raise
-            else:
-                names.add(name)
-        return names
+    def _copy_file(self, place: Place, name: str) -> None:
+        """Copies a file beside the checkpoints, if it has changed and is still there."""
+        path = self.folder / name
+        try:
+            status = path.stat()
+            stamp = status.st_size, status.st_mtime_ns
+            # Games are written once and events grow, so at first their size tells them apart. All others are
+            # written over: each is copied when first seen.
+            known = name.startswith((files.GAMES, files.TENSORBOARD)) and place.sizes.get(name) == status.st_size
+            if name not in place.sizes or self._copied.get(name, stamp if known else None) != stamp:
+                place.put(path, name)
+            self._copied[name] = stamp
+        except FileNotFoundError:
+            if path.exists():  # then it is the address that was not found
+                raise
 
-    def _prune(self, place: Place, names_beside: set[str], kept: dict[str, list[str]]) -> None:
+    def _prune(self, place: Place, beside: list[str], kept: dict[str, list[str]]) -> None:
         """Removes from the copy what the run has no longer."""
         for number in {name.split("/")[1] for name in place.sizes if files.is_checkpoint_file(name)} - kept.keys():
             place.remove(f"{CHECKPOINTS}/{number}/state.json")
-            place.remove_folder(f"{CHECKPOINTS}/{number}")
-        for name in place.sizes.keys() - names_beside.union(*kept.values()):
+            place.remove(f"{CHECKPOINTS}/{number}")
+        for name in place.sizes.keys() - set(beside).union(*kept.values()):
             place.remove(name)
 
 
@@ -229,17 +226,11 @@ class Place:
         self.sizes[name] = size
 
     def remove(self, name: str) -> None:
-        """Removes a file, if it is there."""
-        if name in self.sizes:
+        """Removes a file, or a folder with all that is in it, if the run has any of it there."""
+        if gone := [other for other in self.sizes if other == name or other.startswith(f"{name}/")]:
             with suppress(FileNotFoundError):
-                self.files.rm_file(name)
-            del self.sizes[name]
-
-    def remove_folder(self, name: str) -> None:
-        """Removes a folder with all that is in it, if it is there."""
-        with suppress(FileNotFoundError):
-            self.files.rm(name, recursive=True)
-        self.sizes = {other: size for other, size in self.sizes.items() if not other.startswith(f"{name}/")}
+                self.files.rm_file(name) if name in self.sizes else self.files.rm(name, recursive=True)
+            self.sizes = {other: size for other, size in self.sizes.items() if other not in gone}
 
 
 def fetch(url: str, folder: Path) -> None:
@@ -256,10 +247,8 @@ def fetch(url: str, folder: Path) -> None:
         with files.atomic(folder) as unfinished:
             place = Place(url)
             if files.CONFIG not in place.sizes or not place.checkpoints():
-                found = (
-                    "is no run: it has no config.toml with checkpoints/ beside it" if place.sizes else "holds no run"
-                )
-                raise RunError(f"{url} {found}; name the address that a run was copied to")
+                held = "is no run: it has no config.toml with checkpoints/ beside it" if place.sizes else "holds no run"
+                raise RunError(f"{url} {held}; name the address that a run was copied to")
             for name in filter(files.is_run_file, place.sizes):
                 place.get(name, unfinished / name)
             fetch_checkpoints(place, unfinished)
