@@ -64,10 +64,10 @@ def play() -> None:
     explorer = Explorer(agent, partial(samples_beside, path, agent, console))
     shell: Shell
     if arguments.explore:
-        shell = ExploreShell(agent, record, console, budget=budget, explorer=explorer)
+        shell = ExploreShell(explorer, record, console, budget=budget)
     else:
         seats = [arguments.first or HUMAN, arguments.second or "agent"][: agent.game.num_players]
-        shell = PlayShell(agent, record, console, seats=seats, budget=budget, seed=arguments.seed, explorer=explorer)
+        shell = PlayShell(explorer, record, console, seats=seats, budget=budget, seed=arguments.seed)
     console.print(f"{agent.game.name} · the agent is {agent.title}", markup=False)
     console.print("`help` lists the commands")
     shell.run()

@@ -1,4 +1,4 @@
-"""Connect-four positions as pictures and moves, random positions, and a random graph to play on."""
+"""Positions as pictures and moves, random positions, and a random graph to play on."""
 
 from __future__ import annotations
 
@@ -7,41 +7,59 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from alphazero.arena.players import RandomPlayer
-from alphazero.game import Box, Discrete, Game, State, Transition, where
+from alphazero.game import Box, Discrete, Game, State, Transition, random_actions, where
 from games.connect_four import COLUMNS, HEIGHT, ROWS, ConnectFour, ConnectFourState
+from games.tic_tac_toe import TicTacToeState
 
 CONNECT_FOUR = ConnectFour()
 
 
-def board(picture: str) -> ConnectFourState:
-    """The position of a picture in which x moves first."""
+def board(picture: str, *, reachable: bool = True) -> ConnectFourState:
+    """The connect-four position of a picture, x having moved first; unfinished."""
     rows = [line.split() for line in picture.strip().splitlines()]
+    assert [len(row) for row in rows] == [COLUMNS] * ROWS
     cells = [(rows[ROWS - 1 - r][c], 1 << HEIGHT * c + r) for c in range(COLUMNS) for r in range(ROWS)]
     x, o = (sum(bit for mark, bit in cells if mark == player) for player in "xo")
-    o_moves = x.bit_count() > o.bit_count()
-    mine, theirs = (o, x) if o_moves else (x, o)
+    assert x.bit_count() - o.bit_count() in {0, 1} or not reachable
+    turn = x.bit_count() > o.bit_count()
+    mine, theirs = (o, x) if turn else (x, o)
     return ConnectFourState(
-        torch.tensor([mine]), torch.tensor([theirs]), torch.tensor([o_moves], dtype=torch.int8), torch.tensor([False])
+        torch.tensor([mine]), torch.tensor([theirs]), torch.tensor([turn], dtype=torch.int8), torch.tensor([False])
     )
 
 
-def after(moves: str) -> ConnectFourState:
-    """Connect-four after moves such as "4435", columns 1 to 7."""
+def tic_tac_toe_board(picture: str) -> TicTacToeState:
+    """The tic-tac-toe position of a picture, x having moved first; unfinished."""
+    marks = picture.replace("/", "").split()
+    x, o = (sum(1 << cell for cell in range(9) if marks[cell] == mark) for mark in "xo")
+    turn = x.bit_count() - o.bit_count()
+    mine, theirs = (o, x) if turn else (x, o)
+    boards = (torch.tensor([stones], dtype=torch.int16) for stones in (mine, theirs))
+    return TicTacToeState(*boards, torch.tensor([turn], dtype=torch.int8), torch.tensor([False]))
+
+
+def played(moves: str) -> ConnectFourState:
+    """Connect-four after moves such as "4435", columns 1 to 7; may be finished."""
     state = CONNECT_FOUR.initial(1)
     for move in moves:
-        state, _, done = CONNECT_FOUR.step(state, torch.tensor([int(move) - 1]))
-        assert not done
+        state = CONNECT_FOUR.step(state, torch.tensor([int(move) - 1])).state
+    return state
+
+
+def after(moves: str) -> ConnectFourState:
+    """As `played`, unfinished."""
+    state = played(moves)
+    assert not state.done
     return state
 
 
 def random_positions(game: Game, count: int, *, plies: int, seed: int) -> State:
     """Unfinished positions after 0 to `plies` random plies."""
     length = torch.randint(plies + 1, (count,), generator=torch.Generator().manual_seed(seed))
-    player = RandomPlayer(game, seed)
+    generator = torch.Generator().manual_seed(seed)
     states = game.initial(count)
     for ply in range(plies):
-        successor, _, done = game.step(states, player.actions(states))
+        successor, _, done = game.step(states, random_actions(game, states, generator))
         states = where((ply < length) & ~done, successor, states)
     return states
 

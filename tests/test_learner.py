@@ -14,42 +14,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from alphazero.config import LearnerConfig, NetworkConfig
-from alphazero.game import masked, take
+from alphazero.game import masked
 from alphazero.learner import Batch, Learner, LearningError, augmented, by_stage, draw, terciles, value_loss
 from alphazero.mcts.evaluator import UniformEvaluator
 from alphazero.network.architectures import Prediction, inference_module
-from alphazero.replay import Samples, no_actions
+from alphazero.replay import Samples
 from games.connect_four import ConnectFour
 from games.tic_tac_toe import TicTacToe, TicTacToeState
-from tests.mcts.test_endgames import tic_tac_toe
-from tests.mcts.test_kernels import random_positions
+from tests.positions import tic_tac_toe_board
+from tests.random_samples import samples
 
 GAME = TicTacToe()
 DENSE = NetworkConfig(kind="dense", blocks=1, width=16)
 PLAIN = LearnerConfig(batch_size=8, precision="float32", warmup=0.0, schedule="constant")
-
-
-def samples(count: int, *, seed: int = 0) -> Samples:
-    """Different random tic-tac-toe positions with random targets, policies on legal moves alone."""
-    generator = torch.Generator().manual_seed(seed)
-    state = random_positions(GAME, 8 * count, 7, generator)
-    first = {key: index for index, key in reversed(list(enumerate(GAME.key(state).tolist())))}  # of each position
-    state = take(state, torch.tensor(sorted(first.values()))[torch.randperm(len(first), generator=generator)[:count]])
-    assert len(state.mine) == count
-    policy = torch.where(GAME.legal(state), torch.rand(count, 9, generator=generator), 0.0)
-    outcome = torch.randint(-1, 2, (count,), generator=generator).float()
-    return Samples(
-        state=state,
-        policy=policy / policy.sum(1, keepdim=True),
-        value=2 * torch.rand(count, generator=generator) - 1,
-        outcome=outcome,
-        drawn=(outcome == 0).float(),
-        root_value=torch.zeros(count),
-        plies_left=torch.randint(1, 9, (count,), generator=generator, dtype=torch.int32),
-        iteration=torch.zeros(count, dtype=torch.int32),
-        weight=torch.ones(count),
-        sampled=no_actions(count),
-    )
 
 
 def learner(config: LearnerConfig = PLAIN, *, symmetric: bool = False, seed: int = 0) -> Learner:
@@ -124,7 +101,7 @@ def test_losses_are_the_closed_forms_means_and_the_weights_count() -> None:
 def test_illegal_actions_have_no_part_in_the_gradient() -> None:
     """The last layer's bias of an action gets a gradient p - pi where it is legal, and none elsewhere."""
     made = learner(replace(PLAIN, max_grad_norm=1e9))
-    position = tic_tac_toe("x o x / . o . / . x .")
+    position = tic_tac_toe_board("x o x / . o . / . x .")
     one = samples(1)._replace(state=position)
     legal = GAME.legal(position)
     one = one._replace(policy=legal / legal.sum(1, keepdim=True))
@@ -190,7 +167,7 @@ def test_an_augmented_samples_loss_is_the_originals_under_a_network_that_turns_w
 
 
 def test_all_eight_views_of_a_board_come_up_equally_often_and_keep_policy_and_mask_with_the_cells() -> None:
-    corner = tic_tac_toe("x . . / . . o / . . .")
+    corner = tic_tac_toe_board("x . . / . . o / . . .")
     draws = 8000
     many = samples(1)._replace(state=corner, policy=torch.tensor([[0, 0.1, 0.2, 0.3, 0.4, 0, 0, 0, 0]]))
     observation, legal, policy = augmented(GAME, draw(GAME, many, draws, torch.Generator().manual_seed(0)))
@@ -205,7 +182,7 @@ def test_all_eight_views_of_a_board_come_up_equally_often_and_keep_policy_and_ma
         ". . x / . . . / . o .": [0, 0.3, 0, 0, 0.4, 0.1, 0, 0, 0.2],
     }
     for picture, expected in pictures.items():
-        planes = GAME.observe(tic_tac_toe(picture))[0]
+        planes = GAME.observe(tic_tac_toe_board(picture))[0]
         (index,) = (views[:, :18] == planes.flatten()).all(1).nonzero()[:, 0]
         torch.testing.assert_close(views[index, 18:], torch.tensor(expected))
 

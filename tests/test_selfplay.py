@@ -26,7 +26,7 @@ from alphazero.selfplay import SelfPlay, SelfPlayStatistics, fresh_starts, strea
 from games.connect_four import ConnectFour
 from games.tic_tac_toe import TicTacToe
 from tests.evaluators import ScrambledEvaluator
-from tests.network.test_architectures import trained
+from tests.networks import trained
 from tests.stubs import Again
 
 SEARCH = SearchConfig(simulations=8)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from functools import cache
@@ -163,14 +163,12 @@ class Benchmark:
         steps, stop = len(waiting), threading.Event()
 
         def counter(step: Step) -> Counter:
-            advance: Counter | None = None
+            advance = cache(lambda: watcher.begin(step.subject.title, step.total, step.unit, steps=steps))
 
             def count(done: int) -> None:
-                nonlocal advance
                 if stop.is_set():
                     raise Stopped
-                advance = advance or watcher.begin(step.subject.title, step.total, step.unit, steps=steps)
-                advance(done)
+                advance()(done)
 
             return count
 
@@ -183,10 +181,9 @@ class Benchmark:
                     under_way[executor.submit(step.task, *step.shared, count=counter(step))] = step
                 wait(under_way, return_when=FIRST_COMPLETED)
                 for future in [future for future in under_way if future.done()]:
-                    subject, outcome = under_way[future].subject, future.result()
-                    self._keep(subject, outcome)
-                    del under_way[future]
-                    watcher.end(subject.title, _summary(outcome))
+                    outcome = future.result()
+                    self._keep(subject := under_way.pop(future).subject, outcome)
+                    watcher.end(subject.title, str(outcome["all"] if isinstance(outcome, dict) else outcome))
         finally:
             stop.set()
             for future, step in under_way.items():  # some may have ended just before
@@ -211,16 +208,15 @@ class Benchmark:
 
     def points(self) -> list[CurvePoint]:
         """The points of the curve that have been played."""
-        found = []
-        for iteration, role, match in self.curve:
-            if (result := self.results.get(match)) is not None:
-                points = result.points if isinstance(result, MatchResult) else result.mean
-                opponent = match.opponent.name if match.opponent else ""
-                found.append(CurvePoint(iteration, role, opponent, points, result.interval))
-        return found
+        return [
+            CurvePoint(iteration, role, match.opponent.name if match.opponent else "", result.points, result.interval)
+            for iteration, role, match in self.curve
+            if (result := self.results.get(match)) is not None
+        ]
 
     def record(self) -> dict[str, Any]:
         """All figures, fit for JSON: None stands for what is no finite number."""
+        played = {match: match_record(match, result) for match, result in self.results.items()}
         record: dict[str, Any] = {
             "agent": str(self.path),
             "game": self.game.name,
@@ -231,25 +227,21 @@ class Benchmark:
             "games": self.games,
             "seed": self.seed,
             "complete": self.complete,
-            "matches": self._match_records(self.matches),
+            "matches": [played[match] for match in self.matches if match in played],
             "positions": [_test_record(test, self.errors[test]) for test in self.position_tests if test in self.errors],
             "curve": [
-                {"iteration": point.iteration, "role": point.role}
-                | match_record(point.match, self.results[point.match])
-                for point in self.curve
-                if point.match in self.results
+                {"iteration": iteration, "role": role} | played[match]
+                for iteration, role, match in self.curve
+                if match in played
             ],
         }
         if self.players:
             record["tournament"] = {
                 "players": [rating._asdict() | {"against": points} for rating, points in self.standings()],
-                "matches": self._match_records(self.tournament),
+                "matches": [played[match] for match in self.tournament if match in played],
             }
         finite: dict[str, Any] = json.loads(json.dumps(record), parse_constant=lambda number: None)
         return finite
-
-    def _match_records(self, matches: Sequence[Match]) -> list[dict[str, Any]]:
-        return [match_record(match, self.results[match]) for match in matches if match in self.results]
 
     def _all_matches(self) -> list[Match]:
         """Each once, in the order in which they are played."""
@@ -272,47 +264,27 @@ class Benchmark:
         return steps
 
     def _keep(self, subject: Match | PositionTest, outcome: Any) -> None:
-        if isinstance(subject, Match):
-            self.results[subject] = outcome
-        else:
-            self.errors[subject] = outcome
+        kept: dict[Any, Any] = self.results if isinstance(subject, Match) else self.errors
+        kept[subject] = outcome
 
 
 def match_record(match: Match, result: MatchResult | SoloResult) -> dict[str, Any]:
     """The figures of a match, or of the games of one player."""
+    roles = ("player", "opponent")
+    record: dict[str, Any] = {role: player.name for role, player in zip(roles, match.players, strict=False)}
     if isinstance(result, SoloResult):
-        return {
-            "player": match.player.name,
-            "games": len(result.rewards),
-            "mean_reward": result.mean,
-            "interval": list(result.interval),
-            "distinct_games": result.distinct_games,
-            "seconds_a_move": {"player": result.seconds_a_move},
-        }
-    assert match.opponent is not None
-    return {
-        "player": match.player.name,
-        "opponent": match.opponent.name,
-        **result.total._asdict(),
-        "first": result.first._asdict(),
-        "second": result.second._asdict(),
-        "points": result.points,
-        "interval": list(result.interval),
-        "distinct_games": result.distinct_games,
-        "seconds_a_move": dict(zip(("player", "opponent"), result.seconds_a_move, strict=True)),
-    }
+        record |= {"games": len(result.rewards), "mean_reward": result.mean}
+        paces: tuple[float, ...] = (result.seconds_a_move,)
+    else:
+        record |= result.total._asdict() | {"first": result.first._asdict(), "second": result.second._asdict()}
+        record["points"], paces = result.points, result.seconds_a_move
+    record |= {"interval": list(result.interval), "distinct_games": result.distinct_games}
+    return record | {"seconds_a_move": dict(zip(roles, paces, strict=False))}
 
 
 def _test_record(test: PositionTest, errors: Mapping[str, ErrorRate]) -> dict[str, Any]:
-    def figures(rate: ErrorRate) -> dict[str, Any]:
-        return {**rate._asdict(), "error_rate": rate.rate, "interval": list(rate.interval)}
-
-    groups = {name: figures(rate) for name, rate in errors.items() if name != "all"}
-    return {"player": test.player.name, "file": test.file, **figures(errors["all"]), "groups": groups}
-
-
-def _summary(outcome: MatchResult | SoloResult | dict[str, ErrorRate]) -> str:
-    if not isinstance(outcome, dict):
-        return str(outcome)
-    low, high = outcome["all"].interval
-    return f"{outcome['all'].rate:.2%} mistakes (95 % interval {low:.2%} to {high:.2%})"
+    groups = {
+        name: {**rate._asdict(), "error_rate": rate.rate, "interval": list(rate.interval)}
+        for name, rate in errors.items()
+    }
+    return {"player": test.player.name, "file": test.file, **groups.pop("all"), "groups": groups}

@@ -133,6 +133,8 @@ class SoloResult:
     def mean(self) -> float:
         return sum(self.rewards) / len(self.rewards)
 
+    points = mean  # where a match has its share of the points
+
     @property
     def interval(self) -> tuple[float, float]:
         """A 95 % confidence interval of the mean, mean +- z s / sqrt(n): the central limit theorem.
@@ -196,17 +198,17 @@ def play_match(
     pairs = games // 2
     openings = _openings(game, pairs, seed, opening_plies)
     seat = torch.arange(2).repeat_interleave(pairs)  # the player's
-    starts = concatenate((openings, openings))
-    played = _play_out(game, starts, (player, opponent), seat, progress)
-    result = torch.where(seat == 0, played.score, -played.score).sign().to(torch.int64).view(2, pairs)
+    players = (player, opponent)
+    score, distinct, pace, _ = _play_out(game, concatenate((openings, openings)), players, seat, progress)
+    result = torch.where(seat == 0, score, -score).sign().to(torch.int64).view(2, pairs)
     nothing, half, one, more, two = (result.sum(0) + 2).bincount(minlength=5).tolist()
     first, second = (Tally(*(int((row == sign).sum()) for sign in (1, 0, -1))) for row in result)
     return MatchResult(
         first=first,
         second=second,
         pairs=(nothing, half, one, more, two),
-        distinct_games=played.distinct_games,
-        seconds_a_move=(played.seconds_a_move[0], played.seconds_a_move[1]),
+        distinct_games=distinct,
+        seconds_a_move=(pace[0], pace[1]),
     )
 
 
@@ -219,13 +221,10 @@ def play_alone(
     if games < 1:
         raise ValueError(f"games must be at least 1, not {games}")
     starts = game.initial(games, generator=torch.Generator().manual_seed(seed))
-    played = _play_out(game, starts, (player,), torch.zeros(games, dtype=torch.int64), progress)
-    return SoloResult(
-        rewards=tuple(played.score.tolist()),
-        distinct_games=played.distinct_games,
-        metrics={name: tuple(of_games.tolist()) for name, of_games in played.metrics.items()},
-        seconds_a_move=played.seconds_a_move[0],
-    )
+    seats = torch.zeros(games, dtype=torch.int64)
+    score, distinct, pace, metrics = _play_out(game, starts, (player,), seats, progress)
+    figures = {name: tuple(of_games.tolist()) for name, of_games in metrics.items()}
+    return SoloResult(rewards=tuple(score.tolist()), distinct_games=distinct, metrics=figures, seconds_a_move=pace[0])
 
 
 def _openings(game: Game, count: int, seed: int, plies: int) -> State:
@@ -265,24 +264,14 @@ def _identities(game: Game, states: State) -> list[int | bytes]:
     return [row.tobytes() for row in rows.numpy()]
 
 
-class _Played(NamedTuple):
-    """The outcome of G games.
-
-    score:          [G] float64, the rewards of seat 0 less those of seat 1.
-    metrics:        [G] float64 each, the game's own figures of their ends.
-    seconds_a_move: each player's mean time of a move, NaN without moves.
-    """
-
-    score: Tensor
-    distinct_games: int
-    metrics: dict[str, Tensor]
-    seconds_a_move: tuple[float, ...]
-
-
 def _play_out(
     game: Game, states: State, players: Sequence[Player], seat: Tensor, progress: Callable[[int], None] | None
-) -> _Played:
-    """Plays G unfinished states to their ends, `players[0]` in seat `seat` [G], the other opposite."""
+) -> tuple[Tensor, int, list[float], dict[str, Tensor]]:
+    """Plays G unfinished states to their ends, `players[0]` in seat `seat` [G], the other opposite.
+
+    Returns [G] float64, the rewards of seat 0 less those of seat 1; the number of distinct games; each player's mean
+    time of a move, NaN without moves; and the game's own figures of the ends, [G] float64 each.
+    """
     records: list[list[int | float | bytes]] = [[position] for position in _identities(game, states)]
     score = torch.zeros(len(records), dtype=torch.float64)
     metrics: dict[str, Tensor] = {}
@@ -311,8 +300,8 @@ def _play_out(
         states, running = take(states, ~done), running[~done]
         if progress is not None and done.any():
             progress(int(done.sum()))
-    paces = tuple(total / count if count else math.nan for total, count in zip(seconds, moves, strict=True))
-    return _Played(score, len({tuple(record) for record in records}), metrics, paces)
+    pace = [total / count if count else math.nan for total, count in zip(seconds, moves, strict=True)]
+    return score, len(set(map(tuple, records))), pace, metrics
 
 
 def _check(game: Game, player: Player, states: State, actions: Tensor) -> None:
@@ -326,19 +315,17 @@ def _check(game: Game, player: Player, states: State, actions: Tensor) -> None:
             f"expected {list(shape)} {dtype}"
         )
     allowed = game.actions.playable(actions, game.legal(states))
-    if not allowed.all():
-        raise ValueError(_complaint(game, player, states, actions, int((~allowed).nonzero()[0])))
-
-
-def _complaint(game: Game, player: Player, states: State, actions: Tensor, row: int) -> str:
-    """The message about an illegal action: the player, the action, the position and the legal actions."""
-    state = take(states, torch.tensor([row]))
-    space = game.actions
-    if isinstance(space, Box):
-        played, expected = str(actions[row].tolist()), f"from {list(space.low)} to {list(space.high)}"
+    if allowed.all():
+        return
+    row = (~allowed).nonzero()[0]
+    state = take(states, row)
+    if isinstance(game.actions, Box):
+        played = str(actions[row[0]].tolist())
+        expected = f"from {list(game.actions.low)} to {list(game.actions.high)}"
     else:
-        action = int(actions[row])
-        played = f"{action} ({game.action_name(action)})" if 0 <= action < space.n else f"{action}"
-        legal = game.legal(state)[0].nonzero()[:, 0].tolist()
-        expected = ", ".join(f"{choice} ({game.action_name(choice)})" for choice in legal)
-    return f"player {player.name} played the illegal action {played} at\n{game.render(state)}\nlegal: {expected}"
+        names = {action: f"{action} ({game.action_name(action)})" for action in range(game.actions.n)}
+        played = names.get(int(actions[row]), str(int(actions[row])))
+        expected = ", ".join(names[action] for action in game.legal(state)[0].nonzero()[:, 0].tolist())
+    raise ValueError(
+        f"player {player.name} played the illegal action {played} at\n{game.render(state)}\nlegal: {expected}"
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from alphazero.game import Game, State, batch_size, map_states, num_actions, take
+from alphazero.game import Game, State, batch_size, num_actions, take
 
 # The discount of a ply, beside the game's own; see `minimax`.
 SHRINK = 2.0**-40
@@ -57,7 +57,8 @@ def _values(game: Game, states: State, depth: int) -> Tensor:
     if depth == 0:
         return game.heuristic(states).to(torch.float64)
     states, position = _merge(game, states)
-    return torch.cat([_best(game, part, depth) for part in _split(states)])[position]
+    parts = range(0, max(1, batch_size(states)), FRONTIER)  # at least one
+    return torch.cat([_best(game, take(states, slice(i, i + FRONTIER)), depth) for i in parts])[position]
 
 
 def _best(game: Game, states: State, depth: int) -> Tensor:
@@ -80,9 +81,3 @@ def _merge(game: Game, states: State) -> tuple[State, Tensor]:
     distinct, position = key.unique(return_inverse=True)
     representative = torch.empty_like(distinct).scatter_(0, position, torch.arange(count, device=key.device))
     return take(states, representative), position
-
-
-def _split(states: State) -> list[State]:
-    """The states in parts of at most FRONTIER, at least one part."""
-    starts = range(0, max(1, batch_size(states)), FRONTIER)
-    return [map_states(lambda field, start=start: field[start : start + FRONTIER], states) for start in starts]

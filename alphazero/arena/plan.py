@@ -76,14 +76,13 @@ def plan(
             raise ValueError("a round robin needs another player beside the agent itself")
     minimaxes = [found[name] for name in dict.fromkeys(against) if name.startswith("minimax:")]
     for file in files:
-        title = f"reading {file.name}"
-        advance = watcher.begin(title, _rows(file), "positions", steps=0)
+        title, rows = f"reading {file.name}", len(file.read_bytes().splitlines()) - 1
+        advance = watcher.begin(title, max(1, rows), "positions", steps=0)
         benchmark.positions[str(file)] = load_positions(file, game, progress=advance)
         watcher.end(title, "")
-        benchmark.position_tests += [
-            PositionTest(player, str(file)) for player in (me, network, *(minimaxes or [find(BASELINE)]))
-        ]
-    if kept and opponents:
+        tested = (me, network, *(minimaxes or [find(BASELINE)]))
+        benchmark.position_tests += [PositionTest(player, str(file)) for player in tested]
+    if kept and opponents and curve:
         slow = SearchBudget(min(budget.simulations, CURVE_SIMULATIONS))
         _plan_curve(benchmark, watcher, opponents, network, kept, curve, curve_budget or slow)
     return benchmark
@@ -104,11 +103,10 @@ def _plan_curve(
     budget: SearchBudget,
 ) -> None:
     """Adds matches of earlier checkpoints, and of the last: the table's own where they are the same."""
-    if count == 0:
-        return
     games = max(2, benchmark.games // 8 * 2)
     last = int(kept[-1].name)
     chosen = spread(kept[:-1], count, last)
+    contenders: list[tuple[int, tuple[PlayerSpec, int], tuple[PlayerSpec, int]]] = []
     advance = watcher.begin("loading checkpoints", len(chosen), "checkpoints", steps=0)
     for folder in chosen:
         iteration = int(folder.name)
@@ -120,15 +118,15 @@ def _plan_curve(
             continue
         searching = agent_spec(f"agent:{budget} of iteration {iteration}", agent, budget)
         alone = network_spec(f"network of iteration {iteration}", agent)
-        for opponent in opponents:
-            benchmark.curve.append(CurveMatch(iteration, "agent", Match(searching, opponent, games)))
-            benchmark.curve.append(CurveMatch(iteration, "network", Match(alone, opponent, games)))
+        contenders.append((iteration, (searching, games), (alone, games)))
     watcher.end("loading checkpoints", "")
     searching = agent_spec(None, benchmark.agent, budget)
-    for opponent in opponents:
-        match = Match(searching, opponent, benchmark.games if budget == benchmark.budget else games)
-        benchmark.curve.append(CurveMatch(last, "agent", match))
-        benchmark.curve.append(CurveMatch(last, "network", Match(network, opponent, benchmark.games)))
+    many = benchmark.games
+    contenders.append((last, (searching, many if budget == benchmark.budget else games), (network, many)))
+    for iteration, (searching, some), (alone, others) in contenders:
+        for opponent in opponents:
+            benchmark.curve.append(CurveMatch(iteration, "agent", Match(searching, opponent, some)))
+            benchmark.curve.append(CurveMatch(iteration, "network", Match(alone, opponent, others)))
 
 
 def spread(folders: Sequence[Path], count: int, last: int) -> list[Path]:
@@ -140,8 +138,3 @@ def spread(folders: Sequence[Path], count: int, last: int) -> list[Path]:
         chosen.append(min(left, key=lambda folder: abs(int(folder.name) - goal)))
         left.remove(chosen[-1])
     return sorted(chosen)
-
-
-def _rows(file: Path) -> int:
-    with file.open("rb") as lines:
-        return max(1, sum(1 for _ in lines) - 1)

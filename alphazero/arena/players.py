@@ -11,6 +11,7 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple, Protocol
 
 import torch
@@ -63,56 +64,63 @@ class RandomPlayer:
         return random_actions(self._game, states, self._generator)
 
 
-class MinimaxPlayer:
-    """Looks `depth` plies ahead with `minimax`.
+class ScorePlayer:
+    """Draws among the actions with the highest score; with a temperature T > 0 among all, by softmax(score / T)."""
 
-    Draws among the actions it finds equally best; with a temperature T > 0 among all, by softmax(score / T).
-    """
+    def __init__(self, name: str, scores: Callable[[State], Tensor], seed: int, temperature: float = 0.0) -> None:
+        """scores: [B, A] of B states, -inf where an action is illegal."""
+        self.name = f"{name}@{temperature:g}" if temperature else name
+        self._scores, self._temperature = scores, temperature
+        self._generator = torch.Generator().manual_seed(seed)
+
+    def actions(self, states: State) -> Tensor:
+        scores = self._scores(states)
+        best = scores.amax(1, keepdim=True)
+        if self._temperature == 0:
+            ticket = torch.rand(scores.shape, generator=self._generator).to(scores.device)
+            return torch.where(scores == best, ticket, -1.0).argmax(1)
+        shares = torch.where(best == -torch.inf, 0.0, scores / self._temperature).softmax(1)
+        return torch.multinomial(shares.cpu(), 1, generator=self._generator)[:, 0].to(scores.device)
+
+
+class MinimaxPlayer(ScorePlayer):
+    """Looks `depth` plies ahead with `minimax`."""
 
     def __init__(self, game: Game, depth: int, seed: int, *, temperature: float = 0.0) -> None:
         if depth < 1:
             raise ValueError(f"minimax looks at least 1 ply ahead, not {depth}")
         num_actions(game)  # a game with continuous actions is refused here, not at the first move
-        self.name = f"minimax:{depth}" + _suffix(temperature)
-        self._game, self._depth, self._temperature = game, depth, temperature
-        self._generator = torch.Generator().manual_seed(seed)
-
-    def actions(self, states: State) -> Tensor:
-        return _choose(minimax(self._game, states, depth=self._depth), self._temperature, self._generator)
+        super().__init__(f"minimax:{depth}", partial(minimax, game, depth=depth), seed, temperature)
 
 
-class PerfectPlayer:
+class PerfectPlayer(ScorePlayer):
     """Draws among the actions that the game's own solver finds best: the soonest win or the latest loss."""
 
     def __init__(self, game: Game, seed: int) -> None:
         """ValueError if the game has no solver, or the package that it needs is not installed."""
-        self.name = "perfect"
         if not game.has_solver:
             raise ValueError(game.solver_help)
-        self._game = game
-        self._generator = torch.Generator().manual_seed(seed)
-
-    def actions(self, states: State) -> Tensor:
-        return _choose(self._game.solve(states), 0.0, self._generator)
+        super().__init__("perfect", game.solve, seed)
 
 
-class NetworkPlayer:
+class NetworkPlayer(ScorePlayer):
     """The network's policy without search: its likeliest legal action, or with a temperature T > 0 drawn
     from softmax(logits / T). ValueError for a temperature in a game with continuous actions."""
 
     def __init__(self, game: Game, evaluator: Evaluator, *, seed: int = 0, temperature: float = 0.0) -> None:
         if temperature and not game.discrete:
             raise ValueError(f"{game.name} has continuous actions, among which the network plays without temperature")
-        self.name = "network" + _suffix(temperature)
-        self._game, self._evaluator, self._temperature = game, evaluator, temperature
-        self._generator = torch.Generator().manual_seed(seed)
+        super().__init__("network", self._legal_logits, seed, temperature)
+        self._game, self._evaluator = game, evaluator
 
     def actions(self, states: State) -> Tensor:
-        evaluation = self._evaluator(states, self._generator)
-        if self._temperature == 0:
-            return likeliest(self._game, states, evaluation)
-        logits = masked(evaluation.logits, self._game.legal(states))
-        return _choose(torch.where(logits == ILLEGAL, -torch.inf, logits), self._temperature, self._generator)
+        if self._temperature:
+            return super().actions(states)
+        return likeliest(self._game, states, self._evaluator(states, self._generator))
+
+    def _legal_logits(self, states: State) -> Tensor:
+        logits = masked(self._evaluator(states, self._generator).logits, self._game.legal(states))
+        return torch.where(logits == ILLEGAL, -torch.inf, logits)
 
 
 class AgentPlayer:
@@ -123,18 +131,11 @@ class AgentPlayer:
     """
 
     def __init__(
-        self,
-        game: Game,
-        evaluator: Evaluator,
-        config: SearchConfig,
-        seed: int,
-        *,
-        seconds: float | None = None,
-        cached: bool = True,
+        self, game: Game, evaluator: Evaluator, config: SearchConfig, seed: int, *, seconds: float | None = None
     ) -> None:
         self.name = f"agent:{SearchBudget(config.simulations, seconds)}"
         self._game, self._config, self._seconds = game, config, seconds
-        self._planners = planners(game, evaluator, config, cached=with_cache(game, evaluator) if cached else None)
+        self._planners = planners(game, evaluator, config, cached=with_cache(game, evaluator))
         self._generator = torch.Generator().manual_seed(seed)
         self._pace = 0.0  # simulations a second
 
@@ -216,29 +217,9 @@ class RolloutPlayer(AgentPlayer):
             algorithm="puct", simulations=budget.simulations, c_init=ROLLOUT_EXPLORATION, dirichlet_fraction=0.0
         )
         rollouts = RolloutEvaluator(game)
-        # No cache: it would freeze the first rollout of every position.
-        super().__init__(game, rollouts, config, seed, seconds=budget.seconds, cached=False)
-        self._planners = Planners(rollouts, rollouts)
+        super().__init__(game, rollouts, config, seed, seconds=budget.seconds)
+        self._planners = Planners(rollouts, rollouts)  # no cache: it would freeze the first rollout of every position
         self.name = f"mcts:{budget}"
-
-
-def _suffix(temperature: float) -> str:
-    return f"@{temperature:g}" if temperature else ""
-
-
-def _choose(scores: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
-    """[B] int64, one of the best by scores [B, A], or by softmax(scores / temperature); -inf is illegal."""
-    if temperature == 0:
-        return _draw(scores == scores.amax(1, keepdim=True), generator)
-    finished = scores.amax(1, keepdim=True) == -torch.inf
-    shares = torch.where(finished, 0.0, scores / temperature).softmax(1)
-    return torch.multinomial(shares.cpu(), 1, generator=generator)[:, 0].to(scores.device)
-
-
-def _draw(candidates: Tensor, generator: torch.Generator) -> Tensor:
-    """[B] int64, one of the candidates [B, A] bool of each row, uniformly; any if it has none."""
-    ticket = torch.rand(candidates.shape, generator=generator).to(candidates.device)
-    return torch.where(candidates, ticket, -1.0).argmax(1)
 
 
 NAMES = (
@@ -247,8 +228,11 @@ NAMES = (
 )
 
 
-def parse_player(text: str, game: Game, *, seed: int) -> Player:
-    """The player with this name, see NAMES. ValueError for other names, and if this game does not allow the player."""
+def parse_player(text: str, game: Game, *, seed: int, names: str = NAMES) -> Player:
+    """The player with this name, see NAMES. ValueError for other names, and if this game does not allow the player.
+
+    names: the names that the message about another one lists.
+    """
     match = re.fullmatch(r"(random|minimax|mcts|perfect)(?::([^@:]+))?(?:@([^@:]+))?", text)
     kind, setting, temperature = match.groups() if match else ("", None, None)
     try:
@@ -262,7 +246,7 @@ def parse_player(text: str, game: Game, *, seed: int) -> Player:
             return RolloutPlayer(game, parse_budget(setting), seed)
     except TypeError as error:  # a game with continuous actions
         raise ValueError(str(error)) from error
-    raise ValueError(f"no player is called {text!r}; expected {NAMES}")
+    raise ValueError(f"no player is called {text!r}; expected {names}")
 
 
 def parse_budget(text: str) -> SearchBudget:

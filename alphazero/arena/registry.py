@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 
 from alphazero.arena.players import (
@@ -26,13 +25,19 @@ from alphazero.runs.agents import Agent, load_agent
 class PlayerSpec:
     """A player that can be built for each match anew; two with one name are the same.
 
-    name:  its name in all tables and records.
-    build: builds the player from a seed, so that no match leaves a trace in the next. The agent of a path
-           stays the one that was found there first.
+    name: its name in all tables and records.
+    make: makes the player from a seed, so that no match leaves a trace in the next. The agent of a path
+          stays the one that was found there first.
     """
 
     name: str
-    build: Callable[[int], Player] = field(compare=False)
+    make: Callable[[int], Player] = field(compare=False)
+
+    def build(self, seed: int) -> Player:
+        """The player made from this seed, with the name."""
+        player = self.make(seed)
+        player.name = self.name
+        return player
 
 
 PLAYERS = (
@@ -58,40 +63,28 @@ def find_player(text: str, agent: Agent, budget: SearchBudget) -> PlayerSpec:
         if other.game.name != agent.game.name:
             raise ValueError(f"{path} plays {other.game.name}, not {agent.game.name}")
         return agent_spec(text, other, parse_budget(own_budget) if own_budget else budget)
-    try:
-        return named_spec(text, agent.game)
-    except ValueError as error:
-        if str(error).endswith(NAMES):
-            raise ValueError(f"no player is called {text!r}; expected {PLAYERS}") from error
-        raise
+    return named_spec(text, agent.game, PLAYERS)
 
 
-def named_spec(text: str, game: Game) -> PlayerSpec:
+def named_spec(text: str, game: Game, names: str = NAMES) -> PlayerSpec:
     """A player without a network, as `parse_player` names it."""
     # Built once here, so that a player that cannot be is refused now and not after hours.
-    return PlayerSpec(parse_player(text, game, seed=0).name, lambda seed: parse_player(text, game, seed=seed))
+    name = parse_player(text, game, seed=0, names=names).name
+    return PlayerSpec(name, lambda seed: parse_player(text, game, seed=seed))
 
 
 def agent_spec(name: str | None, agent: Agent, budget: SearchBudget) -> PlayerSpec:
     """The agent with search, named `name` or, if that is None, by its budget."""
-    return _spec(name or f"agent:{budget}", partial(agent_player, agent, budget))
+    return PlayerSpec(name or f"agent:{budget}", lambda seed: agent_player(agent, budget, seed=seed))
 
 
 def network_spec(name: str | None, agent: Agent, *, temperature: float = 0.0) -> PlayerSpec:
     """The agent's network alone, named `name` or, if that is None, by its temperature."""
-    make = partial(NetworkPlayer, agent.game, agent.evaluator, temperature=temperature)
-    return _spec(name or make().name, make)
 
+    def make(seed: int) -> NetworkPlayer:
+        return NetworkPlayer(agent.game, agent.evaluator, seed=seed, temperature=temperature)
 
-def _spec(name: str, make: Callable[..., Player]) -> PlayerSpec:
-    """The spec of players that `make` builds, which get its name."""
-
-    def build(seed: int) -> Player:
-        player = make(seed=seed)
-        player.name = name
-        return player
-
-    return PlayerSpec(name, build)
+    return PlayerSpec(name or make(0).name, make)
 
 
 def agent_player(agent: Agent, budget: SearchBudget, *, seed: int) -> AgentPlayer:

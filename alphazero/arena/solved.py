@@ -13,6 +13,7 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -65,6 +66,10 @@ class ErrorRate(NamedTuple):
         """Wilson's 95 % interval of the rate, for positions drawn from an unlimited number like them."""
         return wilson_interval(self.rate, self.positions) if self.positions else (0.0, 1.0)
 
+    def __str__(self) -> str:
+        low, high = self.interval
+        return f"{self.rate:.2%} mistakes (95 % interval {low:.2%} to {high:.2%})"
+
 
 def load_positions(path: Path, game: Game, *, progress: Callable[[int], None] | None = None) -> SolvedPositions:
     """Reads a file of solved positions, or solves positions that have no scores.
@@ -83,14 +88,14 @@ def load_positions(path: Path, game: Game, *, progress: Callable[[int], None] | 
             if len(row) != len(header):
                 raise ValueError(f"{len(row)} fields, expected {len(header)}; quote moves that have commas in between")
             fields = dict(zip(header, row, strict=True))
-            record = Record(game, fields["moves"])
+            records.append(record := Record(game, fields["moves"]))
             if record.finished:
                 raise ValueError(f"the game is over after {fields['moves']}")
             if not unsolved:
-                scores.append(_parse_scores(record, {name: fields[f"score_{name}"] for name in names}))
+                legal = game.legal(record.state)[0].tolist()
+                scores.append([_parse_score(n, fields[f"score_{n}"], may) for n, may in zip(names, legal, strict=True)])
         except ValueError as error:
             raise ValueError(f"{path}, line {line}: {error}") from error
-        records.append(record)
     if not records:
         raise ValueError(f"{path} holds no positions")
     states = concatenate([record.state for record in records])
@@ -100,17 +105,6 @@ def load_positions(path: Path, game: Game, *, progress: Callable[[int], None] | 
         raise ValueError(f"{path} has no scores, and {error}") from error
     plies = torch.tensor([len(record.actions) for record in records])
     return SolvedPositions(states, solved, tuple(record.moves for record in records), plies)
-
-
-def save_positions(path: Path, game: Game, positions: SolvedPositions) -> None:
-    """Writes a file that `load_positions` reads."""
-    names = [game.action_name(action) for action in range(num_actions(game))]
-    with path.open("w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(["moves", *(f"score_{name}" for name in names)])
-        for moves, scores in zip(positions.moves, positions.scores.tolist(), strict=True):
-            # Nine digits tell any two float32 numbers apart; adding 0 makes -0 a 0.
-            rows.writerow([moves, *("" if score == -math.inf else f"{score + 0:.9g}" for score in scores)])
 
 
 def groups(positions: SolvedPositions) -> dict[str, Tensor]:
@@ -214,24 +208,19 @@ def _read(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
             raise ValueError(f"{path} is no file of comma-separated values in UTF-8: {error}") from error
 
 
-def _parse_scores(record: Record, texts: dict[str, str]) -> list[float]:
-    """The scores of all actions, by their names in order; -inf where the text is empty.
+def _parse_score(name: str, text: str, legal: bool) -> float:
+    """The score of the action with this name; -inf where it is illegal.
 
-    ValueError if a score is no number, or if it is not the illegal actions that lack one.
+    ValueError if the score is no number, or if it is not an illegal action that lacks one.
     """
-    legal, scores = record.legal(), []
-    for action, (name, text) in enumerate(texts.items()):
-        if text and action not in legal:
-            raise ValueError(f"score_{name} is {text}, but {name} cannot be played here")
-        if not text and action in legal:
-            raise ValueError(f"score_{name} is empty, but {name} can be played here")
-        try:
-            scores.append(float(text) if text else -math.inf)
-        except ValueError:
-            scores.append(math.nan)
-        if text and not math.isfinite(scores[-1]):
-            raise ValueError(f"score_{name} is no number: {text!r}")
-    return scores
+    if bool(text) != legal:
+        raise ValueError(f"score_{name} is {text or 'empty'}, but {name} {'can' if legal else 'cannot'} be played here")
+    if not legal:
+        return -math.inf
+    with suppress(ValueError):
+        if math.isfinite(score := float(text)):
+            return score
+    raise ValueError(f"score_{name} is no number: {text!r}")
 
 
 def _in_chunks(answer: Callable[[State], Tensor], states: State, progress: Callable[[int], None] | None) -> Tensor:

@@ -19,11 +19,6 @@ from alphazero.game import Game
 from alphazero.parallel.executor import Counter
 
 
-def shared_players(worker: Any, *players: PlayerSpec) -> Sequence[PlayerSpec]:
-    """The players of a task with which they are shared themselves."""
-    return players
-
-
 @dataclass(frozen=True)
 class PlayMatch:
     """Plays a match of two players, or in a game for one the games of one player alone.
@@ -31,7 +26,8 @@ class PlayMatch:
     seed:          of the openings.
     player_seeds:  of the player and of the opponent.
     opening_plies: as in `play_match`.
-    players:       returns the players, given the worker and what is shared with the task.
+    players:       returns the players, given the worker and what is shared with the task; by default the players
+                   themselves are.
     """
 
     title: str
@@ -40,7 +36,7 @@ class PlayMatch:
     seed: int
     player_seeds: tuple[int, int]
     opening_plies: int = 2
-    players: Callable[..., Sequence[PlayerSpec]] = shared_players
+    players: Callable[..., Sequence[PlayerSpec]] = lambda worker, *players: players
 
     def run(self, worker: Any, count: Counter, *shared: Any) -> MatchResult | SoloResult:
         specs = self.players(worker, *shared)

@@ -15,17 +15,9 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor
 
-from alphazero.game.interface import Box, Discrete, Game, Symmetry, Transition, num_actions
-from alphazero.game.probe import (
-    ConformanceError,
-    Positions,
-    Probe,
-    call,
-    require_tensor,
-    require_type,
-    same_rows,
-)
-from alphazero.game.states import S, concatenate, field_names, named_fields, take
+from alphazero.game.interface import Box, Discrete, Game, Symmetry, num_actions
+from alphazero.game.probe import Answers, ConformanceError, Positions, Probe, require_tensor, require_type, same_rows
+from alphazero.game.states import S, concatenate, named_fields, take
 
 __all__ = ["ConformanceError", "check_game"]
 
@@ -44,36 +36,38 @@ def check_game(game: Game[S], *, games: int = 64, seed: int = 0, device: str = "
     """
     rules = cast(Game, game)  # the checks are the same for states of any type
     _check_attributes(rules)
-    _check_names(rules)
-    generator = torch.Generator(device).manual_seed(seed)
-    start = _check_initial(rules, games, generator)
     probe = Probe(rules)
-    record = _play(probe, start, generator, max_moves)
-    seen = _sample(record, generator)
+    _check_names(probe)
+    generator = torch.Generator(device).manual_seed(seed)
+    start = _check_initial(probe, games, generator)
+    plies = _play(probe, start, generator, max_moves)
+    every = concatenate([start, *(ply.after for ply in plies)])
+    seen = take(every, _some(len(every.done), generator).sort().values)
     actions = _random_actions(rules, probe.query("legal", seen), seen.done, generator)
     _check_ranges(probe, seen)
-    _check_same_answer_twice(probe, seen, actions)
-    _check_batch_independence(probe, seen, actions, generator)
+    _check_answers(probe, seen, actions, generator)
     _check_moves_change_the_state(probe, seen, generator)
-    _check_totals(probe, record)
-    _check_symmetries(probe, record)
+    _check_totals(probe, plies)
+    for number, symmetry in enumerate(probe.call("symmetries")):
+        _check_symmetry(probe, plies, symmetry, f"symmetries: symmetry {number}")
     _check_key(probe, seen, actions)
-    _check_render(probe, seen)
-
-
-class _Record(NamedTuple):
-    """Random games, played together until the last has ended and a few plies more.
-
-    positions: before each ply, and after the last one.
-    actions, rewards: of each ply, [games, ...].
-    """
-
-    positions: list[Positions]
-    actions: list[Tensor]
-    rewards: list[Tensor]
+    for index in torch.linspace(0, len(seen.done) - 1, MOST_SINGLES).long().to(device):
+        require_type("render: its answer", probe.ask("render", take(seen, index[None])), str)
 
 
 # Random games
+
+
+class Ply(NamedTuple):
+    """A ply of the random games, which are played together until the last has ended and a few plies more.
+
+    action, reward: of each game, [games, ...].
+    """
+
+    before: Positions
+    action: Tensor
+    reward: Tensor
+    after: Positions
 
 
 def _random_actions(game: Game, legal: Tensor, done: Tensor, generator: torch.Generator) -> Tensor:
@@ -85,29 +79,32 @@ def _random_actions(game: Game, legal: Tensor, done: Tensor, generator: torch.Ge
     return low.lerp(high, share).clamp(low, high)
 
 
-def _play(probe: Probe, start: Positions, generator: torch.Generator, max_moves: int) -> _Record:
-    record, now, plies_left = _Record([start], [], []), start, max_moves
+def _some(count: int, generator: torch.Generator) -> Tensor:
+    """The numbers below `count` in random order, MOST_POSITIONS of them at most."""
+    return torch.randperm(count, generator=generator, device=generator.device)[:MOST_POSITIONS]
+
+
+def _play(probe: Probe, start: Positions, generator: torch.Generator, max_moves: int) -> list[Ply]:
+    plies: list[Ply] = []
+    now, plies_left = start, max_moves
     while plies_left:
-        legal = probe.query("legal", now)
+        legal, finished = probe.query("legal", now), now.done
         if probe.game.discrete:
-            probe.require(legal.any(1) | now.done, "legal: an unfinished state must have a legal action", now)
-        action = _random_actions(probe.game, legal, now.done, generator)
+            probe.require(legal.any(1) | finished, "legal: an unfinished state must have a legal action", now)
+        action = _random_actions(probe.game, legal, finished, generator)
         successor, reward, done = probe.step(now, action)
-        _check_finished(probe, now, Transition(successor, reward, done))
-        now = Positions(successor, now.game, now.ply + 1, done)
-        record.positions.append(now)
-        record.actions.append(action)
-        record.rewards.append(reward)
-        plies_left = min(plies_left - 1, PLIES_PAST_THE_END) if bool(done.all()) else plies_left - 1
+        kept = named_fields(now.state)
+        for name, field in named_fields(successor).items():
+            same = ~finished | same_rows(kept[name], field)
+            probe.require(same, "step: finished states must not change", now, name)
+        probe.require(~finished | (reward == 0), "step: a finished state must give reward 0", now)
+        probe.require(~finished | done, "step: a finished state must stay done", now)
+        after = Positions(successor, now.game, now.ply + 1, done)
+        plies.append(Ply(now, action, reward, after))
+        now = after
+        plies_left = min(plies_left - 1, PLIES_PAST_THE_END if bool(done.all()) else max_moves)
     probe.require(now.done, f"step: random games must end; this one runs on after {max_moves} moves", now)
-    return record
-
-
-def _sample(record: _Record, generator: torch.Generator) -> Positions:
-    """Positions of all plies in one batch: all of them, or a random choice of many."""
-    every = concatenate(record.positions)
-    chosen = torch.randperm(len(every.done), generator=generator, device=generator.device)[:MOST_POSITIONS]
-    return take(every, chosen.sort().values)
+    return plies
 
 
 # The promises
@@ -117,9 +114,8 @@ def _check_attributes(game: Game) -> None:
     actions, shape = getattr(game, "actions", None), getattr(game, "observation_shape", None)
     sane_actions = isinstance(actions, Discrete) and actions.n >= 1
     if isinstance(actions, Box):
-        bounds = (*actions.low, *actions.high)
-        sane_actions = len(actions.low) == len(actions.high) > 0 and all(map(math.isfinite, bounds))
-        sane_actions = sane_actions and all(low < high for low, high in zip(*actions, strict=True))
+        bounded = len(actions.low) == len(actions.high) > 0
+        sane_actions = bounded and all(-math.inf < low < high < math.inf for low, high in zip(*actions, strict=True))
     sane_shape = isinstance(shape, tuple) and all(isinstance(size, int) and size > 0 for size in shape)
     for name, sane, expected in (
         ("name", isinstance(getattr(game, "name", None), str) and game.name, "a word"),
@@ -132,44 +128,46 @@ def _check_attributes(game: Game) -> None:
             raise ConformanceError(f"{name}: must be {expected}, is {getattr(game, name, 'missing')!r}")
 
 
-def _check_names(game: Game) -> None:
-    if not game.discrete:
+def _check_names(probe: Probe) -> None:
+    def parse(text: str) -> int | Exception:
+        try:
+            return probe.game.parse_action(text)
+        except Exception as error:
+            return error
+
+    if not probe.game.discrete:
         return
-    names = call("action_name", lambda: [game.action_name(action) for action in range(num_actions(game))])
+    names = [probe.call("action_name", action) for action in range(num_actions(probe.game))]
     for action, name in enumerate(names):
         require_type(f"action_name: the name of action {action}", name, str)
         if (other := names.index(name)) != action:
             raise ConformanceError(f"action_name: must be distinct (actions {other} and {action} are {name!r})")
-        if (read := _parse(game, name)) != action:
+        if (read := parse(name)) != action:
             raise ConformanceError(f"parse_action: must read {name!r} as action {action} (gave {read!r})")
     for text in set(GARBAGE).difference(names):
-        if not isinstance(read := _parse(game, text), ValueError):
+        if not isinstance(read := parse(text), ValueError):
             raise ConformanceError(f"parse_action: must raise ValueError on {text!r} (gave {read!r})")
 
 
-def _parse(game: Game, text: str) -> int | Exception:
-    try:
-        return game.parse_action(text)
-    except Exception as error:
-        return error
-
-
-def _check_initial(game: Game, games: int, generator: torch.Generator) -> Positions:
+def _check_initial(probe: Probe, games: int, generator: torch.Generator) -> Positions:
     """Starts are states, with and without a generator, and one seed gives the same start twice."""
-    _initial(game, 1, None)
+    _initial(probe, 1, None)
     start, again = (
-        _initial(game, games, torch.Generator(generator.device).manual_seed(generator.initial_seed())) for _ in range(2)
+        _initial(probe, games, torch.Generator(generator.device).manual_seed(generator.initial_seed()))
+        for _ in range(2)
     )
-    for name, a, b in zip(field_names(type(start.state)), start.state, again.state, strict=True):
-        Probe(game).require(same_rows(a, b), "initial: one seed must give the same states twice", start, name)
+    fields = named_fields(again.state)
+    for name, field in named_fields(start.state).items():
+        same = same_rows(field, fields[name])
+        probe.require(same, "initial: one seed must give the same states twice", start, name)
     return start
 
 
-def _initial(game: Game, batch: int, generator: torch.Generator | None) -> Positions:
-    state: Any = call("initial", lambda: game.initial(batch, generator=generator))
+def _initial(probe: Probe, batch: int, generator: torch.Generator | None) -> Positions:
+    state = probe.call("initial", batch, generator=generator)
     if not (isinstance(state, tuple) and hasattr(state, "_fields")):
         raise ConformanceError(f"initial: must return a NamedTuple of tensors, returned {type(state).__name__}")
-    require_type("initial: its answer", state, game.state_type)
+    require_type("initial: its answer", state, probe.game.state_type)
     index = torch.arange(batch, device=None if generator is None else generator.device)
     start = Positions(state, index, torch.zeros_like(index), torch.zeros_like(index, dtype=torch.bool))
     fields: dict[str, Any] = named_fields(state)
@@ -179,40 +177,32 @@ def _initial(game: Game, batch: int, generator: torch.Generator | None) -> Posit
     return start
 
 
-def _check_finished(probe: Probe, before: Positions, after: Transition) -> None:
-    running = ~before.done
-    for name, a, b in zip(field_names(type(before.state)), before.state, after.state, strict=True):
-        probe.require(running | same_rows(a, b), "step: finished states must not change", before, name)
-    probe.require(running | (after.reward == 0), "step: a finished state must give reward 0", before)
-    probe.require(running | after.done, "step: a finished state must stay done", before)
-
-
 def _check_ranges(probe: Probe, seen: Positions) -> None:
-    player, players = probe.query("to_play", seen), probe.game.num_players
-    within = (player >= 0) & (player < players)
-    probe.require(seen.done | within, f"to_play: must be one of {[*range(players)]}", seen)
+    player, players = probe.query("to_play", seen), range(probe.game.num_players)
+    within = (player >= 0) & (player < len(players))
+    probe.require(seen.done | within, f"to_play: must be one of {[*players]}", seen)
     probe.require(probe.query("observe", seen).isfinite().flatten(1).all(1), "observe: must be finite", seen)
     probe.require(probe.query("heuristic", seen).abs() < 1, "heuristic: must lie within (-1, 1)", seen)
 
 
-def _check_same_answer_twice(probe: Probe, seen: Positions, actions: Tensor) -> None:
-    """Answers are not random, and none is a buffer that the next call overwrites."""
+def _check_answers(probe: Probe, seen: Positions, actions: Tensor, generator: torch.Generator) -> None:
+    """Answers are not random, none is a buffer that the next call overwrites, and each state is answered by itself."""
+
+    def require_same(given: Answers, expected: Answers, promise: str, positions: Positions, **options: bool) -> None:
+        for (function, field), answer in given.items():
+            same = same_rows(answer, expected[function, field], **options)
+            probe.require(same, f"{function}: {promise}", positions, field)
+
     answers = probe.answers(seen, actions)
     kept = {name: answer.clone() for name, answer in answers.items()}
-    probe.require_same(probe.answers(seen, actions), kept, "must give the same answer twice", seen)
-    backwards = torch.arange(len(actions) - 1, -1, -1, device=actions.device)
-    probe.answers(take(seen, backwards), actions[backwards])
-    probe.require_same(answers, kept, "an answer must not change when the game is asked again", seen)
-
-
-def _check_batch_independence(probe: Probe, seen: Positions, actions: Tensor, generator: torch.Generator) -> None:
-    promise = "must not depend on the other states of the batch"
-    answers = probe.answers(seen, actions)
+    require_same(probe.answers(seen, actions), kept, "must give the same answer twice", seen)
     order = torch.randperm(len(actions), generator=generator, device=generator.device)
+    promise = "must not depend on the other states of the batch"
     for index in (order, *order[:MOST_SINGLES, None]):
         positions = take(seen, index)
-        expected = {name: answer[index] for name, answer in answers.items()}
-        probe.require_same(probe.answers(positions, actions[index]), expected, promise, positions, rounding=True)
+        given, expected = probe.answers(positions, actions[index]), {name: kept[name][index] for name in kept}
+        require_same(answers, kept, "an answer must not change when the game is asked again", seen)
+        require_same(given, expected, promise, positions, rounding=True)
 
 
 def _check_moves_change_the_state(probe: Probe, seen: Positions, generator: torch.Generator) -> None:
@@ -221,104 +211,82 @@ def _check_moves_change_the_state(probe: Probe, seen: Positions, generator: torc
     legal = probe.query("legal", running)
     if probe.game.discrete:
         moves = legal.nonzero()
-        moves = moves[torch.randperm(len(moves), generator=generator, device=moves.device)[:MOST_POSITIONS]]
-        positions, actions = take(running, moves[:, 0]), moves[:, 1]
+        index, actions = moves[_some(len(moves), generator)].T
+        running = take(running, index)
     else:
-        positions, actions = running, _random_actions(probe.game, legal, running.done, generator)
-    successor = probe.step(positions, actions).state
-    same = torch.stack([same_rows(a, b) for a, b in zip(positions.state, successor, strict=True)]).all(0)
-    probe.require(~same, "step: a legal action must change an unfinished state", positions)
+        actions = _random_actions(probe.game, legal, running.done, generator)
+    successor = probe.step(running, actions).state
+    same = torch.stack([same_rows(a, b) for a, b in zip(running.state, successor, strict=True)]).all(0)
+    probe.require(~same, "step: a legal action must change an unfinished state", running)
 
 
-def _check_totals(probe: Probe, record: _Record) -> None:
+def _check_totals(probe: Probe, plies: list[Ply]) -> None:
     """Player 0 wins what player 1 loses, and from no move on does either win more than 1, as values assume."""
-    if probe.game.num_players == 1:
-        return
-    total = torch.zeros_like(record.rewards[0])
-    promise = "step: from every position on, the rewards must add up to a total within [-1, 1]"
-    for positions, reward in reversed(list(zip(record.positions, record.rewards, strict=False))):
-        total = total + torch.where(probe.query("to_play", positions) == 0, reward, -reward)
-        probe.require(total.abs() <= 1 + 1e-4, promise, positions)
+    total, promise = torch.zeros(()), "step: from every position on, the rewards must add up to a total within [-1, 1]"
+    for before, _, reward, _ in reversed(plies if probe.game.num_players == 2 else []):
+        total = total + torch.where(probe.query("to_play", before) == 0, reward, -reward)
+        probe.require(total.abs() <= 1 + 1e-4, promise, before)
 
 
-def _check_symmetries(probe: Probe, record: _Record) -> None:
-    for number, symmetry in enumerate(call("symmetries", probe.game.symmetries)):
-        name = f"symmetries: symmetry {number}"
-        if not probe.game.discrete:
-            raise ConformanceError(f"{name} has continuous actions to permute, which cannot be")
-        if sorted(symmetry.actions) != list(range(num_actions(probe.game))):
-            raise ConformanceError(f"{name} must permute the actions (has {symmetry.actions})")
-        _check_symmetry(probe, record, symmetry, name)
-
-
-def _check_symmetry(probe: Probe, record: _Record, symmetry: Symmetry, name: str) -> None:
+def _check_symmetry(probe: Probe, plies: list[Ply], symmetry: Symmetry, name: str) -> None:
     """Plays each game again with mapped actions: at every ply the mapped game must be the game mapped.
 
     States cannot be mapped, so a game takes part where some start looks like its own start mapped.
     """
-    start = record.positions[0]
-    observation, mapped = probe.query("observe", start), _mapped_observation(probe, start, symmetry, name)
+    if not probe.game.discrete:
+        raise ConformanceError(f"{name} has continuous actions to permute, which cannot be")
+    if sorted(symmetry.actions) != list(range(num_actions(probe.game))):
+        raise ConformanceError(f"{name} must permute the actions (has {symmetry.actions})")
+
+    def mapped_observation(positions: Positions) -> Tensor:
+        observation = probe.query("observe", positions)
+        kept = observation.clone()
+        mapped = symmetry.observation(observation)
+        probe.require(same_rows(observation, kept), f"{name} must not change its input in place", positions)
+        of_map, shape = f"{name}: a mapped observation", tuple(observation.shape)
+        return require_tensor(of_map, mapped, shape, observation.dtype, positions)
+
+    def require_same(mapped: Tensor, expected: Tensor, promise: str, unless: Tensor | bool = False) -> None:
+        probe.require(same_rows(mapped, expected, rounding=True) | unless, f"{name} must {promise}", original)
+
+    start = plies[0].before
+    observation, mapped = probe.query("observe", start), mapped_observation(start)
     alike = (mapped.flatten(1)[:, None] == observation.flatten(1)).all(-1)
     starts_vary = (observation != observation[0]).any()
     probe.require(alike.any(1) | starts_vary, f"{name} must map the start of the game to itself", start)
     matched = alike.any(1).nonzero()[:, 0]
     image = take(start, alike[matched].to(torch.int8).argmax(1))
     permutation = torch.tensor(symmetry.actions, device=matched.device)
-    for ply, action in enumerate(record.actions):
-        original = take(record.positions[ply], matched)
-        _check_image(probe, original, image, symmetry, name)
-        successor, reward, done = probe.step(image, permutation.argsort()[action[matched]])
-        same_reward = same_rows(reward, record.rewards[ply][matched], rounding=True)
-        probe.require(same_reward, f"{name} must keep rewards", original)
-        same_done = done == record.positions[ply + 1].done[matched]
-        probe.require(same_done, f"{name} must keep the end of the game", original)
+    for before, action, reward, after in plies:
+        original = take(before, matched)
+        require_same(probe.query("observe", image), mapped_observation(original), "map observations as it maps actions")
+        legal = probe.query("legal", original)[:, permutation]
+        require_same(probe.query("legal", image), legal, "map legal actions to legal actions", original.done)
+        player = probe.query("to_play", original)
+        require_same(probe.query("to_play", image), player, "keep the player to move", original.done)
+        successor, mapped_reward, done = probe.step(image, permutation.argsort()[action[matched]])
+        require_same(mapped_reward, reward[matched], "keep rewards")
+        require_same(done, after.done[matched], "keep the end of the game")
         image = Positions(successor, image.game, image.ply + 1, done)
-
-
-def _check_image(probe: Probe, original: Positions, image: Positions, symmetry: Symmetry, name: str) -> None:
-    mapped = _mapped_observation(probe, original, symmetry, name)
-    same = same_rows(probe.query("observe", image), mapped, rounding=True)
-    probe.require(same, f"{name} must map observations as it maps actions", original)
-    legal = probe.query("legal", original)[:, list(symmetry.actions)]
-    same = original.done | same_rows(probe.query("legal", image), legal)
-    probe.require(same, f"{name} must map legal actions to legal actions", original)
-    same = original.done | (probe.query("to_play", image) == probe.query("to_play", original))
-    probe.require(same, f"{name} must keep the player to move", original)
-
-
-def _mapped_observation(probe: Probe, positions: Positions, symmetry: Symmetry, name: str) -> Tensor:
-    observation = probe.query("observe", positions)
-    kept = observation.clone()
-    mapped = symmetry.observation(observation)
-    probe.require(same_rows(observation, kept), f"{name} must not change its input in place", positions)
-    return require_tensor(
-        f"{name}: a mapped observation", mapped, tuple(observation.shape), observation.dtype, positions
-    )
 
 
 def _check_key(probe: Probe, seen: Positions, actions: Tensor) -> None:
     """States with the same key must look the same, and the same move must lead to the same."""
+
+    def require_agreement(aspect: str, answer: Tensor, unless: Tensor | bool = False) -> None:
+        same = same_rows(answer, answer[first], rounding=True) | unless
+        probe.require(same, f"key: states with one key must agree in {aspect}", seen)
+
     if not probe.game.has_key:
         return
     _, group = probe.query("key", seen).unique(return_inverse=True)
     index = torch.arange(len(group), device=group.device)
     first = torch.zeros_like(index).scatter_reduce(0, group, index, "amin", include_self=False)[group]
-
-    def require_agreement(aspect: str, answer: Tensor, *, of_finished: bool = True) -> None:
-        same = same_rows(answer, answer[first], rounding=True) | (seen.done if not of_finished else False)
-        probe.require(same, f"key: states with one key must agree in {aspect}", seen)
-
     require_agreement("whether they are finished", seen.done)
-    require_agreement("to_play", probe.query("to_play", seen), of_finished=False)
-    require_agreement("legal", probe.query("legal", seen), of_finished=False)
+    require_agreement("to_play", probe.query("to_play", seen), seen.done)
+    require_agreement("legal", probe.query("legal", seen), seen.done)
     require_agreement("observe", probe.query("observe", seen))
     successor, reward, done = probe.step(seen, actions[first])
     require_agreement("the reward of a move", reward)
     require_agreement("whether a move ends the game", done)
     require_agreement("what a move leads to", probe.query("observe", seen._replace(state=successor)))
-
-
-def _check_render(probe: Probe, seen: Positions) -> None:
-    for index in torch.linspace(0, len(seen.done) - 1, MOST_SINGLES).long().to(seen.done.device):
-        picture = probe.ask("render", take(seen, index[None]))
-        require_type("render: its answer", picture, str)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
 from typing import NamedTuple
+
+ROW = re.compile(r"(?:(?P<name>\S+)\s+)??(?P<marks>[xoXO.·_-](?:\s+[xoXO.·_-])+)")  # two marks at least
 
 
 class Grid(NamedTuple):
@@ -20,22 +22,15 @@ class Grid(NamedTuple):
 
 def read_grid(text: str) -> Grid | None:
     """The grid that a rendered position shows; None if it shows anything else."""
-    cells: list[str] = []
-    row_names: list[str] = []
-    column_names: list[str] = []
-    for tokens in (line.split() for line in text.splitlines() if line.strip()):
-        name, marks = ("", tokens) if _are_marks(tokens) else (tokens[0], tokens[1:])
-        if _are_marks(marks):
-            cells.append("".join(marks).lower().translate(str.maketrans("·-_", "...")))
-            row_names.append(name)
-        elif cells and not column_names and len(tokens) == len(cells[0]):
-            column_names = tokens
+    grid = cells, row_names, column_names = Grid([], [], [])
+    for line in filter(None, map(str.strip, text.splitlines())):
+        if row := ROW.fullmatch(line):
+            cells.append("".join(row["marks"].split()).lower().translate(str.maketrans("·-_", "...")))
+            row_names.append(row["name"] or "")
+        elif cells and not column_names and len(line.split()) == len(cells[0]):
+            column_names.extend(line.split())
         else:
             return None
     if len(cells) < 2 or len(set(map(len, cells))) > 1:
         return None
-    return Grid(cells, row_names, column_names)
-
-
-def _are_marks(tokens: Sequence[str]) -> bool:
-    return len(tokens) > 1 and all(len(token) == 1 and token in "xoXO.·-_" for token in tokens)
+    return grid

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from typing import TypeGuard
 
 from alphazero.game.interface import Game
 
@@ -15,16 +16,13 @@ def load_game(path: str) -> Game:
     try:
         module = importlib.import_module(module_name)
     except Exception as error:  # whatever a stranger's module raises
-        raise ValueError(
-            f"game {path!r}: cannot import {module_name!r} ({error!r}); is its folder on the path?"
-        ) from error
+        told = f"cannot import {module_name!r} ({error!r}); is its folder on the path?"
+        raise ValueError(f"game {path!r}: {told}") from error
     game_class = getattr(module, class_name, None)
     if game_class is None:
-        offered = [n for n, v in vars(module).items() if isinstance(v, type) and issubclass(v, Game) and v is not Game]
-        raise ValueError(
-            f"game {path!r}: {module_name} has no {class_name!r}; it offers {', '.join(offered) or 'no game'}"
-        )
-    if not (isinstance(game_class, type) and issubclass(game_class, Game)):
+        offered = ", ".join(name for name, value in vars(module).items() if _is_game(value) and value is not Game)
+        raise ValueError(f"game {path!r}: {module_name} has no {class_name!r}; it offers {offered or 'no game'}")
+    if not _is_game(game_class):
         raise ValueError(f"game {path!r}: {class_name} is not a subclass of alphazero.game.Game")
     if missing := sorted(game_class.__abstractmethods__):
         raise ValueError(f"game {path!r}: {class_name} lacks {', '.join(missing)}")
@@ -32,3 +30,7 @@ def load_game(path: str) -> Game:
         return game_class()
     except Exception as error:
         raise ValueError(f"game {path!r}: making a {class_name} failed: {error!r}") from error
+
+
+def _is_game(value: object) -> TypeGuard[type[Game]]:
+    return isinstance(value, type) and issubclass(value, Game)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -11,8 +10,6 @@ from torch import Tensor
 
 from alphazero.game.interface import Game, Transition, num_actions
 from alphazero.game.states import State, batch_size, field_names, named_fields, take
-
-QUERIES = ("to_play", "legal", "observe", "heuristic", "key")  # functions of a state alone
 
 
 class ConformanceError(AssertionError):
@@ -42,6 +39,13 @@ class Probe:
 
     def __init__(self, game: Game) -> None:
         self.game = game
+        # The functions of a state alone, and the form of what they answer for each.
+        self.queries: dict[str, tuple[tuple[int, ...], torch.dtype]] = {
+            "to_play": ((), torch.int8),
+            "legal": ((num_actions(game) if game.discrete else 0,), torch.bool),
+            "observe": (game.observation_shape, torch.float32),
+            "heuristic": ((), torch.float32),
+        } | ({"key": ((), torch.int64)} if game.has_key else {})
 
     def require(self, holds: Tensor, promise: str, positions: Positions, field: str = "") -> None:
         """Raises for the first position at which `holds`, [M] bool, does not."""
@@ -50,54 +54,40 @@ class Probe:
         index = (~holds).nonzero()[0]
         place = f"state {int(positions.game[index])} at ply {int(positions.ply[index])}"
         place += f", field `{field}`" if field else ""
-        raise ConformanceError(f"{promise} ({place})\n{self.rendered(take(positions.state, index))}")
-
-    def require_same(
-        self, given: Answers, expected: Answers, promise: str, positions: Positions, *, rounding: bool = False
-    ) -> None:
-        for (function, field), answer in given.items():
-            same = same_rows(answer, expected[function, field], rounding=rounding)
-            self.require(same, f"{function}: {promise}", positions, field)
-
-    def rendered(self, state: State) -> str:
+        state = take(positions.state, index)
         try:
-            return str(self.game.render(state))
+            picture = str(self.game.render(state))
         except Exception:  # a fault of `render` is reported by its own check
-            return Game.render(self.game, state)
+            picture = Game.render(self.game, state)
+        raise ConformanceError(f"{promise} ({place})\n{picture}")
+
+    def call(self, function: str, *arguments: Any, positions: Positions | None = None, **options: Any) -> Any:
+        """The answer of a function, which must not fail."""
+        try:
+            return getattr(self.game, function)(*arguments, **options)
+        except Exception as error:
+            plies = f" (states at plies {int(positions.ply.min())} to {int(positions.ply.max())})" if positions else ""
+            raise ConformanceError(f"{function}: must not fail, but raised {error!r}{plies}") from error
 
     def ask(self, function: str, positions: Positions, *actions: Tensor) -> Any:
-        """The answer of a function, which must neither fail nor change its input."""
+        """The answer of a function about positions, which must not change its input either."""
         given = {**named_fields(positions.state), **dict(zip(["the action"], actions, strict=False))}
         kept = {name: tensor.clone() for name, tensor in given.items()}
-        try:
-            answer = getattr(self.game, function)(positions.state, *actions)
-        except Exception as error:
-            plies = f"plies {int(positions.ply.min())} to {int(positions.ply.max())}"
-            raise ConformanceError(f"{function}: must not fail, but raised {error!r} (states at {plies})") from error
+        answer = self.call(function, positions.state, *actions, positions=positions)
         for name, tensor in given.items():
-            promise = f"{function}: must not change its input in place"
-            self.require(same_rows(tensor, kept[name]), promise, positions, name)
+            same = same_rows(tensor, kept[name])
+            self.require(same, f"{function}: must not change its input in place", positions, name)
         return answer
 
     def query(self, function: str, positions: Positions) -> Tensor:
-        """The answer of one of QUERIES."""
-        game = self.game
-        shape, dtype = {
-            "to_play": ((), torch.int8),
-            "legal": ((num_actions(game) if game.discrete else 0,), torch.bool),
-            "observe": (game.observation_shape, torch.float32),
-            "heuristic": ((), torch.float32),
-            "key": ((), torch.int64),
-        }[function]
-        batch = batch_size(positions.state)
-        return require_tensor(
-            f"{function}: its answer", self.ask(function, positions), (batch, *shape), dtype, positions
-        )
+        """The answer of one of the `queries`."""
+        shape, dtype = self.queries[function]
+        shape = (batch_size(positions.state), *shape)
+        return require_tensor(f"{function}: its answer", self.ask(function, positions), shape, dtype, positions)
 
     def step(self, positions: Positions, action: Tensor) -> Transition:
         transition = self.ask("step", positions, action)
-        if not isinstance(transition, Transition):
-            raise ConformanceError(f"step: its answer must be a Transition, is a {type(transition).__name__}")
+        require_type("step: its answer", transition, Transition)
         given, (successor, reward, done) = positions.state, transition
         require_type("step: the successor", successor, type(given))
         for name, before, after in zip(field_names(type(given)), given, successor, strict=True):
@@ -105,21 +95,12 @@ class Probe:
         require_tensor("step: reward", reward, (batch_size(given),), torch.float32, positions)
         require_tensor("step: done", done, (batch_size(given),), torch.bool, positions)
         self.require(reward.isfinite(), "step: rewards must be finite", positions)
-        return transition
+        return transition  # type: ignore[no-any-return]
 
     def answers(self, positions: Positions, actions: Tensor) -> Answers:
         """Everything that the game says of the positions, and of the actions there."""
-        functions = QUERIES if self.game.has_key else QUERIES[:-1]
-        answers = {(function, ""): self.query(function, positions) for function in functions}
+        answers = {(function, ""): self.query(function, positions) for function in self.queries}
         return answers | {("step", name): field for name, field in named_fields(self.step(positions, actions)).items()}
-
-
-def call(function: str, ask: Callable[[], Any]) -> Any:
-    """The answer of a function that is not asked about positions, and must not fail."""
-    try:
-        return ask()
-    except Exception as error:
-        raise ConformanceError(f"{function}: must not fail, but raised {error!r}") from error
 
 
 def require_type(name: str, value: object, expected: type) -> None:
@@ -128,13 +109,12 @@ def require_type(name: str, value: object, expected: type) -> None:
 
 
 def require_tensor(name: str, value: Any, shape: tuple[int, ...], dtype: torch.dtype, positions: Positions) -> Tensor:
-    if not isinstance(value, Tensor):
-        raise ConformanceError(f"{name} must be a Tensor, is a {type(value).__name__}")
-    actual, expected = ((tuple(value.shape), value.dtype, value.device), (shape, dtype, positions.game.device))
+    require_type(name, value, Tensor)
+    actual, expected = (tuple(value.shape), value.dtype, value.device), (shape, dtype, positions.game.device)
     for aspect, is_, must_be in zip(("shape", "dtype", "device"), actual, expected, strict=True):
         if is_ != must_be:
             raise ConformanceError(f"{name} must have {aspect} {must_be}, has {is_}")
-    return value
+    return value  # type: ignore[no-any-return]
 
 
 def same_rows(a: Tensor, b: Tensor, *, rounding: bool = False) -> Tensor:

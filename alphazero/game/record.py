@@ -7,6 +7,7 @@ As text, moves are the game's action names: one after the other where each is a 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 import torch
 
@@ -25,9 +26,8 @@ class Record:
         self.game = game
         self.states: list[State] = [game.initial(1, generator=torch.Generator().manual_seed(0))]
         self.actions: list[int] = []
-        self.score = 0.0  # rewards of seat 0 less those of seat 1
+        self.scores = [0.0]  # rewards of seat 0 less those of seat 1 until each of the states
         self.finished = False
-        self._scores = [self.score]
         for number, action in enumerate(parse_moves(game, moves), start=1):
             try:
                 self.play(action)
@@ -37,6 +37,10 @@ class Record:
     @property
     def state(self) -> State:
         return self.states[-1]
+
+    @property
+    def score(self) -> float:
+        return self.scores[-1]
 
     @property
     def seat(self) -> int:
@@ -59,32 +63,26 @@ class Record:
         if action not in legal:
             names = ", ".join(map(self.game.action_name, legal))
             raise ValueError(f"{self.game.action_name(action)} is not legal here; legal: {names}")
-        seat = self.seat
         state, reward, done = self.game.step(self.state, torch.tensor([action]))
-        self.score += float(reward) if seat == 0 else -float(reward)
+        self.scores.append(self.score + (float(reward) if self.seat == 0 else -float(reward)))
         self.finished = bool(done)
         self.states.append(state)
         self.actions.append(action)
-        self._scores.append(self.score)
 
     def undo(self) -> None:
         """Takes the last move back. ValueError at the start."""
         if not self.actions:
             raise ValueError("there is no move to take back")
-        self.actions.pop()
-        self.states.pop()
-        self._scores.pop()
-        self.score, self.finished = self._scores[-1], False
+        for of_plies in (self.actions, self.states, self.scores):
+            of_plies.pop()
+        self.finished = False
 
     def mirrored(self, number: int = 0) -> Record:
         """The same game under the game's symmetry of this number. ValueError if it has none."""
         symmetries = self.game.symmetries()
         if not symmetries:
             raise ValueError(f"{self.game.name} has no symmetry")
-        other = Record(self.game)
-        for action in self.actions:
-            other.play(symmetries[number].actions.index(action))
-        return other
+        return Record(self.game, format_moves(self.game, map(symmetries[number].actions.index, self.actions)))
 
 
 def parse_moves(game: Game, text: str) -> list[int]:
@@ -95,7 +93,7 @@ def parse_moves(game: Game, text: str) -> list[int]:
     return [game.parse_action(part) for part in parts if part]
 
 
-def format_moves(game: Game, actions: list[int]) -> str:
+def format_moves(game: Game, actions: Iterable[int]) -> str:
     return ("" if _single_characters(game) else " ").join(map(game.action_name, actions))
 
 

@@ -34,12 +34,14 @@ def named_fields(tensors: Tensors) -> dict[str, Tensor]:
 
 def field_names(kind: type[Tensors]) -> tuple[str, ...]:
     """The names of the fields of this type of NamedTuple."""
-    return cast(Any, kind)._fields  # type: ignore[no-any-return]
+    names: tuple[str, ...] = cast(Any, kind)._fields
+    return names
 
 
 def state_from(kind: type[T], fields: Iterable[Tensor | Tensors]) -> T:
     """The state (or other NamedTuple) of this type with these fields."""
-    return cast(T, cast(Any, kind)._make(fields))
+    make: Any = kind
+    return make(*fields)  # type: ignore[no-any-return]
 
 
 def map_states(function: Callable[..., Tensor], *states: T) -> T:
@@ -47,13 +49,11 @@ def map_states(function: Callable[..., Tensor], *states: T) -> T:
 
     They may also be NamedTuples that hold states beside their tensors, such as samples.
     """
-    return state_from(
-        type(states[0]),
-        (
-            map_states(function, *fields) if isinstance(fields[0], tuple) else function(*fields)
-            for fields in zip(*states, strict=True)
-        ),
-    )
+    mapped = [
+        map_states(function, *fields) if isinstance(fields[0], tuple) else function(*fields)
+        for fields in zip(*states, strict=True)
+    ]
+    return state_from(type(states[0]), mapped)
 
 
 def take(state: T, index: Tensor | slice) -> T:

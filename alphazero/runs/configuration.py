@@ -54,30 +54,35 @@ def make_config(fields: dict[str, Any], *, source: str) -> Config:
 
 def _with_current_names(fields: dict[str, Any]) -> dict[str, Any]:
     """The fields with those that have one of OLD_NAMES under its new name."""
-
-    def renamed(section: str, inner: dict[str, Any]) -> dict[str, Any]:
-        new = {name: _current(f"{section}.{name}").rpartition(".")[2] for name in inner}
-        return {name if new[name] in inner else new[name]: value for name, value in inner.items()}
-
-    return {name: renamed(name, value) if isinstance(value, dict) else value for name, value in fields.items()}
+    given = {f"{section}.{name}" for section, inner in fields.items() if isinstance(inner, dict) for name in inner}
+    old = [name for name, new in OLD_NAMES.items() if name in given and new not in given]
+    _notice(tuple(old))
+    renamed = {name: dict(value) if isinstance(value, dict) else value for name, value in fields.items()}
+    for section, name, new in ((*name.split("."), OLD_NAMES[name].split(".")[1]) for name in old):
+        renamed[section][new] = renamed[section].pop(name)
+    return renamed
 
 
 def with_current_names(arguments: Sequence[str]) -> list[str]:
     """Command-line arguments with each `--section.field` that has one of OLD_NAMES under its new name."""
-
-    def renamed(option: str, equals: str, value: str) -> str:
+    renamed, old = [], []
+    for argument in arguments:
+        option, equals, value = argument.partition("=")
         name = option.removeprefix("--").replace("-", "_")
-        return (f"--{_current(name)}" if name in OLD_NAMES and name != option else option) + equals + value
-
-    return [renamed(*argument.partition("=")) for argument in arguments]
+        if option.startswith("--") and name in OLD_NAMES:
+            old.append(name)
+            option = f"--{OLD_NAMES[name]}"
+        renamed.append(option + equals + value)
+    _notice(tuple(old))
+    return renamed
 
 
 @cache
-def _current(name: str) -> str:
-    """The name that a field has now. If the given one is old, says so once in a process."""
-    if name in OLD_NAMES:
-        _log.warning("`%s` is called `%s` now; the old name is read for one more version", name, OLD_NAMES[name])
-    return OLD_NAMES.get(name, name)
+def _notice(old: tuple[str, ...]) -> None:
+    """Says, once in a process, which names are old."""
+    if old:
+        changes = ", ".join(f"`{name}` is now `{OLD_NAMES[name]}`" for name in old)
+        _log.warning("%s; the old names are read for one more version", changes)
 
 
 def describe_faults(error: ValidationError) -> list[str]:

@@ -94,7 +94,7 @@ def buffer_scalars(replay: Replay, iteration: int) -> dict[str, float]:
 def self_play_scalars(
     statistics: SelfPlayStatistics, learning_seconds: float, seconds: float, *, alone: bool
 ) -> dict[str, float]:
-    """What self-play did in an iteration that took `seconds`, as scalars by tag.
+    """Scalars of self-play in an iteration that took `seconds`, by tag.
 
     Shares of time are of the CPU time of self-play and learning. alone: whether the game is for one.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import cmd
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
@@ -16,8 +16,8 @@ from alphazero.arena.players import SearchBudget
 from alphazero.arena.solved import review
 from alphazero.game.grid import read_grid
 from alphazero.game.record import Record
-from alphazero.runs.agents import Agent
 from alphazero.runs.files import RunError
+from alphazero.shell.explorer import Explorer
 
 MARK_STYLES = {"x": "bold bright_blue", "o": "bold yellow"}
 
@@ -28,9 +28,10 @@ class Shell(cmd.Cmd):
     A line that is wrong is answered with one line, and the game goes on.
     """
 
-    def __init__(self, agent: Agent, record: Record, console: Console, *, budget: SearchBudget) -> None:
+    def __init__(self, explorer: Explorer, record: Record, console: Console, *, budget: SearchBudget) -> None:
         super().__init__()
-        self.agent, self.record, self.console, self.budget = agent, record, console, budget
+        self.explorer, self.agent = explorer, explorer.agent
+        self.record, self.console, self.budget = record, console, budget
         self.stopped = False  # by Ctrl-C, during a computation
         self.typed = sys.stdin.isatty()
         if not self.typed:
@@ -40,24 +41,20 @@ class Shell(cmd.Cmd):
 
     def run(self) -> None:
         """Reads lines until `quit` or the end of the input; Ctrl-C ends a computation, and at the prompt the shell."""
-        begun = False
+        start = self.begin
         while True:
             try:
-                if not begun:
-                    begun = True
-                    self.begin()
-                self.cmdloop()
-                return
+                start()
+                return self.cmdloop()
             except KeyboardInterrupt:
                 self.say()
                 if not self.stopped:
-                    return
-                self.stopped = False
-                self.interrupted()
+                    return None
+                self.stopped, start = False, self.interrupted
 
     def begin(self) -> None:
         """Called before the first prompt."""
-        self.show()
+        self.move_to(self.record)
 
     def interrupted(self) -> None:
         """Called after Ctrl-C has ended a computation."""
@@ -70,16 +67,18 @@ class Shell(cmd.Cmd):
     def onecmd(self, line: str) -> bool:
         """Runs a line; True ends the shell. An action's name plays it, even if a command has the same name."""
         line, stop = line.strip(), False
-        word, space, rest = line.partition(" ")
+        word, _, rest = line.partition(" ")
         with self.complaining():
             if (action := self.named_action(line)) is not None:
                 self.play(action)
             elif word.lower() in self.commands():
-                stop = bool(super().onecmd(word.lower() + space + rest))
+                stop = bool(getattr(self, f"do_{word.lower()}")(rest.strip()))
             elif line == "EOF":
-                stop = self.do_EOF("")
+                self.say()
+                stop = True
             elif line:
-                self.default(line)
+                wrong = f"{printable(line)} is no move and no command"
+                raise ValueError(f"{wrong}; {self.legal()}; `help` lists the commands")
         return stop
 
     def named_action(self, line: str) -> int | None:
@@ -101,28 +100,29 @@ class Shell(cmd.Cmd):
         except Exception as error:  # of a user's own game or player
             self.say(Text(f"{self.agent.game.name} failed: {error!r}", style="red"))
 
-    def default(self, line: str) -> None:
-        raise ValueError(f"{printable(line)} is no move and no command; {self.legal()}; `help` lists the commands")
-
     def commands(self) -> list[str]:
-        return [name.removeprefix("do_") for name in self.get_names() if name.startswith("do_") and name != "do_EOF"]
+        return [name.removeprefix("do_") for name in self.get_names() if name.startswith("do_")]
 
     def play(self, action: int) -> None:
-        raise NotImplementedError
+        self.record.play(action)
+        self.move_to(self.record)
 
     # ---------------------------------------------------------------------------- commands
 
     def do_help(self, argument: str) -> None:
         """help [COMMAND]: what there is to type"""
-        names = [argument] if argument else self.commands()
-        if unknown := [name for name in names if name not in self.commands()]:
-            raise ValueError(f"there is no command {printable(unknown[0])}; commands: {', '.join(self.commands())}")
+        names = self.commands()
+        if argument and argument not in names:
+            raise ValueError(f"there is no command {printable(argument)}; commands: {', '.join(names)}")
+        helps = [getattr(self, f"do_{name}").__doc__ for name in ([argument] if argument else names)]
+        moves = [] if argument else [f"a move: plays it; {self.legal()}"]
+        self.explain(text.split(": ", maxsplit=1) for text in moves + helps)
+
+    def explain(self, rows: Iterable[Sequence[str]]) -> None:
+        """Prints terms and what each means."""
         table = Table.grid(padding=(0, 2))
-        if not argument:
-            table.add_row(Text("a move", style="cyan"), Text(f"plays it; {self.legal()}"))
-        for name in names:
-            usage, _, meaning = getattr(self, f"do_{name}").__doc__.partition(": ")
-            table.add_row(Text(usage, style="cyan"), " ".join(meaning.split()))
+        for term, meaning in rows:
+            table.add_row(Text(term, style="cyan"), Text(" ".join(meaning.split())))
         self.console.print(table)
 
     def do_board(self, argument: str) -> None:
@@ -155,6 +155,11 @@ class Shell(cmd.Cmd):
             record = Record(self.agent.game, text)
         self.move_to(record)
 
+    def do_undo(self, argument: str) -> None:
+        """undo: takes the last move back"""
+        self.record.undo()
+        self.move_to(self.record)
+
     def do_restart(self, argument: str) -> None:
         """restart: a new game"""
         self.move_to(Record(self.agent.game))
@@ -184,10 +189,6 @@ class Shell(cmd.Cmd):
 
     def do_quit(self, argument: str) -> bool:
         """quit: ends"""
-        return True
-
-    def do_EOF(self, argument: str) -> bool:
-        self.say()
         return True
 
     # ----------------------------------------------------------------------------- showing
@@ -231,9 +232,9 @@ class Shell(cmd.Cmd):
         names = [self.agent.game.action_name(action) for action in self.record.legal()]
         return f"legal moves: {', '.join(names)}" if names else "the game is over"
 
-    def line(self, actions: Sequence[int], *, most: int = 12) -> str:
-        names = [self.agent.game.action_name(action) for action in actions]
-        return " ".join(names[:most] + ["…"] * (len(names) > most))
+    def line(self, actions: Sequence[int]) -> str:
+        """The first dozen of the actions."""
+        return " ".join([*map(self.agent.game.action_name, actions[:12]), *["…"] * (len(actions) > 12)])
 
     def expectation(self, value: float) -> str:
         """A value as text; in a game of two with the share of the points that it stands for."""
@@ -257,24 +258,21 @@ OUTCOMES = {1: "win", 0: "draw", -1: "loss"}
 
 def draw(record: Record, *, colours: bool) -> Text:
     """The board, with the cells that the last move changed in brackets; plain lines where it is no grid."""
-    game = record.game
-    rendered = game.render(record.state)
-    grid = read_grid(rendered)
+    grid, *before = (read_grid(record.game.render(state)) for state in record.states[:-3:-1])
     if grid is None:
-        return Text(rendered)
-    before = read_grid(game.render(record.states[-2])) if record.actions else None
+        return Text(record.game.render(record.state))
+    dim, marks = ("dim", MARK_STYLES) if colours else ("", {})
     indent = max(map(len, grid.row_names))
-    board = Text()
-    for number, (name, cells) in enumerate(zip(grid.row_names, grid.cells, strict=True)):
-        board.append(f"{name:>{indent}} " if indent else "", style="dim" if colours else "")
-        for place, mark in enumerate(cells):
-            changed = before is not None and before.cells[number][place] != mark
-            left, right = "[]" if changed else "  "
-            board.append(left).append(mark, style=MARK_STYLES.get(mark, "dim") if colours else "").append(right)
-        board.append("\n")
-    names = "".join(f" {name:<2}" for name in grid.column_names)
-    board.append(" " * (indent + 1 if indent else 0) + names, style="dim" if colours else "")
-    lines = board.split("\n")
+    margin = indent + 1 if indent else 0
+    earlier = before[0].cells if before and before[0] else grid.cells
+    lines = []
+    for name, cells, were in zip(grid.row_names, grid.cells, earlier, strict=True):
+        line = Text.assemble((name.rjust(indent).ljust(margin), dim))
+        for mark, was in zip(cells, were, strict=True):
+            left, right = "  " if mark == was else "[]"
+            line.append(left).append(mark, style=marks.get(mark, dim)).append(right)
+        lines.append(line)
+    lines.append(Text.assemble((" " * margin + "".join(f" {name:<2}" for name in grid.column_names), dim)))
     for line in lines:
         line.rstrip()
     return Text("\n").join(lines)

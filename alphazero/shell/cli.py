@@ -97,12 +97,9 @@ def run(main: Callable[[], int | None], *, wrong: Errors = (), errors: Errors = 
     except BrokenPipeError:  # nobody reads any more, as behind `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except wrong as error:
+    except (*wrong, *errors) as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
-    except errors as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, wrong) else 1
 
 
 def _prepare_streams() -> None:

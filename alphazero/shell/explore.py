@@ -5,43 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from rich.console import Console
+import rich.table
 from rich.table import Table
 from rich.text import Text
+from torch import Tensor
 
-from alphazero.arena.players import SearchBudget, parse_budget
-from alphazero.game.record import Record, parse_moves
-from alphazero.runs.agents import Agent
+from alphazero.arena.players import parse_budget
+from alphazero.game.record import Record
 from alphazero.shell.base import OUTCOMES, Shell, printable
-from alphazero.shell.explorer import ActionStatistics, Explorer, PositionStatistics
+from alphazero.shell.explorer import PositionStatistics
 
 
 class ExploreShell(Shell):
     """Shows one position after another, with the agent's view of it."""
 
     prompt = "explore: "
-
-    def __init__(
-        self, agent: Agent, record: Record, console: Console, *, budget: SearchBudget, explorer: Explorer
-    ) -> None:
-        super().__init__(agent, record, console, budget=budget)
-        self.explorer = explorer
-        self.simulations = budget.simulations
-        self.statistics: PositionStatistics | None = None
-
-    def begin(self) -> None:
-        self.move_to(self.record)
+    simulations: int
+    statistics: PositionStatistics | None
 
     def interrupted(self) -> None:
         self.say("stopped; `more` searches on")
 
-    def play(self, action: int) -> None:
-        self.record.play(action)
-        self.move_to(self.record)
-
     def move_to(self, record: Record) -> None:
-        self.record, self.simulations, self.statistics = record, self.budget.simulations, None
-        self.show()
+        self.simulations, self.statistics = self.budget.simulations, None
+        super().move_to(record)
         if not record.finished:
             self.examine(self.simulations)
 
@@ -52,28 +39,26 @@ class ExploreShell(Shell):
         self.print_statistics(self.statistics)
 
     def print_statistics(self, found: PositionStatistics) -> None:
+        result = found.search
         self.say(
-            f"search {found.value:+.3f} after {found.simulations:,} simulations, {found.depth} deep · "
-            f"network alone {found.network_value:+.3f} · line {self.line(found.line)}"
+            f"search {result.value[0]:+.3f} after {found.simulations:,} simulations, {result.depth[0]} deep · "
+            f"network alone {result.raw_value[0]:+.3f} · line {self.line(found.line)}"
         )
-        if found.replay:
-            seen = found.replay
+        if seen := found.replayed:
             self.say(
-                f"replay buffer: {seen.samples:,} samples, value target {seen.value:+.3f}, "
-                f"outcome {seen.outcome:+.3f}, iterations {seen.oldest} to {seen.newest}"
+                f"replay buffer: {seen.size:,} samples, value target {seen.value.mean():+.3f}, "
+                f"outcome {seen.outcome.mean():+.3f}, iterations {seen.iteration.min()} to {seen.iteration.max()}"
             )
-        elif self.explorer.samples is not None:
+        elif self.explorer.samples() is not None:
             self.say("replay buffer: this position is not in it")
-        columns = [column for column in COLUMNS if column.title != "replay" or found.replay]
-        room = self.console.width - 8
-        while len(columns) * 9 > room and len(columns) > 2:
-            columns.remove(min(columns, key=lambda column: column.rank))
-        table = Table("move", box=None, pad_edge=False)
-        for column in columns:
-            table.add_column(column.title, justify="right", no_wrap=True)
-        for row in found.actions:
-            cells = [self.agent.game.action_name(row.action), *(column.text(row) for column in columns)]
-            table.add_row(*map(Text, cells), style="bold" if row.action == found.line[0] else "")
+        columns = sorted((column for column in COLUMNS if column.title != "replay" or seen), key=lambda one: -one.rank)
+        del columns[max(2, (self.console.width - 8) // 9) :]
+        columns.sort(key=COLUMNS.index)
+        titles = [rich.table.Column(column.title, justify="right", no_wrap=True) for column in columns]
+        table = Table("move", *titles, box=None, pad_edge=False)
+        for action in found.actions:
+            cells = [self.agent.game.action_name(action), *(column.text(found, action) for column in columns)]
+            table.add_row(*map(Text, cells), style="bold" if action == found.line[0] else "")
         self.console.print(table)
 
     # ------------------------------------------------------------------------------ commands
@@ -81,10 +66,7 @@ class ExploreShell(Shell):
     def do_do(self, argument: str) -> None:
         """do [MOVE]: plays a move; without one, the search's choice"""
         if argument:
-            after = Record(self.agent.game, self.record.moves)
-            for action in parse_moves(self.agent.game, argument):
-                after.play(action)
-            return self.move_to(after)
+            return self.move_to(Record(self.agent.game, f"{self.record.moves} {argument}"))
         if self.record.finished:
             raise ValueError("the game is over; `undo` takes back")
         if self.statistics is None:
@@ -101,11 +83,6 @@ class ExploreShell(Shell):
             raise ValueError(f"{printable(argument)} is no number of simulations; say `more 1000`")
         wanted = self.simulations + int(argument or self.simulations)
         self.examine(parse_budget(str(wanted)).simulations)
-
-    def do_undo(self, argument: str) -> None:
-        """undo: takes the last move back"""
-        self.record.undo()
-        self.move_to(self.record)
 
     def do_solve(self, argument: str) -> None:
         """solve: the exact score of every move here, best first (needs a solver)"""
@@ -128,10 +105,7 @@ class ExploreShell(Shell):
 
     def do_legend(self, argument: str) -> None:
         """legend: what the columns mean"""
-        table = Table.grid(padding=(0, 2))
-        for column in COLUMNS:
-            table.add_row(Text(column.title, style="cyan"), column.meaning)
-        self.console.print(table)
+        self.explain((column.title, column.meaning) for column in COLUMNS)
 
 
 class Column(NamedTuple):
@@ -140,25 +114,24 @@ class Column(NamedTuple):
     title: str
     rank: int
     meaning: str
-    text: Callable[[ActionStatistics], str]
+    text: Callable[[PositionStatistics, int], str]
 
 
-def _percent(share: float | None) -> str:
-    return "" if share is None else f"{100 * share:.1f} %"
-
-
-def _signed(value: float | None) -> str:
-    return "" if value is None else f"{value:+.3f}"
+def _percent(share: float | Tensor) -> str:
+    return f"{100 * float(share):.1f} %"
 
 
 COLUMNS = (
-    Column("policy", 9, "the search's improved policy, from which the network learns", lambda a: _percent(a.policy)),
-    Column("visits", 8, "simulations that went through the move", lambda a: f"{a.visits:,}"),
-    Column("share", 1, "the same as a share of all", lambda a: _percent(a.visit_share)),
-    Column("Q", 7, "mean value of the move in the search, for the player to move", lambda a: _signed(a.q)),
-    Column("prior", 6, "the network's policy", lambda a: _percent(a.prior)),
-    Column("net Q", 5, "the network's value of the position behind the move", lambda a: _signed(a.network_q)),
+    Column("policy", 9, "the search's improved policy, from which the network learns",
+           lambda p, a: _percent(p.search.policy[0, a])),
+    Column("visits", 8, "simulations that went through the move", lambda p, a: f"{p.search.visits[0, a]:,}"),
+    Column("share", 1, "the same as a share of all", lambda p, a: _percent(int(p.search.visits[0, a]) / p.simulations)),
+    Column("Q", 7, "mean value of the move in the search, for the player to move",
+           lambda p, a: f"{p.search.q[0, a]:+.3f}" if p.search.visits[0, a] else ""),
+    Column("prior", 6, "the network's policy", lambda p, a: _percent(p.search.prior[0, a])),
+    Column("net Q", 5, "the network's value of the position behind the move", lambda p, a: f"{p.network_q[a]:+.3f}"),
     Column("score", 3, "by which the search ranks the moves: Gumbel's logit + sigma(Q), or PUCT's Q + U",
-           lambda a: f"{a.score:.3f}"),
-    Column("replay", 4, "mean policy target of this position in the replay buffer", lambda a: _percent(a.replayed)),
+           lambda p, a: f"{p.score[a]:.3f}"),
+    Column("replay", 4, "mean policy target of this position in the replay buffer",
+           lambda p, a: _percent(p.replayed.policy[:, a].mean()) if p.replayed else ""),
 )  # fmt: skip

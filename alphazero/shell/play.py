@@ -9,7 +9,6 @@ from rich.console import Console
 from alphazero.arena.players import AgentPlayer, Player, SearchBudget, parse_budget
 from alphazero.arena.registry import agent_player, find_player
 from alphazero.game.record import Record
-from alphazero.runs.agents import Agent
 from alphazero.shell.base import Shell, printable
 from alphazero.shell.explore import ExploreShell
 from alphazero.shell.explorer import Explorer
@@ -25,18 +24,17 @@ class PlayShell(Shell):
 
     def __init__(
         self,
-        agent: Agent,
+        explorer: Explorer,
         record: Record,
         console: Console,
         *,
         seats: Sequence[str],
         budget: SearchBudget,
         seed: int,
-        explorer: Explorer,
     ) -> None:
         """`seats`: the name of each seat's player, "human" or as in `find_player`."""
-        super().__init__(agent, record, console, budget=budget)
-        self.seed, self.explorer = seed, explorer
+        super().__init__(explorer, record, console, budget=budget)
+        self.seed = seed
         self.seats, self.rivals = list(seats), list(seats)  # rivals: the last player of each seat that was no person
         self.players: list[Player | None] = [None] * len(seats)
         self.resigned: int | None = None
@@ -46,59 +44,61 @@ class PlayShell(Shell):
 
     def sit(self, seat: int, name: str) -> None:
         """Gives a seat to the player of this name. ValueError or RunError if there is none."""
-        player = None
-        if name != HUMAN:
-            player = find_player(name, self.agent, self.budget).build(self.seed + seat)
-        self.seats[seat], self.players[seat] = name, player
-        if name != HUMAN:
+        if name == HUMAN:
+            self.players[seat] = None
+        else:
+            self.players[seat] = find_player(name, self.agent, self.budget).build(self.seed + seat)
             self.rivals[seat] = name
+        self.seats[seat] = name
 
     # -------------------------------------------------------------------------------- turns
 
     def begin(self) -> None:
         self.show()
         self.advance()
-        self.ask()
 
     def interrupted(self) -> None:
-        if not self.over() and self.players[self.record.seat] is not None:
+        if self.to_move:
             self.paused = True
             self.say("stopped; `continue` goes on")
-        self.ask()
-
-    def ask(self) -> None:
-        """Makes the prompt say whether it is a person's turn."""
-        if self.typed:
-            theirs = not self.over() and self.players[self.record.seat] is None
-            self.prompt = "your move: " if theirs else "> "
+        self.advance()
 
     def postcmd(self, stop: bool, line: str) -> bool:
         if not stop:
             self.advance()
-            self.ask()
         return stop
 
+    @property
+    def to_move(self) -> Player | None:
+        """The player whose turn it is; None where it is a person's, and once the game is over."""
+        return None if self.over() else self.players[self.record.seat]
+
     def advance(self) -> None:
-        """Lets players move until it is a person's turn or the game is over; a player that fails stops the game."""
-        while not self.paused and not self.over() and (player := self.players[self.record.seat]):
+        """Lets players move until it is a person's turn or the game is over; a player that fails stops the game.
+
+        The prompt then says whether it is a person's turn.
+        """
+        while not self.paused and (player := self.to_move):
             seat, self.paused = self.record.seat, True
             with self.complaining():
                 with self.thinking(f"{player.name} thinks"):
-                    action, thoughts = self.think(player)
+                    action, thoughts = self.think(player, "expects")
                 self.record.play(action)
                 name = self.agent.game.action_name(action)
                 self.say()
                 self.say(f"{self.seat_name(seat)} ({player.name}) plays {name}{thoughts}")
                 self.paused = False
                 self.show()
+        if self.typed:
+            self.prompt = "> " if self.over() or self.to_move else "your move: "
 
-    def think(self, player: Player) -> tuple[int, str]:
+    def think(self, player: Player, expects: str) -> tuple[int, str]:
         """The player's action, and a text about what it expects."""
         if not isinstance(player, AgentPlayer):
             return int(player.actions(self.record.state)[0]), ""
         trees = player.think(self.record.state)
         found, line = trees.result(), trees.main_line(0)
-        return int(found.action[0]), f" · expects {self.expectation(float(found.value[0]))} · line {self.line(line)}"
+        return int(found.action[0]), f" · {expects} {self.expectation(float(found.value[0]))} · line {self.line(line)}"
 
     def over(self) -> bool:
         return self.record.finished or self.resigned is not None
@@ -106,7 +106,7 @@ class PlayShell(Shell):
     def play(self, action: int) -> None:
         if self.over():
             raise ValueError("the game is over; `restart` starts another, `undo` takes back")
-        if self.players[self.record.seat] is not None:
+        if self.to_move:
             raise ValueError(f"it is {self.seats[self.record.seat]}'s turn; `continue` lets it move")
         self.record.play(action)
         self.show()
@@ -115,7 +115,7 @@ class PlayShell(Shell):
         if self.over():
             review = "`review`, " * self.agent.game.has_solver
             return f"{self.result()} · `restart`, `undo`, {review}`explore` or `quit`"
-        held = " · `continue` lets it move" if self.paused and self.players[self.record.seat] else ""
+        held = " · `continue` lets it move" if self.paused and self.to_move else ""
         return f"{super().status()} ({self.seats[self.record.seat]}){held}"
 
     def result(self) -> str:
@@ -147,17 +147,15 @@ class PlayShell(Shell):
         if self.over():
             raise ValueError("the game is over")
         with self.thinking("the agent thinks"):
-            trees = agent_player(self.agent, self.budget, seed=self.seed).think(self.record.state)
-        found = trees.result()
-        name, value = self.agent.game.action_name(int(found.action[0])), float(found.value[0])
-        self.say(f"{name} · you can expect {self.expectation(value)} · line {self.line(trees.main_line(0))}")
+            action, thoughts = self.think(agent_player(self.agent, self.budget, seed=self.seed), "you can expect")
+        self.say(f"{self.agent.game.action_name(action)}{thoughts}")
 
     def do_continue(self, argument: str) -> None:
         """continue: lets the players go on, after you stopped them or took back"""
         self.paused = False
         if self.over():
             raise ValueError("the game is over; `restart` starts another")
-        if self.players[self.record.seat] is None:
+        if self.to_move is None:
             raise ValueError(f"it is your turn; {self.legal()}")
 
     def do_side(self, argument: str) -> None:
@@ -213,7 +211,7 @@ class PlayShell(Shell):
         """explore: opens the explorer at this position; `quit` there comes back"""
         explored = Record(self.agent.game, self.record.moves)
         budget = self.budget if self.budget.seconds is None else EXPLORED
-        ExploreShell(self.agent, explored, self.console, budget=budget, explorer=self.explorer).run()
+        ExploreShell(self.explorer, explored, self.console, budget=budget).run()
         self.show()
 
     def seating(self) -> str:

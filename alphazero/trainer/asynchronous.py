@@ -102,7 +102,7 @@ class Segments:
 
 @dataclass
 class Gathered:
-    """What an iteration under way has brought so far.
+    """The results of an iteration under way, so far.
 
     ages:     of the weights that played each segment, in iterations.
     left_out: samples, by the reason.

@@ -183,7 +183,7 @@ class Session:
 def executor_of(
     game: Game, config: Config, learner: Learner, evaluators: NetworkEvaluators, folder: Path, monitor: Monitor
 ) -> Iterator[tuple[Executor, Learn]]:
-    """What executes the run's tasks, and what learns: threads of this process, or Ray's workers and ranks."""
+    """The executor of the run's tasks, and `learn`: threads of this process, or Ray's workers and ranks."""
     if not config.distributed:
         worker = Worker(game, config, evaluators.exported)
         yield ThreadExecutor(worker, config.threads or available_cores()), learner.learn

@@ -19,7 +19,7 @@ from alphazero.selfplay import SelfPlay, SelfPlayStatistics, Trajectories
 
 
 class Worker:
-    """What a process needs to do a run's tasks: the game, and engines for its network.
+    """The means of a process to do a run's tasks: the game, and engines for its network.
 
     exported: the network in ONNX; without it the first task exports it.
     threads:  of an operation of ONNX Runtime.

@@ -136,13 +136,16 @@ def test_minimax_wins_in_one(depth: int) -> None:
 
 @pytest.mark.parametrize("depth", [2, 3, 4])
 def test_minimax_blocks_in_one(depth: int) -> None:
-    position = board("""
+    position = board(
+        """
         . . . . . . .
         . . . . . . .
         . . . . . . .
         . . . . . . .
         . x o . . . .
-        . o x x x . .""")
+        . o x x x . .""",
+        reachable=False,
+    )
     assert best(CONNECT_FOUR, position, depth) == {5}
 
 

@@ -23,7 +23,7 @@ from alphazero.arena.players import (
     parse_player,
 )
 from alphazero.config import SearchConfig
-from alphazero.game import Box, State, batch_size, concatenate, map_states
+from alphazero.game import Box, Game, State, batch_size, concatenate, map_states
 from alphazero.mcts.evaluator import Evaluation
 from games.connect_four import BOARD, BOTTOM, COLUMNS, ConnectFour, ConnectFourState
 from games.tic_tac_toe import TicTacToe
@@ -150,12 +150,19 @@ class Clock:
         return self.evaluator(states, generator)
 
 
+class Keyless(ConnectFour):
+    """The same without keys, so that nothing is cached."""
+
+    key = Game.key
+
+
 @pytest.mark.parametrize("cached", [True, False])
 def test_an_agent_thinks_for_as_long_as_it_was_given(monkeypatch: pytest.MonkeyPatch, cached: bool) -> None:
     """What is cached costs nothing here, and yet the next position, where it is not, does not take much longer."""
+    game = CONNECT_FOUR if cached else Keyless()
     clock = Clock(ScrambledEvaluator(CONNECT_FOUR))
     monkeypatch.setattr(alphazero.arena.players, "time", clock)
-    player = AgentPlayer(CONNECT_FOUR, clock, SearchConfig().without_noise(), seed=1, seconds=0.5, cached=cached)
+    player = AgentPlayer(game, clock, SearchConfig().without_noise(), seed=1, seconds=0.5)
     for seed, batch in enumerate((1, 1, 3)):
         before = clock.now
         visits = player.think(random_positions(CONNECT_FOUR, batch, plies=6, seed=seed)).result().visits.sum(1)

@@ -11,13 +11,12 @@ from alphazero.arena.rollouts import RolloutEvaluator
 from alphazero.game import Game, State
 from games.connect_four import ConnectFour
 from games.tic_tac_toe import TicTacToe
-from tests.mcts.test_endgames import tic_tac_toe
-from tests.mcts.test_kernels import random_positions
+from tests.positions import random_positions, tic_tac_toe_board
 from tests.stubs import Again, AgainState, Mine, MineState
 
 GAME = ConnectFour()
 RANDOM = torch.Generator()
-POSITIONS = random_positions(GAME, 37, 12, torch.Generator().manual_seed(0))
+POSITIONS = random_positions(GAME, 37, plies=11, seed=0)
 
 
 def random_value(game: Game, state: State) -> tuple[float, float]:
@@ -40,8 +39,8 @@ def random_value(game: Game, state: State) -> tuple[float, float]:
 @pytest.mark.parametrize(
     ("game", "state"),
     [
-        (TicTacToe(), tic_tac_toe("x o x / . o . / . x .")),
-        (TicTacToe(), tic_tac_toe("x o x / . o . / . . .")),
+        (TicTacToe(), tic_tac_toe_board("x o x / . o . / . x .")),
+        (TicTacToe(), tic_tac_toe_board("x o x / . o . / . . .")),
         (Again(), AgainState(torch.tensor([6]), torch.tensor([1], dtype=torch.int8))),
         (Mine(), MineState(torch.tensor([1]), torch.tensor([False]))),
     ],

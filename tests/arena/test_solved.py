@@ -24,10 +24,9 @@ from alphazero.arena.solved import (
     load_positions,
     mistakes,
     review,
-    save_positions,
 )
 from alphazero.config import SearchConfig
-from alphazero.game import State, batch_size, take
+from alphazero.game import State, batch_size, num_actions, take
 from alphazero.game.record import Record
 from alphazero.mcts.evaluator import UniformEvaluator
 from games.connect_four import BOARD, COLUMNS, DIRECTIONS, HEIGHT, ROWS, ConnectFour, ConnectFourState
@@ -49,6 +48,17 @@ def positions() -> SolvedPositions:
 def rows(path: Path) -> list[dict[str, str]]:
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
+
+
+def save_positions(path: Path, game: ConnectFour, positions: SolvedPositions) -> None:
+    """Writes a file that `load_positions` reads."""
+    names = [game.action_name(action) for action in range(num_actions(game))]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(["moves", *(f"score_{name}" for name in names)])
+        for moves, scores in zip(positions.moves, positions.scores.tolist(), strict=True):
+            # Nine digits tell any two float32 numbers apart; adding 0 makes -0 a 0.
+            rows.writerow([moves, *("" if score == -math.inf else f"{score + 0:.9g}" for score in scores)])
 
 
 class Fixed:

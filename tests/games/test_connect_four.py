@@ -22,35 +22,11 @@ from games.connect_four import (
     step_compiled,
     step_in_tensors,
 )
+from tests.games.connect_four_rules import FULL_BOARDS, ListRules
+from tests.positions import board, played
 
 GAME = ConnectFour()
 SOLVED = Path(__file__).parents[2] / "games" / "data" / "connect_four" / "positions.csv"
-
-
-def played(moves: str) -> ConnectFourState:
-    """The state after moves in columns 1 to 7 from the empty board."""
-    state = GAME.initial(1)
-    for move in moves:
-        state = GAME.step(state, torch.tensor([int(move) - 1])).state
-    return state
-
-
-def board(picture: str) -> ConnectFourState:
-    """The position of a picture, x having moved first; unfinished."""
-    rows = [line.split() for line in picture.split("\n") if line.strip()]
-    assert [len(row) for row in rows] == [COLUMNS] * ROWS
-
-    def stones(mark: str) -> int:
-        cells = ((row, column) for row in range(ROWS) for column in range(COLUMNS))
-        return sum(1 << 7 * column + ROWS - 1 - row for row, column in cells if rows[row][column] == mark)
-
-    x, o = stones("x"), stones("o")
-    turn = x.bit_count() - o.bit_count()
-    assert turn in {0, 1}
-    mine, theirs = (o, x) if turn else (x, o)
-    return ConnectFourState(
-        torch.tensor([mine]), torch.tensor([theirs]), torch.tensor([turn], dtype=torch.int8), torch.tensor([False])
-    )
 
 
 def winning_moves(state: ConnectFourState) -> list[int]:
@@ -60,42 +36,6 @@ def winning_moves(state: ConnectFourState) -> list[int]:
     wins = GAME.legal(state)[0] & (transition.reward == 1)
     assert bool((transition.done == (transition.reward == 1))[GAME.legal(state)[0]].all())
     return [column + 1 for column in wins.nonzero()[:, 0].tolist()]
-
-
-class ListRules:
-    """The rules on a list of columns, each a list of marks from the bottom up."""
-
-    def __init__(self) -> None:
-        self.columns: list[list[str]] = [[] for _ in range(7)]
-        self.mover = "x"
-        self.done = False
-
-    def legal(self) -> list[int]:
-        return [column for column in range(7) if len(self.columns[column]) < 6]
-
-    def at(self, column: int, row: int) -> str:
-        inside = 0 <= column < 7 and 0 <= row < len(self.columns[column])
-        return self.columns[column][row] if inside else "."
-
-    def play(self, column: int) -> bool:
-        """Whether the stone dropped into the column wins."""
-        self.columns[column].append(self.mover)
-        row = len(self.columns[column]) - 1
-        won = False
-        for across, up in ((1, 0), (0, 1), (1, 1), (1, -1)):
-            for start in range(-3, 1):
-                line = [self.at(column + across * (start + i), row + up * (start + i)) for i in range(4)]
-                won = won or line == [self.mover] * 4
-        self.done = won or not self.legal()
-        self.mover = "o" if self.mover == "x" else "x"
-        return won
-
-    def planes(self) -> list[list[list[float]]]:
-        other = "o" if self.mover == "x" else "x"
-        return [
-            [[float(self.at(column, row) == mark) for column in range(7)] for row in range(5, -1, -1)]
-            for mark in (self.mover, other)
-        ]
 
 
 def play_both(choices: list[int]) -> tuple[ListRules, ConnectFourState, float]:
@@ -279,12 +219,6 @@ POSITIONS = {
 @pytest.mark.parametrize(("picture", "expected"), POSITIONS.values(), ids=POSITIONS)
 def test_wins_at_once(picture: str, expected: list[int]) -> None:
     assert winning_moves(board(picture)) == expected
-
-
-FULL_BOARDS = {
-    "a draw": ("332424247344422317127777316156551361565665", 0.0),
-    "won with the last stone": ("132233342462262453311116165766775775754454", 1.0),
-}
 
 
 @pytest.mark.parametrize(("moves", "outcome"), FULL_BOARDS.values(), ids=FULL_BOARDS)

@@ -16,7 +16,8 @@ from alphazero.arena.players import parse_player
 from alphazero.game import concatenate
 from games import connect_four_solver
 from games.connect_four import ConnectFour
-from tests.games.test_connect_four import FULL_BOARDS, ListRules, played
+from tests.games.connect_four_rules import FULL_BOARDS, ListRules
+from tests.positions import played
 
 ROOT = Path(__file__).parents[2]
 SOLVED = ROOT / "games" / "data" / "connect_four" / "positions.csv"

@@ -18,8 +18,7 @@ from alphazero.mcts.search import SearchResult, search
 from games.connect_four import ConnectFour
 from games.tic_tac_toe import LINES, TicTacToe, TicTacToeState
 from tests.evaluators import CountingEvaluator, ScrambledEvaluator
-from tests.games.test_connect_four import board, played
-from tests.mcts.test_kernels import random_positions
+from tests.positions import board, played, random_positions, tic_tac_toe_board
 from tests.stubs import Again, AgainState, Drift, DriftState, Mine, MineState
 
 LATE = Path(__file__).parent.parent / "data" / "connect_four_late.csv"
@@ -114,7 +113,7 @@ def test_it_wins_at_once_and_parries_a_threat() -> None:
 def test_a_tree_does_not_change_with_its_neighbours(algorithm: str) -> None:
     game = ConnectFour()
     evaluator, config = ScrambledEvaluator(game), replace(PLAY, algorithm=algorithm, simulations=64)
-    roots = random_positions(game, 40, 20, torch.Generator().manual_seed(3))
+    roots = random_positions(game, 40, plies=19, seed=3)
     noise = torch.randn(len(roots.mine), 7, generator=torch.Generator().manual_seed(4))
     together = search(evaluator, game, roots, config, torch.Generator(), gumbel_noise=noise)
     for index in (torch.tensor([5]), torch.arange(len(roots.mine)).flip(0)[:11]):
@@ -127,7 +126,7 @@ def test_a_tree_does_not_change_with_its_neighbours(algorithm: str) -> None:
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_illegal_actions_have_no_prior_no_visits_and_no_share(algorithm: str) -> None:
     game, config = ConnectFour(), replace(PLAY, algorithm=algorithm, simulations=64)
-    roots = random_positions(game, 2000, 36, torch.Generator().manual_seed(5))
+    roots = random_positions(game, 2000, plies=35, seed=5)
     legal = game.legal(roots)
     assert int((~legal).sum()) > 100
     result = search(ScrambledEvaluator(game), game, roots, config, torch.Generator().manual_seed(0))
@@ -143,24 +142,14 @@ def test_illegal_actions_have_no_prior_no_visits_and_no_share(algorithm: str) ->
 def test_finished_leaves_cost_no_evaluation(algorithm: str) -> None:
     game, config = TicTacToe(), replace(PLAY, algorithm=algorithm, simulations=100)
     one, two, winning = (
-        tic_tac_toe("x o x / x o o / o x ."),  # every simulation ends the game
-        tic_tac_toe("x o . / o o x / x x ."),  # two children, and the game ends behind each
-        tic_tac_toe("x x . / x o o / o x ."),  # two children, and one of them has ended
+        tic_tac_toe_board("x o x / x o o / o x ."),  # every simulation ends the game
+        tic_tac_toe_board("x o . / o o x / x x ."),  # two children, and the game ends behind each
+        tic_tac_toe_board("x x . / x o o / o x ."),  # two children, and one of them has ended
     )
     for position, unfinished in ((one, 0), (two, 2), (winning, 1)):
         evaluator = CountingEvaluator(ScrambledEvaluator(game))
         search(evaluator, game, position, config, torch.Generator())
         assert evaluator.evaluations == 1 + unfinished
-
-
-def tic_tac_toe(picture: str) -> TicTacToeState:
-    """The position of a picture, x having moved first; unfinished."""
-    marks = picture.replace("/", "").split()
-    x, o = (sum(1 << cell for cell in range(9) if marks[cell] == mark) for mark in "xo")
-    turn = x.bit_count() - o.bit_count()
-    mine, theirs = (o, x) if turn else (x, o)
-    boards = (torch.tensor([stones], dtype=torch.int16) for stones in (mine, theirs))
-    return TicTacToeState(*boards, torch.tensor([turn], dtype=torch.int8), torch.tensor([False]))
 
 
 def chosen_values(game: Again | Mine, roots: State, result: SearchResult) -> Tensor:

@@ -8,12 +8,12 @@ import torch
 
 from alphazero.mcts.evaluator import TimedEvaluator, UniformEvaluator
 from games.connect_four import ConnectFour
-from tests.mcts.test_kernels import random_positions
+from tests.positions import random_positions
 from tests.stubs import Drift
 
 GAME = ConnectFour()
 RANDOM = torch.Generator()
-POSITIONS = random_positions(GAME, 37, 12, torch.Generator().manual_seed(0))
+POSITIONS = random_positions(GAME, 37, plies=11, seed=0)
 
 
 def test_uniform_says_nothing_and_samples_a_box_evenly() -> None:

@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from alphazero.config import SearchConfig
-from alphazero.game import Game, State, concatenate, take
+from alphazero.game import Game, State
 from alphazero.mcts.evaluator import Evaluator, UniformEvaluator
 from alphazero.mcts.search import SearchResult, search
 from games.connect_four import ConnectFour
 from games.tic_tac_toe import TicTacToe
 from tests.evaluators import ScrambledEvaluator
+from tests.positions import random_positions
 from tests.stubs import Again, Drift, Mine
 
 CONFIGS = {
@@ -25,18 +26,6 @@ CONFIGS = {
     "puct_shallow": SearchConfig(algorithm="puct", simulations=48, max_depth=3),
     "puct_rescaled": SearchConfig(algorithm="puct", simulations=48, rescale_q=True),
 }
-
-
-def random_positions(game: Game, count: int, moves: int, generator: torch.Generator) -> State:
-    """Unfinished positions after 0 to `moves` - 1 random moves, `count` of them at the most."""
-    state = game.initial(count, generator=generator)
-    parts = []
-    for move in range(moves):
-        running = (~state.done).nonzero()[:, 0]
-        parts.append(take(state, running[move::moves]))
-        noise = torch.rand(game.legal(state).shape, generator=generator)
-        state = game.step(state, torch.where(game.legal(state), noise, -1.0).argmax(1)).state
-    return concatenate(parts)
 
 
 def both(game: Game, evaluator: Evaluator, roots: State, config: SearchConfig) -> tuple[SearchResult, SearchResult]:
@@ -59,7 +48,7 @@ def assert_the_same(compiled: SearchResult, tensors: SearchResult) -> None:
 @pytest.mark.parametrize("name", CONFIGS)
 @pytest.mark.parametrize("game", [ConnectFour(), TicTacToe()], ids=lambda game: game.name)
 def test_kernels_and_tensors_grow_the_same_trees(game: Game, name: str) -> None:
-    roots = random_positions(game, 60, 30 if game.name == "connect_four" else 9, torch.Generator().manual_seed(0))
+    roots = random_positions(game, 60, plies=29 if game.name == "connect_four" else 8, seed=0)
     assert_the_same(*both(game, ScrambledEvaluator(game), roots, CONFIGS[name]))
 
 

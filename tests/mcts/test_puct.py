@@ -17,7 +17,7 @@ from alphazero.mcts.search import search
 from alphazero.mcts.tree import Edges
 from games.connect_four import ConnectFour
 from tests.evaluators import ScrambledEvaluator
-from tests.games.test_connect_four import board
+from tests.positions import board
 
 GAME = ConnectFour()
 CONFIG = SearchConfig(algorithm="puct", simulations=32)

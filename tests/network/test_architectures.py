@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from alphazero.config import NetworkConfig
 from alphazero.network.architectures import (
     InferenceModule,
-    Network,
     inference_module,
     lay_out,
     make_network,
@@ -24,28 +23,8 @@ from alphazero.network.architectures import (
 )
 from games.connect_four import ConnectFour
 from games.tic_tac_toe import TicTacToe
+from tests.networks import CONFIGS, KINDS, trained
 from tests.stubs import Mine
-
-CONFIGS = {
-    "residual": NetworkConfig(kind="residual", blocks=2, width=8, head_channels=3, value_width=5),
-    "dense": NetworkConfig(kind="dense", blocks=2, width=16, value_head="scalar"),
-}
-KINDS = list(CONFIGS)
-
-
-def trained(kind: str, seed: int) -> Network:
-    """A network for connect-four whose weights and running statistics are all random."""
-    torch.manual_seed(seed)
-    network = make_network(ConnectFour(), CONFIGS[kind])
-    for parameter in network.parameters():
-        nn.init.normal_(parameter, std=0.3)
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            assert module.running_mean is not None
-            assert module.running_var is not None
-            nn.init.normal_(module.running_mean)
-            nn.init.uniform_(module.running_var, 0.5, 2.0)
-    return network.eval()
 
 
 def observations(batch: int) -> Tensor:

@@ -15,8 +15,7 @@ from alphazero.mcts.search import search
 from alphazero.network.cache import CachedEvaluator
 from games.connect_four import ConnectFour, ConnectFourState
 from tests.evaluators import CountingEvaluator, ScrambledEvaluator
-from tests.games.test_connect_four import played
-from tests.mcts.test_kernels import random_positions
+from tests.positions import played, random_positions
 from tests.stubs import Drift
 
 GAME = ConnectFour()
@@ -30,7 +29,7 @@ def cached(capacity: int = 4096, salt: int = 0) -> tuple[CachedEvaluator, Counti
 
 def different(count: int) -> ConnectFourState:
     """That many different positions."""
-    positions = random_positions(GAME, 4 * count, 12, torch.Generator().manual_seed(0))
+    positions = random_positions(GAME, 4 * count, plies=11, seed=0)
     first = {key: index for index, key in reversed(list(enumerate(GAME.key(positions).tolist())))}
     return take(positions, torch.tensor(sorted(first.values())[-count:]))
 
@@ -134,7 +133,7 @@ def test_a_large_enough_cache_spreads_positions_well() -> None:
 def test_a_search_finds_the_same_with_a_cache() -> None:
     cache, counting = cached()
     config = SearchConfig(simulations=64)
-    roots = random_positions(GAME, 60, 20, torch.Generator().manual_seed(1))
+    roots = random_positions(GAME, 60, plies=19, seed=1)
     plain = ScrambledEvaluator(GAME)
     with_cache = search(cache, GAME, roots, config, torch.Generator().manual_seed(2))
     without = search(plain, GAME, roots, config, torch.Generator().manual_seed(2))

@@ -12,13 +12,13 @@ from alphazero.network.architectures import DenseNetwork, inference_module, make
 from alphazero.network.inference import NetworkEvaluators, OnnxEvaluator, TorchEvaluator
 from games.connect_four import ConnectFour
 from games.tic_tac_toe import TicTacToe
-from tests.mcts.test_kernels import random_positions
-from tests.network.test_architectures import CONFIGS, KINDS, trained
+from tests.networks import CONFIGS, KINDS, trained
+from tests.positions import random_positions
 from tests.stubs import Mine
 
 GAME = ConnectFour()
 RANDOM = torch.Generator()
-POSITIONS = random_positions(GAME, 37, 12, torch.Generator().manual_seed(0))
+POSITIONS = random_positions(GAME, 37, plies=11, seed=0)
 
 
 @pytest.mark.parametrize("engine", ["onnx", "torch"])

@@ -22,7 +22,7 @@ from alphazero.parallel.ray_cluster import cluster
 from alphazero.replay import Samples
 from games.tic_tac_toe import TicTacToe
 from tests.parallel.faulty_games import FaultyRanks
-from tests.test_learner import samples
+from tests.random_samples import samples
 
 pytestmark = pytest.mark.cluster
 

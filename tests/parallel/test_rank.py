@@ -13,7 +13,7 @@ from alphazero.learner import Batch, Learner, draw
 from alphazero.parallel.executor import ExecutorError
 from alphazero.parallel.rank import arrays, batch_of, interface_of, load_state, state_of
 from games.tic_tac_toe import TicTacToe
-from tests.test_learner import samples
+from tests.random_samples import samples
 
 CONFIG = LearnerConfig(batch_size=16, precision="float32", warmup=0.0)
 NETWORK = NetworkConfig(blocks=1, width=8)

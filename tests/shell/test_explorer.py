@@ -14,6 +14,7 @@ from alphazero.game.record import Record
 from alphazero.mcts.search import search
 from alphazero.replay import Samples, no_actions
 from alphazero.runs.agents import Agent
+from alphazero.shell.explore import COLUMNS
 from alphazero.shell.explorer import Explorer
 from games.tic_tac_toe import TicTacToe
 from tests.evaluators import ScrambledEvaluator
@@ -32,45 +33,54 @@ def test_it_shows_what_the_search_found(config: SearchConfig) -> None:
     record = Record(GAME, "b2 a3")
     found = search(ScrambledEvaluator(GAME), GAME, record.state, config, torch.Generator())
     shown = Explorer(agent(config)).examine(record, 40)
-    assert sorted(row.action for row in shown.actions) == record.legal()
+    assert sorted(shown.actions) == record.legal()
     assert shown.line[0] == int(found.action[0])
-    assert (shown.value, shown.network_value) == (float(found.value[0]), float(found.raw_value[0]))
-    assert sum(row.visits for row in shown.actions) == shown.simulations == 40
-    for row in shown.actions:
-        assert row.policy == float(found.policy[0, row.action])
-        assert row.visits == int(found.visits[0, row.action])
-        assert row.visit_share == row.visits / 40
-        assert row.prior == float(found.prior[0, row.action])
-        assert row.q == (float(found.q[0, row.action]) if row.visits else None)
-    assert [row.policy for row in shown.actions] == sorted((row.policy for row in shown.actions), reverse=True)
+    assert (shown.search.value, shown.search.raw_value) == (found.value, found.raw_value)
+    assert int(shown.search.visits[0, shown.actions].sum()) == shown.simulations == 40
+    text = {column.title: column.text for column in COLUMNS}
+    for action in shown.actions:
+        visits = int(found.visits[0, action])
+        assert shown.search.policy[0, action] == found.policy[0, action]
+        assert shown.search.prior[0, action] == found.prior[0, action]
+        assert shown.search.q[0, action] == found.q[0, action]
+        assert text["policy"](shown, action) == f"{100 * found.policy[0, action]:.1f} %"
+        assert text["visits"](shown, action) == f"{visits}"
+        assert text["share"](shown, action) == f"{100 * visits / 40:.1f} %"
+        assert text["prior"](shown, action) == f"{100 * found.prior[0, action]:.1f} %"
+        assert text["Q"](shown, action) == (f"{found.q[0, action]:+.3f}" if visits else "")
+    policy = found.policy[0, shown.actions].tolist()
+    assert policy == sorted(policy, reverse=True)
 
 
 def test_the_gumbel_score_is_the_logarithm_of_the_improved_policy() -> None:
     """Equation 11 of Danihelka et al. 2022: pi' = softmax(logits + sigma(completed Q))."""
     shown = Explorer(agent()).examine(Record(GAME, "b2"), 40)
-    total = sum(math.exp(row.score) for row in shown.actions)
-    for row in shown.actions:
-        assert math.exp(row.score) / total == pytest.approx(row.policy, abs=1e-5)
+    total = sum(math.exp(shown.score[action]) for action in shown.actions)
+    for action in shown.actions:
+        assert math.exp(shown.score[action]) / total == pytest.approx(float(shown.search.policy[0, action]), abs=1e-5)
 
 
 def test_the_puct_score_is_that_of_the_paper() -> None:
     """Q + C(s) P sqrt(N) / (1 + n); unvisited actions have the node's value, N counts its own evaluation."""
     shown = Explorer(agent(PUCT)).examine(Record(GAME, "b2"), 40)
     constant = math.log((1 + 41 + PUCT.c_base) / PUCT.c_base) + PUCT.c_init
-    for row in shown.actions:
-        q = shown.value if row.q is None else row.q
-        assert row.score == pytest.approx(q + constant * row.prior * math.sqrt(41) / (1 + row.visits), abs=1e-5)
+    found = shown.search
+    for action in shown.actions:
+        visits, prior = int(found.visits[0, action]), float(found.prior[0, action])
+        q = float(found.q[0, action] if visits else found.value[0])
+        score = q + constant * prior * math.sqrt(41) / (1 + visits)
+        assert float(shown.score[action]) == pytest.approx(score, abs=1e-5)
 
 
 def test_the_networks_q_is_its_value_one_move_on_with_the_sign_turned() -> None:
     record = Record(GAME, "a3 b3 a2 b2")  # x completes the first column with a1
     shown = Explorer(agent()).examine(record, 8)
-    for row in shown.actions:
+    for action in shown.actions:
         after = Record(GAME, record.moves)
-        after.play(row.action)
+        after.play(action)
         value = 1.0 if after.finished else -float(ScrambledEvaluator(GAME)(after.state).value[0])
-        assert row.network_q == pytest.approx(value)
-    assert {GAME.action_name(row.action): row.network_q for row in shown.actions}["a1"] == 1.0
+        assert float(shown.network_q[action]) == pytest.approx(value)
+    assert shown.network_q[GAME.parse_action("a1")] == 1.0
 
 
 def samples_of(moves: list[str]) -> Samples:
@@ -93,12 +103,12 @@ def samples_of(moves: list[str]) -> Samples:
 
 def test_the_replay_buffer_is_asked_for_the_position_and_its_mirror_images() -> None:
     samples = samples_of(["a3 b2", "c3 b2", "a3 b2", "b2 a3", "a1 b2", "a3 c2"])
-    seen = Explorer(agent(), lambda: samples).examine(Record(GAME, "a3 b2"), 4).replay
+    seen = Explorer(agent(), lambda: samples).examine(Record(GAME, "a3 b2"), 4).replayed
     assert seen is not None
-    assert seen.samples == 4  # all corners with the answer in the centre
-    assert (seen.oldest, seen.newest) == (0, 4)
-    assert seen.value == pytest.approx((0 + 1 + 2 + 4) / 40)
-    assert seen.outcome == pytest.approx((0 + 1 + 2 + 4) / 80)
+    assert seen.size == 4  # all corners with the answer in the centre
+    assert (seen.iteration.min(), seen.iteration.max()) == (0, 4)
+    assert float(seen.value.mean()) == pytest.approx((0 + 1 + 2 + 4) / 40)
+    assert float(seen.outcome.mean()) == pytest.approx((0 + 1 + 2 + 4) / 80)
     # The mirror at the diagonal through a3 turns the position into itself: its samples count once.
     right, left = samples.policy[1].view(3, 3).flip(-1), samples.policy[4].view(3, 3)
     # One of the two symmetries that bring c3 (a1) to a3 was used; both fit the position.
@@ -108,12 +118,12 @@ def test_the_replay_buffer_is_asked_for_the_position_and_its_mirror_images() -> 
         for r in (right, right.T)
         for m in (left.flip(0), left.flip(0).T)
     ]
-    assert any(torch.allclose(seen.policy, candidate) for candidate in candidates)
+    assert any(torch.allclose(seen.policy.mean(0), candidate) for candidate in candidates)
 
 
 def test_a_position_that_was_never_seen_is_not_in_the_replay_buffer() -> None:
-    assert Explorer(agent(), lambda: samples_of(["b2"])).examine(Record(GAME, "a3"), 4).replay is None
-    assert Explorer(agent()).examine(Record(GAME, "a3"), 4).replay is None
+    assert Explorer(agent(), lambda: samples_of(["b2"])).examine(Record(GAME, "a3"), 4).replayed is None
+    assert Explorer(agent()).examine(Record(GAME, "a3"), 4).replayed is None
 
 
 def test_more_simulations_cost_only_the_evaluations_that_are_new() -> None:

@@ -38,8 +38,8 @@ def shells(game: Game, moves: str = "") -> tuple[PlayShell, ExploreShell, io.Str
     console = Console(file=printed, width=100, highlight=False)
     explorer, budget = Explorer(agent), SearchBudget(8)
     seats = ["human", "minimax:1"][: game.num_players]
-    play = PlayShell(agent, Record(game, moves), console, seats=seats, budget=budget, seed=1, explorer=explorer)
-    return play, ExploreShell(agent, Record(game, moves), console, budget=budget, explorer=explorer), printed
+    play = PlayShell(explorer, Record(game, moves), console, seats=seats, budget=budget, seed=1)
+    return play, ExploreShell(explorer, Record(game, moves), console, budget=budget), printed
 
 
 def test_a_review_names_the_mistakes() -> None:

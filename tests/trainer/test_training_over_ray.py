@@ -105,7 +105,7 @@ def test_samples_and_weights_do_not_depend_on_the_workers_nor_on_twenty_deaths(t
 
 
 def test_an_asynchronous_run_plays_every_segment_once_even_if_workers_die(tmp_path: Path) -> None:
-    unbounded = ClusterConfig(mode="asynchronous", most_stale=1e9, most_behind=1e9)
+    unbounded = ClusterConfig(mode="asynchronous", max_staleness=1e9, max_backlog=1e9)
     config = replace(SMALL, iterations=10, cluster=unbounded, evaluation=replace(SMALL.evaluation, every=0))
     run, played = train(config, tmp_path / "run", 2, kills=3)
     places = [place for place, _ in played]
@@ -114,6 +114,6 @@ def test_an_asynchronous_run_plays_every_segment_once_even_if_workers_die(tmp_pa
         segments = sorted(segment for of, segment in places if of == stream)
         assert segments == list(range(len(segments)))
     assert run.replay.seen == sum(size for _, size in played)
-    steps = config.learner.replay_ratio * run.replay.seen / config.learner.batch
+    steps = config.learner.replay_ratio * run.replay.seen / config.learner.batch_size
     assert abs(run.learner.steps - steps) <= 1  # nothing of it was left out, and all learned
     assert all(torch.isfinite(tensor).all() for tensor in run.learner.tensors().values())
