@@ -48,12 +48,11 @@ class Equation(NamedTuple):
     def formula(self, symbol: str) -> str:
         """The equation in TeX."""
         parts = [
-            rf"{coefficient:+.{digits}g}\,{candidate.name}"
-            for candidate, coefficient, digits in zip(
-                self.candidates, self.coefficients.tolist(), map(_digits, self.coefficients, self.deviations),
-                strict=True,
+            rf"{value:+.{_digits(value, deviation)}g}\,{candidate.name}"
+            for candidate, value, deviation in zip(
+                self.candidates, self.coefficients.tolist(), self.deviations.tolist(), strict=True
             )
-        ]  # fmt: skip
+        ]
         return f"{symbol} = {' '.join(parts).lstrip('+')}"
 
     def text(self, symbol: str) -> str:
@@ -68,9 +67,9 @@ def plain(formula: str) -> str:
     return formula
 
 
-def _digits(value: Tensor, deviation: Tensor) -> int:
+def _digits(value: float, deviation: float) -> int:
     """The number of digits that are known, and one more."""
-    known = math.log10(abs(value.item()) / deviation.item()) if value and deviation else 7.0
+    known = math.log10(abs(value) / deviation) if value and deviation else 7.0
     return min(max(math.ceil(known) + 1, 2), 8)
 
 
@@ -244,8 +243,8 @@ def through_solver(of: Incomplete, library: tuple[Candidate, ...], learned: Lear
     unknown = shooting.joined(torch.zeros(size, dtype=torch.float64), learned.fit.starts)
     rows = slice(0, -size)  # the last ones are the prior's
     misses, jacobian = shooting.misses(unknown)[rows], shooting.jacobian(unknown)[rows]
-    both = torch.cat([jacobian[:, : size - 1], (jacobian[:, size - 1] - misses)[:, None]], 1)
-    free, _ = torch.linalg.qr(jacobian[:, size:])
+    jacobian[:, size - 1] -= misses
+    both, free = jacobian[:, :size], torch.linalg.qr(jacobian[:, size:]).Q
     both = (both - free @ (free.T @ both)).numpy()
     pieces, coordinates = len(shooting.pieces.times), observed.states.shape[2]
     piece = torch.cat([

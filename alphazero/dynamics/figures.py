@@ -2,62 +2,63 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from alphazero.dynamics.equations import WORST, Case, Choice, Recovered
 from alphazero.dynamics.lotka_volterra import OBSERVED, Extrapolation
 from alphazero.dynamics.ude import NONE, Observed, Term, fit, fixed, inputs_of, predict
+from alphazero.game import take
 
 TRUTH, NETWORK, EQUATION, DATA = "#8a9299", "#d98324", "#2f6690", "#2b3036"
+LINES = {"truth": ("-", TRUTH, 5.0), "network": ("-", NETWORK, 1.6), "equation": ("--", EQUATION, 1.6)}
 SHOWN = 3  # trajectories
 
 
 def trajectories(case: Case, held_out: Observed, network: Term, equation: Term | None) -> Figure:
     """Held-out observations, and the completed models' trajectories, each from the start that fits best."""
-    shown = held_out.at(slice(SHOWN))
-    figure = _figure(3.4 * len(case.states), 3.2)
-    for axes, name in zip(figure.subplots(1, len(case.states), squeeze=False)[0], case.states, strict=True):
+    shown, figure = take(held_out, slice(SHOWN)), _figure(3.4 * len(case.states), 3.2)
+    subplots = figure.subplots(1, len(case.states), squeeze=False)[0]
+    for label, found in (("network", network), ("equation", equation)):
+        if found:
+            _draw(subplots, shown.times, _followed(case, shown, found).movedim(2, 0), label)
+    for number, (axes, name) in enumerate(zip(subplots, case.states, strict=True)):
         axes.set(xlabel="time, s", title=name)
-    for found, style, colour, label in ((network, "-", NETWORK, "network"), (equation, "--", EQUATION, "equation")):
-        if found is None:
-            continue
-        starts = fit(case.incomplete, fixed(found), NONE, shown).starts
-        states = predict(case.incomplete, found, shown, starts)
-        for number, axes in enumerate(figure.axes):
-            lines = axes.plot(shown.times.T, states[..., number].T, style, color=colour, linewidth=1.6, zorder=2)
-            lines[0].set_label(label)
-    for number, axes in enumerate(figure.axes):
-        times, states = shown.times.flatten(), shown.states[..., number].flatten()
-        seen = shown.noise[..., number].flatten().isfinite()
-        axes.plot(times[seen], states[seen], ".", color=DATA, markersize=3, label="observed", zorder=1, alpha=0.6)
-    figure.axes[0].legend(frameon=False)
+        seen = shown.noise[..., number].isfinite()
+        times, values = shown.times[seen], shown.states[..., number][seen]
+        axes.plot(times, values, ".", color=DATA, markersize=3, label="observed", zorder=1, alpha=0.6)
+    subplots[0].legend(frameon=False)
     return figure
 
 
 def term(case: Case, held_out: Observed, network: Term, equation: Term | None) -> Figure:
     """The term along held-out trajectories."""
-    shown = held_out.at(slice(SHOWN))
-    starts = fit(case.incomplete, fixed(network), NONE, shown).starts
-    inputs = inputs_of(case.incomplete, predict(case.incomplete, network, shown, starts), shown)
-    figure = _figure(4.6 * case.incomplete.outputs, 3.4)
+    shown, figure = take(held_out, slice(SHOWN)), _figure(4.6 * case.incomplete.outputs, 3.4)
+    inputs = inputs_of(case.incomplete, _followed(case, shown, network), shown)
     subplots = figure.subplots(1, case.incomplete.outputs, squeeze=False)[0]
-
-    def draw(value: Tensor, style: str, colour: str, width: float, label: str) -> None:
-        for axes, output in zip(subplots, value, strict=True):
-            lines = axes.plot(shown.times.T, output.view(len(shown.times), -1).T, style, color=colour, linewidth=width)
-            lines[0].set_label(label)
-
-    if case.truth:
-        draw(case.truth(inputs), "-", TRUTH, 5.0, "truth")
-    draw(network(inputs), "-", NETWORK, 1.6, "network")
-    if equation:
-        draw(equation(inputs), "--", EQUATION, 1.6, "equation")
+    for label, found in (("truth", case.truth), ("network", network), ("equation", equation)):
+        if found:
+            _draw(subplots, shown.times, found(inputs).unflatten(1, shown.times.shape), label)
     for number, axes in enumerate(subplots):
         part = f", {'xy'[number]}" if len(subplots) == 2 else ""
         axes.set(xlabel="time, s", title=f"${case.symbol}${part}, {case.unit}")
     subplots[0].legend(frameon=False)
     return figure
+
+
+def _followed(case: Case, shown: Observed, term: Term) -> Tensor:
+    """[B, T, N]: trajectories of the completed model from the starts that fit best."""
+    return predict(case.incomplete, term, shown, fit(case.incomplete, fixed(term), NONE, shown).starts)
+
+
+def _draw(subplots: Iterable[Axes], times: Tensor, values: Tensor, label: str) -> None:
+    """Draws values [N, B, T] at times [B, T], a coordinate in each of N subplots."""
+    style, colour, width = LINES[label]
+    for axes, value in zip(subplots, values, strict=True):
+        axes.plot(times.T, value.T, style, color=colour, linewidth=width)[0].set_label(label)
 
 
 def sparsity(path: tuple[Choice, ...], *, network: float | None = None) -> Figure:

@@ -6,7 +6,6 @@ The example of C. Rackauckas et al., "Universal Differential Equations for Scien
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -27,18 +26,14 @@ def lotka_volterra() -> Case:
     def rates(value: Tensor, y: Tensor, given: Tensor) -> Tensor:
         return torch.stack([BIRTH * y[0] + value[0], -DEATH * y[1] + value[1]])
 
-    def powers(x: int, y: int) -> str:
+    def monomial(x: int, y: int) -> tuple[str, Term]:
         parts = [f"{name}^{power}" if power > 1 else name for name, power in (("x", x), ("y", y)) if power]
-        return " ".join(parts) or "1"
+        return " ".join(parts) or "1", lambda state: state[0] ** x * state[1] ** y
 
-    def monomial(x: int, y: int) -> Callable[[Tensor], Tensor]:
-        return lambda state: state[0] ** x * state[1] ** y
-
-    exponents = [(x, degree - x) for degree in range(6) for x in range(degree, -1, -1)]
-    functions = [(powers(*both), monomial(*both)) for both in exponents]
+    functions = [monomial(x, degree - x) for degree in range(6) for x in range(degree, -1, -1)]
     functions += [(r"\sin x", lambda y: y[0].sin()), (r"\sin y", lambda y: y[1].sin())]
 
-    def candidate(name: str, function: Callable[[Tensor], Tensor], place: int) -> Candidate:
+    def candidate(name: str, function: Term, place: int) -> Candidate:
         axis = torch.eye(2, dtype=torch.float64)[:, place, None]
         return Candidate(rf"{name}\,\vec e_{'xy'[place]}", lambda y: axis * function(y))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -47,11 +47,11 @@ class Network(nn.Module):
 
     def standardised(self, inputs: Tensor) -> Tensor:
         hidden = (inputs - self.centre) / self.spread
-        for number, weight in enumerate(self.weights):
-            hidden = hidden @ weight[:-1] + weight[-1]
-            if number + 1 < len(self.weights):
-                hidden = hidden.tanh()
-        return hidden
+        *within, last = self.weights
+        for weight in within:
+            hidden = (hidden @ weight[:-1] + weight[-1]).tanh()
+        outputs: Tensor = hidden @ last[:-1] + last[-1]
+        return outputs
 
     def forward(self, inputs: Tensor) -> Tensor:
         return self.mean + self.scale * self.standardised(inputs)
@@ -78,18 +78,16 @@ def approximate(
     optimizer = torch.optim.LBFGS(
         network.parameters(), max_iter=steps, history_size=MEMORY, line_search_fn="strong_wolfe", tolerance_change=1e-14
     )
-    done = 0
+    evaluations = itertools.count(1)
 
-    def loss() -> Tensor:
-        nonlocal done
+    def loss() -> float:
         optimizer.zero_grad()
         error = (network.standardised(inputs) - target)[:, varies].square().mean()
         error.backward()
-        done += 1
-        report(done, error.item())
-        return error
+        report(next(evaluations), error.item())
+        return error.item()
 
-    optimizer.step(cast(Any, loss))
+    optimizer.step(loss)
     return network.requires_grad_(False)
 
 
@@ -113,14 +111,7 @@ def random_play(game: Game, count: int, generator: torch.Generator, *, batch: in
         played.append(Transitions(states, actions, *game.step(states, actions)))
         after, done = played[-1].after, played[-1].done
         states, over = where(over, game.initial(batch, generator=generator), after), done & ~over
-    first = slice(count)
-    return Transitions(
-        take(concatenate([one.states for one in played]), first),
-        torch.cat([one.actions for one in played])[first],
-        take(concatenate([one.after for one in played]), first),
-        torch.cat([one.reward for one in played])[first],
-        torch.cat([one.done for one in played])[first],
-    )
+    return take(concatenate(played), slice(count))
 
 
 Reward = Callable[[State, Tensor, State], Tensor]  # of states, actions, and states after them: [B]
@@ -196,15 +187,10 @@ def flattened(state: State) -> Tensor:
 
 def unflattened(flat: Tensor, like: State) -> State:
     """A state again, with the types and shapes of `like`."""
-    fields, start = [], 0
-    for field in like:
-        size = math.prod(field.shape[1:])
-        part = flat[:, start : start + size].view(field.shape)
-        start += size
-        if field.dtype == torch.bool:
-            fields.append(part > HALF)
-        else:
-            fields.append(part.to(field.dtype) if field.is_floating_point() else part.round().to(field.dtype))
+    fields, sizes = [], [math.prod(field.shape[1:]) for field in like]
+    for field, part in zip(like, flat.split(sizes, 1), strict=True):
+        whole = part > HALF if field.dtype == torch.bool else part.round()
+        fields.append((part if field.is_floating_point() else whole).view(field.shape).to(field.dtype))
     return state_from(type(like), fields)
 
 

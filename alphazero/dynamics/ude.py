@@ -11,6 +11,7 @@ states do no harm, and no piece is long enough for a bad guess to diverge.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -59,10 +60,6 @@ class Observed(NamedTuple):
     given: Tensor
     noise: Tensor
 
-    def at(self, rows: slice) -> Observed:
-        """Some of the trajectories."""
-        return Observed(*(field[rows] for field in self))
-
 
 Term = Callable[[Tensor], Tensor]  # inputs [I, B] -> value [M, B]
 Model = Callable[[Tensor, Tensor], Tensor]  # the same with parameters [P] before
@@ -108,8 +105,8 @@ def check_observed(observed: Observed) -> None:
     for name, value in (("times", times), ("states", states), ("given", given)):
         bad = (~value.isfinite()).nonzero()
         if len(bad):
-            where = ", ".join(str(number) for number in bad[0].tolist())
-            raise DiscoveryError(f"{name}[{where}] is {value[tuple(bad[0])].item()}, no finite number; leave it out")
+            where, found = bad[0].tolist(), value[tuple(bad[0])].item()
+            raise DiscoveryError(f"{name}{where} is {found}, no finite number; leave it out")
     if not (noise >= 0).all():
         raise DiscoveryError("noise must be a standard deviation, from 0 to inf")
     unseen = noise.isinf().all(0).all(0).nonzero()
@@ -244,20 +241,13 @@ class Shooting:
     def jacobian(self, unknown: Tensor) -> Tensor:
         """The derivatives of the misses by the unknowns."""
         parameters, starts = self.split(unknown)
-        (count, coordinates), seams, size = starts.shape, len(self.seams), self.size
+        size, one = self.size, torch.eye(len(unknown), dtype=torch.float64)
         moved = sensitivities(self.of, self.model, parameters, self.pieces, starts)
-        moved[..., size:] *= self.sigma
-        piece, seam, moments = torch.arange(count), torch.arange(seams), moved.shape[1]
-        seen = torch.zeros(count, moments, coordinates, len(unknown), dtype=torch.float64)
-        seen[..., :size] = moved[..., :size]
-        seen[..., size:].view(count, moments, coordinates, count, coordinates)[piece, :, :, piece] = moved[..., size:]
-        apart = torch.zeros(seams, coordinates, len(unknown), dtype=torch.float64)
-        apart[..., :size] = moved[self.seams - 1, -1, :, :size]
-        by_start = apart[..., size:].view(seams, coordinates, count, coordinates)
-        by_start[seam, :, self.seams - 1] = moved[self.seams - 1, -1, :, size:]
-        by_start[seam, :, self.seams] = -self.sigma.diag()
-        kept = torch.eye(size, len(unknown), dtype=torch.float64) / self.prior
-        rows = [seen * self.weights[..., None], apart / (SEAM * self.sigma[:, None]), kept]
+        by_start = torch.block_diag(*(moved[..., size:] * self.sigma).flatten(1, 2))  # a piece depends on its own alone
+        by_unknown = torch.cat([moved[..., :size].flatten(0, 2), by_start], 1).view(*moved.shape[:3], -1)
+        starts_by_unknown = one[size:].view(*starts.shape, -1) * self.sigma[:, None]
+        apart = by_unknown[self.seams - 1, -1] - starts_by_unknown[self.seams]
+        rows = [by_unknown * self.weights[..., None], apart / (SEAM * self.sigma[:, None]), one[:size] / self.prior]
         found = torch.cat([row.reshape(-1, len(unknown)) for row in rows])
         return found.nan_to_num(0.0).clamp(-1e12, 1e12)
 
@@ -281,13 +271,11 @@ def fit(
     DiscoveryError for data that cannot be learned from.
     """
     shooting = Shooting(of, model, observed, len(parameters), pieces=pieces, prior=prior)
-    done = 0
+    evaluations = itertools.count(1)
 
     def misses(unknown: NDArray[np.float64]) -> NDArray[np.float64]:
-        nonlocal done
         found = shooting.misses(torch.from_numpy(unknown))
-        done += 1
-        report(Progress(done, steps, shooting.residual(found)))
+        report(Progress(next(evaluations), steps, shooting.residual(found)))
         return found.numpy()
 
     def jacobian(unknown: NDArray[np.float64]) -> NDArray[np.float64]:

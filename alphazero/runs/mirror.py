@@ -66,10 +66,8 @@ class Mirror:
         with self._changed:
             return self._changed.wait_for(lambda: not self._busy, seconds)
 
-    def close(self, *, wait: bool = True) -> None:
+    def close(self) -> None:
         """Waits for the last update, though not for ever, and says so if the copy is not up to date."""
-        if not wait:
-            return
         fix = f"what is whole there stays so, and --resume {self.folder} copies the rest"
         if not self.wait(PATIENCE):
             self.say(f"the last copy to {self.url} is not finished after {PATIENCE:.0f} s and is given up; {fix}")
@@ -83,21 +81,17 @@ class Mirror:
                 if not self._busy:
                     self._changed.notify_all()
                     return
-            self._try()
-
-    def _try(self) -> None:
-        try:
-            self._copy()
-        except Exception as error:  # what the packages behind an address raise has no other base in common
-            self._place = None  # connects and lists anew: who knows what is there now
-            failing = True
-            line = f"cannot copy the run to {self.url}: {reason(error)}; trying again after the next checkpoint"
-        else:
             failing, line = False, f"the run is copied to {self.url} again"
-        if failing != self.failing:
-            self.failing = failing
-            with suppress(OSError):  # the log cannot be written: the training's own thread will meet that and stop
-                self.say(line)
+            try:
+                self._copy()
+            except Exception as error:  # what the packages behind an address raise has no other base in common
+                self._place = None  # connects and lists anew: who knows what is there now
+                fault = f"cannot copy the run to {self.url}: {reason(error)}"
+                failing, line = True, f"{fault}; trying again after the next checkpoint"
+            if failing != self.failing:
+                self.failing = failing
+                with suppress(OSError):  # the log cannot be written: the training's own thread will meet that and stop
+                    self.say(line)
 
     def _copy(self) -> None:
         """Brings the copy up to date with the folder as it is now, whatever the training removes meanwhile."""
@@ -112,16 +106,23 @@ class Mirror:
                 names = WHOLE if all((path / name).is_file() for name in WHOLE) else LIGHT
                 kept[path.name] = checkpoint_files(path.name, names)
                 try:
-                    if not self._is_there(place, path, kept[path.name]):
+                    # The copy has this very checkpoint if it has its state: the digests are in that.
+                    there = self._states.get(path.name) == (path / "state.json").read_bytes()
+                    if not there or not place.sizes.keys() >= set(kept[path.name]):
                         hold(path, held / path.name, names)
                         new.append(path.name)
                 except FileNotFoundError:  # pruned just now: left as it is until the next update
                     kept[path.name] = checkpoint_files(path.name, WHOLE)
-            names_beside = self._copy_files(place)
+            beside = list(files.run_files(self.folder))
+            for name in beside:
+                self._copy_file(place, name)
             for number in reversed(new):  # the newest matters most
-                self._copy_checkpoint(place, held / number, kept[number])
+                place.remove(f"{CHECKPOINTS}/{number}/state.json")
+                for name in kept[number]:
+                    place.put(held / number / Path(name).name, name)
+                self._states[number] = (held / number / "state.json").read_bytes()
             if kept and set(checkpoint_files(max(kept), WHOLE)) <= place.sizes.keys():
-                self._prune(place, names_beside, kept)
+                self._prune(place, beside, kept)
         finally:
             shutil.rmtree(held, ignore_errors=True)
 
@@ -145,44 +146,28 @@ class Mirror:
         }
         return place
 
-    def _is_there(self, place: Place, path: Path, names: list[str]) -> bool:
-        """Whether the copy has this very checkpoint: its digests are in its state."""
-        state = (path / "state.json").read_bytes()
-        return set(names) <= place.sizes.keys() and self._states.get(path.name) == state
+    def _copy_file(self, place: Place, name: str) -> None:
+        """Copies a file beside the checkpoints, if it has changed and is still there."""
+        path = self.folder / name
+        try:
+            status = path.stat()
+            stamp = status.st_size, status.st_mtime_ns
+            # Games are written once and events grow, so at first their size tells them apart. All others are
+            # written over: each is copied when first seen.
+            known = name.startswith((files.GAMES, files.TENSORBOARD)) and place.sizes.get(name) == status.st_size
+            if name not in place.sizes or self._copied.get(name, stamp if known else None) != stamp:
+                place.put(path, name)
+            self._copied[name] = stamp
+        except FileNotFoundError:
+            if path.exists():  # then it is the address that was not found
+                raise
 
-    def _copy_files(self, place: Place) -> set[str]:
-        """Copies what has changed beside the checkpoints; returns all that there is."""
-        names = set()
-        for name in files.run_files(self.folder):
-            path = self.folder / name
-            try:
-                status = path.stat()
-                stamp = status.st_size, status.st_mtime_ns
-                # Games are written once and events grow, so at first their size tells them apart. All others are
-                # written over: each is copied when first seen.
-                known = name.startswith((files.GAMES, files.TENSORBOARD)) and place.sizes.get(name) == status.st_size
-                if name not in place.sizes or self._copied.get(name, stamp if known else None) != stamp:
-                    place.put(path, name)
-                self._copied[name] = stamp
-            except FileNotFoundError:
-                if path.exists():  # then it is the address that was not found
-                    raise
-            else:
-                names.add(name)
-        return names
-
-    def _copy_checkpoint(self, place: Place, path: Path, names: list[str]) -> None:
-        place.remove(names[-1])
-        for name in names:
-            place.put(path / Path(name).name, name)
-        self._states[path.name] = (path / "state.json").read_bytes()
-
-    def _prune(self, place: Place, names_beside: set[str], kept: dict[str, list[str]]) -> None:
+    def _prune(self, place: Place, beside: list[str], kept: dict[str, list[str]]) -> None:
         """Removes from the copy what the run has no longer."""
         for number in {name.split("/")[1] for name in place.sizes if files.is_checkpoint_file(name)} - kept.keys():
             place.remove(f"{CHECKPOINTS}/{number}/state.json")
-            place.remove_folder(f"{CHECKPOINTS}/{number}")
-        for name in place.sizes.keys() - names_beside.union(*kept.values()):
+            place.remove(f"{CHECKPOINTS}/{number}")
+        for name in place.sizes.keys() - set(beside).union(*kept.values()):
             place.remove(name)
 
 
@@ -203,7 +188,8 @@ def mirrored(
         yield mirror
     finally:
         mirror.update()  # the agent and the last figures too
-        mirror.close(wait=not give_up())
+        if not give_up():
+            mirror.close()
 
 
 class Place:
@@ -213,7 +199,6 @@ class Place:
         # Instances of its own: fsspec would give us those whose connection broke, and their old listings.
         system, path = url_to_fs(url, skip_instance_cache=True)
         self.files = DirFileSystem(path.rstrip("/"), system, skip_instance_cache=True)
-        self.folders: set[str] = set()
         self.sizes: dict[str, int] = {}
         try:
             self.files.ls("", detail=False)  # `find` takes what cannot be listed for empty
@@ -234,25 +219,18 @@ class Place:
 
     def put(self, path: Path, name: str) -> None:
         size, parent = path.stat().st_size, name.rpartition("/")[0]
-        if parent not in self.folders:
+        if all(other.rpartition("/")[0] != parent for other in self.sizes):
             with suppress(PermissionError):  # object stores need no folders, and may forbid to make a bucket
                 self.files.makedirs(parent, exist_ok=True)
-            self.folders.add(parent)
         self.files.put_file(str(path), name)
         self.sizes[name] = size
 
     def remove(self, name: str) -> None:
-        """Removes a file, if it is there."""
-        if name in self.sizes:
+        """Removes a file, or a folder with all that is in it, if the run has any of it there."""
+        if gone := [other for other in self.sizes if other == name or other.startswith(f"{name}/")]:
             with suppress(FileNotFoundError):
-                self.files.rm_file(name)
-            del self.sizes[name]
-
-    def remove_folder(self, name: str) -> None:
-        """Removes a folder with all that is in it, if it is there."""
-        with suppress(FileNotFoundError):
-            self.files.rm(name, recursive=True)
-        self.sizes = {other: size for other, size in self.sizes.items() if not other.startswith(f"{name}/")}
+                self.files.rm_file(name) if name in self.sizes else self.files.rm(name, recursive=True)
+            self.sizes = {other: size for other, size in self.sizes.items() if other not in gone}
 
 
 def fetch(url: str, folder: Path) -> None:
@@ -269,10 +247,8 @@ def fetch(url: str, folder: Path) -> None:
         with files.atomic(folder) as unfinished:
             place = Place(url)
             if files.CONFIG not in place.sizes or not place.checkpoints():
-                found = (
-                    "is no run: it has no config.toml with checkpoints/ beside it" if place.sizes else "holds no run"
-                )
-                raise RunError(f"{url} {found}; name the address that a run was copied to")
+                held = "is no run: it has no config.toml with checkpoints/ beside it" if place.sizes else "holds no run"
+                raise RunError(f"{url} {held}; name the address that a run was copied to")
             for name in filter(files.is_run_file, place.sizes):
                 place.get(name, unfinished / name)
             fetch_checkpoints(place, unfinished)
@@ -314,8 +290,6 @@ def hold(path: Path, held: Path, names: tuple[str, ...]) -> None:
     for name in reversed(names):  # state.json first: should this be saved anew meanwhile, the next update notices
         try:
             os.link(path / name, held / name)
-        except FileNotFoundError:
-            raise
         except OSError:
             shutil.copyfile(path / name, held / name)
 

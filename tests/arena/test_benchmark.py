@@ -1,9 +1,8 @@
-"""A benchmark's plan, matches and files, with a small run of tic-tac-toe."""
+"""A benchmark's matches and their record, with a small run of tic-tac-toe."""
 
 from __future__ import annotations
 
 import json
-import shutil
 import threading
 from concurrent.futures import Future, wait
 from dataclasses import replace
@@ -17,24 +16,16 @@ from torch import Tensor
 from alphazero.arena.benchmark import Benchmark, Match
 from alphazero.arena.elo import ratings
 from alphazero.arena.match import MatchResult, play_match
-from alphazero.arena.plan import plan, spread
-from alphazero.arena.players import AgentPlayer, MinimaxPlayer, NetworkPlayer, RandomPlayer, SearchBudget
-from alphazero.arena.registry import PlayerSpec, find_player
+from alphazero.arena.plan import plan
+from alphazero.arena.players import AgentPlayer, NetworkPlayer, RandomPlayer
+from alphazero.arena.registry import PlayerSpec
 from alphazero.parallel.executor import Counter, Task, ThreadExecutor
-from alphazero.runs.agents import Agent, load_agent
-from alphazero.runs.files import RunError, write_json
+from alphazero.runs.agents import Agent
+from alphazero.runs.files import write_json
 from games.tic_tac_toe import TicTacToe, TicTacToeState
-from tests.small_benchmark import FAST, Listener, load_quickly, played, small_run
+from tests.small_benchmark import FAST, Listener, load_quickly, played
 
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return small_run(tmp_path_factory.getbasetemp())
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("alphazero.arena.plan.load_agent", load_quickly)
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 def results_by_name(benchmark: Benchmark) -> dict[tuple[str, str], MatchResult]:
@@ -44,81 +35,6 @@ def results_by_name(benchmark: Benchmark) -> dict[tuple[str, str], MatchResult]:
         assert isinstance(result, MatchResult)
         found[match.player.name, match.opponent.name] = result
     return found
-
-
-# ------------------------------------------------------------------------------------------- plan
-
-
-def test_by_default_an_agent_meets_players_of_all_kinds(trained: Path) -> None:
-    benchmark = plan(trained / "agent.onnx", Listener(), games=200, budget=SearchBudget(600), seed=1)
-    assert [match.title for match in benchmark.matches] == [
-        f"{player} against {opponent}"
-        for opponent in ("random", "minimax:1", "minimax:3", "minimax:5", "mcts:1000")
-        for player in ("agent:600", "network")
-    ]
-    assert {match.games for match in benchmark.matches} == {200}
-    assert benchmark.curve == benchmark.position_tests == benchmark.players == []
-
-
-def test_checkpoints_of_the_curve_are_evenly_spread() -> None:
-    kept = [Path(f"{iteration:06d}") for iteration in (20, 40, 60, 80, 100, 120, 140, 154)]
-    assert [int(path.name) for path in spread(kept, 3, 155)] == [40, 80, 120]  # nearest to 39, 77.5 and 116
-    assert [int(path.name) for path in spread(kept, 1, 155)] == [80]
-    assert spread(kept, 20, 155) == kept
-    assert spread([], 4, 1) == []
-
-
-def test_the_curve_ends_with_the_table_itself_where_it_can(trained: Path) -> None:
-    slow = plan(trained, Listener(), against=["random"], games=40, budget=SearchBudget(600), seed=1, curve=2)
-    assert [(point.iteration, point.role, point.match.player.name, point.match.games) for point in slow.curve] == [
-        (2, "agent", "agent:64 of iteration 2", 10),
-        (2, "network", "network of iteration 2", 10),
-        (3, "agent", "agent:64 of iteration 3", 10),
-        (3, "network", "network of iteration 3", 10),
-        (4, "agent", "agent:64", 10),
-        (4, "network", "network", 40),
-    ]
-    assert slow.curve[-1].match in slow.matches
-    quick = plan(trained, Listener(), against=["random"], games=40, budget=SearchBudget(8), seed=1, curve=1)
-    assert [point.match.player.name for point in quick.curve[-2:]] == ["agent:8", "network"]
-    assert all(point.match in quick.matches for point in quick.curve[-2:])
-    asked = plan(
-        trained, Listener(), against=["random"], games=6, budget=FAST, seed=1, curve=1, curve_budget=SearchBudget(2)
-    )
-    assert [(p.match.player.name, p.match.games) for p in asked.curve if p.role == "agent"] == [
-        ("agent:2 of iteration 2", 2),
-        ("agent:2", 2),
-    ]
-
-
-def test_a_damaged_checkpoint_is_left_out_of_the_curve(trained: Path, tmp_path: Path) -> None:
-    copy = tmp_path / "run"
-    shutil.copytree(trained, copy)
-    (copy / "checkpoints" / "000002" / "model.safetensors").write_bytes(b"no model")
-    benchmark = plan(copy, Listener(), against=["random"], games=8, budget=FAST, seed=1, curve=4)
-    assert {point.iteration for point in benchmark.curve} == {3, 4}
-    assert len(benchmark.notes) == 1
-    assert "000002" in benchmark.notes[0]
-
-
-def test_an_opponent_may_be_a_path_with_a_budget_of_its_own(trained: Path) -> None:
-    agent = load_agent(trained / "agent.onnx")
-    start = agent.game.initial(1)
-    for text, simulations in (
-        (f"{trained}", 4),
-        (f"{trained / 'checkpoints' / '000002'}@16", 16),
-        (f"{trained / 'agent.onnx'}@2", 2),
-    ):
-        player = find_player(text, agent, FAST)
-        player = player.build(1)
-        assert player.name == text
-        assert isinstance(player, AgentPlayer)
-        assert player.think(start).result().visits.sum() == simulations
-    assert isinstance(find_player("minimax:3", agent, FAST).build(1), MinimaxPlayer)
-    assert isinstance(find_player("random", agent, FAST).build(1), RandomPlayer)
-    for text, error in (("nobody", ValueError), (f"{trained}@0", ValueError), (f"{trained}/none", RunError)):
-        with pytest.raises(error):
-            find_player(text, agent, FAST)
 
 
 def test_two_checkpoints_play_each_other_as_they_are(trained: Path) -> None:
@@ -136,9 +52,6 @@ def test_two_checkpoints_play_each_other_as_they_are(trained: Path) -> None:
     assert result != expected(agent)
 
 
-# ----------------------------------------------------------------------------------------- playing
-
-
 def test_a_match_does_not_depend_on_the_others(trained: Path) -> None:
     together = results_by_name(played(trained / "agent.onnx", against=["mcts:4", "random", "minimax:2"], games=20))
     other_order = results_by_name(played(trained / "agent.onnx", against=["minimax:2", "mcts:4", "random"], games=20))
@@ -147,20 +60,6 @@ def test_a_match_does_not_depend_on_the_others(trained: Path) -> None:
     assert alone.items() <= together.items()
     other_seed = results_by_name(played(trained / "agent.onnx", against=["minimax:2"], games=20, seed=2))
     assert alone != other_seed
-
-
-def test_player_and_opponent_draw_apart(trained: Path) -> None:
-    """From the same seed, two random players would answer the same openings alike, and like the openings' own."""
-    seeds: list[int] = []
-
-    def build(seed: int) -> RandomPlayer:
-        seeds.append(seed)
-        return RandomPlayer(TicTacToe(), seed)
-
-    benchmark = plan(trained / "agent.onnx", Listener(), against=[], games=2, budget=FAST, seed=1)
-    benchmark.matches = [Match(PlayerSpec("one", build), PlayerSpec("other", build), 2)]
-    benchmark.run_all(Listener(), ThreadExecutor(None, 1))
-    assert len({*seeds, benchmark.seed}) == 3
 
 
 def test_a_match_that_is_asked_for_twice_is_played_once(trained: Path) -> None:

@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from alphazero.arena.players import AgentPlayer, SearchBudget
+from alphazero.arena.players import AgentPlayer, MinimaxPlayer, RandomPlayer, SearchBudget
 from alphazero.arena.registry import find_player
 from alphazero.game.record import Record
 from alphazero.runs.agents import Agent, load_agent
 from alphazero.runs.files import RunError
 from games.connect_four import ConnectFour
 from tests.evaluators import ScrambledEvaluator
+from tests.small_benchmark import FAST
 from tests.training_runs import copy_of_whole
 
 
@@ -89,3 +90,23 @@ def test_a_path_without_an_agent_and_one_of_another_game_are_refused(agent: Agen
     other = Agent(game, ScrambledEvaluator(game), agent.search, "scrambled")
     with pytest.raises(ValueError, match="plays tic_tac_toe, not connect_four"):
         find_player(str(trained), other, SearchBudget(8)).build(1)
+
+
+def test_an_opponent_may_be_a_path_with_a_budget_of_its_own(trained: Path) -> None:
+    agent = load_agent(trained / "agent.onnx")
+    start = agent.game.initial(1)
+    for text, simulations in (
+        (f"{trained}", 4),
+        (f"{trained / 'checkpoints' / '000002'}@16", 16),
+        (f"{trained / 'agent.onnx'}@2", 2),
+    ):
+        player = find_player(text, agent, FAST)
+        player = player.build(1)
+        assert player.name == text
+        assert isinstance(player, AgentPlayer)
+        assert player.think(start).result().visits.sum() == simulations
+    assert isinstance(find_player("minimax:3", agent, FAST).build(1), MinimaxPlayer)
+    assert isinstance(find_player("random", agent, FAST).build(1), RandomPlayer)
+    for text, error in (("nobody", ValueError), (f"{trained}@0", ValueError), (f"{trained}/none", RunError)):
+        with pytest.raises(error):
+            find_player(text, agent, FAST)

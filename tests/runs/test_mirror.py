@@ -23,7 +23,7 @@ from alphazero.runs.checkpoint import (
     verify,
 )
 from alphazero.runs.files import LIGHT, WHOLE, RunError
-from alphazero.runs.mirror import Mirror, Place, fetch, is_url
+from alphazero.runs.mirror import Mirror, Place, fetch, is_url, mirrored
 from tests.small_checkpoints import CONFIG, Parts, alter, assert_the_same, contents, files, go_on, parts, save
 
 EVENTS = "tensorboard/events.out.tfevents.1"
@@ -463,10 +463,9 @@ def test_the_end_waits_though_not_for_ever(folder: Path, monkeypatch: pytest.Mon
     train(folder, parts(), 1)
     monkeypatch.setattr(mirror, "PATIENCE", 0.05)
     said: list[str] = []
-    copy = Mirror(folder, FLAKY, say=said.append)
     Flaky.gate.clear()
-    copy.update()
-    copy.close(wait=False)
+    with mirrored(folder, FLAKY, say=said.append, give_up=lambda: True) as copy:
+        assert copy is not None
     assert said == []
     assert [thread.daemon for thread in threading.enumerate() if thread.name == "mirror"] == [True]
     copy.close()
