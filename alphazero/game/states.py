@@ -49,11 +49,12 @@ def map_states(function: Callable[..., Tensor], *states: T) -> T:
 
     They may also be NamedTuples that hold states beside their tensors, such as samples.
     """
+    make: Any = type(states[0])
     mapped = [
         map_states(function, *fields) if isinstance(fields[0], tuple) else function(*fields)
         for fields in zip(*states, strict=True)
     ]
-    return state_from(type(states[0]), mapped)
+    return make(*mapped)  # type: ignore[no-any-return]
 
 
 def take(state: T, index: Tensor | slice) -> T:

@@ -255,20 +255,21 @@ class CompiledTreeSearch(TreeSearch[S]):
 
     def __init__(self, root: Tree[S], config: SearchConfig, gumbel_noise: Tensor | None) -> None:
         super().__init__(root, config, gumbel_noise)
-        self.statistics = tuple(getattr(root, name).numpy() for name in tree.STATISTICS)
+        statistics = tuple(getattr(root, name).numpy() for name in tree.STATISTICS)
         self.parent, self.action, self.place = (torch.zeros_like(self.root) for _ in range(3))
-        self.edges = self.parent.numpy(), self.action.numpy()  # the same memory, as all arrays here
-        self.walks = *self.edges, self.place.numpy(), self.depth.numpy()
-        self.halving = self.gumbel.numpy(), self.considered.numpy(), self.schedule.numpy()
+        edges = self.parent.numpy(), self.action.numpy()  # the same memory, as all arrays here
         if config.algorithm == "gumbel":
-            self.rule, constants = kernels.GUMBEL, (config.c_visit, config.c_scale)
+            rule, constants = kernels.GUMBEL, (config.c_visit, config.c_scale)
         else:
-            self.rule, constants = kernels.PUCT, (config.c_init, config.c_base)
-        self.constants = (*(np.float32(c) for c in constants), config.rescale_q)
+            rule, constants = kernels.PUCT, (config.c_init, config.c_base)
+        halving = self.gumbel.numpy(), self.considered.numpy(), self.schedule.numpy()
+        # The kernels' arguments that stay the same over all simulations.
+        self.rules = *statistics, rule, *map(np.float32, constants), config.rescale_q, *halving
+        self.walks = *edges, self.place.numpy(), self.depth.numpy()
+        self.grown = *statistics, *edges
 
     def select(self, simulation: int) -> tuple[Tensor, Tensor]:
-        rule = self.rule, *self.constants, *self.halving
-        kernels.select(*self.statistics, *rule, simulation, self.max_depth, *self.walks)
+        kernels.select(*self.rules, simulation, self.max_depth, *self.walks)
         return self.place, self.action
 
     def expand_and_backup(
@@ -277,5 +278,5 @@ class CompiledTreeSearch(TreeSearch[S]):
         found = (evaluation.logits, game.legal(transition.state), evaluation.value, transition.reward, transition.done)
         movers = (game.to_play(before), game.to_play(transition.state))
         arrays = (field.contiguous().numpy() for field in (*found, *movers))
-        kernels.expand_and_backup(*self.statistics, *self.edges, *arrays, np.float32(game.discount), simulation)
+        kernels.expand_and_backup(*self.grown, *arrays, np.float32(game.discount), simulation)
         self.keep(transition, evaluation.actions, simulation)
