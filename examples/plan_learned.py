@@ -156,7 +156,7 @@ def complete(
     case = drag()
     flights = observe_flights(Settings(fired.winds[:, 0], fired.angle, fired.counterweight), noise, generator)
     cut = min(math.ceil(0.75 * len(flights.times)), len(flights.times) - 1)
-    observed, held_out = flights.at(slice(cut)), flights.at(slice(cut, None))
+    observed, held_out = take(flights, slice(cut)), take(flights, slice(cut, None))
     with progress_bar(console, "the network learns") as show:
         learned = learn(
             case.incomplete, observed, generator=generator, pieces=case.pieces, **thoroughness(noise),
