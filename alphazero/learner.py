@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, cast
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from alphazero.config import LearnerConfig, NetworkConfig
@@ -17,10 +19,8 @@ from alphazero.game import Game
 from alphazero.mcts.policy import policy_of
 from alphazero.network.architectures import (
     InferenceModule,
-    Network,
     inference_module,
     lay_out,
-    layout,
     make_network,
     multiplies_bfloat16,
 )
@@ -75,25 +75,17 @@ class Learner:
             self.network = make_network(game, network_config)
         self.network.to(config.device)
         self.model: nn.Module = self.network
-        lay_out(self.network, game.observation_shape)
-        self.layout = layout(game.observation_shape)
+        self.layout = lay_out(self.network, game.observation_shape)
         moving_average = get_ema_multi_avg_fn(config.ema_decay)
         self.average = AveragedModel(self.network, multi_avg_fn=moving_average, use_buffers=True)
         self.policy = policy_of(game)
         fast = config.precision == "auto" and self.policy.bfloat16_suffices and multiplies_bfloat16(config.device)
         self.bfloat16 = fast or config.precision == "bfloat16"
-        self.optimizer = self._make_optimizer()
-        self.steps = 0
-
-    def _make_optimizer(self) -> torch.optim.Optimizer:
-        config = self.config
-        if config.optimizer == "sgd":
-            return torch.optim.SGD(
-                self.network.parameters(), config.learning_rate, momentum=0.9, weight_decay=config.weight_decay
-            )
-        return torch.optim.AdamW(
-            self.network.parameters(), config.learning_rate, weight_decay=config.weight_decay, fused=True
+        kind: Any = partial(AdamW, fused=True) if config.optimizer == "adamw" else partial(SGD, momentum=0.9)
+        self.optimizer: Optimizer = kind(
+            self.network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
         )
+        self.steps = 0
 
     def predict_with(self, model: nn.Module) -> None:
         """Makes predictions with `model`: the network in a wrapper that shares its gradients with other processes."""
@@ -101,7 +93,7 @@ class Learner:
 
     def weights(self) -> InferenceModule:
         """The averaged weights, ready for inference, as a copy on the CPU."""
-        return inference_module(cast(Network, self.average.module)).cpu()
+        return inference_module(self.average.module).cpu()
 
     def learning_rate(self, progress: float) -> float:
         """At `progress` in [0, 1] of the run: a linear warm-up, then half a cosine down to 1 % of the peak."""

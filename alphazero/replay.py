@@ -12,6 +12,9 @@ from torch import Tensor
 from alphazero.config import ReplayConfig
 from alphazero.game import Game, State, Tensors, field_names, map_states, named_fields, state_from, take
 
+Arrays = dict[str, np.ndarray]
+"""Tensors as plain arrays by name, for a checkpoint or another process."""
+
 
 class Samples(NamedTuple):
     """M samples to learn from.
@@ -52,7 +55,7 @@ def no_actions(*shape: int) -> Tensor:
     return torch.zeros(*shape, 0, 0)
 
 
-def to_arrays(tensors: Tensors) -> dict[str, np.ndarray]:
+def to_arrays(tensors: Tensors) -> Arrays:
     """The fields of a NamedTuple by name, as plain arrays for a checkpoint."""
     return {name: field.cpu().numpy() for name, field in named_fields(tensors).items()}
 
@@ -149,11 +152,11 @@ class Replay:
         """How many different positions the samples hold, if the game can tell."""
         return None if self.samples is None else distinct_positions(self.samples, self.game)
 
-    def arrays(self) -> dict[str, np.ndarray]:
+    def arrays(self) -> Arrays:
         """Everything as plain arrays, for `checkpoint`."""
         return ({} if self.samples is None else to_arrays(self.samples)) | {"seen": np.array(self.seen)}
 
-    def load(self, arrays: dict[str, np.ndarray]) -> None:
+    def load(self, arrays: Arrays) -> None:
         """Takes up what `arrays` returned. KeyError if another game made it."""
         self.seen = int(arrays["seen"])
         if "policy" not in arrays:

@@ -19,7 +19,7 @@ from alphazero.mcts.planning import planners
 from alphazero.mcts.policy import policy_of
 from alphazero.mcts.search import SearchResult, search
 from alphazero.network.cache import CachedEvaluator
-from alphazero.replay import Samples, no_actions, state_of, to_arrays
+from alphazero.replay import Arrays, Samples, no_actions, state_of, to_arrays
 
 
 @dataclass
@@ -63,7 +63,7 @@ class Trajectories(NamedTuple):
     length: Tensor
 
     @classmethod
-    def from_arrays(cls, game: Game, arrays: dict[str, np.ndarray]) -> Trajectories:
+    def from_arrays(cls, game: Game, arrays: Arrays) -> Trajectories:
         """The trajectories that `replay.to_arrays` was given. KeyError if another game made them."""
         # Runs from before there were games with continuous actions have none.
         arrays = {"sampled": no_actions(*arrays["action"].shape).numpy()} | arrays
@@ -119,7 +119,7 @@ class SelfPlay:
         *,
         seed: int,
         stream: int,
-        arrays: dict[str, np.ndarray] | None = None,
+        arrays: Arrays | None = None,
     ) -> None:
         """arrays: the games under way, as for `load`; None: all slots start new ones."""
         self.game, self.search_config, self.config = game, search_config, config
@@ -170,7 +170,6 @@ class SelfPlay:
         timed = TimedEvaluator(evaluator)
         cached = self._with_cache(timed)
         ask = planners(self.game, timed, self.search_config, cached=cached)
-        asked, found = (cached.asked, cached.found) if isinstance(cached, CachedEvaluator) else (0, 0)
         search_config = replace(self.search_config, simulations=simulations or self.search_config.simulations)
         statistics = SelfPlayStatistics()
         parts: list[Samples] = []
@@ -186,8 +185,8 @@ class SelfPlay:
                 parts.append(self._harvest(finished, segment, statistics))
                 self._restart(finished, generator)
             progress(self.config.parallel_games)
-        if isinstance(cached, CachedEvaluator):
-            statistics.cache_asked, statistics.cache_found = cached.asked - asked, cached.found - found
+        if self.cache:
+            statistics.cache_asked, statistics.cache_found = self.cache.asked, self.cache.found
         statistics.evaluations, statistics.inference_seconds = timed.evaluations, timed.seconds
         no_slots = torch.zeros(0, dtype=torch.int64, device=self.config.device)
         samples = concatenate(parts or [self._harvest(no_slots, segment, statistics)])
@@ -280,13 +279,13 @@ class SelfPlay:
         self.games_under_way.length[slots] = 0
         self.moves_played[slots] = 0
 
-    def arrays(self) -> dict[str, np.ndarray]:
+    def arrays(self) -> Arrays:
         """The games under way as plain arrays, for `checkpoint`."""
         now = {f"now.{name}": array for name, array in to_arrays(self.state).items()}
         counts = {"moves_played": self.moves_played.cpu().numpy(), "segments": np.array(self.segments)}
         return now | to_arrays(self.games_under_way) | counts
 
-    def load(self, arrays: dict[str, np.ndarray]) -> None:
+    def load(self, arrays: Arrays) -> None:
         """Takes up a copy of the games that `arrays` returned.
 
         KeyError or ValueError if they are not of this game and size.

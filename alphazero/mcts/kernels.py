@@ -191,12 +191,9 @@ def expand_and_backup(
 ):  # fmt: skip
     """Writes the new nodes, and backs their values up to the roots.
 
-    `new_logits` [M, A] and `new_value` [M] are of all positions, or of the unfinished ones only.
     `legal` is [B, A], or [B, 0] where there is nothing to mask.
     """
     batch, width = logits.shape[0], logits.shape[2]
-    everywhere = new_value.shape[0] == batch
-    row = 0
     for b in range(batch):
         above, edge = parents[b], actions[b]
         node = children[b, above, edge]
@@ -211,14 +208,13 @@ def expand_and_backup(
         else:
             # A value changes sign exactly where the player to move changes: here, and nowhere else.
             discounts[b, node] = discount if mover[b] == next_mover[b] else -discount
-            gain = new_value[b if everywhere else row]
+            gain = new_value[b]
             for a in range(width):
-                logits[b, node, a] = new_logits[b if everywhere else row, a]
+                logits[b, node, a] = new_logits[b, a]
             for a in range(legal.shape[1]):
                 if not legal[b, a]:
                     logits[b, node, a] = _ILLEGAL
             _softmax(b, node, logits, prior)
-            row += 1
         raw_value[b, node] = value[b, node] = gain
         while node != 0:
             above, edge = parent[b, node], parent_action[b, node]

@@ -7,7 +7,7 @@ differentiated, they can improve the root's actions by its gradient before these
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -91,11 +91,10 @@ class SampledActions:
     def __call__(self, states: State, generator: torch.Generator) -> Evaluation:
         found = self.network(states, generator)
         policy = Gaussian.of(found.logits)
-        source: dict[str, Any] = {"generator": generator, "device": found.logits.device}
         places = policy.sample(self.count, generator)
         places[:, 0] = policy.mode()
         if self.uniform:
-            places[:, -self.uniform :] = 2 * torch.rand(places[:, -self.uniform :].shape, **source) - 1
+            places[:, -self.uniform :].uniform_(-1, 1, generator=generator)
         logits = self.sharpening * policy.log_density(places)
         logits = (logits - logits.amax(1, keepdim=True)).clamp(min=LEAST_LIKELY)
         return Evaluation(logits, found.value, into_box(places, self.box))

@@ -7,7 +7,7 @@ The simulation is `simulate`: select, expand, evaluate, back up, for every tree 
 
 from __future__ import annotations
 
-from typing import Generic, NamedTuple
+from typing import Generic, NamedTuple, TypedDict, Unpack
 
 import numpy as np
 import torch
@@ -52,27 +52,29 @@ class SearchResult(NamedTuple):
         return choice if self.actions is None else self.actions[torch.arange(len(choice), device=choice.device), choice]
 
 
+class Options(TypedDict, Generic[S], total=False):
+    """What a search can be told besides.
+
+    root_evaluator: evaluates the roots, in place of the evaluator of all other positions.
+    gumbel_noise:   [B, A] float32, in place of the noise that would be drawn.
+    compiled:       whether to use the kernels (default on the CPU) or the tensor operations (default elsewhere).
+    """
+
+    root_evaluator: Evaluator[S]
+    gumbel_noise: Tensor
+    compiled: bool
+
+
 def search(
     evaluator: Evaluator[S],
     game: Game[S],
     roots: S,
     config: SearchConfig,
     generator: torch.Generator,
-    *,
-    root_evaluator: Evaluator[S] | None = None,
-    gumbel_noise: Tensor | None = None,
-    compiled: bool | None = None,
+    **options: Unpack[Options[S]],
 ) -> SearchResult:
-    """Runs `config.simulations` simulations from each of B unfinished positions.
-
-    `root_evaluator`, if given, evaluates these. `gumbel_noise` [B, A] replaces the noise that would be drawn.
-    `compiled` chooses between the kernels (default on the CPU) and the tensor operations (default elsewhere).
-    """
-    trees = search_trees(
-        evaluator, game, roots, config, generator,
-        root_evaluator=root_evaluator, gumbel_noise=gumbel_noise, compiled=compiled,
-    )  # fmt: skip
-    return trees.result()
+    """Runs `config.simulations` simulations from each of B unfinished positions."""
+    return search_trees(evaluator, game, roots, config, generator, **options).result()
 
 
 def search_trees(
@@ -81,24 +83,19 @@ def search_trees(
     roots: S,
     config: SearchConfig,
     generator: torch.Generator,
-    *,
-    root_evaluator: Evaluator[S] | None = None,
-    gumbel_noise: Tensor | None = None,
-    compiled: bool | None = None,
+    **options: Unpack[Options[S]],
 ) -> TreeSearch[S]:
     """As `search`, with the trees to look at: `.tree`, `.result()` and `.main_line(row)`."""
     with torch.inference_mode():
-        evaluation = (root_evaluator or evaluator)(roots, generator)
-        logits = masked(evaluation.logits, game.legal(roots))
+        evaluation = options.get("root_evaluator", evaluator)(roots, generator)
+        logits, noise = masked(evaluation.logits, game.legal(roots)), options.get("gumbel_noise")
         if config.algorithm == "puct":
             logits = puct.noisy_logits(logits, config, generator)
-        elif gumbel_noise is None:
+        elif noise is None:
             uniform = torch.rand(logits.shape, generator=generator, device=logits.device)
-            gumbel_noise = -(-uniform.clamp(min=1e-20).log()).log() * config.gumbel_scale
-        if compiled is None:
-            compiled = logits.device.type == "cpu"
-        kind = CompiledTreeSearch if compiled else TreeSearch
-        trees = kind(tree.make_tree(roots, evaluation, logits, config.simulations + 1), config, gumbel_noise)
+            noise = -(-uniform.clamp(min=1e-20).log()).log() * config.gumbel_scale
+        kind = CompiledTreeSearch if options.get("compiled", logits.device.type == "cpu") else TreeSearch
+        trees = kind(tree.make_tree(roots, evaluation, logits, config.simulations + 1), config, noise)
         for simulation in range(config.simulations):
             simulate(evaluator, game, trees, simulation, generator)
         return trees
@@ -119,19 +116,22 @@ def simulate(
 def evaluate_unfinished(
     evaluator: Evaluator[S], transition: Transition[S], trees: Tree[S], generator: torch.Generator
 ) -> Evaluation:
-    """Evaluations of the unfinished positions alone, in their order.
+    """Evaluations of all positions, which asks the evaluator about the unfinished ones only: others count for nothing.
 
-    Where selecting them would wait for the device, all positions are evaluated; those of finished
-    ones are ignored later.
+    Where selecting them would wait for the device, it asks about all.
     """
     done = transition.done
     if done.device.type != "cpu" or not done.numpy().any():
         return evaluator(transition.state, generator)
+    sampled = None if trees.actions is None else torch.zeros_like(trees.actions[: trees.batch])
+    full = Evaluation(torch.zeros_like(trees.logits[:, 0]), torch.zeros_like(trees.value[:, 0]), sampled)
     unfinished = torch.from_numpy(np.flatnonzero(~done.numpy()))
     if len(unfinished):
-        return evaluator(map_states(lambda field: field.index_select(0, unfinished), transition.state), generator)
-    sampled = None if trees.actions is None else trees.actions[:0]
-    return Evaluation(torch.zeros(0, trees.logits.shape[2]), torch.zeros(0), sampled)
+        asked = map_states(lambda field: field.index_select(0, unfinished), transition.state)
+        for field, answer in zip(full, evaluator(asked, generator), strict=True):
+            if field is not None and answer is not None:
+                field[unfinished] = answer
+    return full
 
 
 class TreeSearch(Generic[S]):
@@ -164,23 +164,14 @@ class TreeSearch(Generic[S]):
     def expand_and_backup(
         self, game: Game[S], before: S, transition: Transition[S], evaluation: Evaluation, simulation: int
     ) -> None:
-        """Puts the new positions into the trees, and backs their values up.
-
-        `evaluation` has all positions, or the unfinished ones only.
-        """
-        if len(evaluation.value) < self.tree.batch:
-            full = Evaluation(torch.zeros_like(self.tree.logits[:, 0]), torch.zeros_like(self.tree.value[:, 0]))
-            full.logits[~transition.done] = evaluation.logits
-            full.value[~transition.done] = evaluation.value
-        else:
-            full = evaluation
+        """Puts the new positions into the trees, and backs their values up."""
         # A value changes sign exactly where the player to move changes: here, and nowhere else.
         turns = game.to_play(before) != game.to_play(transition.state)
-        logits, sign = masked(full.logits, game.legal(transition.state)), 1 - 2 * turns.to(torch.float32)
+        discount = game.discount * (1 - 2 * turns.to(torch.float32))
+        logits = masked(evaluation.logits, game.legal(transition.state))
         node = tree.expand(
-            self.tree, self.parent, self.action, transition, full.value, logits, game.discount * sign,
-            simulation=simulation,
-        )  # fmt: skip
+            self.tree, (self.parent, self.action), transition, evaluation.value, logits, discount, simulation=simulation
+        )
         tree.backup(self.tree, node, simulation=simulation, max_depth=self.max_depth)
         self.keep(transition, evaluation.actions, simulation)
 
@@ -193,11 +184,7 @@ class TreeSearch(Generic[S]):
         for room, new in zip(self.new_states[node], transition.state, strict=True):
             room.copy_(new)
         if self.tree.actions is not None and actions is not None:
-            room = self.tree.actions.view(self.tree.nodes, self.tree.batch, *actions.shape[1:])[node]
-            if len(actions) < len(room):
-                room[~transition.done] = actions
-            else:
-                room.copy_(actions)
+            self.tree.actions[node * self.tree.batch :][: self.tree.batch] = actions
 
     def scores(self, edges: Edges) -> Tensor:
         """[B, A], by which a node's next action is chosen."""

@@ -91,11 +91,8 @@ def make_tree(roots: S, evaluation: Evaluation, logits: Tensor, nodes: int) -> T
     batch, width = logits.shape
     device = logits.device
 
-    def edges(fill: float, dtype: torch.dtype) -> Tensor:
-        return torch.full((batch, nodes, width), fill, dtype=dtype, device=device)
-
-    def per_node(dtype: torch.dtype) -> Tensor:
-        return torch.zeros((batch, nodes), dtype=dtype, device=device)
+    def zeros(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        return torch.zeros((batch, nodes, *shape), dtype=dtype, device=device)
 
     def store(field: Tensor) -> Tensor:
         room = torch.zeros((nodes * batch, *field.shape[1:]), dtype=field.dtype, device=device)
@@ -103,25 +100,23 @@ def make_tree(roots: S, evaluation: Evaluation, logits: Tensor, nodes: int) -> T
         return room
 
     tree = Tree(
-        children=edges(UNVISITED, torch.int32),
-        logits=edges(0, torch.float32),
-        prior=edges(0, torch.float32),
-        visits=edges(0, torch.int32),
-        q=edges(0, torch.float32),
-        parent=per_node(torch.int32),
-        parent_action=per_node(torch.int32),
-        reward=per_node(torch.float32),
-        discount=per_node(torch.float32),
-        raw_value=per_node(torch.float32),
-        value=per_node(torch.float32),
-        finished=per_node(torch.bool),
+        children=zeros(width, dtype=torch.int32).fill_(UNVISITED),
+        logits=zeros(width),
+        prior=zeros(width),
+        visits=zeros(width, dtype=torch.int32),
+        q=zeros(width),
+        parent=zeros(dtype=torch.int32),
+        parent_action=zeros(dtype=torch.int32),
+        reward=zeros(),
+        discount=zeros(),
+        raw_value=zeros(),
+        value=zeros(),
+        finished=zeros(dtype=torch.bool),
         states=map_states(store, roots),
         actions=None if evaluation.actions is None else store(evaluation.actions),
     )
-    tree.logits[:, 0] = logits
-    tree.prior[:, 0] = logits.softmax(-1)
-    tree.raw_value[:, 0] = evaluation.value
-    tree.value[:, 0] = evaluation.value
+    tree.logits[:, 0], tree.prior[:, 0] = logits, logits.softmax(-1)
+    tree.raw_value[:, 0] = tree.value[:, 0] = evaluation.value
     return tree
 
 
@@ -132,12 +127,7 @@ def edges_at(tree: Tree[S], node: Tensor) -> Edges:
 
 
 def select(
-    tree: Tree[S],
-    root_scores: Tensor,
-    scores: Callable[[Edges], Tensor],
-    *,
-    simulation: int,
-    max_depth: int,
+    tree: Tree[S], root_scores: Tensor, scores: Callable[[Edges], Tensor], *, simulation: int, max_depth: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Walks every tree from its root to an edge whose child is to be evaluated.
 
@@ -165,8 +155,7 @@ def select(
 
 def expand(
     tree: Tree[S],
-    parent: Tensor,
-    action: Tensor,
+    edge: tuple[Tensor, Tensor],
     transition: Transition[S],
     evaluated: Tensor,
     logits: Tensor,
@@ -174,12 +163,13 @@ def expand(
     *,
     simulation: int,
 ) -> Tensor:
-    """Puts the child of (parent, action) into the tree, and returns its node, [B] int64.
+    """Puts the child of the edge (parent, action) into the tree, and returns its node, [B] int64.
 
     A walk that ended in a known child (finished, or as deep as allowed) makes no new node.
     `evaluated` [B] are the evaluator's values, `logits` [B, A] masked, and `discount` [B] carries
     the sign of the edge.
     """
+    parent, action = edge
     rows = torch.arange(tree.batch, device=parent.device)
     known = tree.children[rows, parent, action].long()
     node = torch.where(known >= 0, known, simulation + 1)
@@ -189,11 +179,8 @@ def expand(
     tree.reward[rows, node] = transition.reward
     tree.discount[rows, node] = torch.where(transition.done, 0.0, discount)
     tree.finished[rows, node] = transition.done
-    value = torch.where(transition.done, 0.0, evaluated)
-    tree.raw_value[rows, node] = value
-    tree.value[rows, node] = value
-    tree.logits[rows, node] = logits
-    tree.prior[rows, node] = logits.softmax(-1)
+    tree.raw_value[rows, node] = tree.value[rows, node] = torch.where(transition.done, 0.0, evaluated)
+    tree.logits[rows, node], tree.prior[rows, node] = logits, logits.softmax(-1)
     return node
 
 

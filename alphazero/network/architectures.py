@@ -136,29 +136,24 @@ class InferenceModule(nn.Module):
         return prediction.logits, scalar_value(prediction.value)
 
 
-def layout(observation_shape: tuple[int, ...]) -> torch.memory_format:
-    """How observations lie in memory: channels last for convolutions, which are faster so on CPUs and GPUs."""
-    return torch.channels_last if len(observation_shape) == 3 else torch.contiguous_format
+def lay_out(module: nn.Module, observation_shape: tuple[int, ...]) -> torch.memory_format:
+    """Puts the module's convolution weights into the layout that its observations must have, and returns that.
 
-
-def lay_out(module: nn.Module, observation_shape: tuple[int, ...]) -> None:
-    """Puts the module's convolution weights into the layout of its observations."""
+    Channels last for convolutions, which are faster so on CPUs and GPUs.
+    """
+    layout = torch.channels_last if len(observation_shape) == 3 else torch.contiguous_format
     for parameter in module.parameters():
         if parameter.dim() == 4:
-            parameter.data = parameter.data.contiguous(memory_format=layout(observation_shape))
+            parameter.data = parameter.data.contiguous(memory_format=layout)
+    return layout
 
 
-def inference_module(network: Network) -> InferenceModule:
+def inference_module(network: nn.Module) -> InferenceModule:
     """A copy for inference, in eval mode, with each batch normalisation folded into its convolution."""
     network = copy.deepcopy(network).eval()
-    if isinstance(network, ResidualNetwork):
-        folded: list[tuple[nn.Module, str, str]] = [
-            (network, conv, norm)
-            for conv, norm in (("stem", "stem_norm"), ("policy_conv", "policy_norm"), ("value_conv", "value_norm"))
-        ]
-        for block in network.blocks:
-            folded += [(block, "conv1", "norm1"), (block, "conv2", "norm2")]
-        for owner, conv, norm in folded:
+    for owner in network.modules():
+        for norm in [name for name, child in owner.named_children() if isinstance(child, nn.BatchNorm2d)]:
+            conv = "stem" if norm == "stem_norm" else norm.replace("norm", "conv")
             setattr(owner, conv, fuse_conv_bn_eval(getattr(owner, conv), getattr(owner, norm)))
             setattr(owner, norm, nn.Identity())
     return InferenceModule(network).requires_grad_(False)
@@ -168,10 +163,9 @@ def to_onnx(module: InferenceModule, observation_shape: tuple[int, ...]) -> onnx
     """The module as an ONNX model: `observation` [B, ...] -> `logits` [B, A], `value` [B]."""
     # The exporter merges weights that are equal and drops biases of 0, and a fresh network has many of both.
     # Later weights need a place each, so numbers without pattern are exported first.
-    patternless = copy.deepcopy(module)
-    generator = torch.Generator().manual_seed(0)
+    patternless, generator = copy.deepcopy(module), torch.Generator().manual_seed(0)
     for parameter in patternless.parameters():
-        parameter.copy_(torch.randn(parameter.shape, generator=generator))
+        parameter.normal_(generator=generator)
     with warnings.catch_warnings():
         # The exporter warns about packages it could use and about its own internals.
         warnings.simplefilter("ignore")

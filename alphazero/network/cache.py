@@ -38,7 +38,7 @@ class CachedEvaluator(Generic[S]):
         self.asked, self.found = 0, 0
 
     def renew(self, evaluator: Evaluator[S]) -> None:
-        self.evaluator = evaluator
+        self.evaluator, self.asked, self.found = evaluator, 0, 0
         self.version += 1
         self.clock.fill(0)  # from here on as if new, so that a resumed run evaluates in the same batches
 

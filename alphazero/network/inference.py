@@ -13,7 +13,7 @@ import torch
 from alphazero.game import Game, S
 from alphazero.mcts.evaluator import Evaluation, Evaluator
 from alphazero.mcts.policy import policy_of
-from alphazero.network.architectures import InferenceModule, lay_out, layout, multiplies_bfloat16, to_onnx, with_weights
+from alphazero.network.architectures import InferenceModule, lay_out, multiplies_bfloat16, to_onnx, with_weights
 
 PADDING = 16  # batches of torch networks on the CPU are filled up to a multiple of this
 
@@ -23,9 +23,8 @@ class TorchEvaluator(Generic[S]):
 
     def __init__(self, game: Game[S], module: InferenceModule, *, device: str = "cpu", dtype: torch.dtype) -> None:
         self.game, self.dtype = game, dtype
-        self.layout = layout(game.observation_shape)
         self.module = module.to(device=device, dtype=dtype)
-        lay_out(self.module, game.observation_shape)
+        self.layout = lay_out(self.module, game.observation_shape)
 
     def __call__(self, states: S, generator: torch.Generator) -> Evaluation:
         observation = self.game.observe(states)
@@ -47,12 +46,7 @@ class OnnxEvaluator(Generic[S]):
     """
 
     def __init__(
-        self,
-        game: Game[S],
-        model: onnx.ModelProto | bytes,
-        *,
-        module: InferenceModule | None = None,
-        threads: int = 1,
+        self, game: Game[S], model: onnx.ModelProto | bytes, *, module: InferenceModule | None = None, threads: int = 1
     ) -> None:
         self.game, self.module, self.threads = game, module, threads
         self.serialized = model if isinstance(model, bytes) else model.SerializeToString()

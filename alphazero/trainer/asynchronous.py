@@ -54,20 +54,18 @@ class Segments:
 
     def __init__(self, run: Run, count: int) -> None:
         """Starts `count` segments in all, once it has weights."""
-        self.run, self.startable = run, count
-        self.under_way = 0
+        self.run, self.startable, self.under_way = run, count, 0
         self.arrivals: queue.SimpleQueue[Arrival] = queue.SimpleQueue()
         self._idle = deque(range(len(run.streams)))
         # Where each stream goes on: it may be ahead of `run.streams`, which hold the segments that were taken in.
         self._heads = {number: (stream.segments, stream.arrays()) for number, stream in enumerate(run.streams)}
-        self._weights: Any = None
-        self._born = 0
+        self._weights: tuple[Any, int] = None, 0
         self._lock = threading.RLock()
 
     def hand_out(self, weights: Any, born: int) -> None:
         """Segments that begin from now on use these weights."""
         with self._lock:
-            self._weights, self._born = weights, born
+            self._weights = weights, born
 
     def start(self) -> None:
         """Starts as many segments as there is room for; called by the loop, and whenever a segment ends."""
@@ -76,11 +74,10 @@ class Segments:
             size = self.run.executor.size
             room = size + 1 - self.under_way - max(0, self.arrivals.qsize() - size)
             for _ in range(min(room, len(self._idle), self.startable)):
-                stream = self._idle.popleft()
-                self.under_way += 1
-                self.startable -= 1
-                segment = self.run.start_segment(stream, *self._heads[stream], self._weights)
-                segment.add_done_callback(partial(self._come_in, stream, self._born))
+                stream, (weights, born) = self._idle.popleft(), self._weights
+                self.under_way, self.startable = self.under_way + 1, self.startable - 1
+                segment = self.run.start_segment(stream, *self._heads[stream], weights)
+                segment.add_done_callback(partial(self._come_in, stream, born))
 
     def close(self) -> None:
         """Starts no more."""
@@ -93,8 +90,7 @@ class Segments:
             if segment.cancelled() or segment.exception():
                 self.startable = 0
             else:
-                number, _ = self._heads[stream]
-                self._heads[stream] = number + 1, segment.result().games
+                self._heads[stream] = self._heads[stream][0] + 1, segment.result().games
                 self._idle.append(stream)
         self.arrivals.put(Arrival(stream, born, segment))
         self.start()
@@ -147,8 +143,7 @@ class AsynchronousLoop:
     @property
     def steps(self) -> int:
         """Learning steps an iteration, once as many games end as begin."""
-        config = self.run.config.self_play
-        return max(1, round(self.run.steps_for(config.streams * config.parallel_games * config.moves)))
+        return max(1, round(self.run.steps_for(self.run.moves)))
 
     def take_in_the_next(self) -> None:
         """Adds a segment's samples to the buffer, unless they are too old or too many."""
@@ -177,7 +172,7 @@ class AsynchronousLoop:
 
     def keep_learning(self) -> None:
         """Starts a segment's worth of steps as soon as the last ones are done and so many are owed."""
-        if self.learning is not None and self.learning.done():
+        if self.learning and self.learning.done():
             self.end_learning()
         portion = max(1, self.steps // len(self.run.streams))
         if self.learning is None and self.owed >= portion:
@@ -185,26 +180,22 @@ class AsynchronousLoop:
 
     def begin_learning(self, steps: int) -> None:
         share = min(1.0, self.arrived / self.total)
-        self.learning = self.run.start_learning(
-            steps, number=self.run.learner.steps, progress_from=share, progress_to=share
-        )
+        self.learning = self.run.start_learning(steps, self.run.learner.steps, share, share)
         self.owed -= steps
 
     def end_learning(self) -> None:
         """Waits for the steps under way, and hands the weights out, unless that would be too often."""
-        if self.learning is None:
-            return
-        losses, self.learning = self.learning.result(), None
-        self.gathered.losses.append(losses)
-        if time.monotonic() >= self.next_hand_out:
-            self.hand_out()
+        if self.learning:
+            self.gathered.losses.append(self.learning.result())
+            self.learning = None
+            if time.monotonic() >= self.next_hand_out:
+                self.hand_out()
 
     def hand_out(self) -> None:
-        started = time.monotonic()
+        started, self.handed_out = time.monotonic(), self.run.learner.steps
         self.weights = self.run.executor.share(self.run.learner.weights())
         self.segments.hand_out(self.weights, self.arrived)
-        self.handed_out, now = self.run.learner.steps, time.monotonic()
-        self.next_hand_out = now + (now - started) / HANDING_OUT
+        self.next_hand_out = time.monotonic() + (time.monotonic() - started) / HANDING_OUT
 
     def finish(self) -> None:
         """Lets learning come to rest; self-play goes on meanwhile."""

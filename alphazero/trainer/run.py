@@ -14,13 +14,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
-import numpy as np
-
 from alphazero.config import Config
 from alphazero.game import Game
 from alphazero.learner import Learner
 from alphazero.parallel.executor import Executor
-from alphazero.replay import Replay
+from alphazero.replay import Arrays, Replay
 from alphazero.runs.checkpoint import Progress
 from alphazero.selfplay import SelfPlay, SelfPlayStatistics, Trajectories, stream_generator
 from alphazero.trainer.tasks import PlayedSegment, PlaySegment
@@ -28,7 +26,6 @@ from alphazero.trainer.tasks import PlayedSegment, PlaySegment
 LEARNING = 1_000_001  # sets the seed of learning apart from those of the streams, which count from 0
 
 
-Arrays = dict[str, np.ndarray]
 Learn = Callable[..., dict[str, float]]  # `Learner.learn`, or that of a distributed learner
 
 
@@ -124,10 +121,14 @@ class Run:
         """Whether another iteration follows."""
         return self.progress.iteration < self.config.iterations and not self.control.stop.is_set()
 
+    @property
+    def moves(self) -> int:
+        """Moves an iteration, and so samples, once as many games end as begin."""
+        return self.config.self_play.streams * self.config.self_play.parallel_games * self.config.self_play.moves
+
     def begin(self, learning_steps: int) -> None:
         """Announces an iteration and how much there is to do."""
-        config = self.config.self_play
-        parts = {"self-play": config.streams * config.parallel_games * config.moves, "learning": learning_steps}
+        parts = {"self-play": self.moves, "learning": learning_steps}
         self.control.begin(self.progress.iteration, {name: total for name, total in parts.items() if total})
 
     def simulations(self, iteration: int) -> int:
@@ -146,18 +147,19 @@ class Run:
         task = PlaySegment(stream, segment, simulations, games, self.config.seed)
         return self.executor.submit(task, weights, count=partial(self.control.count, "self-play"))
 
-    def start_learning(
-        self, steps: int, *, number: int, progress_from: float, progress_to: float
-    ) -> Future[dict[str, float]]:
-        """Starts learning: steps on the buffer as it is now. `number` seeds the draws from it."""
+    def start_learning(self, steps: int, number: int, start: float, end: float) -> Future[dict[str, float]]:
+        """Starts learning: steps on the buffer as it is now, from `start` to `end` in [0, 1] of the run.
+
+        `number` seeds the draws from the buffer.
+        """
 
         def learn() -> dict[str, float]:
             return self.learn(
                 self.replay.training_set(),
                 steps,
                 stream_generator(self.config.seed, LEARNING, number),
-                progress_from=progress_from,
-                progress_to=progress_to,
+                progress_from=start,
+                progress_to=end,
                 progress=partial(self.control.count, "learning"),
             )
 

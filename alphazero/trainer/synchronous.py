@@ -41,13 +41,11 @@ def train(run: Run, observer: Observer) -> None:
 
 def start_learning(run: Run) -> Future[dict[str, float]]:
     """Starts learning for as many steps as the last iteration's new samples ask for; at first there are none."""
-    steps, iterations = round(run.steps_for(run.progress.new_samples)), run.config.iterations
+    steps = round(run.steps_for(run.progress.new_samples))
     run.begin(steps)
     if steps == 0:
         nothing: Future[dict[str, float]] = Future()
         nothing.set_result({})
         return nothing
-    iteration = run.progress.iteration
-    return run.start_learning(
-        steps, number=iteration, progress_from=iteration / iterations, progress_to=(iteration + 1) / iterations
-    )
+    iteration, iterations = run.progress.iteration, run.config.iterations
+    return run.start_learning(steps, iteration, iteration / iterations, (iteration + 1) / iterations)

@@ -6,7 +6,6 @@ import threading
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
 import onnx
 
 from alphazero.config import Config
@@ -14,7 +13,7 @@ from alphazero.game import Game, load_game
 from alphazero.network.architectures import InferenceModule
 from alphazero.network.inference import NetworkEvaluators
 from alphazero.parallel.executor import Counter
-from alphazero.replay import Samples
+from alphazero.replay import Arrays, Samples
 from alphazero.selfplay import SelfPlay, SelfPlayStatistics, Trajectories
 
 
@@ -45,7 +44,7 @@ class PlayedSegment(NamedTuple):
     samples: Samples
     statistics: SelfPlayStatistics
     game: Trajectories | None
-    games: dict[str, np.ndarray]
+    games: Arrays
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ class PlaySegment:
     stream: int
     segment: int
     simulations: int
-    games: dict[str, np.ndarray]
+    games: Arrays
     seed: int
 
     @property

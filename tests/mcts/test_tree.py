@@ -43,7 +43,7 @@ def put(
 ) -> list[int]:
     """Expands these edges, backs up, and returns the nodes."""
     transition = Transition(Places(torch.zeros(2, dtype=torch.int64)), torch.tensor(reward), torch.tensor(done))
-    node = expand(tree, *edges, transition, torch.tensor(value), LOGITS, torch.tensor(discount), simulation=simulation)
+    node = expand(tree, edges, transition, torch.tensor(value), LOGITS, torch.tensor(discount), simulation=simulation)
     backup(tree, node, simulation=simulation, max_depth=10)
     return node.tolist()
 

@@ -160,7 +160,7 @@ def test_learning_draws_by_the_seed_and_its_number_alone() -> None:
         control = Control(advance=lambda part, done: advanced.append((part, done)))
         run = made(replace(SMALL, seed=seed), learn=learn, control=control)
         run.replay.extend(random_samples.samples(4))
-        return run.start_learning(7, number=number, progress_from=0.25, progress_to=0.5).result()
+        return run.start_learning(7, number, 0.25, 0.5).result()
 
     first = learned(3)
     assert first == learned(3) == {"draw": first["draw"], "steps": 7, "progress_from": 0.25, "progress_to": 0.5}
