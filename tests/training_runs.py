@@ -19,7 +19,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from alphazero.config import Config
+from alphazero.config import Config, NetworkConfig, SearchConfig, SelfPlayConfig
 from alphazero.game import Game
 from alphazero.learner import Learner
 from alphazero.parallel.executor import ThreadExecutor
@@ -60,6 +60,30 @@ CONTINUOUS = make_config(
     },
     source="test",
 )
+
+
+TASKS = Config(  # of single tasks, without a run
+    game="games.tic_tac_toe:TicTacToe",
+    seed=5,
+    search=SearchConfig(simulations=4),
+    network=NetworkConfig(kind="dense", blocks=1, width=16),
+    self_play=SelfPlayConfig(streams=2, parallel_games=8, moves=4, opening_moves=2, engine="torch"),
+)
+
+
+class LocalExecutor(AbstractContextManager["LocalExecutor"]):
+    """The parts of an executor in this process that tests do not look at; `submit` is theirs."""
+
+    local: Any = property(lambda self: self)
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def share(self, thing: Any) -> Any:
+        return thing
+
+    def scalars(self) -> dict[str, float]:
+        return {}
 
 
 def open_small(

@@ -7,26 +7,19 @@ from dataclasses import replace
 from alphazero.arena.evaluation import evaluation_matches
 from alphazero.arena.match import play_match
 from alphazero.arena.players import AgentPlayer, NetworkPlayer, parse_player
-from alphazero.config import Config, EvaluationConfig, NetworkConfig, SearchConfig, SelfPlayConfig
+from alphazero.config import EvaluationConfig
 from alphazero.learner import Learner
 from alphazero.network.architectures import inference_module
 from alphazero.network.inference import NetworkEvaluators
 from alphazero.trainer.tasks import make_worker
 from games.tic_tac_toe import TicTacToe
-
-CONFIG = Config(
-    game="games.tic_tac_toe:TicTacToe",
-    seed=5,
-    search=SearchConfig(simulations=4),
-    network=NetworkConfig(kind="dense", blocks=1, width=16),
-    self_play=SelfPlayConfig(streams=2, parallel_games=8, moves=4, opening_moves=2, engine="torch"),
-)
+from tests.training_runs import TASKS
 
 
 def test_matches_of_a_run_are_those_that_its_configuration_describes() -> None:
     game = TicTacToe()
     config = replace(
-        CONFIG, evaluation=EvaluationConfig(opponents=("random", "minimax:2"), simulations=6, opening_moves=3)
+        TASKS, evaluation=EvaluationConfig(opponents=("random", "minimax:2"), simulations=6, opening_moves=3)
     )
     weights = inference_module(Learner(game, config.learner, config.network, seed=0).network)
     worker = make_worker(config, None, 1)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pytest
 
@@ -20,7 +20,7 @@ from alphazero.trainer.run import Control, Run
 from alphazero.trainer.session import Session
 from alphazero.trainer.tasks import PlaySegment, Worker
 from games.tic_tac_toe import TicTacToe
-from tests.training_runs import SMALL, NotingObserver, open_small, run_without_session, train_session
+from tests.training_runs import SMALL, LocalExecutor, NotingObserver, open_small, run_without_session, train_session
 
 UNBOUNDED = ClusterConfig(mode="asynchronous", max_backlog=1e9, max_staleness=1e9)
 CONFIG = replace(SMALL, threads=2, cluster=UNBOUNDED, evaluation=replace(SMALL.evaluation, opponents=()))
@@ -77,23 +77,13 @@ class HeldFuture(Future[Any]):
         return super().result()
 
 
-class HeldExecutor:
+class HeldExecutor(LocalExecutor):
     """An executor that does nothing by itself: `segments` and `learning` wait for the test to complete them."""
 
     def __init__(self, worker: Worker, size: int) -> None:
         self.worker, self.size = worker, size
-        self.local: Any = self
         self.segments: list[HeldFuture] = []
         self.learning: list[HeldFuture] = []
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        pass
-
-    def share(self, thing: Any) -> Any:
-        return thing
 
     def submit(self, task: Any, *shared: Any, count: Callable[[int], None] = lambda done: None) -> HeldFuture:
         if isinstance(task, PlaySegment):
@@ -101,9 +91,6 @@ class HeldExecutor:
             return self.segments[-1]
         self.learning.append(HeldFuture(task))
         return self.learning[-1]
-
-    def scalars(self) -> dict[str, float]:
-        return {}
 
 
 class Script(Control):

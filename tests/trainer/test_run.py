@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import replace
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,26 +19,16 @@ from alphazero.trainer.run import Control, Run, Stopped
 from alphazero.trainer.tasks import PlaySegment
 from games.tic_tac_toe import TicTacToe
 from tests import random_samples
-from tests.training_runs import SMALL
+from tests.training_runs import SMALL, LocalExecutor
 
 
-class Submitted:
+class Submitted(LocalExecutor):
     """An executor that keeps the tasks it is given, and does those of this process at once."""
 
     size = 1
 
     def __init__(self) -> None:
-        self.local: Any = self
         self.tasks: list[tuple[PlaySegment, Any]] = []
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        pass
-
-    def share(self, thing: Any) -> Any:
-        return thing
 
     def submit(self, task: Any, *shared: Any, count: Callable[[int], None] = lambda done: None) -> Future[Any]:
         future: Future[Any] = Future()
@@ -48,9 +38,6 @@ class Submitted:
         else:
             future.set_result(task())
         return future
-
-    def scalars(self) -> dict[str, float]:
-        return {}
 
 
 def made(config: Config = SMALL, *, learn: Any = None, **settings: Any) -> Run:

@@ -6,32 +6,24 @@ from dataclasses import replace
 
 import torch
 
-from alphazero.config import Config, NetworkConfig, SearchConfig, SelfPlayConfig
 from alphazero.game import named_fields
 from alphazero.learner import Learner
 from alphazero.network.architectures import inference_module
 from alphazero.selfplay import SelfPlay
 from alphazero.trainer.tasks import PlaySegment, make_worker
 from games.tic_tac_toe import TicTacToe
-
-CONFIG = Config(
-    game="games.tic_tac_toe:TicTacToe",
-    seed=5,
-    search=SearchConfig(simulations=4),
-    network=NetworkConfig(kind="dense", blocks=1, width=16),
-    self_play=SelfPlayConfig(streams=2, parallel_games=8, moves=4, opening_moves=2, engine="torch"),
-)
+from tests.training_runs import TASKS
 
 
 def test_segments_in_different_processes_are_one_stream() -> None:
     game = TicTacToe()
-    weights = inference_module(Learner(game, CONFIG.learner, CONFIG.network, seed=0).network)
+    weights = inference_module(Learner(game, TASKS.learner, TASKS.network, seed=0).network)
     counted: list[int] = []
-    whole = SelfPlay(game, CONFIG.search, CONFIG.self_play, seed=CONFIG.seed, stream=1)
+    whole = SelfPlay(game, TASKS.search, TASKS.self_play, seed=TASKS.seed, stream=1)
     games = whole.arrays()
     for number, simulations in enumerate((4, 4, 6)):
-        worker = make_worker(CONFIG, None, 1)  # knows nothing of the segment before
-        task = PlaySegment(1, number, simulations, games, CONFIG.seed)
+        worker = make_worker(TASKS, None, 1)  # knows nothing of the segment before
+        task = PlaySegment(1, number, simulations, games, TASKS.seed)
         played = task.run(worker, counted.append, weights)
         expected = whole.play(worker.evaluators(weights), number, simulations=simulations)
         games = played.games
