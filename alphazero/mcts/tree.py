@@ -63,10 +63,6 @@ class Tree(NamedTuple, Generic[S]):
     def batch(self) -> int:
         return self.children.shape[0]
 
-    @property
-    def nodes(self) -> int:
-        return self.children.shape[1]
-
 
 STATISTICS = Tree._fields[: Tree._fields.index("states")]  # all but the positions
 

@@ -51,7 +51,7 @@ def put(
 def test_a_new_tree_holds_its_root_alone() -> None:
     sampled = torch.rand(2, 3, 5)
     tree = two_trees(nodes=4, actions=sampled)
-    assert (tree.batch, tree.nodes) == (2, 4)
+    assert (tree.batch, tree.children.shape) == (2, (2, 4, 3))
     assert tree.children.eq(UNVISITED).all()
     assert not tree.visits.any()
     torch.testing.assert_close(tree.prior[0, 0], torch.tensor([1 / (1 + torch.e), torch.e / (1 + torch.e), 0]))
@@ -138,7 +138,7 @@ def test_every_value_is_a_mean_over_what_lies_below(group: GoldenGroup, algorith
     tree = Tree(*(field.tolist() if isinstance(field, Tensor) else field for field in found))  # type: ignore[arg-type]
     for row in range(found.batch):
         assert sum(tree.visits[row][0]) == simulations
-        for node, action in itertools.product(range(found.nodes), range(found.children.shape[2])):
+        for node, action in itertools.product(*map(range, found.children.shape[1:])):
             child = tree.children[row][node][action]
             visits = tree.visits[row][node][action]
             assert (child == UNVISITED) == (visits == 0)
@@ -148,7 +148,7 @@ def test_every_value_is_a_mean_over_what_lies_below(group: GoldenGroup, algorith
                 assert tree.q[row][node][action] == pytest.approx(seen, abs=1e-6)
                 below = sum(tree.visits[row][child])
                 assert visits == 1 + below or (below == 0 and (tree.finished[row][child] or max_depth))
-        for node in range(found.nodes):
+        for node in range(found.children.shape[1]):
             visits, q = tree.visits[row][node], tree.q[row][node]
             total = tree.raw_value[row][node] + sum(n * each for n, each in zip(visits, q, strict=True))
             assert tree.value[row][node] == pytest.approx(total / (1 + sum(visits)), abs=2e-6)
