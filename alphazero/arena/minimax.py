@@ -1,6 +1,8 @@
-"""Minimax over batches of states: every line of play to a fixed depth, for any game."""
+"""Minimax over batches of states, with alpha-beta pruning, to a fixed depth, for any game."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,16 +12,23 @@ from alphazero.game import Game, State, batch_size, num_actions, take
 # The discount of a ply, beside the game's own; see `minimax`.
 SHRINK = 2.0**-40
 
+# By how much a bound is widened at each ply, relative to its size: more than its rounding, far less than SHRINK.
+SLACK = 2.0**-48
+
 # States expanded at once: enough to keep torch busy, few enough that their children stay in the
 # processor's cache. Memory grows with this times the actions times the depth, never with the batch.
 FRONTIER = 1 << 14
 
+# Lines of play below a batch of states, from which on pruning saves more than its smaller batches cost.
+WORTH_PRUNING = 1 << 18
 
-def minimax(game: Game, states: State, *, depth: int) -> Tensor:
+
+def minimax(game: Game, states: State, *, depth: int, best_only: bool = False) -> Tensor:
     """The value of every action after `depth` plies of best play, for the player to move.
 
     [B, A] float64; -inf where the action is illegal, meaningless where the state is finished.
     Beyond the horizon stands the game's heuristic; games that end before it count as they ended.
+    With `best_only`, which is faster, an action that is not among the best has any value below theirs.
 
     Shannon 1950, "Programming a computer for playing chess", section 3, over the game's own signs:
 
@@ -32,40 +41,75 @@ def minimax(game: Game, states: State, *, depth: int) -> Tensor:
     than half the distance between neighbouring float32 numbers. So it decides between equal values
     only, and in a game that is rewarded at its end `minimax(...).float()` is the exact value.
     """
+    scores = torch.full((batch_size(states), num_actions(game)), -torch.inf, dtype=torch.float64)
+    scores = scores.to(states[0].device)
+    for start in range(0, len(scores), FRONTIER):
+        part = take(states, slice(start, start + FRONTIER))
+        everything = scores.new_full((batch_size(part),), torch.inf)
+        window = Window(-everything, everything, margin=4 * SLACK) if best_only else None
+        parent, action, found = _edge_scores(game, part, depth, window)
+        scores[start + parent, action] = found
+    return scores
+
+
+class Window(NamedTuple):
+    """The values between which it matters how much states are worth, [M] float64; beyond, on which side is enough.
+
+    margin: how far below the best action others must be told from it.
+    """
+
+    alpha: Tensor
+    beta: Tensor
+    margin: float = 0.0
+
+
+def _edge_scores(game: Game, states: State, depth: int, window: Window | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Parent and action [E] int64 of every legal edge, and its score [E] float64 for the player to move there.
+
+    Without a window all scores are exact; with one, those that matter are, and others are on their side of it.
+    """
+    count = batch_size(states)
     parent, action = game.legal(states).nonzero(as_tuple=True)
-    scores = torch.full((batch_size(states), num_actions(game)), -torch.inf, dtype=torch.float64, device=parent.device)
-    # Actions with everything below them, a few at a time, so that no batch is too large.
-    for parents, moves in zip(parent.split(FRONTIER), action.split(FRONTIER), strict=True):
-        scores[parents, moves] = _edge_scores(game, states, parents, moves, depth)
-    return scores
-
-
-def _edge_scores(game: Game, states: State, parent: Tensor, action: Tensor, depth: int) -> Tensor:
-    """[E] float64, the score of playing action [E] in states[parent [E]], for the player to move there."""
     successor, reward, done = game.step(take(states, parent), action)
-    running = (~done).nonzero()[:, 0]
-    children = take(successor, running)
-    same_player = game.to_play(states)[parent[running]] == game.to_play(children)
-    value = _values(game, children, depth - 1)
-    scores = reward.to(torch.float64)
-    scores[running] += game.discount * (1 - SHRINK) * torch.where(same_player, value, -value)
-    return scores
+    same_player = game.to_play(states)[parent] == game.to_play(successor)
+    r, g = reward.to(torch.float64), game.discount * (1 - SHRINK) * torch.where(same_player, 1.0, -1.0).double()
+    scores = torch.where(done, r, -torch.inf)
+    if window is None or depth == 1 or count * (len(parent) / max(1, count)) ** depth < WORTH_PRUNING:
+        edges = (~done).nonzero()[:, 0]
+        scores[edges] = r[edges] + g[edges] * _values(game, take(successor, edges), depth - 1, None)
+        return parent, action, scores
+    # Knuth and Moore 1975, "An analysis of alpha-beta pruning": once the likeliest action is searched, its score bounds
+    # what the others are searched for. These come all at once, so that batches stay large.
+    likely = torch.full((count, num_actions(game)), -torch.inf, dtype=torch.float64, device=r.device)
+    likely[parent, action] = torch.where(done, -torch.inf, r + g * game.heuristic(successor))
+    first = likely.argmax(1)[parent] == action
+    for turn in (first, ~first):
+        best = torch.full_like(window.alpha, -torch.inf).scatter_reduce(0, parent, scores, "amax")
+        edges = (turn & ~done & (best < window.beta)[parent]).nonzero()[:, 0]
+        low, high = torch.maximum(window.alpha, best - window.margin)[parent[edges]], window.beta[parent[edges]]
+        bounds = [(bound - r[edges]) / g[edges] for bound in (low, high)]
+        low, high = torch.minimum(*bounds), torch.maximum(*bounds)
+        below = Window(low - SLACK * (1 + low.abs()), high + SLACK * (1 + high.abs()))
+        scores[edges] = r[edges] + g[edges] * _values(game, take(successor, edges), depth - 1, below)
+    return parent, action, scores
 
 
-def _values(game: Game, states: State, depth: int) -> Tensor:
+def _values(game: Game, states: State, depth: int, window: Window | None) -> Tensor:
     """[M] float64, the value of unfinished states for the player to move, `depth` plies before the horizon."""
     if depth == 0:
         return game.heuristic(states).to(torch.float64)
     states, position = _merge(game, states)
-    parts = range(0, max(1, batch_size(states)), FRONTIER)  # at least one
-    return torch.cat([_best(game, take(states, slice(i, i + FRONTIER)), depth) for i in parts])[position]
-
-
-def _best(game: Game, states: State, depth: int) -> Tensor:
-    """[M] float64, the score of the best action of each state."""
-    parent, action = game.legal(states).nonzero(as_tuple=True)
-    worst = torch.full((batch_size(states),), -torch.inf, dtype=torch.float64, device=parent.device)
-    return worst.scatter_reduce(0, parent, _edge_scores(game, states, parent, action, depth), "amax")
+    worst = torch.full((batch_size(states),), -torch.inf, dtype=torch.float64, device=position.device)
+    if window:  # of states that were merged, the widest
+        alpha = (-worst).scatter_reduce(0, position, window.alpha, "amin")
+        window = Window(alpha, worst.scatter_reduce(0, position, window.beta, "amax"))
+    values = []
+    for start in range(0, len(worst), FRONTIER):
+        part = slice(start, start + FRONTIER)
+        within = window and Window(window.alpha[part], window.beta[part])
+        parent, _, scores = _edge_scores(game, take(states, part), depth, within)
+        values.append(worst[part].scatter_reduce(0, parent, scores, "amax"))
+    return torch.cat(values or [worst])[position]
 
 
 def _merge(game: Game, states: State) -> tuple[State, Tensor]:

@@ -90,7 +90,8 @@ class MinimaxPlayer(ScorePlayer):
         if depth < 1:
             raise ValueError(f"minimax looks at least 1 ply ahead, not {depth}")
         num_actions(game)  # a game with continuous actions is refused here, not at the first move
-        super().__init__(f"minimax:{depth}", partial(minimax, game, depth=depth), seed, temperature)
+        scores = partial(minimax, game, depth=depth, best_only=temperature == 0)
+        super().__init__(f"minimax:{depth}", scores, seed, temperature)
 
 
 class PerfectPlayer(ScorePlayer):

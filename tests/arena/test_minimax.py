@@ -10,13 +10,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
 import alphazero.arena.minimax
 from alphazero.arena.match import play_match
 from alphazero.arena.minimax import minimax
 from alphazero.arena.players import MinimaxPlayer, RandomPlayer
 from alphazero.game import Game, State, concatenate
-from games.connect_four import BOARD, COLUMNS, DIRECTIONS, HEIGHT, ROWS
+from games.connect_four import BOARD, COLUMNS, DIRECTIONS, HEIGHT, ROWS, ConnectFour, ConnectFourState
 from games.tic_tac_toe import TicTacToe
 from tests.positions import CHOICES, CONNECT_FOUR, LAST, Web, WebState, after, board, random_positions
 
@@ -214,3 +215,44 @@ def test_minimax_of_a_position_does_not_depend_on_its_neighbours(choices: list[i
         patch.setattr(alphazero.arena.minimax, "FRONTIER", frontier)
         together = minimax(CONNECT_FOUR, concatenate((others, state, others)), depth=3)
     assert together[6].equal(alone[0])
+
+
+@pytest.mark.parametrize("players", [1, 2])
+@pytest.mark.parametrize("keys", [True, False])
+@pytest.mark.parametrize("frontier", [7, 1 << 14])
+def test_pruning_keeps_the_best_actions_and_their_value(
+    players: int, keys: bool, frontier: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alphazero.arena.minimax, "FRONTIER", frontier)
+    web = Web(seed=players, players=players, keys=keys)
+    states = WebState(torch.arange(0, LAST, 5))
+    exact = minimax(web, states, depth=5)
+    monkeypatch.setattr(alphazero.arena.minimax, "WORTH_PRUNING", 1)
+    assert_the_best_are_the_same(minimax(web, states, depth=5, best_only=True), exact)
+
+
+@pytest.mark.parametrize("depth", [2, 5])
+def test_pruning_keeps_equals_in_connect_four(depth: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    states = random_positions(CONNECT_FOUR, 60, plies=30, seed=depth)
+    exact = minimax(CONNECT_FOUR, states, depth=depth)
+    assert ((exact == exact.amax(1, keepdim=True)).sum(1) > 1).sum() > 10  # equals are not rare
+    asked = 0
+    heuristic = ConnectFour.heuristic
+
+    def counted(game: ConnectFour, states: ConnectFourState) -> Tensor:
+        nonlocal asked
+        asked += len(states.mine)
+        return heuristic(game, states)
+
+    monkeypatch.setattr(ConnectFour, "heuristic", counted)
+    minimax(CONNECT_FOUR, states, depth=depth)
+    without, asked = asked, 0
+    monkeypatch.setattr(alphazero.arena.minimax, "WORTH_PRUNING", 1)
+    assert_the_best_are_the_same(minimax(CONNECT_FOUR, states, depth=depth, best_only=True), exact)
+    assert asked < without / 2 or depth == 2  # at depth 2 ordering asks about as many states as it saves
+
+
+def assert_the_best_are_the_same(pruned: Tensor, exact: Tensor) -> None:
+    best = exact.amax(1, keepdim=True)
+    torch.testing.assert_close(pruned.amax(1, keepdim=True), best, rtol=0, atol=0)
+    torch.testing.assert_close(pruned == best, exact == best)

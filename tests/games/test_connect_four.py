@@ -17,6 +17,8 @@ from games.connect_four import (
     ROWS,
     ConnectFour,
     ConnectFourState,
+    lead_compiled,
+    lead_in_tensors,
     legal_compiled,
     legal_in_tensors,
     step_compiled,
@@ -75,6 +77,7 @@ def test_the_compiled_rules_are_those_in_tensors() -> None:
     for _ in range(COLUMNS * ROWS):  # by then all games are finished
         legal = legal_in_tensors(state)
         assert torch.equal(legal_compiled(state), legal)
+        assert torch.equal(lead_compiled(state), lead_in_tensors(state))
         action = torch.where(legal, torch.rand(legal.shape, generator=generator), -1.0).argmax(-1)
         compiled, tensors = step_compiled(state, action), step_in_tensors(state, action)
         for name, field in (*compiled.state._asdict().items(), ("reward", compiled.reward)):
