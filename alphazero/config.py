@@ -57,16 +57,13 @@ class SearchConfig:
     uniform_share: Fraction = 0.25
     """Continuous actions: the share of these that is drawn from the whole Box instead."""
     sharpening: PositiveFloat = 1.0
-    """Continuous actions: their prior is the policy's density to this power. The higher, the sooner the policy settles
-    on one of several actions that are equally good."""
+    """Continuous actions: their prior is the policy's density to this power; the higher, the sooner one is left."""
     rollout_moves: Count = 0
-    """Moves for which the policy is played on in the simulator, to value a new node in part by their outcome; 0: the
-    network alone values it."""
+    """Moves of the policy in the simulator whose outcome is part of a new node's value; 0: the network alone."""
     rollout_share: Fraction = 0.5
     """Weight of that part. AlphaGo: 0.5."""
     refine_steps: Count = 0
-    """Continuous actions: steps up the gradient, through the game's own step, that the root's actions take before they
-    are searched. The game's step must be differentiable by the action."""
+    """Continuous actions: steps up the gradient through the game's (differentiable) step for the root's actions."""
     refine_gain: PositiveFloat = 0.1
     """The reward and value that the first of these steps should gain; its length follows from that and the gradient."""
 
@@ -92,8 +89,7 @@ class NetworkConfig:
     value_head: Literal["wdl", "scalar"] = "wdl"
     """Value as the probabilities of win, draw and loss (games for two), or as one number (tanh)."""
     deviation: Annotated[float, Field(ge=0.002, le=1, strict=True)] = 0.5
-    """Continuous actions: the policy's deviation before anything is learned, with the Box from -1 to 1. A small one
-    suits refinement, which then leads from one place to one action, not from everywhere to all that are good."""
+    """Continuous actions: the first policy's deviation, with the Box from -1 to 1. A small one suits refinement."""
 
 
 @dataclass(frozen=True, config=_strict)
@@ -117,13 +113,11 @@ class SelfPlayConfig:
     temperature_moves: Count = 0
     """How many moves are drawn in this way; later ones are the search's choice. AlphaGo Zero: 30."""
     td_lambda: Fraction = 0.85
-    """Value target: 1 is the outcome alone (AlphaZero), 0 the search's root value alone, between
-    them TD(lambda) over the root values of the moves that followed (Sutton 1988)."""
+    """Value target: 1 the outcome (AlphaZero), 0 the search's root value, between them TD(lambda) (Sutton 1988)."""
     cache: Count = 262_144
     """Positions whose evaluation is remembered, for each stream; 0: none. 44 bytes each in connect-four."""
     engine: Literal["auto", "onnx", "torch", "bfloat16"] = "auto"
-    """What runs the network: ONNX Runtime, torch in float32, or torch in bfloat16. auto: bfloat16
-    where the processor multiplies it in hardware (CUDA, Intel AMX), ONNX Runtime on other CPUs."""
+    """What runs the network. auto: bfloat16 in torch on CUDA and Intel AMX, float32 in ONNX Runtime on other CPUs."""
     device: str = "cpu"
     """Where games, trees and network live: cpu, cuda, cuda:1, ..."""
 
@@ -177,8 +171,7 @@ class EvaluationConfig:
     """Games against fixed opponents during the run and at its end."""
 
     opponents: tuple[str, ...] = ("random", "minimax:5")
-    """Opponents: random, minimax:DEPTH, mcts:SIMULATIONS (with random rollouts), or perfect (connect-four's solver).
-    In a game for one, none: it is played alone."""
+    """random, minimax:DEPTH, mcts:SIMULATIONS (random rollouts), or perfect (a solver). In a game for one: none."""
     every: Count = 20
     """Iterations between evaluations; 0: only at the end."""
     games: Annotated[int, Field(ge=2, multiple_of=2)] = 100
@@ -194,8 +187,7 @@ class ClusterConfig:
     """How the work spreads over processes and machines, if `workers` asks for it."""
 
     mode: Literal["synchronous", "asynchronous"] = "synchronous"
-    """synchronous: iterations as in one process, with the same samples and weights whatever the number of
-    workers. asynchronous: no task waits for another, so all cores are busy; the result depends on timing."""
+    """In step, the same weights whatever the number of workers; or asynchronous, where no task waits for another."""
     worker_cpus: PositiveFloat = 1.0
     """Cores of a worker; from 2 on they are threads of the network's operations. Less than 1: several share one."""
     worker_gpus: NonNegativeFloat = 0.0
@@ -203,13 +195,11 @@ class ClusterConfig:
     learner_ranks: Positive = 1
     """Data-parallel copies of the learner on CPUs, a core each; 1: the learner in this process. See learner_gpus."""
     max_backlog: PositiveFloat = 2.0
-    """asynchronous: samples that come in while learning is this many iterations behind are left out (and
-    counted), so that learner.replay_ratio holds for all that are kept."""
+    """asynchronous: samples that come in while learning is this many iterations behind are left out (and counted)."""
     max_staleness: PositiveFloat = 4.0
     """asynchronous: samples of a network that is older than this many iterations are left out (and counted)."""
     mirror: str = ""
-    """Where every checkpoint is copied to, for machines that share no disk: a URL that fsspec knows, such as
-    s3://bucket/runs/NAME. Continue on another machine with --resume URL."""
+    """Where checkpoints are copied to as well: a URL that fsspec knows, such as s3://bucket/runs/NAME."""
 
 
 @dataclass(frozen=True, config=_strict)
@@ -225,8 +215,7 @@ class Config:
     threads: Count = 0
     """Threads that share self-play and learning; 0: as many as cores. The result does not depend on it."""
     workers: Count | Literal["auto"] = 0
-    """Processes that play and measure, on one machine or many, through Ray. 0: this process alone, without Ray.
-    auto: as many as the machines' cores allow."""
+    """Processes that play and measure, through Ray. 0: this one alone, without Ray. auto: as many as cores allow."""
     ray_address: str = ""
     """The Ray cluster to join: auto (the one on this machine), or HOST:PORT. Empty: one of our own, on this machine."""
     learner_gpus: Count = 0

@@ -1,18 +1,18 @@
 """Trains an agent by self-play.
 
-    scripts/train.py CONFIG.toml [--run DIR] [--section.field value ...]
-    scripts/train.py --resume DIR [--section.field value ...]
-    scripts/train.py --resume URL [--run DIR]   a run that cluster.mirror copied there, into a folder here
-    scripts/train.py [CONFIG.toml] --help     every field, with its unit and the papers' values
-
-A run's folder is runs/NAME-DATE unless --run says otherwise.
+scripts/train.py CONFIG.toml [--run DIR] [--section.field value ...]
+scripts/train.py --resume DIR [--section.field value ...]
+scripts/train.py --resume URL [--run DIR]   a run that cluster.mirror copied there, into a folder here
+scripts/train.py [CONFIG.toml] --help       every field, with its unit and the papers' values
 """
 
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Annotated
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -34,8 +34,20 @@ from alphazero.runs.checkpoint import read_config
 from alphazero.runs.configuration import load_config, with_current_names
 from alphazero.runs.files import RunError
 from alphazero.runs.mirror import check_protocol, fetch, is_url
+from alphazero.shell.commands import script_command
 from alphazero.trainer.run import Stopped
 from alphazero.trainer.session import open_session
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """A training run. Every field of the configuration can be changed here; hyphens and underscores mean the same."""
+
+    config: Annotated[Config, tyro.conf.arg(name="")]
+    run: Path | None = None
+    """The new run's folder; runs/NAME-DATE if it is not named."""
+    resume: str | None = None
+    """The folder of the run to go on with, or its address if cluster.mirror copied it there."""
 
 
 def main() -> int:
@@ -68,7 +80,8 @@ def command() -> None:
             fetch(known.resume, resume)
         saved = read_config(resume) if resume else load_config(config_file) if config_file else Config()
         config = overridden(saved, with_current_names(overrides))
-        train(config, saved, resume=resume, run=known.run, name=config_file, console=console)
+        name = config_file.stem if config_file and config.game == saved.game else None
+        train(config, saved, resume=resume, run=known.run, name=name, console=console)
     except OSError as error:
         raise RunError(f"{error}; everything saved before is intact") from error
     except Stopped:
@@ -78,14 +91,16 @@ def command() -> None:
 def overridden(config: Config, arguments: list[str]) -> Config:
     """The configuration with `--section.field value` from the command line; exits with a message if one is wrong."""
     style = (tyro.conf.FlagConversionOff, tyro.conf.AvoidSubcommands)
+    prog = "scripts/train.py CONFIG.toml"
     return tyro.cli(
-        Config, args=arguments, default=config, prog="scripts/train.py CONFIG.toml", config=style, use_underscores=True
-    )
+        Arguments, args=arguments, default=Arguments(config), prog=prog, config=style, use_underscores=True
+    ).config
 
 
 def train(
-    config: Config, saved: Config, *, resume: Path | None, run: Path | None, name: Path | None, console: Console
+    config: Config, saved: Config, *, resume: Path | None, run: Path | None, name: str | None, console: Console
 ) -> None:
+    """Trains in the folder `resume` or `run`, or in a new one that has the name of the configuration or the game."""
     try:
         game = load_game(config.game)
     except ValueError as error:
@@ -93,7 +108,7 @@ def train(
     check_game(game, games=16)
     if config.cluster.mirror:
         check_protocol(config.cluster.mirror)
-    folder = resume or run or Path("runs") / f"{name.stem if name else 'run'}-{datetime.now():%Y%m%d-%H%M%S}"
+    folder = resume or run or Path("runs") / f"{name or game.name}-{datetime.now():%Y%m%d-%H%M%S}"
     with open_session(game, config, folder, saved=saved if resume else None, console=console) as session:
         results = session.train()
     if results:
@@ -101,10 +116,10 @@ def train(
     done = session.run.progress.iteration
     if done < config.iterations:
         console.print(f"Stopped after {done} of {config.iterations} iterations, everything saved.")
-        console.print(f"Continue with: scripts/train.py --resume {folder}")
-    console.print(f"The agent: {folder / 'agent.onnx'}")
+        console.print(f"Continue with: {script_command('train.py', '--resume', folder)}", soft_wrap=True)
+    console.print(f"The agent: {folder / 'agent.onnx'}", soft_wrap=True)
     if game.discrete:
-        console.print(f"Play against it: scripts/play.py {folder}")
+        console.print(f"Play against it: {script_command('play.py', folder)}", soft_wrap=True)
 
 
 def strength_table(game: Game, results: dict[str, MatchResult | SoloResult], config: Config) -> Table:

@@ -196,7 +196,10 @@ def test_the_tree_of_the_house_is_the_one_on_disk() -> None:
     house = PAGES["docs/design.md"].partition("    alphazero/\n")[2].partition("    games/")[0]
     tree = set(re.findall(r"^      ([a-z]+(?:/|\.py)) ", house, re.MULTILINE))
     there = {f"{path.name}/" if path.is_dir() else path.name for path in (ROOT / "alphazero").iterdir()}
-    assert tree == {name for name in there if not name.startswith("_")} - {"conformance.py"}  # an old name
+    assert tree == {name for name in there if not name.startswith("_")} - {
+        "conformance.py",
+        "py.typed",
+    }  # an old name; a mark
 
 
 def exists(name: str) -> bool:

@@ -23,6 +23,8 @@ from typing import Any, NoReturn, TypeVar
 
 # Before torch is loaded: one thread an operation is the fastest for batches of this size.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Before pydantic is loaded: its errors shall not send users to its own pages.
+os.environ.setdefault("PYDANTIC_ERRORS_INCLUDE_URL", "0")
 
 import torch
 from rich.console import Console

@@ -31,6 +31,7 @@ from alphazero.runs.configuration import check_fit, differences
 from alphazero.runs.metrics import buffer_scalars, self_play_scalars
 from alphazero.runs.mirror import Mirror, mirrored
 from alphazero.selfplay import SelfPlay
+from alphazero.shell.commands import python_command
 from alphazero.shell.signals import on_signals
 from alphazero.trainer import asynchronous, synchronous
 from alphazero.trainer.run import Control, Iteration, Learn, Run
@@ -78,7 +79,7 @@ def open_session(
         control = Control(monitor.start, monitor.advance)
         for notice in (*notices, f"{'Continuing' if saved else 'Training'} {game.name} in {folder}"):
             monitor.say(notice)
-        monitor.say(f"Watch it with: tensorboard --logdir {folder.parent}")
+        monitor.say(f"Watch it with: {python_command('-m', 'tensorboard.main', '--logdir', folder.parent)}")
         with (
             mirrored(folder, config.cluster.mirror, say=monitor.say, give_up=control.stop_now.is_set) as mirror,
             executor_of(game, config, learner, evaluators, folder, monitor) as (executor, learn),
