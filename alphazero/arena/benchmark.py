@@ -9,21 +9,20 @@ from __future__ import annotations
 
 import json
 import threading
-from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
 from alphazero.arena.elo import Rating, ratings
+from alphazero.arena.evaluation import PlayMatch, RunPositionTest, player_seeds
 from alphazero.arena.match import MatchResult, SoloResult
 from alphazero.arena.players import SearchBudget
 from alphazero.arena.registry import PlayerSpec
 from alphazero.arena.solved import ErrorRate, SolvedPositions
-from alphazero.arena.tasks import PlayMatch, RunPositionTest, player_seeds
 from alphazero.game import Game
 from alphazero.parallel.executor import Counter, Executor, Task
 from alphazero.runs.agents import Agent
@@ -76,11 +75,13 @@ class PositionTest(NamedTuple):
 class Step(NamedTuple):
     """A match or a position test on its way to the executor.
 
+    outcomes:    the benchmark's, to which its own is added.
     total, unit: the amount of work, for the watcher.
     shared:      the task's arguments, as the executor shares them.
     """
 
     subject: Match | PositionTest
+    outcomes: dict[Any, Any]
     total: int
     unit: str
     task: Task[Any]
@@ -159,36 +160,32 @@ class Benchmark:
         release the interpreter's lock while they compute.) The caller leaves the executor, and need not wait for
         steps that are still under way.
         """
-        waiting = deque(self._steps(executor))
+        waiting = list(self._steps(executor))
         steps, stop = len(waiting), threading.Event()
 
-        def counter(step: Step) -> Counter:
-            advance = cache(lambda: watcher.begin(step.subject.title, step.total, step.unit, steps=steps))
-
-            def count(done: int) -> None:
-                if stop.is_set():
-                    raise Stopped
-                advance()(done)
-
-            return count
+        def count(begin: Callable[[], Counter], done: int) -> None:
+            if stop.is_set():
+                raise Stopped
+            begin()(done)
 
         under_way: dict[Future[Any], Step] = {}
         try:
             while waiting or under_way:
                 # Executors ask about waiting tasks, too; since none waits here, the first call means a step begins.
                 while waiting and len(under_way) < executor.size:
-                    step = waiting.popleft()
-                    under_way[executor.submit(step.task, *step.shared, count=counter(step))] = step
+                    step = waiting.pop(0)
+                    begin = cache(partial(watcher.begin, step.subject.title, step.total, step.unit, steps=steps))
+                    under_way[executor.submit(step.task, *step.shared, count=partial(count, begin))] = step
                 wait(under_way, return_when=FIRST_COMPLETED)
                 for future in [future for future in under_way if future.done()]:
-                    outcome = future.result()
-                    self._keep(subject := under_way.pop(future).subject, outcome)
-                    watcher.end(subject.title, str(outcome["all"] if isinstance(outcome, dict) else outcome))
+                    step = under_way.pop(future)
+                    step.outcomes[step.subject] = outcome = future.result()
+                    watcher.end(step.subject.title, str(outcome["all"] if isinstance(outcome, dict) else outcome))
         finally:
             stop.set()
             for future, step in under_way.items():  # some may have ended just before
                 if future.done() and future.exception() is None:
-                    self._keep(step.subject, future.result())
+                    step.outcomes[step.subject] = future.result()
 
     def standings(self) -> list[Standing]:
         """The round robin so far, the best first; empty while the matches played do not connect all players."""
@@ -230,9 +227,7 @@ class Benchmark:
             "matches": [played[match] for match in self.matches if match in played],
             "positions": [_test_record(test, self.errors[test]) for test in self.position_tests if test in self.errors],
             "curve": [
-                {"iteration": iteration, "role": role} | played[match]
-                for iteration, role, match in self.curve
-                if match in played
+                {"iteration": i, "role": role} | played[match] for i, role, match in self.curve if match in played
             ],
         }
         if self.players:
@@ -240,32 +235,27 @@ class Benchmark:
                 "players": [rating._asdict() | {"against": points} for rating, points in self.standings()],
                 "matches": [played[match] for match in self.tournament if match in played],
             }
-        finite: dict[str, Any] = json.loads(json.dumps(record), parse_constant=lambda number: None)
-        return finite
+        return dict(json.loads(json.dumps(record), parse_constant=lambda number: None))
 
     def _all_matches(self) -> list[Match]:
         """Each once, in the order in which they are played."""
         return list(dict.fromkeys([*self.matches, *self.tournament, *(point.match for point in self.curve)]))
 
-    def _steps(self, executor: Executor) -> list[Step]:
+    def _steps(self, executor: Executor) -> Iterator[Step]:
         """The steps that are left; players and positions are shared with the executor once."""
         share_player = cache(executor.share)
         share_positions = cache(lambda file: executor.share(self.positions[file]))
-        steps, seeds, seed = [], player_seeds(self.seed), self.seed
+        seeds, seed = player_seeds(self.seed), self.seed
         for match in self._all_matches():
             if match not in self.results:
                 play = PlayMatch(f"{match.title} (seed {seed})", self.game, match.games, seed, seeds)
-                steps.append(Step(match, match.games, "games", play, tuple(map(share_player, match.players))))
+                shared = tuple(map(share_player, match.players))
+                yield Step(match, self.results, match.games, "games", play, shared)
         for test in self.position_tests:
             if test not in self.errors:
                 run, total = RunPositionTest(f"{test.title} (seed {seed})", seed), len(self.positions[test.file].plies)
                 shared = share_player(test.player), share_positions(test.file)
-                steps.append(Step(test, total, "positions", run, shared))
-        return steps
-
-    def _keep(self, subject: Match | PositionTest, outcome: Any) -> None:
-        kept: dict[Any, Any] = self.results if isinstance(subject, Match) else self.errors
-        kept[subject] = outcome
+                yield Step(test, self.errors, total, "positions", run, shared)
 
 
 def match_record(match: Match, result: MatchResult | SoloResult) -> dict[str, Any]:
@@ -278,13 +268,12 @@ def match_record(match: Match, result: MatchResult | SoloResult) -> dict[str, An
     else:
         record |= result.total._asdict() | {"first": result.first._asdict(), "second": result.second._asdict()}
         record["points"], paces = result.points, result.seconds_a_move
-    record |= {"interval": list(result.interval), "distinct_games": result.distinct_games}
+    record |= {"interval": result.interval, "distinct_games": result.distinct_games}
     return record | {"seconds_a_move": dict(zip(roles, paces, strict=False))}
 
 
 def _test_record(test: PositionTest, errors: Mapping[str, ErrorRate]) -> dict[str, Any]:
     groups = {
-        name: {**rate._asdict(), "error_rate": rate.rate, "interval": list(rate.interval)}
-        for name, rate in errors.items()
+        name: rate._asdict() | {"error_rate": rate.rate, "interval": rate.interval} for name, rate in errors.items()
     }
     return {"player": test.player.name, "file": test.file, **groups.pop("all"), "groups": groups}

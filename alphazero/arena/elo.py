@@ -86,24 +86,15 @@ def ratings(
     log_gamma = _maximum(points + prior, players)
     covariance = np.zeros_like(games)
     covariance[1:, 1:] = np.linalg.inv(_information(games + 2 * prior, log_gamma))
-    if anchor is None:
-        contrast = np.eye(len(players)) - 1 / len(players)  # of each row's player with the anchor
-    else:
-        contrast = np.eye(len(players)) - np.eye(len(players))[place[anchor]]
+    own = np.eye(len(players))
+    # Of each player with the anchor, or with the mean: a row each.
+    contrast = own - (1 / len(players) if anchor is None else own[place[anchor]])
     rating = ELO * contrast @ log_gamma
     margin = Z95 * ELO * np.sqrt(((contrast @ covariance) * contrast).sum(1))
-    found = [
-        Rating(
-            player=player,
-            rating=float(rating[number]),
-            low=float(rating[number] - margin[number]),
-            high=float(rating[number] + margin[number]),
-            games=int(games[number].sum()),
-            points=float(points[number].sum() / games[number].sum()),
-        )
-        for number, player in enumerate(players)
-    ]
-    return sorted(found, key=lambda each: -each.rating)
+    played = games.sum(1)
+    columns = rating, rating - margin, rating + margin, played.astype(int), points.sum(1) / played
+    rows = zip(players, *(column.tolist() for column in columns), strict=True)
+    return sorted((Rating(*row) for row in rows), key=lambda rated: -rated.rating)
 
 
 def _maximum(points: Array, players: Sequence[str]) -> Array:
@@ -155,13 +146,10 @@ def _check_connected(points: Array, players: Sequence[str]) -> None:
     if not players:
         raise ValueError("there are no matches to rate players by")
     for start in range(len(players)):
-        reached = set(csgraph.breadth_first_order(points > 0, start, return_predecessors=False))
-        if len(reached) < len(players):
-            group, others = (
-                ", ".join(player for number, player in enumerate(players) if (number in reached) == inside)
-                for inside in (True, False)
-            )
+        reached = csgraph.breadth_first_order(points > 0, start, return_predecessors=False)
+        group = [players[number] for number in sorted(reached)]
+        if others := [player for player in players if player not in group]:
             raise ValueError(
-                f"{group} took no point from {others}; ratings need matches that connect all players, and "
-                "points taken both ways or virtual draws"
+                f"{', '.join(group)} took no point from {', '.join(others)}; ratings need matches that connect all "
+                "players, and points taken both ways or virtual draws"
             )

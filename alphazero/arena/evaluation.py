@@ -1,22 +1,77 @@
-"""Matches that measure an agent during its training and at the end."""
+"""Matches and position tests as tasks for any executor, and the matches that measure an agent while it is trained.
+
+Players and positions are shared with the executor (`alphazero.parallel.executor`), since many tasks have them in
+common.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
-from alphazero.arena.match import MatchResult, SoloResult
-from alphazero.arena.players import SearchBudget
+import numpy as np
+
+from alphazero.arena.match import MatchResult, SoloResult, play_alone, play_match
+from alphazero.arena.players import SearchBudget, Stoppable
 from alphazero.arena.registry import PlayerSpec, agent_spec, named_spec, network_spec
-from alphazero.arena.tasks import PlayMatch
+from alphazero.arena.solved import ErrorRate, SolvedPositions, error_rates
 from alphazero.config import Config
 from alphazero.game import Game
 from alphazero.network.architectures import InferenceModule
 from alphazero.network.inference import NetworkEvaluators
-from alphazero.parallel.executor import Executor
+from alphazero.parallel.executor import Counter, Executor
 from alphazero.runs.agents import Agent
+
+
+@dataclass(frozen=True)
+class PlayMatch:
+    """Plays a match of two players, or in a game for one the games of one player alone.
+
+    seed:          of the openings.
+    player_seeds:  of the player and of the opponent.
+    opening_plies: as in `play_match`.
+    players:       returns the players, given the worker and what is shared with the task; by default the players
+                   themselves are.
+    """
+
+    title: str
+    game: Game
+    games: int
+    seed: int
+    player_seeds: tuple[int, int]
+    opening_plies: int = 2
+    players: Callable[..., Sequence[PlayerSpec]] = lambda worker, *players: players
+
+    def run(self, worker: Any, count: Counter, *shared: Any) -> MatchResult | SoloResult:
+        specs = self.players(worker, *shared)
+        players = [Stoppable(one.build(seed), count) for one, seed in zip(specs, self.player_seeds, strict=False)]
+        if len(players) == 1:
+            return play_alone(self.game, players[0], games=self.games, seed=self.seed, progress=count)
+        return play_match(
+            self.game, *players, games=self.games, seed=self.seed, opening_plies=self.opening_plies, progress=count
+        )
+
+
+@dataclass(frozen=True)
+class RunPositionTest:
+    """Measures a player's error rates on solved positions."""
+
+    title: str
+    seed: int
+
+    def run(self, worker: Any, count: Counter, player: PlayerSpec, positions: SolvedPositions) -> dict[str, ErrorRate]:
+        stoppable = Stoppable(player.build(player_seeds(self.seed)[0]), count)
+        return error_rates(stoppable, positions, progress=count)
+
+
+def player_seeds(seed: int) -> tuple[int, int]:
+    """Seeds for the player and the opponent, apart from each other and from the seed of the openings."""
+    one, other = np.random.SeedSequence(seed).generate_state(2, np.uint64) >> np.uint64(2)
+    return int(one), int(other)
+
 
 ALONE = "alone"  # stands for the opponent's name in a game for one
 
@@ -64,19 +119,15 @@ def evaluation_matches(game: Game, config: Config, *, games: int) -> dict[str, P
     In a game for one there is no opponent, and they play alone. The weights must be shared with each match.
     """
     opponents = config.evaluation.opponents if game.num_players == 2 else (None,)
-    return {
-        f"{role}/{opponent or ALONE}": PlayMatch(
-            f"{games} games of {player}" + (f" against {opponent}" if opponent else ""),
-            game,
-            games,
-            config.seed,
-            (config.seed, config.seed + number),
-            config.evaluation.opening_moves,
-            partial(match_players, role, opponent),
-        )
-        for number, opponent in enumerate(opponents)
-        for role, player in (("strength", "the agent"), ("network", "the network alone"))
-    }
+    seed, plies = config.seed, config.evaluation.opening_moves
+    matches: dict[str, PlayMatch] = {}
+    for number, opponent in enumerate(opponents):
+        for role, player in (("strength", "the agent"), ("network", "the network alone")):
+            title = f"{games} games of {player}" + (f" against {opponent}" if opponent else "")
+            players = partial(match_players, role, opponent)
+            match = PlayMatch(title, game, games, seed, (seed, seed + number), plies, players)
+            matches[f"{role}/{opponent or ALONE}"] = match
+    return matches
 
 
 def match_players(role: str, opponent: str | None, worker: Worker, weights: InferenceModule) -> list[PlayerSpec]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from alphazero.arena.players import Player, RandomPlayer
 from alphazero.game import Box, Game, State, batch_size, concatenate, take, where
+from alphazero.parallel.executor import Counter
 
 Z95 = 1.959964  # a standard normal variable stays within +-Z95 with probability 95 %
 
@@ -60,9 +61,9 @@ class MatchResult:
 
     first: Tally
     second: Tally
-    pairs: tuple[int, int, int, int, int]
+    pairs: tuple[int, ...]
     distinct_games: int
-    seconds_a_move: tuple[float, float] = field(default=(math.nan, math.nan), compare=False)
+    seconds_a_move: tuple[float, ...] = field(default=(math.nan, math.nan), compare=False)
 
     @property
     def total(self) -> Tally:
@@ -180,7 +181,7 @@ def play_match(
     games: int,
     seed: int,
     opening_plies: int = 2,
-    progress: Callable[[int], None] | None = None,
+    progress: Counter = lambda _: None,
 ) -> MatchResult:
     """Plays `games` games between the two, half of them with the seats changed.
 
@@ -198,23 +199,14 @@ def play_match(
     pairs = games // 2
     openings = _openings(game, pairs, seed, opening_plies)
     seat = torch.arange(2).repeat_interleave(pairs)  # the player's
-    players = (player, opponent)
-    score, distinct, pace, _ = _play_out(game, concatenate((openings, openings)), players, seat, progress)
+    score, distinct, pace, _ = _play_out(game, concatenate((openings, openings)), (player, opponent), seat, progress)
     result = torch.where(seat == 0, score, -score).sign().to(torch.int64).view(2, pairs)
-    nothing, half, one, more, two = (result.sum(0) + 2).bincount(minlength=5).tolist()
+    of_pairs = tuple((result.sum(0) + 2).bincount(minlength=5).tolist())
     first, second = (Tally(*(int((row == sign).sum()) for sign in (1, 0, -1))) for row in result)
-    return MatchResult(
-        first=first,
-        second=second,
-        pairs=(nothing, half, one, more, two),
-        distinct_games=distinct,
-        seconds_a_move=(pace[0], pace[1]),
-    )
+    return MatchResult(first=first, second=second, pairs=of_pairs, distinct_games=distinct, seconds_a_move=pace)
 
 
-def play_alone(
-    game: Game, player: Player, *, games: int, seed: int, progress: Callable[[int], None] | None = None
-) -> SoloResult:
+def play_alone(game: Game, player: Player, *, games: int, seed: int, progress: Counter = lambda _: None) -> SoloResult:
     """Plays a game for one, from starts that depend on `seed` only; `progress` as in `play_match`."""
     if game.num_players != 1:
         raise ValueError(f"{game.name} is a game for {game.num_players}; use play_match")
@@ -257,16 +249,15 @@ def _openings(game: Game, count: int, seed: int, plies: int) -> State:
 def _identities(game: Game, states: State) -> list[int | bytes]:
     """An identity of each position: its key, or the bytes of its fields in a game without keys."""
     if game.has_key:
-        keys: list[int | bytes] = game.key(states).tolist()
-        return keys
+        return game.key(states).tolist()
     fields = [field.flatten(1) if field.dim() > 1 else field[:, None] for field in states]
     rows = torch.cat([field.contiguous().view(torch.uint8) for field in fields], 1)
     return [row.tobytes() for row in rows.numpy()]
 
 
 def _play_out(
-    game: Game, states: State, players: Sequence[Player], seat: Tensor, progress: Callable[[int], None] | None
-) -> tuple[Tensor, int, list[float], dict[str, Tensor]]:
+    game: Game, states: State, players: Sequence[Player], seat: Tensor, progress: Counter
+) -> tuple[Tensor, int, tuple[float, ...], dict[str, Tensor]]:
     """Plays G unfinished states to their ends, `players[0]` in seat `seat` [G], the other opposite.
 
     Returns [G] float64, the rewards of seat 0 less those of seat 1; the number of distinct games; each player's mean
@@ -297,35 +288,31 @@ def _play_out(
         if done.any():
             for name, metric in game.metrics(take(states, done)).items():
                 metrics.setdefault(name, torch.full_like(score, math.nan))[running[done]] = metric.double()
-        states, running = take(states, ~done), running[~done]
-        if progress is not None and done.any():
             progress(int(done.sum()))
-    pace = [total / count if count else math.nan for total, count in zip(seconds, moves, strict=True)]
+        states, running = take(states, ~done), running[~done]
+    pace = tuple(total / count if count else math.nan for total, count in zip(seconds, moves, strict=True))
     return score, len(set(map(tuple, records))), pace, metrics
 
 
 def _check(game: Game, player: Player, states: State, actions: Tensor) -> None:
     """ValueError if one of the player's actions in M unfinished states cannot be played."""
-    count = batch_size(states)
     inner, dtype = game.actions.form()
-    shape = (count, *inner)
+    shape = (batch_size(states), *inner)
     if actions.shape != shape or actions.dtype != dtype:
         raise ValueError(
-            f"player {player.name} answered {count} states of {game.name} with {list(actions.shape)} {actions.dtype}; "
-            f"expected {list(shape)} {dtype}"
+            f"player {player.name} answered {shape[0]} states of {game.name} with {list(actions.shape)} "
+            f"{actions.dtype}; expected {list(shape)} {dtype}"
         )
-    allowed = game.actions.playable(actions, game.legal(states))
-    if allowed.all():
+    illegal = (~game.actions.playable(actions, game.legal(states))).nonzero()[:, 0]
+    if not len(illegal):
         return
-    row = (~allowed).nonzero()[0]
-    state = take(states, row)
+    state, action = take(states, illegal[:1]), actions[illegal[0]]
     if isinstance(game.actions, Box):
-        played = str(actions[row[0]].tolist())
-        expected = f"from {list(game.actions.low)} to {list(game.actions.high)}"
+        played, expected = f"{action.tolist()}", f"from {list(game.actions.low)} to {list(game.actions.high)}"
     else:
         names = {action: f"{action} ({game.action_name(action)})" for action in range(game.actions.n)}
-        played = names.get(int(actions[row]), str(int(actions[row])))
-        expected = ", ".join(names[action] for action in game.legal(state)[0].nonzero()[:, 0].tolist())
+        played = names.get(int(action), f"{int(action)}")
+        expected = ", ".join(names[legal] for legal in game.legal(state)[0].nonzero()[:, 0].tolist())
     raise ValueError(
         f"player {player.name} played the illegal action {played} at\n{game.render(state)}\nlegal: {expected}"
     )

@@ -11,7 +11,7 @@ from alphazero.arena.players import SearchBudget
 from alphazero.arena.registry import PlayerSpec, agent_spec, find_player, network_spec
 from alphazero.arena.solved import load_positions
 from alphazero.game import Game
-from alphazero.runs.agents import load_agent
+from alphazero.runs.agents import Agent, load_agent
 from alphazero.runs.checkpoint import checkpoints
 from alphazero.runs.files import RunError
 
@@ -56,18 +56,11 @@ def plan(
     find = partial(find_player, agent=agent, budget=budget)
     # Each name once: a path is loaded once, and stays the same checkpoint even while its run trains on.
     found = {name: find(name) for name in dict.fromkeys([*against, *tournament])}
-    me, network = find_player("agent", agent, budget), find_player("network", agent, budget)
+    me, network = find("agent"), find("network")
+    run, iteration = (path, int(kept[-1].name)) if kept else (None, None)
+    benchmark = Benchmark(agent=agent, path=path, run=run, iteration=iteration, budget=budget, games=games, seed=seed)
     opponents: list[PlayerSpec | None] = [None] if alone else [found[name] for name in dict.fromkeys(against)]
-    benchmark = Benchmark(
-        agent=agent,
-        path=path,
-        run=path if kept else None,
-        iteration=int(kept[-1].name) if kept else None,
-        budget=budget,
-        games=games,
-        seed=seed,
-        matches=[Match(player, opponent, games) for opponent in opponents for player in (me, network)],
-    )
+    benchmark.matches = [Match(player, opponent, games) for opponent in opponents for player in (me, network)]
     if alone:
         benchmark.matches.append(Match(find("random"), None, games))
     if tournament:
@@ -84,7 +77,7 @@ def plan(
         benchmark.position_tests += [PositionTest(player, str(file)) for player in tested]
     if kept and opponents and curve:
         slow = SearchBudget(min(budget.simulations, CURVE_SIMULATIONS))
-        _plan_curve(benchmark, watcher, opponents, network, kept, curve, curve_budget or slow)
+        _plan_curve(benchmark, watcher, kept, curve, curve_budget or slow)
     return benchmark
 
 
@@ -93,48 +86,34 @@ def default_opponents(game: Game) -> tuple[str, ...]:
     return () if game.num_players == 1 else ("random", *minimax, "mcts:1000")
 
 
-def _plan_curve(
-    benchmark: Benchmark,
-    watcher: Watcher,
-    opponents: Sequence[PlayerSpec | None],
-    network: PlayerSpec,
-    kept: Sequence[Path],
-    count: int,
-    budget: SearchBudget,
-) -> None:
+def _plan_curve(benchmark: Benchmark, watcher: Watcher, kept: Sequence[Path], count: int, budget: SearchBudget) -> None:
     """Adds matches of earlier checkpoints, and of the last: the table's own where they are the same."""
-    games = max(2, benchmark.games // 8 * 2)
     last = int(kept[-1].name)
     chosen = spread(kept[:-1], count, last)
-    contenders: list[tuple[int, tuple[PlayerSpec, int], tuple[PlayerSpec, int]]] = []
+    agents: dict[int, Agent] = {}
     advance = watcher.begin("loading checkpoints", len(chosen), "checkpoints", steps=0)
     for folder in chosen:
-        iteration = int(folder.name)
         advance(1)
         try:
-            agent = load_agent(folder)
+            agents[int(folder.name)] = load_agent(folder)
         except RunError as error:
             benchmark.notes.append(f"left out of the curve: {error}")
-            continue
-        searching = agent_spec(f"agent:{budget} of iteration {iteration}", agent, budget)
-        alone = network_spec(f"network of iteration {iteration}", agent)
-        contenders.append((iteration, (searching, games), (alone, games)))
     watcher.end("loading checkpoints", "")
-    searching = agent_spec(None, benchmark.agent, budget)
-    many = benchmark.games
-    contenders.append((last, (searching, many if budget == benchmark.budget else games), (network, many)))
-    for iteration, (searching, some), (alone, others) in contenders:
+    opponents, few = dict.fromkeys(match.opponent for match in benchmark.matches), max(2, benchmark.games // 8 * 2)
+    for iteration, agent in (agents | {last: benchmark.agent}).items():
+        suffix = "" if iteration == last else f" of iteration {iteration}"
+        games = few if suffix else benchmark.games
+        searching, alone = agent_spec(f"agent:{budget}{suffix}", agent, budget), network_spec(f"network{suffix}", agent)
         for opponent in opponents:
-            benchmark.curve.append(CurveMatch(iteration, "agent", Match(searching, opponent, some)))
-            benchmark.curve.append(CurveMatch(iteration, "network", Match(alone, opponent, others)))
+            match = Match(searching, opponent, games if budget == benchmark.budget else few)
+            benchmark.curve.append(CurveMatch(iteration, "agent", match))
+            benchmark.curve.append(CurveMatch(iteration, "network", Match(alone, opponent, games)))
 
 
 def spread(folders: Sequence[Path], count: int, last: int) -> list[Path]:
     """`count` checkpoints, or all if there are fewer: those nearest to even steps up to iteration `last`."""
     left = list(folders)
-    chosen = []
     for number in range(1, min(count, len(left)) + 1):
         goal = number * last / (count + 1)
-        chosen.append(min(left, key=lambda folder: abs(int(folder.name) - goal)))
-        left.remove(chosen[-1])
-    return sorted(chosen)
+        left.remove(min(left, key=lambda folder: abs(int(folder.name) - goal)))
+    return [folder for folder in folders if folder not in left]

@@ -12,16 +12,16 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import Generic, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from alphazero.arena.minimax import minimax
-from alphazero.arena.rollouts import RolloutEvaluator, UntrainedEvaluator
 from alphazero.config import SearchConfig
-from alphazero.game import ILLEGAL, Game, State, batch_size, masked, num_actions, random_actions
-from alphazero.mcts.evaluator import Evaluation, Evaluator
+from alphazero.game import ILLEGAL, Game, S, State, batch_size, box_of, masked, num_actions, random_actions, take
+from alphazero.mcts.evaluator import Evaluation, Evaluator, UniformEvaluator
+from alphazero.mcts.gaussian import raw_deviation
 from alphazero.mcts.planning import Planners, likeliest, planners
 from alphazero.mcts.search import TreeSearch, search_trees
 from alphazero.network.cache import with_cache
@@ -108,7 +108,7 @@ class NetworkPlayer(ScorePlayer):
     """The network's policy without search: its likeliest legal action, or with a temperature T > 0 drawn
     from softmax(logits / T). ValueError for a temperature in a game with continuous actions."""
 
-    def __init__(self, game: Game, evaluator: Evaluator, *, seed: int = 0, temperature: float = 0.0) -> None:
+    def __init__(self, game: Game, evaluator: Evaluator, seed: int = 0, *, temperature: float = 0.0) -> None:
         if temperature and not game.discrete:
             raise ValueError(f"{game.name} has continuous actions, among which the network plays without temperature")
         super().__init__("network", self._legal_logits, seed, temperature)
@@ -165,14 +165,11 @@ class AgentPlayer:
     def watch(self, check: Callable[[int], object]) -> None:
         """Makes it call `check(0)` before each evaluation; see `Stoppable`."""
 
-        def watched(evaluator: Evaluator) -> Evaluator:
-            def evaluate(states: State, generator: torch.Generator) -> Evaluation:
-                check(0)
-                return evaluator(states, generator)
+        def evaluate(evaluator: Evaluator, states: State, generator: torch.Generator) -> Evaluation:
+            check(0)
+            return evaluator(states, generator)
 
-            return evaluate
-
-        self._planners = Planners(*map(watched, self._planners))
+        self._planners = Planners(*(partial(evaluate, evaluator) for evaluator in self._planners))
 
     def _affordable(self, states: State, deadline: float) -> int:
         """Simulations that each state can have before the deadline, at the last search's pace."""
@@ -180,10 +177,8 @@ class AgentPlayer:
         return int(min(max(FIRST_SIMULATIONS, affordable), MOST_SIMULATIONS))
 
     def _search(self, states: State, simulations: int) -> TreeSearch:
-        config = replace(self._config, simulations=simulations)
-        return search_trees(
-            self._planners.inner, self._game, states, config, self._generator, root_evaluator=self._planners.root
-        )
+        (root, inner), config = self._planners, replace(self._config, simulations=simulations)
+        return search_trees(inner, self._game, states, config, self._generator, root_evaluator=root)
 
 
 class Stoppable:
@@ -202,9 +197,36 @@ class Stoppable:
         return self._player.actions(states)
 
 
-# c_init of PUCT over uniform priors. In connect-four, 200 simulations took 44 % of the points from minimax
-# of depth 3 with 2.0, and 14, 32 and 38 % with 0.7, 4 and 7.
-ROLLOUT_EXPLORATION = 2.0
+# Over uniform priors: in connect-four, 200 simulations took 44 % of the points from minimax of depth 3
+# with a c_init of 2.0, and 14, 32 and 38 % with 0.7, 4 and 7.
+ROLLOUT_SEARCH = SearchConfig(algorithm="puct", c_init=2.0, dirichlet_fraction=0.0)
+LONGEST_ROLLOUT = 1_000  # moves
+
+
+class RolloutEvaluator(Generic[S]):
+    """Uniform priors; the value is the mean return of games that are played on at random (as in plain MCTS).
+
+    A game longer than LONGEST_ROLLOUT counts with its rewards so far.
+    """
+
+    def __init__(self, game: Game[S], *, rollouts: int = 1) -> None:
+        self.game, self.rollouts, self.uniform = game, rollouts, UniformEvaluator(game)
+
+    def __call__(self, states: S, generator: torch.Generator) -> Evaluation:
+        evaluation = self.uniform(states, generator)
+        batch, device = batch_size(states), states[0].device
+        state = take(states, torch.arange(batch, device=device).repeat(self.rollouts))
+        viewer = self.game.to_play(state)
+        gain = torch.zeros(len(viewer), device=device)
+        worth = torch.ones_like(gain)  # the discount so far
+        for _ in range(LONGEST_ROLLOUT):
+            mover = self.game.to_play(state)
+            state, reward, done = self.game.step(state, random_actions(self.game, state, generator))
+            gain = gain + worth * torch.where(mover == viewer, reward, -reward)
+            worth = worth * self.game.discount
+            if done.all():
+                break
+        return evaluation._replace(value=gain.view(self.rollouts, batch).mean(0))
 
 
 class RolloutPlayer(AgentPlayer):
@@ -214,10 +236,7 @@ class RolloutPlayer(AgentPlayer):
     """
 
     def __init__(self, game: Game, budget: SearchBudget, seed: int) -> None:
-        config = SearchConfig(
-            algorithm="puct", simulations=budget.simulations, c_init=ROLLOUT_EXPLORATION, dirichlet_fraction=0.0
-        )
-        rollouts = RolloutEvaluator(game)
+        config, rollouts = replace(ROLLOUT_SEARCH, simulations=budget.simulations), RolloutEvaluator(game)
         super().__init__(game, rollouts, config, seed, seconds=budget.seconds)
         self._planners = Planners(rollouts, rollouts)  # no cache: it would freeze the first rollout of every position
         self.name = f"mcts:{budget}"
@@ -264,11 +283,23 @@ def parse_budget(text: str) -> SearchBudget:
 
 def parse_temperature(text: str | None) -> float:
     """A number from 0; 0 for None. ValueError otherwise."""
-    if text is None:
-        return 0.0
-    if re.fullmatch(r"\d+\.?\d*|\.\d+", text):
-        return float(text)
+    if re.fullmatch(r"\d+\.?\d*|\.\d+", text or "0"):
+        return float(text or "0")
     raise ValueError(f"{text!r} is no temperature; expected a number from 0, as 0.5")
+
+
+WIDE = 0.5  # standard deviation of an untrained policy, of half the Box
+
+
+class UntrainedEvaluator(Generic[S]):
+    """The output of a network for a Box game before any training: actions about the middle, widely, and values of 0."""
+
+    def __init__(self, game: Game[S]) -> None:
+        self.size = len(box_of(game).low)
+
+    def __call__(self, states: S, generator: torch.Generator) -> Evaluation:
+        mean = torch.zeros(batch_size(states), self.size, device=states[0].device)
+        return Evaluation(torch.cat([mean, torch.full_like(mean, raw_deviation(WIDE))], 1), mean[:, 0])
 
 
 # Search that refines its samples by the model's gradient, with no network trained for the model.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from alphazero.arena.players import (
@@ -75,18 +76,12 @@ def named_spec(text: str, game: Game, names: str = NAMES) -> PlayerSpec:
 
 def agent_spec(name: str | None, agent: Agent, budget: SearchBudget) -> PlayerSpec:
     """The agent with search, named `name` or, if that is None, by its budget."""
-    return PlayerSpec(name or f"agent:{budget}", lambda seed: agent_player(agent, budget, seed=seed))
+    config = replace(agent.search, simulations=budget.simulations)
+    make = partial(AgentPlayer, agent.game, agent.evaluator, config, seconds=budget.seconds)
+    return PlayerSpec(name or f"agent:{budget}", make)
 
 
 def network_spec(name: str | None, agent: Agent, *, temperature: float = 0.0) -> PlayerSpec:
     """The agent's network alone, named `name` or, if that is None, by its temperature."""
-
-    def make(seed: int) -> NetworkPlayer:
-        return NetworkPlayer(agent.game, agent.evaluator, seed=seed, temperature=temperature)
-
+    make = partial(NetworkPlayer, agent.game, agent.evaluator, temperature=temperature)
     return PlayerSpec(name or make(0).name, make)
-
-
-def agent_player(agent: Agent, budget: SearchBudget, *, seed: int) -> AgentPlayer:
-    config = replace(agent.search, simulations=budget.simulations)
-    return AgentPlayer(agent.game, agent.evaluator, config, seed, seconds=budget.seconds)

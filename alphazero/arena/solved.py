@@ -24,6 +24,7 @@ from alphazero.arena.match import wilson_interval
 from alphazero.arena.players import Player
 from alphazero.game import Game, State, batch_size, concatenate, num_actions, take
 from alphazero.game.record import Record
+from alphazero.parallel.executor import Counter
 
 # Positions that a player or a solver answers at once. An agent of 64 simulations takes a tenth longer than
 # with 512 at once; in return there is progress to show.
@@ -71,7 +72,7 @@ class ErrorRate(NamedTuple):
         return f"{self.rate:.2%} mistakes (95 % interval {low:.2%} to {high:.2%})"
 
 
-def load_positions(path: Path, game: Game, *, progress: Callable[[int], None] | None = None) -> SolvedPositions:
+def load_positions(path: Path, game: Game, *, progress: Counter = lambda _: None) -> SolvedPositions:
     """Reads a file of solved positions, or solves positions that have no scores.
 
     Solving takes a while: after each chunk `progress` is called with its size, and may raise to end it.
@@ -131,7 +132,7 @@ def groups(positions: SolvedPositions) -> dict[str, Tensor]:
     }
 
 
-def mistakes(player: Player, positions: SolvedPositions, *, progress: Callable[[int], None] | None = None) -> Tensor:
+def mistakes(player: Player, positions: SolvedPositions, *, progress: Counter = lambda _: None) -> Tensor:
     """[P] bool, where the player's choice turns a win into a draw or loss, or a draw into a loss.
 
     After each chunk of positions `progress` is called with its size, and may raise to end it.
@@ -142,7 +143,7 @@ def mistakes(player: Player, positions: SolvedPositions, *, progress: Callable[[
 
 
 def error_rates(
-    player: Player, positions: SolvedPositions, *, progress: Callable[[int], None] | None = None
+    player: Player, positions: SolvedPositions, *, progress: Counter = lambda _: None
 ) -> dict[str, ErrorRate]:
     """The error rate in each of the `groups`; `progress` as in `mistakes`."""
     mistaken = mistakes(player, positions, progress=progress)
@@ -180,17 +181,11 @@ class ReviewedMove(NamedTuple):
 
 def review(record: Record) -> list[ReviewedMove]:
     """Reviews every move of a game, finished or not. ValueError if the game has no solver."""
-    game, states = record.game, record.states[:-1]
-    scores = game.solve(concatenate([game.initial(0), *states]))
+    game, states = record.game, concatenate([record.game.initial(0), *record.states[:-1]])
+    moves = zip(game.to_play(states).tolist(), record.actions, game.solve(states).tolist(), strict=True)
     return [
-        ReviewedMove(
-            seat=int(game.to_play(state)[0]),
-            action=action,
-            score=float(row[action]),
-            best_score=float(row.max()),
-            best=tuple((row == row.max()).nonzero()[:, 0].tolist()),
-        )
-        for state, action, row in zip(states, record.actions, scores, strict=True)
+        ReviewedMove(seat, action, row[action], max(row), tuple(a for a, score in enumerate(row) if score == max(row)))
+        for seat, action, row in moves
     ]
 
 
@@ -223,11 +218,10 @@ def _parse_score(name: str, text: str, legal: bool) -> float:
     raise ValueError(f"score_{name} is no number: {text!r}")
 
 
-def _in_chunks(answer: Callable[[State], Tensor], states: State, progress: Callable[[int], None] | None) -> Tensor:
+def _in_chunks(answer: Callable[[State], Tensor], states: State, progress: Counter) -> Tensor:
     """`answer` of P states, CHUNK at a time; `progress` is called with the size of each chunk."""
     answers = []
     for start in range(0, batch_size(states), CHUNK):
         answers.append(answer(take(states, slice(start, start + CHUNK))))
-        if progress is not None:
-            progress(len(answers[-1]))
+        progress(len(answers[-1]))
     return torch.cat(answers)

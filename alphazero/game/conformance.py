@@ -93,10 +93,8 @@ def _play(probe: Probe, start: Positions, generator: torch.Generator, max_moves:
             probe.require(legal.any(1) | finished, "legal: an unfinished state must have a legal action", now)
         action = _random_actions(probe.game, legal, finished, generator)
         successor, reward, done = probe.step(now, action)
-        kept = named_fields(now.state)
-        for name, field in named_fields(successor).items():
-            same = ~finished | same_rows(kept[name], field)
-            probe.require(same, "step: finished states must not change", now, name)
+        kept, promise = named_fields(now.state), "step: finished states must not change"
+        probe.require_same(named_fields(successor), kept, promise, now, unless=~finished)
         probe.require(~finished | (reward == 0), "step: a finished state must give reward 0", now)
         probe.require(~finished | done, "step: a finished state must stay done", now)
         after = Positions(successor, now.game, now.ply + 1, done)
@@ -152,14 +150,9 @@ def _check_names(probe: Probe) -> None:
 def _check_initial(probe: Probe, games: int, generator: torch.Generator) -> Positions:
     """Starts are states, with and without a generator, and one seed gives the same start twice."""
     _initial(probe, 1, None)
-    start, again = (
-        _initial(probe, games, torch.Generator(generator.device).manual_seed(generator.initial_seed()))
-        for _ in range(2)
-    )
-    fields = named_fields(again.state)
-    for name, field in named_fields(start.state).items():
-        same = same_rows(field, fields[name])
-        probe.require(same, "initial: one seed must give the same states twice", start, name)
+    start, again = (_initial(probe, games, generator.clone_state()) for _ in range(2))
+    given, expected = named_fields(start.state), named_fields(again.state)
+    probe.require_same(given, expected, "initial: one seed must give the same states twice", start)
     return start
 
 
@@ -239,12 +232,10 @@ def _check_symmetry(probe: Probe, plies: list[Ply], symmetry: Symmetry, name: st
         raise ConformanceError(f"{name} must permute the actions (has {symmetry.actions})")
 
     def mapped_observation(positions: Positions) -> Tensor:
-        observation = probe.query("observe", positions)
-        kept = observation.clone()
-        mapped = symmetry.observation(observation)
-        probe.require(same_rows(observation, kept), f"{name} must not change its input in place", positions)
-        of_map, shape = f"{name}: a mapped observation", tuple(observation.shape)
-        return require_tensor(of_map, mapped, shape, observation.dtype, positions)
+        kept = probe.query("observe", positions)
+        mapped = symmetry.observation(given := kept.clone())
+        probe.require(same_rows(given, kept), f"{name} must not change its input in place", positions)
+        return require_tensor(f"{name}: a mapped observation", mapped, tuple(kept.shape), kept.dtype, positions)
 
     def require_same(mapped: Tensor, expected: Tensor, promise: str, unless: Tensor | bool = False) -> None:
         probe.require(same_rows(mapped, expected, rounding=True) | unless, f"{name} must {promise}", original)

@@ -16,6 +16,7 @@ class ConformanceError(AssertionError):
     """A game broke a promise. The message names the function, the promise and the state."""
 
 
+Fields = dict[str, Tensor]
 Answers = dict[tuple[str, str], Tensor]  # by function and field
 
 
@@ -61,6 +62,13 @@ class Probe:
             picture = Game.render(self.game, state)
         raise ConformanceError(f"{promise} ({place})\n{picture}")
 
+    def require_same(
+        self, given: Fields, expected: Fields, promise: str, positions: Positions, *, unless: Tensor | bool = False
+    ) -> None:
+        """Raises for the first position at which a field is another, unless it may be."""
+        for name, field in given.items():
+            self.require(same_rows(field, expected[name]) | unless, promise, positions, name)
+
     def call(self, function: str, *arguments: Any, positions: Positions | None = None, **options: Any) -> Any:
         """The answer of a function, which must not fail."""
         try:
@@ -74,9 +82,7 @@ class Probe:
         given = {**named_fields(positions.state), **dict(zip(["the action"], actions, strict=False))}
         kept = {name: tensor.clone() for name, tensor in given.items()}
         answer = self.call(function, positions.state, *actions, positions=positions)
-        for name, tensor in given.items():
-            same = same_rows(tensor, kept[name])
-            self.require(same, f"{function}: must not change its input in place", positions, name)
+        self.require_same(given, kept, f"{function}: must not change its input in place", positions)
         return answer
 
     def query(self, function: str, positions: Positions) -> Tensor:

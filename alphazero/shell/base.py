@@ -30,7 +30,7 @@ class Shell(cmd.Cmd):
 
     def __init__(self, explorer: Explorer, record: Record, console: Console, *, budget: SearchBudget) -> None:
         super().__init__()
-        self.explorer, self.agent = explorer, explorer.agent
+        self.explorer, self.agent, self.game = explorer, explorer.agent, explorer.agent.game
         self.record, self.console, self.budget = record, console, budget
         self.stopped = False  # by Ctrl-C, during a computation
         self.typed = sys.stdin.isatty()
@@ -85,7 +85,7 @@ class Shell(cmd.Cmd):
         """The action with this name, or with the name in small letters."""
         for text in (line, line.lower()):
             with suppress(ValueError):
-                return self.agent.game.parse_action(text) if text else None
+                return self.game.parse_action(text) if text else None
         return None
 
     @contextmanager
@@ -98,7 +98,7 @@ class Shell(cmd.Cmd):
         except (ValueError, RunError, OSError) as error:
             self.say(Text(f"{error}", style="red"))
         except Exception as error:  # of a user's own game or player
-            self.say(Text(f"{self.agent.game.name} failed: {error!r}", style="red"))
+            self.say(Text(f"{self.game.name} failed: {error!r}", style="red"))
 
     def commands(self) -> list[str]:
         return [name.removeprefix("do_") for name in self.get_names() if name.startswith("do_")]
@@ -146,13 +146,13 @@ class Shell(cmd.Cmd):
         if not argument:
             raise ValueError("load what? moves as in `moves`, or a file")
         try:
-            record = Record(self.agent.game, argument)
+            record = Record(self.game, argument)
         except ValueError as no_moves:
             try:
                 text = expanded(argument).read_text(encoding="utf-8")
             except (OSError, UnicodeDecodeError):
                 raise ValueError(f"{printable(argument)} is no file to read, nor moves: {no_moves}") from None
-            record = Record(self.agent.game, text)
+            record = Record(self.game, text)
         self.move_to(record)
 
     def do_undo(self, argument: str) -> None:
@@ -162,13 +162,13 @@ class Shell(cmd.Cmd):
 
     def do_restart(self, argument: str) -> None:
         """restart: a new game"""
-        self.move_to(Record(self.agent.game))
+        self.move_to(Record(self.game))
 
     def do_flip(self, argument: str) -> None:
         """flip [N]: turns the board into its mirror image, by the game's first or N-th symmetry"""
-        count = len(self.agent.game.symmetries())
+        count = len(self.game.symmetries())
         if argument and not (argument.isdecimal() and 1 <= int(argument) <= count):
-            raise ValueError(f"{printable(argument)} is no symmetry of {self.agent.game.name}; it has {count}")
+            raise ValueError(f"{printable(argument)} is no symmetry of {self.game.name}; it has {count}")
         self.move_to(self.record.mirrored(int(argument or 1) - 1))
 
     def do_review(self, argument: str) -> None:
@@ -176,15 +176,14 @@ class Shell(cmd.Cmd):
         if not self.record.actions:
             raise ValueError("there is no move to review yet")
         with self.thinking("solving"):
-            verdicts = review(self.record)
+            moves = review(self.record)
         table = Table("move", "by", "played", "score", "was", "became", "best", box=None, pad_edge=False)
-        for number, verdict in enumerate(verdicts, start=1):
-            cells = [str(number), self.seat_name(verdict.seat), self.agent.game.action_name(verdict.action)]
-            cells += [f"{verdict.score:+g}", OUTCOMES[verdict.before], OUTCOMES[verdict.after]]
-            cells += [" ".join(map(self.agent.game.action_name, verdict.best))]
-            table.add_row(*map(Text, cells), style="red" if verdict.mistake else "")
+        for number, move in enumerate(moves, start=1):
+            cells = [str(number), self.seat_name(move.seat), self.game.action_name(move.action), f"{move.score:+g}"]
+            cells += [OUTCOMES[move.before], OUTCOMES[move.after], " ".join(map(self.game.action_name, move.best))]
+            table.add_row(*map(Text, cells), style="red" if move.mistake else "")
         self.console.print(table)
-        mistakes = [str(number) for number, verdict in enumerate(verdicts, start=1) if verdict.mistake]
+        mistakes = [str(number) for number, move in enumerate(moves, start=1) if move.mistake]
         self.say(f"mistakes at moves {', '.join(mistakes)}" if mistakes else "no mistakes")
 
     def do_quit(self, argument: str) -> bool:
@@ -209,12 +208,12 @@ class Shell(cmd.Cmd):
     def status(self) -> str:
         if self.record.finished:
             return self.result()
-        last = f"last move {self.agent.game.action_name(self.record.actions[-1])} · " if self.record.actions else ""
+        last = f"last move {self.game.action_name(self.record.actions[-1])} · " if self.record.actions else ""
         return f"move {len(self.record.actions) + 1} · {last}{self.seat_name(self.record.seat)} to move"
 
     def result(self) -> str:
         score, moves = self.record.score, len(self.record.actions)
-        if self.agent.game.num_players == 1:
+        if self.game.num_players == 1:
             return f"over after {moves} moves, with {score:g} points"
         if score == 0:
             return f"a draw after {moves} moves"
@@ -222,23 +221,23 @@ class Shell(cmd.Cmd):
 
     def seat_name(self, seat: int) -> str:
         """x or o where the board shows these, otherwise in words."""
-        if self.agent.game.num_players == 1:
+        if self.game.num_players == 1:
             return "the player"
-        if read_grid(self.agent.game.render(self.record.state)):
+        if read_grid(self.game.render(self.record.state)):
             return "xo"[seat]
         return ("the first player", "the second player")[seat]
 
     def legal(self) -> str:
-        names = [self.agent.game.action_name(action) for action in self.record.legal()]
+        names = [self.game.action_name(action) for action in self.record.legal()]
         return f"legal moves: {', '.join(names)}" if names else "the game is over"
 
     def line(self, actions: Sequence[int]) -> str:
         """The first dozen of the actions."""
-        return " ".join([*map(self.agent.game.action_name, actions[:12]), *["…"] * (len(actions) > 12)])
+        return " ".join([*map(self.game.action_name, actions[:12]), *["…"] * (len(actions) > 12)])
 
     def expectation(self, value: float) -> str:
         """A value as text; in a game of two with the share of the points that it stands for."""
-        share = f" ({50 * (1 + value):.0f} % of the points)" if self.agent.game.num_players == 2 else ""
+        share = f" ({50 * (1 + value):.0f} % of the points)" if self.game.num_players == 2 else ""
         return f"{value:+.2f}{share}"
 
     @contextmanager

@@ -20,22 +20,20 @@ class ExploreShell(Shell):
     """Shows one position after another, with the agent's view of it."""
 
     prompt = "explore: "
-    simulations: int
     statistics: PositionStatistics | None
 
     def interrupted(self) -> None:
         self.say("stopped; `more` searches on")
 
     def move_to(self, record: Record) -> None:
-        self.simulations, self.statistics = self.budget.simulations, None
+        self.statistics = None
         super().move_to(record)
         if not record.finished:
-            self.examine(self.simulations)
+            self.examine(self.budget.simulations)
 
     def examine(self, simulations: int) -> None:
         with self.thinking("searching"):
             self.statistics = self.explorer.examine(self.record, simulations)
-        self.simulations = simulations
         self.print_statistics(self.statistics)
 
     def print_statistics(self, found: PositionStatistics) -> None:
@@ -57,7 +55,7 @@ class ExploreShell(Shell):
         titles = [rich.table.Column(column.title, justify="right", no_wrap=True) for column in columns]
         table = Table("move", *titles, box=None, pad_edge=False)
         for action in found.actions:
-            cells = [self.agent.game.action_name(action), *(column.text(found, action) for column in columns)]
+            cells = [self.game.action_name(action), *(column.text(found, action) for column in columns)]
             table.add_row(*map(Text, cells), style="bold" if action == found.line[0] else "")
         self.console.print(table)
 
@@ -66,7 +64,7 @@ class ExploreShell(Shell):
     def do_do(self, argument: str) -> None:
         """do [MOVE]: plays a move; without one, the search's choice"""
         if argument:
-            return self.move_to(Record(self.agent.game, f"{self.record.moves} {argument}"))
+            return self.move_to(Record(self.game, f"{self.record.moves} {argument}"))
         if self.record.finished:
             raise ValueError("the game is over; `undo` takes back")
         if self.statistics is None:
@@ -81,7 +79,8 @@ class ExploreShell(Shell):
         """more [N]: searches with N simulations more; without N, with twice as many"""
         if argument and not (argument.isdecimal() and int(argument) >= 1):
             raise ValueError(f"{printable(argument)} is no number of simulations; say `more 1000`")
-        wanted = self.simulations + int(argument or self.simulations)
+        done = self.statistics.simulations if self.statistics else self.budget.simulations
+        wanted = done + int(argument or done)
         self.examine(parse_budget(str(wanted)).simulations)
 
     def do_solve(self, argument: str) -> None:
@@ -89,11 +88,11 @@ class ExploreShell(Shell):
         if self.record.finished:
             raise ValueError("the game is over")
         with self.thinking("solving"):
-            scores = self.agent.game.solve(self.record.state)[0].tolist()
+            scores = self.game.solve(self.record.state)[0].tolist()
         table = Table("move", "score", "outcome", box=None, pad_edge=False)
         for action in sorted(self.record.legal(), key=lambda one: -scores[one]):
             outcome = OUTCOMES[(scores[action] > 0) - (scores[action] < 0)]
-            table.add_row(Text(self.agent.game.action_name(action)), f"{scores[action]:+g}", outcome)
+            table.add_row(Text(self.game.action_name(action)), f"{scores[action]:+g}", outcome)
         self.console.print(table)
 
     def do_budget(self, argument: str) -> None:

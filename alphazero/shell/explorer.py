@@ -81,9 +81,8 @@ class Explorer:
         value = torch.zeros(len(legal))
         if not done.all():
             value[~done] = self.evaluator(take(after, ~done), torch.Generator()).value
-        q = torch.zeros(game.legal(state).shape[1])
-        q[legal] = reward + game.discount * torch.where(turns, -value, value)
-        return q
+        q = reward + game.discount * torch.where(turns, -value, value)
+        return torch.zeros(num_actions(game)).scatter(0, legal, q)
 
     def _replayed(self, record: Record) -> Samples | None:
         """None if there is no replay buffer, the game has no keys, or the position is not in it."""

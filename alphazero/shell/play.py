@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from rich.console import Console
 
 from alphazero.arena.players import AgentPlayer, Player, SearchBudget, parse_budget
-from alphazero.arena.registry import agent_player, find_player
+from alphazero.arena.registry import agent_spec, find_player
 from alphazero.game.record import Record
 from alphazero.shell.base import Shell, printable
 from alphazero.shell.explore import ExploreShell
@@ -23,14 +21,7 @@ class PlayShell(Shell):
     prompt = "your move: "
 
     def __init__(
-        self,
-        explorer: Explorer,
-        record: Record,
-        console: Console,
-        *,
-        seats: Sequence[str],
-        budget: SearchBudget,
-        seed: int,
+        self, explorer: Explorer, record: Record, console: Console, *, seats: list[str], budget: SearchBudget, seed: int
     ) -> None:
         """`seats`: the name of each seat's player, "human" or as in `find_player`."""
         super().__init__(explorer, record, console, budget=budget)
@@ -44,12 +35,10 @@ class PlayShell(Shell):
 
     def sit(self, seat: int, name: str) -> None:
         """Gives a seat to the player of this name. ValueError or RunError if there is none."""
-        if name == HUMAN:
-            self.players[seat] = None
-        else:
-            self.players[seat] = find_player(name, self.agent, self.budget).build(self.seed + seat)
+        player = None if name == HUMAN else find_player(name, self.agent, self.budget).build(self.seed + seat)
+        self.players[seat], self.seats[seat] = player, name
+        if player:
             self.rivals[seat] = name
-        self.seats[seat] = name
 
     # -------------------------------------------------------------------------------- turns
 
@@ -84,9 +73,8 @@ class PlayShell(Shell):
                 with self.thinking(f"{player.name} thinks"):
                     action, thoughts = self.think(player, "expects")
                 self.record.play(action)
-                name = self.agent.game.action_name(action)
                 self.say()
-                self.say(f"{self.seat_name(seat)} ({player.name}) plays {name}{thoughts}")
+                self.say(f"{self.seat_name(seat)} ({player.name}) plays {self.game.action_name(action)}{thoughts}")
                 self.paused = False
                 self.show()
         if self.typed:
@@ -113,7 +101,7 @@ class PlayShell(Shell):
 
     def status(self) -> str:
         if self.over():
-            review = "`review`, " * self.agent.game.has_solver
+            review = "`review`, " * self.game.has_solver
             return f"{self.result()} · `restart`, `undo`, {review}`explore` or `quit`"
         held = " · `continue` lets it move" if self.paused and self.to_move else ""
         return f"{super().status()} ({self.seats[self.record.seat]}){held}"
@@ -147,8 +135,9 @@ class PlayShell(Shell):
         if self.over():
             raise ValueError("the game is over")
         with self.thinking("the agent thinks"):
-            action, thoughts = self.think(agent_player(self.agent, self.budget, seed=self.seed), "you can expect")
-        self.say(f"{self.agent.game.action_name(action)}{thoughts}")
+            player = agent_spec(None, self.agent, self.budget).build(self.seed)
+            action, thoughts = self.think(player, "you can expect")
+        self.say(f"{self.game.action_name(action)}{thoughts}")
 
     def do_continue(self, argument: str) -> None:
         """continue: lets the players go on, after you stopped them or took back"""
@@ -161,7 +150,7 @@ class PlayShell(Shell):
     def do_side(self, argument: str) -> None:
         """side first, second, both or none: which seats are yours; the others are your opponent's"""
         if len(self.seats) == 1:
-            raise ValueError(f"{self.agent.game.name} is a game for one; `opponent human` or `opponent agent`")
+            raise ValueError(f"{self.game.name} is a game for one; `opponent human` or `opponent agent`")
         mine = {"first": (0,), "second": (1,), "both": (0, 1), "none": ()}.get(argument)
         if mine is None:
             raise ValueError(f"{printable(argument) or 'side'}: say first, second, both or none")
@@ -174,7 +163,7 @@ class PlayShell(Shell):
     def do_swap(self, argument: str) -> None:
         """swap: the two seats change sides"""
         if len(self.seats) == 1:
-            raise ValueError(f"{self.agent.game.name} is a game for one")
+            raise ValueError(f"{self.game.name} is a game for one")
         for each in (self.seats, self.players, self.rivals):
             each.reverse()
         self.paused = False
@@ -209,7 +198,7 @@ class PlayShell(Shell):
 
     def do_explore(self, argument: str) -> None:
         """explore: opens the explorer at this position; `quit` there comes back"""
-        explored = Record(self.agent.game, self.record.moves)
+        explored = Record(self.game, self.record.moves)
         budget = self.budget if self.budget.seconds is None else EXPLORED
         ExploreShell(self.explorer, explored, self.console, budget=budget).run()
         self.show()

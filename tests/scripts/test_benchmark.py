@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
-from alphazero.arena.tasks import PlayMatch
+from alphazero.arena.evaluation import PlayMatch
 from alphazero.report.terminal import pace
 from alphazero.runs.checkpoint import checkpoints
 from games.tic_tac_toe import TicTacToe
