@@ -45,14 +45,14 @@ class Equation(NamedTuple):
         """[M, B], of inputs [I, B]."""
         return total(self.candidates)(self.coefficients, inputs)
 
+    def rows(self) -> list[tuple[str, float, float]]:
+        """The name of each candidate, its coefficient and standard error."""
+        names = [candidate.name for candidate in self.candidates]
+        return list(zip(names, self.coefficients.tolist(), self.deviations.tolist(), strict=True))
+
     def formula(self, symbol: str) -> str:
         """The equation in TeX."""
-        parts = [
-            rf"{value:+.{_digits(value, deviation)}g}\,{candidate.name}"
-            for candidate, value, deviation in zip(
-                self.candidates, self.coefficients.tolist(), self.deviations.tolist(), strict=True
-            )
-        ]
+        parts = [rf"{value:+.{_digits(value, deviation)}g}\,{name}" for name, value, deviation in self.rows()]
         return f"{symbol} = {' '.join(parts).lstrip('+')}"
 
     def text(self, symbol: str) -> str:
@@ -247,10 +247,7 @@ def through_solver(of: Incomplete, library: tuple[Candidate, ...], learned: Lear
     both, free = jacobian[:, :size], torch.linalg.qr(jacobian[:, size:]).Q
     both = (both - free @ (free.T @ both)).numpy()
     pieces, coordinates = len(shooting.pieces.times), observed.states.shape[2]
-    piece = torch.cat([
-        torch.arange(pieces).repeat_interleave(shooting.weights[0].numel()),
-        shooting.seams.repeat_interleave(coordinates),
-    ]).numpy()  # fmt: skip
+    piece = np.r_[np.arange(pieces).repeat(shooting.weights[0].numel()), shooting.seams.numpy().repeat(coordinates)]
     # Pieces of a trajectory depend on one another: they are blocks only where there is no other trajectory.
     block = piece // (pieces // len(observed.times)) if len(observed.times) > 1 else piece
     return Regression([both[block == number] for number in range(int(block.max()) + 1)])
@@ -262,17 +259,14 @@ def regress(of: Incomplete, library: tuple[Candidate, ...], observed: Observed) 
     The number of terms is chosen by how much they leave of these derivatives.
     """
     slopes = pysindy.SmoothedFiniteDifference(smoother_kws={"window_length": SMOOTHED})
-    dy = np.stack([
-        slopes(states.numpy(), times.numpy())
-        for states, times in zip(observed.states, observed.times, strict=True)
-    ])  # fmt: skip
-    inputs = ude.inputs_of(of, observed.states, observed)
+    dy = np.stack(list(map(slopes, observed.states.numpy(), observed.times.numpy())))
     y, given = observed.states.flatten(0, 1).T, observed.given.repeat_interleave(observed.states.shape[1], 0).T
+    inputs = of.inputs(y, given)
     known = of.rates(torch.zeros(of.outputs, inputs.shape[1], dtype=torch.float64), y, given)
     # The rates are linear in the term's value, so each candidate's part of them is known.
     parts = [(of.rates(candidate.value(inputs), y, given) - known).flatten() for candidate in library]
     features = torch.stack(parts, 1).numpy()
-    target = torch.from_numpy(dy).flatten(0, 1).T.flatten().numpy() - known.flatten().numpy()
+    target = np.moveaxis(dy, 2, 0).ravel() - known.flatten().numpy()
     concerned = np.abs(features).sum(1) > 0
     regression, rows = Regression([np.c_[features, target][concerned]]), int(concerned.sum())
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -21,16 +20,14 @@ SHOWN = 3  # trajectories
 def trajectories(case: Case, held_out: Observed, network: Term, equation: Term | None) -> Figure:
     """Held-out observations, and the completed models' trajectories, each from the start that fits best."""
     shown, figure = take(held_out, slice(SHOWN)), _figure(3.4 * len(case.states), 3.2)
-    subplots = figure.subplots(1, len(case.states), squeeze=False)[0]
-    for label, found in (("network", network), ("equation", equation)):
-        if found:
-            _draw(subplots, shown.times, _followed(case, shown, found).movedim(2, 0), label)
-    for number, (axes, name) in enumerate(zip(subplots, case.states, strict=True)):
-        axes.set(xlabel="time, s", title=name)
+    terms = {"network": network, "equation": equation}
+    followed = {label: _followed(case, shown, found).movedim(2, 0) for label, found in terms.items() if found}
+    _draw(figure, case.states, shown.times, followed)
+    for number, axes in enumerate(figure.axes):
         seen = shown.noise[..., number].isfinite()
         times, values = shown.times[seen], shown.states[..., number][seen]
         axes.plot(times, values, ".", color=DATA, markersize=3, label="observed", zorder=1, alpha=0.6)
-    subplots[0].legend(frameon=False)
+    figure.axes[0].legend(frameon=False)
     return figure
 
 
@@ -38,14 +35,11 @@ def term(case: Case, held_out: Observed, network: Term, equation: Term | None) -
     """The term along held-out trajectories."""
     shown, figure = take(held_out, slice(SHOWN)), _figure(4.6 * case.incomplete.outputs, 3.4)
     inputs = inputs_of(case.incomplete, _followed(case, shown, network), shown)
-    subplots = figure.subplots(1, case.incomplete.outputs, squeeze=False)[0]
-    for label, found in (("truth", case.truth), ("network", network), ("equation", equation)):
-        if found:
-            _draw(subplots, shown.times, found(inputs).unflatten(1, shown.times.shape), label)
-    for number, axes in enumerate(subplots):
-        part = f", {'xy'[number]}" if len(subplots) == 2 else ""
-        axes.set(xlabel="time, s", title=f"${case.symbol}${part}, {case.unit}")
-    subplots[0].legend(frameon=False)
+    terms = {"truth": case.truth, "network": network, "equation": equation}
+    values = {label: found(inputs).unflatten(1, shown.times.shape) for label, found in terms.items() if found}
+    parts = (", x", ", y") if case.incomplete.outputs == 2 else ("",) * case.incomplete.outputs
+    _draw(figure, [f"${case.symbol}${part}, {case.unit}" for part in parts], shown.times, values)
+    figure.axes[0].legend(frameon=False)
     return figure
 
 
@@ -54,11 +48,13 @@ def _followed(case: Case, shown: Observed, term: Term) -> Tensor:
     return predict(case.incomplete, term, shown, fit(case.incomplete, fixed(term), NONE, shown).starts)
 
 
-def _draw(subplots: Iterable[Axes], times: Tensor, values: Tensor, label: str) -> None:
-    """Draws values [N, B, T] at times [B, T], a coordinate in each of N subplots."""
-    style, colour, width = LINES[label]
-    for axes, value in zip(subplots, values, strict=True):
-        axes.plot(times.T, value.T, style, color=colour, linewidth=width)[0].set_label(label)
+def _draw(figure: Figure, titles: Sequence[str], times: Tensor, drawn: Mapping[str, Tensor]) -> None:
+    """Draws values [N, B, T] by label, at times [B, T]: a coordinate in each of N subplots."""
+    for number, axes in enumerate(figure.subplots(1, len(titles), squeeze=False)[0]):
+        axes.set(xlabel="time, s", title=titles[number])
+        for label, values in drawn.items():
+            style, colour, width = LINES[label]
+            axes.plot(times.T, values[number].T, style, color=colour, linewidth=width)[0].set_label(label)
 
 
 def sparsity(path: tuple[Choice, ...], *, network: float | None = None) -> Figure:
@@ -82,17 +78,15 @@ def formula(case: Case, recovered: Recovered) -> Figure:
     """The equation, with its coefficients' standard errors and shares, and the one straight from the data."""
     best, direct = recovered.best.equation, recovered.direct
     lines = [f"${best.formula(case.symbol)}$"]
-    for candidate, value, error, share in zip(
-        best.candidates, best.coefficients.tolist(), best.deviations.tolist(), recovered.shares, strict=True
-    ):
-        lines.append(rf"${candidate.name}$:  {value:.7g} ± {error:.1g}, in {share:.0%} of resamples")
+    for (name, value, error), share in zip(best.rows(), recovered.shares, strict=True):
+        lines.append(rf"${name}$:  {value:.7g} ± {error:.1g}, in {share:.0%} of resamples")
     if direct:
         lines += ["", "straight from the data, without the network:", f"${direct.formula(case.symbol)}$"]
     figure = Figure(figsize=(9, 0.6 + 0.42 * len(lines)), facecolor="white")
     for number, line in enumerate(lines):
         height = 1 - (number + 0.7) / (len(lines) + 0.4)
-        size = 16 if number == 0 else 10
-        figure.text(0.03, height, line, fontsize=size, color=EQUATION if number == 0 else DATA, va="center")
+        size, colour = (10, DATA) if number else (16, EQUATION)
+        figure.text(0.03, height, line, fontsize=size, color=colour, va="center")
     return figure
 
 

@@ -111,6 +111,5 @@ def resampled(of: Regression, support: list[int], generator: torch.Generator) ->
         drawn = torch.randint(count, (count,), generator=generator).tolist()
         again = Regression([of.blocks[number] for number in drawn])
         if again.features.any():
-            found = supports(again)
-            met += [number in found[min(len(support), len(found)) - 1] for number in support]
+            met += np.isin(support, supports(again)[: len(support)][-1])
     return tuple((met / RESAMPLES).tolist())

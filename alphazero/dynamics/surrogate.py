@@ -9,23 +9,12 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from alphazero.game import (
-    Game,
-    State,
-    Transition,
-    concatenate,
-    field_names,
-    num_actions,
-    random_actions,
-    state_from,
-    take,
-    where,
-)
+from alphazero.game import Game, State, Transition, concatenate, map_states, named_fields, num_actions, take, where
 
 WIDTH = 64  # of each of two hidden layers
 MEMORY = 50  # of L-BFGS, steps
@@ -35,13 +24,13 @@ HALF = 0.5  # above it a number means true
 class Network(nn.Module):
     """From inputs [B, I] to outputs [B, O], float64, both standardised by those it was made for."""
 
-    def __init__(self, inputs: Tensor, outputs: Tensor, generator: torch.Generator, *, width: int = WIDTH) -> None:
+    def __init__(self, inputs: Tensor, outputs: Tensor, generator: torch.Generator, *, width: int) -> None:
         super().__init__()
         sizes = (inputs.shape[1], width, width, outputs.shape[1])
-        self.weights = nn.ParameterList()
-        for count, size in itertools.pairwise(sizes):
-            drawn = torch.randn(count + 1, size, generator=generator, dtype=torch.float64)
-            self.weights.append(nn.Parameter(drawn / count**0.5))
+        self.weights = nn.ParameterList(
+            torch.randn(count + 1, size, generator=generator, dtype=torch.float64) / count**0.5
+            for count, size in itertools.pairwise(sizes)
+        )
         self.centre, self.spread = inputs.mean(0), inputs.std(0).clamp(min=1e-9)
         self.mean, self.scale = outputs.mean(0), outputs.std(0)
 
@@ -107,7 +96,7 @@ def random_play(game: Game, count: int, generator: torch.Generator, *, batch: in
     states, over = game.initial(batch, generator=generator), torch.zeros(batch, dtype=torch.bool)
     played: list[Transitions] = []
     for _ in range(math.ceil(count / batch)):
-        actions = random_actions(game, states, generator)
+        actions = game.actions.random(game.legal(states), generator)
         played.append(Transitions(states, actions, *game.step(states, actions)))
         after, done = played[-1].after, played[-1].done
         states, over = where(over, game.initial(batch, generator=generator), after), done & ~over
@@ -115,6 +104,11 @@ def random_play(game: Game, count: int, generator: torch.Generator, *, batch: in
 
 
 Reward = Callable[[State, Tensor, State], Tensor]  # of states, actions, and states after them: [B]
+
+
+def _of_the_game(function: str) -> Callable[..., Any]:
+    """A surrogate's method that asks the game it stands for."""
+    return lambda surrogate, *inputs, **options: getattr(surrogate.game, function)(*inputs, **options)
 
 
 class Surrogate(Game):
@@ -129,27 +123,8 @@ class Surrogate(Game):
         self.name, self.num_players = f"{game.name} (surrogate)", game.num_players  # type: ignore[misc]
         self.actions, self.observation_shape, self.discount = game.actions, game.observation_shape, game.discount
 
-    def initial(self, batch: int, *, generator: torch.Generator | None = None) -> State:
-        return self.game.initial(batch, generator=generator)
-
-    def to_play(self, state: State) -> Tensor:
-        return self.game.to_play(state)
-
-    def legal(self, state: State) -> Tensor:
-        return self.game.legal(state)
-
-    def observe(self, state: State) -> Tensor:
-        return self.game.observe(state)
-
-    @property
-    def state_type(self) -> type[State]:
-        return self.game.state_type
-
-    def metrics(self, state: State) -> dict[str, Tensor]:
-        return self.game.metrics(state)
-
-    def render(self, state: State) -> str:
-        return self.game.render(state)
+    initial, to_play, legal = map(_of_the_game, ("initial", "to_play", "legal"))
+    observe, metrics, render = map(_of_the_game, ("observe", "metrics", "render"))
 
     def step(self, state: State, action: Tensor) -> Transition:
         """The network's step; whole numbers are rounded, and flags are set above HALF."""
@@ -161,52 +136,38 @@ class Surrogate(Game):
         return Transition(after, reward.float(), done)
 
 
-def learn_step(
-    game: Game,
-    seen: Transitions,
-    *,
-    generator: torch.Generator,
-    reward: Reward | None = None,
-    width: int = WIDTH,
-    steps: int = 1000,
-    report: Callable[[int, float], object] = lambda step, loss: None,
-) -> Surrogate:
-    """A surrogate that has learned from these steps (see `random_play`)."""
+def learn_step(game: Game, seen: Transitions, *, reward: Reward | None = None, **settings: Any) -> Surrogate:
+    """A surrogate that has learned from these steps (see `random_play`). settings: see `approximate`."""
     before = flattened(seen.states)
     known = torch.zeros_like(seen.reward) if reward else seen.reward
     outputs = torch.cat([flattened(seen.after) - before, torch.stack([known, seen.done], 1).double()], 1)
     inputs = torch.cat([before, encoded(game, seen.actions)], 1)
-    network = approximate(inputs, outputs, generator=generator, width=width, steps=steps, report=report)
-    return Surrogate(game, network, reward)
+    return Surrogate(game, approximate(inputs, outputs, **settings), reward)
 
 
 def flattened(state: State) -> Tensor:
     """[B, K] float64: all fields of a state, side by side."""
-    return torch.cat([field.double().flatten(1) if field.dim() > 1 else field.double()[:, None] for field in state], 1)
+    return torch.cat([field.double()[:, None].flatten(1) for field in state], 1)
 
 
 def unflattened(flat: Tensor, like: State) -> State:
     """A state again, with the types and shapes of `like`."""
-    fields, sizes = [], [math.prod(field.shape[1:]) for field in like]
-    for field, part in zip(like, flat.split(sizes, 1), strict=True):
+
+    def restored(field: Tensor, part: Tensor) -> Tensor:
         whole = part > HALF if field.dtype == torch.bool else part.round()
-        fields.append((part if field.is_floating_point() else whole).view(field.shape).to(field.dtype))
-    return state_from(type(like), fields)
+        return (part if field.is_floating_point() else whole).view(field.shape).to(field.dtype)
+
+    return map_states(restored, like, flat.split([math.prod(field.shape[1:]) for field in like], 1))
 
 
 def encoded(game: Game, action: Tensor) -> Tensor:
     """Actions as numbers, [B, D] float64; discrete ones as one of A."""
-    if game.discrete:
-        return nn.functional.one_hot(action, num_actions(game)).double()
-    return action.double()
+    return nn.functional.one_hot(action, num_actions(game)).double() if game.discrete else action.double()
 
 
 def errors(surrogate: Surrogate, seen: Transitions) -> dict[str, float]:
     """Root mean square errors of a step, by the state's field, of the reward, and the share of ends that are missed."""
-    after, reward, done = surrogate.step(seen.states, seen.actions)
-    fields = field_names(type(seen.states))
-    found = {
-        name: (one.double() - true.double()).square().mean().sqrt().item()
-        for name, one, true in zip((*fields, "reward"), (*after, reward), (*seen.after, seen.reward), strict=True)
-    }
-    return {**found, "done": (done != seen.done).double().mean().item()}
+    said, true = surrogate.step(seen.states, seen.actions), Transition(seen.after, seen.reward, seen.done)
+    squares = map_states(lambda one, other: (one.double() - other.double()).square().mean(), said, true)
+    found = {name.removeprefix("state."): square.sqrt().item() for name, square in named_fields(squares).items()}
+    return {**found, "done": squares.done.item()}

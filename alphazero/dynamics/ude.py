@@ -99,23 +99,17 @@ def check_observed(observed: Observed) -> None:
         shapes = ", ".join(f"{name} {list(value.shape)}" for name, value in observed._asdict().items())
         raise DiscoveryError(f"the observations' shapes do not fit together (see Observed): {shapes}")
     if len(states) < 1 or states.shape[1] < 2:
-        raise DiscoveryError(
-            f"too little data: {len(states)} trajectories in {states.shape[1]} moments; it takes 1 in 2 at least"
-        )
+        seen = f"{len(states)} trajectories in {states.shape[1]} moments"
+        raise DiscoveryError(f"too little data: {seen}; it takes 1 in 2 at least")
     for name, value in (("times", times), ("states", states), ("given", given)):
-        bad = (~value.isfinite()).nonzero()
-        if len(bad):
-            where, found = bad[0].tolist(), value[tuple(bad[0])].item()
-            raise DiscoveryError(f"{name}{where} is {found}, no finite number; leave it out")
+        if bad := (~value.isfinite()).nonzero().tolist():
+            raise DiscoveryError(f"{name}{bad[0]} is {value[tuple(bad[0])].item()}, no finite number; leave it out")
     if not (noise >= 0).all():
         raise DiscoveryError("noise must be a standard deviation, from 0 to inf")
-    unseen = noise.isinf().all(0).all(0).nonzero()
-    if len(unseen):
-        raise DiscoveryError(f"coordinate {int(unseen[0])} of the states is observed nowhere: its noise is infinite")
-    back = (times[:, 1:] <= times[:, :-1]).nonzero()
-    if len(back):
-        trajectory, moment = back[0].tolist()
-        raise DiscoveryError(f"the times of trajectory {trajectory} do not grow from moment {moment} to the next")
+    if unseen := noise.isinf().all(0).all(0).nonzero().flatten().tolist():
+        raise DiscoveryError(f"coordinate {unseen[0]} of the states is observed nowhere: its noise is infinite")
+    if back := (times.diff(dim=1) <= 0).nonzero().tolist():
+        raise DiscoveryError(f"the times of trajectory {back[0][0]} do not grow from moment {back[0][1]} to the next")
 
 
 def follow(rates: Callable[[Tensor], Tensor], start: Tensor, times: Tensor, *, substeps: int = SUBSTEPS) -> Tensor:
@@ -138,11 +132,8 @@ def follow(rates: Callable[[Tensor], Tensor], start: Tensor, times: Tensor, *, s
 def predict(of: Incomplete, term: Term, observed: Observed, starts: Tensor, *, substeps: int = SUBSTEPS) -> Tensor:
     """[B, T, N]: the trajectories from `starts` [B, N] on, with this term, at the times of the observations."""
     given = observed.given.T
-
-    def rates(y: Tensor) -> Tensor:
-        return of.rates(term(of.inputs(y, given)), y, given)
-
-    return follow(rates, starts.T, observed.times, substeps=substeps).movedim(2, 0)
+    found = follow(lambda y: of.rates(term(of.inputs(y, given)), y, given), starts.T, observed.times, substeps=substeps)
+    return found.movedim(2, 0)
 
 
 def sensitivities(of: Incomplete, model: Model, parameters: Tensor, observed: Observed, starts: Tensor) -> Tensor:
@@ -165,9 +156,8 @@ def sensitivities(of: Incomplete, model: Model, parameters: Tensor, observed: Ob
         moved[..., :size] += by_parameters
         return torch.cat([dy[..., None], moved], -1)
 
-    first = torch.zeros(batch, coordinates, 1 + size + coordinates, dtype=torch.float64)
-    first[..., 0] = starts
-    first[..., 1 + size :] = torch.eye(coordinates, dtype=torch.float64)
+    by_start = torch.eye(coordinates, dtype=torch.float64).expand(batch, -1, -1)
+    first = torch.cat([starts[..., None], by_start.new_zeros(batch, coordinates, size), by_start], -1)
     return follow(rates, first, observed.times[..., None, None]).movedim(0, 1)[..., 1:]
 
 
@@ -181,9 +171,7 @@ def cut(observed: Observed, count: int) -> tuple[Observed, Tensor]:
     length = math.ceil((moments - 1) / count)
     count = math.ceil((moments - 1) / length)
     moment = (torch.arange(count)[:, None] * length + torch.arange(length + 1)).clamp(max=moments - 1)
-    again = torch.zeros_like(moment, dtype=torch.bool)
-    again[:, 1:] = moment[:, 1:] == moment[:, :-1]
-    again[1:, 0] = True
+    again = (moment.flatten().diff(prepend=torch.tensor([-1])) == 0).view_as(moment)
     pieces = Observed(
         observed.times[:, moment].flatten(0, 1),
         observed.states[:, moment].flatten(0, 1),
@@ -210,18 +198,17 @@ class Shooting:
         self.of, self.model, self.size, self.prior = of, model, size, prior
         self.sigma = observed.noise.amin((0, 1))
         self.pieces, self.seams = cut(observed, pieces)
+        self.first_seen = self.pieces.states[:, 0]
         self.weights = 1 / self.pieces.noise
         self.numbers = int(self.pieces.noise.isfinite().sum())
 
     def joined(self, parameters: Tensor, starts: Tensor | None = None) -> Tensor:
         """[P + S N], of parameters and starts; None: as observed."""
-        seen = self.pieces.states[:, 0]
-        off = torch.zeros_like(seen) if starts is None else (starts - seen) / self.sigma
+        off = torch.zeros_like(self.first_seen) if starts is None else (starts - self.first_seen) / self.sigma
         return torch.cat([parameters.double(), off.flatten()])
 
     def split(self, unknown: Tensor) -> tuple[Tensor, Tensor]:
-        seen = self.pieces.states[:, 0]
-        return unknown[: self.size], seen + self.sigma * unknown[self.size :].view(seen.shape)
+        return unknown[: self.size], self.first_seen + self.sigma * unknown[self.size :].view_as(self.first_seen)
 
     def residual(self, misses: Tensor) -> float:
         """Root mean square of the observations' misses."""
@@ -297,22 +284,18 @@ class Learned(NamedTuple):
 
 
 def learn(
-    of: Incomplete,
-    observed: Observed,
-    *,
-    generator: torch.Generator,
-    prior: float,
-    pieces: int = 1,
-    steps: int = 60,
-    report: Callable[[Progress], object] = lambda progress: None,
+    of: Incomplete, observed: Observed, *, generator: torch.Generator, prior: float, pieces: int = 1, **settings: Any
 ) -> Learned:
-    """Fits a network to the observations (see `fit`). The less noise there is, the wider its prior may be."""
+    """Fits a network to the observations. The less noise there is, the wider its prior may be.
+
+    prior, pieces, and the settings `steps` and `report`: see `fit`.
+    """
     check_observed(observed)
     states = observed.states
     if not observed.noise.isfinite().all():  # then about as without the term
         states = predict(of, lambda inputs: torch.zeros(of.outputs, inputs.shape[1]), observed, states[:, 0])
     model, first = network(inputs_of(of, states, observed), of.outputs, of.scale, generator)
-    fitted = fit(of, model, first, observed, prior=prior, pieces=pieces, steps=steps, report=report)
+    fitted = fit(of, model, first, observed, prior=prior, pieces=pieces, **settings)
     return Learned(lambda inputs: model(fitted.parameters, inputs), fitted, pieces)
 
 

@@ -27,10 +27,9 @@ from alphazero.runs.files import AGENT, CARD, CONFIG, RunError, clear_errors, wr
 
 def load_agent(path: Path) -> Agent:
     """The agent of a run, of a checkpoint, or an exported one. RunError if there is none."""
-    if path.suffix == ".onnx":
-        return load_exported(path)
-    if (path / AGENT).is_file() and not (path / CONFIG).is_file():
-        return load_exported(path / AGENT)
+    exported = path / AGENT if (path / AGENT).is_file() and not (path / CONFIG).is_file() else path
+    if exported.suffix == ".onnx":
+        return load_exported(exported)
     path = path.resolve()
     folder = run_folder(path)
     config = read_config(folder)
@@ -60,9 +59,8 @@ def load_exported(path: Path) -> Agent:
         if not isinstance(game_path, str):
             raise TypeError(f"the game is {game_path!r}")
     except OSError as error:
-        raise RunError(
-            f"{error.filename} cannot be read ({error.strerror}); an agent is agent.onnx with agent.json"
-        ) from error
+        fault = f"{error.filename} cannot be read ({error.strerror})"
+        raise RunError(f"{fault}; an agent is agent.onnx with agent.json") from error
     except (ValueError, KeyError, TypeError) as error:
         raise RunError(f"{card_path} is not an agent's card ({error!r})") from error
     if version != FORMAT:
@@ -103,10 +101,7 @@ def export_agent(folder: Path, game: Game, config: Config, model: onnx.ModelProt
         "network": asdict(config.network),
         **agent_form(game),
         "inputs": {"observation": "[batch, *observation_shape] float32, seen by the player to move"},
-        "outputs": {
-            "logits": policy_of(game).description,
-            "value": "[batch] in [-1, 1], for the player to move",
-        },
+        "outputs": {"logits": policy_of(game).description, "value": "[batch] in [-1, 1], for the player to move"},
         "sha256": hashlib.sha256(serialized).hexdigest(),
     }
     with clear_errors(folder):

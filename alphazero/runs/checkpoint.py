@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import safetensors
 import safetensors.torch
 import torch
 
@@ -77,6 +76,7 @@ def save_checkpoint(
     final = folder / CHECKPOINTS / f"{progress.iteration:06d}"
     tensors = {name: tensor.contiguous().cpu() for name, tensor in learner.tensors().items()}
     games = numbered(dict(enumerate(stream.arrays() for stream in streams)))
+    state = {"format": FORMAT, "game": game.name, "steps": learner.steps, **progress._asdict()}
     # By way of memory: torch's own writer reports a full disk in several ways, none of them an OSError.
     optimizer = io.BytesIO()
     torch.save(learner.optimizer.state_dict(), optimizer)
@@ -88,9 +88,7 @@ def save_checkpoint(
             files.save_arrays(unfinished / "replay.npz", replay.arrays())
             files.save_arrays(unfinished / "streams.npz", games)
             digests = {path.name: files.digest(path) for path in sorted(unfinished.iterdir())}
-            state = {"format": FORMAT, "game": game.name, "steps": learner.steps, **progress._asdict()}
-            state["sha256"] = digests
-            files.write_file(unfinished / "state.json", json.dumps(state, indent=2).encode())
+            files.write_file(unfinished / "state.json", json.dumps(state | {"sha256": digests}, indent=2).encode())
         files.flush(final.parent)
 
 

@@ -42,10 +42,7 @@ WHOLE = ("model.safetensors", "optimizer.pt", "replay.npz", "streams.npz", "stat
 LIGHT = ("model.safetensors", "state.json")
 
 # Beside the checkpoints: files that are written over or grow, and the names in folders.
-FILES = (
-    *(IDENTITY, CONFIG, METRICS, LOG, RAY_LOG, POLICIES, AGENT, CARD, CURVES),
-    *(BENCHMARK, BENCHMARK_CURVE),
-)
+FILES = (IDENTITY, CONFIG, METRICS, LOG, RAY_LOG, POLICIES, AGENT, CARD, CURVES, BENCHMARK, BENCHMARK_CURVE)
 FOLDERS = {
     GAMES: r"[0-9]+\.npz",
     TENSORBOARD: r"events\.out\.tfevents\.[^/]+",
@@ -142,10 +139,9 @@ def clear_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        fix = "make it writable or choose another folder"
         if error.errno == errno.ENOSPC:
             fix = f"free some space; what was saved before is whole, continue it with --resume {folder}"
-        else:
-            fix = "make it writable or choose another folder"
         raise RunError(f"cannot write {error.filename or folder}: {error.strerror or error}; {fix}") from error
 
 

@@ -30,9 +30,8 @@ def read_history(path: Path) -> dict[int, dict[str, float]]:
     except OSError as error:
         raise RunError(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, IndexError, csv.Error) as error:
-        raise RunError(
-            f"{path} does not hold a run's metrics ({error}); move it away to go on without the past curves"
-        ) from error
+        fault = f"{path} does not hold a run's metrics ({error})"
+        raise RunError(f"{fault}; move it away to go on without the past curves") from error
 
 
 def opponents_of(history: History) -> list[str]:
@@ -60,11 +59,11 @@ class MetricsFile:
         appended = iteration not in self.rows and all(tag in self.tags for tag in scalars) and self.path.exists()
         self.rows.setdefault(iteration, {}).update({tag: float(scalar) for tag, scalar in scalars.items()})
         self.tags += [tag for tag in scalars if tag not in self.tags]
-        if not appended:
+        if appended:
+            with naming(self.path), self.path.open("a", encoding="utf-8", newline="") as file:
+                csv.writer(file, lineterminator="\n").writerow(self._row(iteration))
+        else:
             self._rewrite()
-            return
-        with naming(self.path), self.path.open("a", encoding="utf-8", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerow(self._row(iteration))
 
     def _row(self, iteration: int) -> list[int | float | str]:
         return [iteration, *(self.rows[iteration].get(tag, "") for tag in self.tags)]
@@ -111,10 +110,7 @@ def self_play_scalars(
     if statistics.cache_asked:
         scalars["self_play/cache_hits"] = statistics.cache_found / statistics.cache_asked
     if statistics.games:
-        scalars["self_play/game_length"] = statistics.game_moves / statistics.games
-    if statistics.games and alone:
-        scalars["self_play/return"] = statistics.returns / statistics.games
-    elif statistics.games:
-        scalars["self_play/first_player_wins"] = statistics.first_player_wins / statistics.games
-        scalars["self_play/draws"] = statistics.draws / statistics.games
+        of_two = {"first_player_wins": statistics.first_player_wins, "draws": statistics.draws}
+        sums = {"game_length": statistics.game_moves, **({"return": statistics.returns} if alone else of_two)}
+        scalars |= {f"self_play/{name}": total / statistics.games for name, total in sums.items()}
     return scalars

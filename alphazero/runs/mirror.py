@@ -18,9 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import fsspec
-from fsspec.core import url_to_fs
 from fsspec.implementations.dirfs import DirFileSystem
-from fsspec.utils import get_protocol
 
 from alphazero.runs import files
 from alphazero.runs.checkpoint import checkpoints, verify
@@ -45,11 +43,9 @@ class Mirror:
         """RunError if nothing that is installed can reach such an address. Does not try to yet."""
         check_protocol(url)
         self.folder, self.url, self.say = folder, url, say
-        self.failing = False
+        self.failing = self._wanted = self._busy = False
         self._place: Place | None = None
         self._copied: dict[str, tuple[int, int]] = {}  # size and time of files when they were last copied
-        self._states: dict[str, bytes] = {}  # state.json of the checkpoints that are whole there
-        self._wanted = self._busy = False
         self._changed = threading.Condition()
 
     def update(self) -> None:
@@ -107,7 +103,7 @@ class Mirror:
                 kept[path.name] = checkpoint_files(path.name, names)
                 try:
                     # The copy has this very checkpoint if it has its state: the digests are in that.
-                    there = self._states.get(path.name) == (path / "state.json").read_bytes()
+                    there = place.states.get(path.name) == (path / "state.json").read_bytes()
                     if not there or not place.sizes.keys() >= set(kept[path.name]):
                         hold(path, held / path.name, names)
                         new.append(path.name)
@@ -120,7 +116,7 @@ class Mirror:
                 place.remove(f"{CHECKPOINTS}/{number}/state.json")
                 for name in kept[number]:
                     place.put(held / number / Path(name).name, name)
-                self._states[number] = (held / number / "state.json").read_bytes()
+                place.states[number] = (held / number / "state.json").read_bytes()
             if kept and set(checkpoint_files(max(kept), WHOLE)) <= place.sizes.keys():
                 self._prune(place, beside, kept)
         finally:
@@ -137,13 +133,10 @@ class Mirror:
             place.put(identity, IDENTITY)
         there, here = place.checkpoints(), [path.name for path in checkpoints(self.folder)]
         if there and there[-1] > max(here, default=""):
-            raise RunError(
-                f"it is at iteration {int(there[-1])} already, ahead of {self.folder};"
-                f" continue from there with --resume {self.url}"
-            )
-        self._states = {
-            number: place.files.cat_file(f"{CHECKPOINTS}/{number}/state.json") for number in there if number in here
-        }
+            ahead = f"it is at iteration {int(there[-1])} already, ahead of {self.folder}"
+            raise RunError(f"{ahead}; continue from there with --resume {self.url}")
+        for number in set(there).intersection(here):
+            place.states[number] = place.files.cat_file(f"{CHECKPOINTS}/{number}/state.json")
         return place
 
     def _copy_file(self, place: Place, name: str) -> None:
@@ -197,17 +190,17 @@ class Place:
 
     def __init__(self, url: str) -> None:
         # Instances of its own: fsspec would give us those whose connection broke, and their old listings.
-        system, path = url_to_fs(url, skip_instance_cache=True)
+        system, path = fsspec.url_to_fs(url, skip_instance_cache=True)
         self.files = DirFileSystem(path.rstrip("/"), system, skip_instance_cache=True)
         self.sizes: dict[str, int] = {}
+        self.states: dict[str, bytes] = {}  # state.json of whole checkpoints
         try:
             self.files.ls("", detail=False)  # `find` takes what cannot be listed for empty
         except FileNotFoundError:
             return
-        found = self.files.find("", detail=True).items()
-        self.sizes = {
-            name: of["size"] for name, of in found if files.is_run_file(name) or files.is_checkpoint_file(name)
-        }
+        for name, of in self.files.find("", detail=True).items():
+            if files.is_run_file(name) or files.is_checkpoint_file(name):
+                self.sizes[name] = of["size"]
 
     def checkpoints(self) -> list[str]:
         """The numbers of those that have a state.json, oldest first."""
@@ -270,11 +263,10 @@ def fetch_checkpoints(place: Place, folder: Path) -> None:
             for name in checkpoint_files(number, names):
                 place.get(name, folder / name)
             verify(path, names)
+            whole += names == WHOLE
         except (FileNotFoundError, RunError) as error:
             problem = problem or f": {error}"
             shutil.rmtree(path, ignore_errors=True)
-        else:
-            whole += names == WHOLE
     if not whole:
         raise RunError(f"{folder} has no whole checkpoint to resume from; start anew with --run{problem}")
 
@@ -297,7 +289,7 @@ def hold(path: Path, held: Path, names: tuple[str, ...]) -> None:
 def check_protocol(url: str) -> None:
     """RunError if fsspec does not know it, or lacks the package for it."""
     try:
-        fsspec.get_filesystem_class(get_protocol(url))
+        fsspec.get_filesystem_class(fsspec.utils.get_protocol(url))
     except (ValueError, ImportError) as error:
         fix = "; name one that fsspec has, as file, s3, gs, abfs or sftp" if isinstance(error, ValueError) else ""
         raise RunError(f"cannot use {url}: {error}{fix}") from error
