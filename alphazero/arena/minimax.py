@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -23,12 +24,20 @@ FRONTIER = 1 << 14
 WORTH_PRUNING = 1 << 18
 
 
-def minimax(game: Game, states: State, *, depth: int, best_only: bool = False) -> Tensor:
+def minimax(
+    game: Game,
+    states: State,
+    *,
+    depth: int,
+    best_only: bool = False,
+    check: Callable[[int], object] = lambda done: None,
+) -> Tensor:
     """The value of every action after `depth` plies of best play, for the player to move.
 
     [B, A] float64; -inf where the action is illegal, meaningless where the state is finished.
     Beyond the horizon stands the game's heuristic; games that end before it count as they ended.
     With `best_only`, which is faster, an action that is not among the best has any value below theirs.
+    `check(0)` is called every few milliseconds, or seconds in slow games, and may raise to end it.
 
     Shannon 1950, "Programming a computer for playing chess", section 3, over the game's own signs:
 
@@ -47,7 +56,7 @@ def minimax(game: Game, states: State, *, depth: int, best_only: bool = False) -
         part = take(states, slice(start, start + FRONTIER))
         everything = scores.new_full((batch_size(part),), torch.inf)
         window = Window(-everything, everything, margin=4 * SLACK) if best_only else None
-        parent, action, found = _edge_scores(game, part, depth, window)
+        parent, action, found = _edge_scores(game, part, depth, window, check)
         scores[start + parent, action] = found
     return scores
 
@@ -63,11 +72,14 @@ class Window(NamedTuple):
     margin: float = 0.0
 
 
-def _edge_scores(game: Game, states: State, depth: int, window: Window | None) -> tuple[Tensor, Tensor, Tensor]:
+def _edge_scores(
+    game: Game, states: State, depth: int, window: Window | None, check: Callable[[int], object]
+) -> tuple[Tensor, Tensor, Tensor]:
     """Parent and action [E] int64 of every legal edge, and its score [E] float64 for the player to move there.
 
     Without a window all scores are exact; with one, those that matter are, and others are on their side of it.
     """
+    check(0)
     count = batch_size(states)
     parent, action = game.legal(states).nonzero(as_tuple=True)
     successor, reward, done = game.step(take(states, parent), action)
@@ -76,7 +88,7 @@ def _edge_scores(game: Game, states: State, depth: int, window: Window | None) -
     scores = torch.where(done, r, -torch.inf)
     if window is None or depth == 1 or count * (len(parent) / max(1, count)) ** depth < WORTH_PRUNING:
         edges = (~done).nonzero()[:, 0]
-        scores[edges] = r[edges] + g[edges] * _values(game, take(successor, edges), depth - 1, None)
+        scores[edges] = r[edges] + g[edges] * _values(game, take(successor, edges), depth - 1, None, check)
         return parent, action, scores
     # Knuth and Moore 1975, "An analysis of alpha-beta pruning": once the likeliest action is searched, its score bounds
     # what the others are searched for. These come all at once, so that batches stay large.
@@ -90,11 +102,11 @@ def _edge_scores(game: Game, states: State, depth: int, window: Window | None) -
         bounds = [(bound - r[edges]) / g[edges] for bound in (low, high)]
         low, high = torch.minimum(*bounds), torch.maximum(*bounds)
         below = Window(low - SLACK * (1 + low.abs()), high + SLACK * (1 + high.abs()))
-        scores[edges] = r[edges] + g[edges] * _values(game, take(successor, edges), depth - 1, below)
+        scores[edges] = r[edges] + g[edges] * _values(game, take(successor, edges), depth - 1, below, check)
     return parent, action, scores
 
 
-def _values(game: Game, states: State, depth: int, window: Window | None) -> Tensor:
+def _values(game: Game, states: State, depth: int, window: Window | None, check: Callable[[int], object]) -> Tensor:
     """[M] float64, the value of unfinished states for the player to move, `depth` plies before the horizon."""
     if depth == 0:
         return game.heuristic(states).to(torch.float64)
@@ -107,7 +119,7 @@ def _values(game: Game, states: State, depth: int, window: Window | None) -> Ten
     for start in range(0, len(worst), FRONTIER):
         part = slice(start, start + FRONTIER)
         within = window and Window(window.alpha[part], window.beta[part])
-        parent, _, scores = _edge_scores(game, take(states, part), depth, within)
+        parent, _, scores = _edge_scores(game, take(states, part), depth, within, check)
         values.append(worst[part].scatter_reduce(0, parent, scores, "amax"))
     return torch.cat(values or [worst])[position]
 

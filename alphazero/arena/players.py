@@ -90,8 +90,12 @@ class MinimaxPlayer(ScorePlayer):
         if depth < 1:
             raise ValueError(f"minimax looks at least 1 ply ahead, not {depth}")
         num_actions(game)  # a game with continuous actions is refused here, not at the first move
-        scores = partial(minimax, game, depth=depth, best_only=temperature == 0)
-        super().__init__(f"minimax:{depth}", scores, seed, temperature)
+        self._minimax = partial(minimax, game, depth=depth, best_only=temperature == 0)
+        super().__init__(f"minimax:{depth}", self._minimax, seed, temperature)
+
+    def watch(self, check: Callable[[int], object]) -> None:
+        """Calls `check(0)` again and again while it looks ahead; it may raise to end that."""
+        self._scores = partial(self._minimax, check=check)
 
 
 class PerfectPlayer(ScorePlayer):
@@ -182,14 +186,14 @@ class AgentPlayer:
 
 
 class Stoppable:
-    """A player that calls `check(0)` before each move, and when it searches also before each evaluation.
+    """A player that calls `check(0)` before each move, and again and again while it searches or looks ahead.
 
     `check` may raise to end the match: a move of many simulations takes minutes.
     """
 
     def __init__(self, player: Player, check: Callable[[int], object]) -> None:
         self.name, self._player, self._check = player.name, player, check
-        if isinstance(player, AgentPlayer):
+        if isinstance(player, AgentPlayer | MinimaxPlayer):
             player.watch(check)
 
     def actions(self, states: State) -> Tensor:

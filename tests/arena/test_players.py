@@ -332,9 +332,9 @@ def test_minimax_refuses_games_and_depths_that_it_cannot_play() -> None:
         MinimaxPlayer(Throw(seed=0, players=1, keys=False), 2, seed=0)
 
 
-@pytest.mark.parametrize("name", ["agent", "mcts:1000"])
+@pytest.mark.parametrize("name", ["agent", "mcts:1000", "minimax:9"])
 def test_a_search_can_be_ended_within_a_move(name: str) -> None:
-    """Before the fourth evaluation of a thousand; the first question comes before the move itself."""
+    """Before the fourth evaluation of a thousand, or plies before nine; the first question is before the move."""
 
     class EndedError(Exception):
         pass
