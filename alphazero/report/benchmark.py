@@ -143,8 +143,8 @@ def tables(benchmark: Benchmark) -> Iterator[Table]:
     for file in benchmark.positions:
         if any(test.file == file for test in benchmark.errors):
             yield positions_table(benchmark, file)
-    if benchmark.standings():
-        yield tournament_table(benchmark.standings())
+    if standings := benchmark.standings():
+        yield tournament_table(standings)
     if benchmark.points():
         yield curve_table(benchmark)
 
@@ -168,8 +168,7 @@ def tournament_table(standings: Sequence[Standing]) -> Table:
     places = [str(number) for number in range(1, len(standings) + 1)]
     table = make_table("round robin", ["", "player"], ["Elo", "95 %\ninterval", "points", *places])
     for place, (rating, points) in zip(places, standings, strict=True):
-        shares = [points.get(other.rating.player) for other in standings]
-        against = ("" if share is None else f"{share:.1%}" for share in shares)
+        against = (f"{points[other.player]:.1%}" if other.player in points else "" for other, _ in standings)
         elo, interval = f"{rating.rating:+.0f}", f"{rating.low:+.0f} to {rating.high:+.0f}"
         table.add_row(place, rating.player, elo, interval, f"{rating.points:.1%}", *against)
     return table

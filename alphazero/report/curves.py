@@ -171,8 +171,7 @@ def caption(axes: Axes, title: str, unit: str) -> None:
 
 def label_ends(axes: Axes) -> None:
     """Names each curve at its right end, moved apart where they would overlap."""
-    lines: list[Any] = axes.get_legend_handles_labels()[0]
-    lines.sort(key=lambda line: line.get_ydata()[-1])
+    lines: list[Any] = sorted(axes.get_legend_handles_labels()[0], key=lambda line: line.get_ydata()[-1])
     bottom, top = axes.get_ylim()
     ends = np.array([(line.get_ydata()[-1] - bottom) / (top - bottom) for line in lines])
     room = 13 / 72 * axes.figure.dpi / axes.bbox.height * np.array([line.get_label().count("\n") + 1 for line in lines])

@@ -6,7 +6,6 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from alphazero.config import Config
@@ -28,10 +27,8 @@ class FixedPositions:
         """Reads the policies of before, if there are any. RunError if they cannot be read."""
         self.game, self.positions, self.folder = game, fixed_positions(game, config), folder
         self.path = folder / POLICIES
-        self.policies: dict[str, np.ndarray] = {}  # by iteration
-        if self.path.exists():
-            with reading(self.path):
-                self.policies = read_arrays(self.path)
+        with reading(self.path):
+            self.policies = read_arrays(self.path) if self.path.exists() else {}  # by iteration
 
     def show(self, iteration: int, evaluator: Evaluator, monitor: Monitor) -> None:
         """Asks the evaluator about the positions, and shows its answers in TensorBoard."""

@@ -143,8 +143,7 @@ def chart_layout(opponents: Sequence[str]) -> dict[str, dict[str, list[Any]]]:
     for category, name in dict.fromkeys((metric.group[0], name) for metric in ALL_METRICS for name in metric.charts):
         tags = [metric.tag for metric in ALL_METRICS if metric.group[0] == category and name in metric.charts]
         for opponent in opponents if "{opponent}" in name else [""]:
-            one = re.escape(opponent) or "[^/]+"
-            chart = ["Multiline", [f"{tag.replace('{opponent}', one)}$" for tag in tags]]
+            chart = ["Multiline", [f"{tag.replace('{opponent}', re.escape(opponent) or '[^/]+')}$" for tag in tags]]
             layout.setdefault(category, {})[name.replace("{opponent}", opponent)] = chart
     return layout
 

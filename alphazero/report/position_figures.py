@@ -35,8 +35,7 @@ MOST_COLUMN_NAMES = 20
 
 def new_figure(width: float, height: float, *, w_pad: float = 0.12, h_pad: float = 0.12) -> Figure:
     """An empty figure, whose panels are kept apart; all in inches."""
-    layout = ConstrainedLayoutEngine(w_pad=w_pad, h_pad=h_pad)
-    return Figure(figsize=(width, height), layout=layout, facecolor="white")
+    return Figure((width, height), layout=ConstrainedLayoutEngine(w_pad=w_pad, h_pad=h_pad), facecolor="white")
 
 
 def in_rows(names: Iterable[Any], most: int) -> list[Any]:  # matplotlib's own type of a mosaic is closed
