@@ -33,7 +33,7 @@ from alphazero.arena.players import parse_budget
 from alphazero.arena.registry import PLAYERS
 from alphazero.game import Game
 from alphazero.parallel.executor import Executor, ExecutorError, ThreadExecutor, available_cores
-from alphazero.report.benchmark import tables, watching, write_beside_run
+from alphazero.report.benchmark import Steps, tables, write_beside_run
 from alphazero.runs.files import write_json
 
 
@@ -125,7 +125,7 @@ def worker_count(text: str) -> int | str:
 def measure() -> int:
     arguments, console = parse_arguments(), Console(highlight=False, markup=False)
     with ExitStack() as stack:  # left last: a cluster's end takes seconds, for which the figures should not wait
-        with watching(console) as watcher:
+        with Steps(console) as watcher:
             benchmark = plan(
                 arguments.agent,
                 watcher,

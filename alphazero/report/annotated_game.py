@@ -6,6 +6,7 @@ All values are the search's, for the first player (of a game for one: its only p
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from alphazero.game import Game, State, map_states, num_actions
 from alphazero.game.grid import Grid, read_grid
+from alphazero.report.metrics_table import percent
 from alphazero.report.position_figures import AMBER, BLUE, BOARD, DISC_COLOURS, FAINT, GREY, INK, SEATS, player_names
 from alphazero.selfplay import Trajectories
 
@@ -32,8 +34,7 @@ class Move(NamedTuple):
     """A move, with the policy and the value behind it.
 
     number: from 1 on, counted from where self-play took over.
-    before, after: the positions, each a batch of one.
-    name:   of the action.
+    before: the position, a batch of one.
     policy: [A] float32, improved by the search.
     value:  the search's of the position before, for the first player.
     reward: for the first player, too.
@@ -41,10 +42,8 @@ class Move(NamedTuple):
 
     number: int
     before: State
-    after: State
     mover: int
     action: int
-    name: str
     policy: Tensor
     value: float
     reward: float
@@ -56,33 +55,22 @@ class Move(NamedTuple):
 
 
 class AnnotatedGame:
-    """A game of self-play with a title; `game` must be the one that was played."""
+    """A game of self-play with a title; `game` must be the one that was played.
+
+    boards: the positions as text, the first before all moves.
+    """
 
     def __init__(self, game: Game, played: Trajectories, title: str) -> None:
         """The game in the first slot of `played`. ValueError if it has no move."""
         self.game, self.title = game, title
-        self.moves = [self._move(played, t) for t in range(int(played.length[0]))]
+        self.moves = [_move(played, t) for t in range(int(played.length[0]))]
         if not self.moves:
             raise ValueError(f"{title}: there is no move to show")
-        self.start = self.moves[0].before
-        self.players = player_names(game, self.start)
+        start, *others = (move.before for move in self.moves)
+        end = game.step(self.moves[-1].before, torch.tensor([self.moves[-1].action])).state
+        self.boards = [game.render(state) for state in (start, *others, end)]
+        self.players = player_names(game, start)
         self.result = sum(move.reward for move in self.moves)  # undiscounted, for the first player
-
-    def _move(self, played: Trajectories, t: int) -> Move:
-        before = map_states(lambda field: field[0, t : t + 1], played.states)
-        action, mover = played.action[0, t : t + 1], int(played.mover[0, t])
-        sign = 1.0 if mover == 0 else -1.0
-        return Move(
-            number=t + 1,
-            before=before,
-            after=self.game.step(before, action).state,
-            mover=mover,
-            action=int(action),
-            name=self.game.action_name(int(action)),
-            policy=played.policy[0, t],
-            value=sign * float(played.root_value[0, t]),
-            reward=sign * float(played.reward[0, t]),
-        )
 
     @property
     def outcome(self) -> str:
@@ -91,27 +79,22 @@ class AnnotatedGame:
         return f"{self.players[self.result < 0]} wins" if self.result else "a draw"
 
     @property
-    def viewpoint(self) -> str:
-        if self.game.num_players == 1:
-            return "values: the search's"
-        first = self.players[0]
-        who = "" if first == SEATS[0] else f" ({SEATS[0]})"
-        return f"values: the search's, for {first}{who}: +1 a win, −1 a loss"
-
-    @property
     def summary(self) -> str:
         count = f"{len(self.moves)} move" + "s" * (len(self.moves) > 1)
         return f"{self.title}: {count}, {self.outcome}"
 
     def text(self) -> str:
         """Every position with the move that led to it, its policy and value."""
-        lines = [self.summary, self.viewpoint, "", self.game.render(self.start), ""]
-        for move in self.moves:
-            top = ((self.game.action_name(a), 100 * float(move.policy[a])) for a in move.likeliest(TOP_ACTIONS))
-            likely = "  ".join(f"{name} {percent:.0f} %" for name, percent in top)
+        name, viewpoint = self.game.action_name, "values: the search's"
+        if self.game.num_players == 2:
+            seat = "" if self.players == SEATS else f" ({SEATS[0]})"
+            viewpoint += f", for {self.players[0]}{seat}: +1 a win, −1 a loss"
+        lines = [self.summary, viewpoint, "", self.boards[0], ""]
+        for move, board in zip(self.moves, self.boards[1:], strict=True):
+            likely = "  ".join(f"{name(a)} {percent(float(move.policy[a]))}" for a in move.likeliest(TOP_ACTIONS))
             who = f"{self.players[move.mover]} plays " if self.game.num_players == 2 else ""
-            said = f"{move.number}. {who}{move.name}", f"value {signed(move.value)}", f"policy {likely}"
-            lines += ["    ".join(said), self.game.render(move.after), ""]
+            said = f"{move.number}. {who}{name(move.action)}", f"value {signed(move.value)}", f"policy {likely}"
+            lines += ["    ".join(said), board, ""]
         return "\n".join(lines)
 
     def figure(self) -> Figure | None:
@@ -120,26 +103,23 @@ class AnnotatedGame:
         Each board shows the position after its move, which is ringed, and the policy of the search for it: as
         bars above the columns if every column is an action, else as dots in the cells of the likeliest.
         """
-        start = read_grid(self.game.render(self.start))
-        if start is None:
+        grids = [grid for board in self.boards if (grid := read_grid(board))]
+        if len(grids) < len(self.boards):
             return None
         step = math.ceil(len(self.moves) / (MOST_BOARDS - 1))
         shown = [move for move in self.moves if (len(self.moves) - move.number) % step == 0]
-        boards = _Boards(self.game, start, len(shown) + 1)
-        inches = boards.inches
-        width, header, strip = max(NARROWEST, inches[0] + 0.5), 0.75, 1.9
-        height = header + inches[1] + strip
-        figure = Figure(figsize=(width, height), facecolor="white")
-        axes = figure.add_axes((0.25 / width, strip / height, inches[0] / width, inches[1] / height))
-        boards.draw(axes, start, shown)
+        boards = _Boards(self.game, grids, shown)
+        header, strip, (across, down) = 0.75, 1.9, (cells * boards.cell for cells in boards.extent)
+        width, height = max(NARROWEST, across + 0.5), header + down + strip
+        figure, left = Figure(figsize=(width, height), facecolor="white"), 0.25 / width
+        boards.draw(figure.add_axes((left, strip / height, across / width, down / height)))
         self._draw_values(figure.add_axes((0.85 / width, 0.5 / height, 1 - 1.15 / width, (strip - 0.85) / height)))
-        left = 0.25 / width
         figure.text(left, 1 - 0.3 / height, self.title, fontsize=13, fontweight="bold", color=INK, va="center")
         policy = "bars above" if boards.bars else "dots in cells"
         said = [self.outcome, f"{policy}: the search's policy", "ringed: the move played", "number: value before it"]
         if self.game.num_players == 2:
             said[-1] += f", for {self.players[0]}"
-            handles = [Patch(color=DISC_COLOURS[mark], label=mark) for mark in "xo"]
+            handles = [Patch(color=colour, label=mark) for mark, colour in DISC_COLOURS.items()]
             figure.legend(handles=handles, loc="upper right", ncols=2, frameon=False, fontsize=10, labelcolor=INK)
         if step > 1:
             said.append(f"one board for {step} moves")
@@ -156,17 +136,21 @@ class AnnotatedGame:
         axes.plot(numbers[-1], values[-1], "D", color=INK, ms=5)
         axes.axhline(0, color=GREY, lw=0.8)
         if self.game.num_players == 2:
-            axes.set_ylim(-1.12, 1.12)
             first, second = self.players
-            axes.set_yticks([-1, 0, 1], [f"{second} wins", "even", f"{first} wins"])
+            axes.set(ylim=(-1.12, 1.12), yticks=[-1, 0, 1], yticklabels=[f"{second} wins", "even", f"{first} wins"])
         else:
             axes.grid(axis="y", color=FAINT, lw=0.8)
-        axes.set_xlim(0.5, numbers[-1] + 0.5)
-        step = max(1, math.ceil(len(numbers) / 45))
-        axes.set_xticks(numbers[:-1:step])
+        axes.set(xlim=(0.5, numbers[-1] + 0.5), xticks=numbers[: -1 : math.ceil(len(numbers) / 45)])
         axes.set_xlabel("value before each move; ◆ the result", fontsize=9, color=INK)
         axes.tick_params(length=0, labelsize=8.5, labelcolor=INK)
         axes.spines[:].set_visible(False)
+
+
+def _move(played: Trajectories, t: int) -> Move:
+    before = map_states(lambda field: field[0, t : t + 1], played.states)
+    mover = int(played.mover[0, t])
+    value, reward = (float(each[0, t]) * (1, -1)[mover] for each in (played.root_value, played.reward))
+    return Move(t + 1, before, mover, int(played.action[0, t]), played.policy[0, t], value, reward)
 
 
 def signed(value: float) -> str:
@@ -174,13 +158,17 @@ def signed(value: float) -> str:
 
 
 class _Boards:
-    """Boards in rows on one pair of axes, whose unit is a cell."""
+    """Boards in rows on one pair of axes, whose unit is a cell: the start, and the positions after some of the moves.
 
-    def __init__(self, game: Game, start: Grid, count: int) -> None:
-        self.game = game
-        self.height, self.width = len(start.cells), len(start.cells[0])
+    grids: of all positions, the start first.
+    """
+
+    def __init__(self, game: Game, grids: Sequence[Grid], moves: Sequence[Move]) -> None:
+        self.game, self.grids, self.moves = game, grids, moves
+        self.height, self.width = len(grids[0].cells), len(grids[0].cells[0])
         self.bars = num_actions(game) == self.width
         # About twice as many columns as rows, and as many as fit a narrow figure; then with few gaps at the end.
+        count = len(moves) + 1
         wide = max(round(math.sqrt(2 * count)), int(NARROWEST / (LARGEST_CELL * (self.width + 1))))
         self.columns = min(range(wide, wide + 3), key=lambda columns: -count % columns)
         # Cells: a gap to the right; a line of words and the bars above.
@@ -188,25 +176,22 @@ class _Boards:
         self.room = 0.9 + 0.2 / self.cell + (1.5 if self.bars else 0)
         rows = math.ceil(count / self.columns)
         self.extent = self.columns * (self.width + 1) - 1, rows * (self.height + self.room) - 0.5
-        self.inches = self.extent[0] * self.cell, self.extent[1] * self.cell
-        self.patches: dict[str, list[Patch]] = {}  # by colour, and rings
+        self.patches, self.rings = defaultdict[str, list[Patch]](list), list[Patch]()  # the former by colour
 
-    def draw(self, axes: Axes, start: Grid, moves: Sequence[Move]) -> None:
-        """Draws the start and the positions after the moves, with y downwards."""
-        left, top = self._draw_board(axes, 0, start, "start", "")
+    def draw(self, axes: Axes) -> None:
+        """Draws all boards, with y downwards."""
+        left, top = self._draw_board(axes, 0, self.grids[0], "start", "")
         if self.bars:
             for column in range(self.width):
                 name, middle = self.game.action_name(column), left + column + 0.5
                 axes.text(middle, top - 0.3, name, fontsize=7, color=GREY, ha="center", va="bottom")
-        for place, move in enumerate(moves, start=1):
+        for place, move in enumerate(self.moves, start=1):
             self._draw_move(axes, place, move)
-        for style, patches in self.patches.items():
-            look: dict[str, Any] = {"facecolor": style, "linewidth": 0}
-            if style == "ring":
-                look = {"facecolor": "none", "edgecolor": "white", "linewidth": max(1.2, 8 * self.cell), "zorder": 3}
-            axes.add_collection(PatchCollection(patches, **look))
-        axes.set_xlim(0, self.extent[0])
-        axes.set_ylim(self.extent[1], 0)
+        for colour, patches in self.patches.items():
+            axes.add_collection(PatchCollection(patches, facecolor=colour, linewidth=0))
+        rings = PatchCollection(self.rings, facecolor="none", edgecolor="white", lw=max(1.2, 8 * self.cell), zorder=3)
+        axes.add_collection(rings)
+        axes.set(xlim=(0, self.extent[0]), ylim=(self.extent[1], 0))
         axes.set_axis_off()
 
     def _draw_board(self, axes: Axes, place: int, grid: Grid, left_words: str, right_words: str) -> tuple[float, float]:
@@ -214,40 +199,34 @@ class _Boards:
         row, column = divmod(place, self.columns)
         left, top = column * (self.width + 1.0), row * (self.height + self.room) + self.room - 0.5
         box = FancyBboxPatch((left + 0.2, top + 0.2), self.width - 0.4, self.height - 0.4, boxstyle="round,pad=0.2")
-        self._add(box, BOARD)
-        for y, marks in enumerate(grid.cells, start=1):
-            for x, mark in enumerate(marks, start=1):
-                self._add(Circle((left + x - 0.5, top + y - 0.5), 0.41), DISC_COLOURS.get(mark, "white"))
+        self.patches[BOARD].append(box)
+        for (y, x), mark in np.ndenumerate([list(marks) for marks in grid.cells]):
+            self.patches[DISC_COLOURS.get(mark, "white")].append(Circle((left + x + 0.5, top + y + 0.5), 0.41))
         look: dict[str, Any] = {"y": top - (1.95 if self.bars else 0.4), "fontsize": 8.5, "va": "bottom", "color": INK}
         axes.text(x=left, s=left_words, fontweight="bold", **look)
         axes.text(x=left + self.width, s=right_words, ha="right", **look)
         return left, top
 
     def _draw_move(self, axes: Axes, place: int, move: Move) -> None:
-        before, after = (read_grid(self.game.render(state)) for state in (move.before, move.after))
-        assert before is not None
-        assert after is not None
+        before, after = self.grids[move.number - 1 : move.number + 1]
         mark = f"{'xo'[move.mover]} " if self.game.num_players == 2 else ""
-        words = f"{move.number}  {mark}{move.name}", signed(move.value)
+        words = f"{move.number}  {mark}{self.game.action_name(move.action)}", signed(move.value)
         left, top = self._draw_board(axes, place, after, *words)
         for row, column in changed_cells(before, after):
-            self._add(Circle((left + column + 0.5, top + row + 0.5), 0.29, fill=False), "ring")
+            self.rings.append(Circle((left + column + 0.5, top + row + 0.5), 0.29, fill=False))
         colour = (BLUE, AMBER)[move.mover]
         if self.bars:
             for action, probability in enumerate(move.policy.tolist()):
                 bar = Rectangle((left + action + 0.14, top - 0.35), 0.72, -1.3 * probability)
-                self._add(bar, colour if action == move.action else f"{colour}70")
-            self._add(Rectangle((left, top - 0.35), self.width, 0.05), BOARD)
+                self.patches[colour if action == move.action else f"{colour}70"].append(bar)
+            self.patches[BOARD].append(Rectangle((left, top - 0.35), self.width, 0.05))
             return
         for action in move.likeliest(LIKELIEST):
             successor = read_grid(self.game.render(self.game.step(move.before, torch.tensor([action])).state))
             cells = changed_cells(before, successor) if successor else []
             if action != move.action and len(cells) == 1:
                 middle = left + cells[0][1] + 0.5, top + cells[0][0] + 0.5
-                self._add(Circle(middle, 0.4 * math.sqrt(float(move.policy[action]))), f"{colour}70")
-
-    def _add(self, patch: Patch, style: str) -> None:
-        self.patches.setdefault(style, []).append(patch)
+                self.patches[f"{colour}70"].append(Circle(middle, 0.4 * math.sqrt(float(move.policy[action]))))
 
 
 def changed_cells(before: Grid, after: Grid) -> list[list[int]]:

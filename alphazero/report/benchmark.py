@@ -8,22 +8,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
 from matplotlib.figure import Figure
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
-from rich.table import Column, Table
+from rich.progress import MofNCompleteColumn, TaskID, TextColumn
+from rich.table import Table
 from torch.utils.tensorboard import SummaryWriter
 
-from alphazero.arena.benchmark import Benchmark, CurvePoint, Standing, Watcher
+from alphazero.arena.benchmark import Benchmark, CurvePoint, Standing
 from alphazero.arena.match import MatchResult, SoloResult
 from alphazero.arena.registry import PlayerSpec
 from alphazero.report.curves import OPPONENT_COLOURS, caption, label_ends, series, show_shares
 from alphazero.report.position_figures import INK, new_figure, pixels, png
-from alphazero.report.terminal import TimeLeft, between, make_table, match_table, solo_table
+from alphazero.report.terminal import RIGHT, Bars, between, make_table, match_table, solo_table
 from alphazero.runs.files import BENCHMARK, BENCHMARK_CURVE, METRICS, TENSORBOARD, clear_errors, write_file, write_json
 from alphazero.runs.metrics import History, read_history
 
@@ -40,27 +39,27 @@ def curve_figure(points: Sequence[CurvePoint], history: History, *, title: str) 
     end = max((point.iteration for point in points), default=1)
     figure = new_figure(11, 4.4)
     panels = figure.subplots(1, 2, sharey=True)
-    for axes, role in zip(panels, ("agent", "network"), strict=True):
+    for axes, role, name in zip(panels, RECORDED, (f"{title}: the agent", "its network alone"), strict=True):
         for number, opponent in enumerate(opponents):
             colour = OPPONENT_COLOURS[number % len(OPPONENT_COLOURS)]
-            own = sorted(point for point in points if (point.role, point.opponent) == (role, opponent))
             trained = series(history, f"{RECORDED[role]}/{opponent}/points")
             axes.plot(*trained, color=colour, lw=0.8, alpha=0.7, label="_training")
-            iterations, shares = [point.iteration for point in own], [point.points for point in own]
+            own = sorted(point for point in points if (point.role, point.opponent) == (role, opponent))
             if not own:  # the benchmark was stopped
                 continue
-            name = opponent if len(opponent) <= LONGEST_NAME else f"…{opponent[1 - LONGEST_NAME :]}"
-            axes.plot(iterations, shares, color=colour, lw=1.8, marker="o", ms=4.5, mew=0, label=name or role)
+            label = opponent if len(opponent) <= LONGEST_NAME else f"…{opponent[1 - LONGEST_NAME :]}"
+            iterations, shares = [point.iteration for point in own], [point.points for point in own]
+            axes.plot(iterations, shares, color=colour, lw=1.8, marker="o", ms=4.5, mew=0, label=label or role)
             for point in own:  # a little apart, where several opponents share an iteration
                 place = point.iteration + end * 0.006 * (number - (len(opponents) - 1) / 2)
                 axes.vlines(place, *point.interval, color=colour, lw=1.2, alpha=0.5)
-    for axes, name in zip(panels, (f"{title}: the agent", "its network alone"), strict=True):
         caption(axes, name, "share of points, thin as training measured it" if opponents != [""] else "reward a game")
         axes.set_xlabel("iteration", fontsize=9, color=INK)
         axes.set_xlim(0, 1.02 * end)
+        axes.tick_params(labelleft=True)
+    for axes in panels:  # which share their y-axis
         if opponents != [""]:
             show_shares(axes)
-        axes.tick_params(labelleft=True)
         label_ends(axes)
     return figure
 
@@ -91,8 +90,7 @@ def _scalars(benchmark: Benchmark, iteration: int) -> Iterator[tuple[int, str, f
     for match in benchmark.matches:
         if (result := benchmark.results.get(match)) is not None:
             tag = f"benchmark/{match.opponent.name if match.opponent else 'alone'}/{_role(match.player)}_points"
-            points = result.points if isinstance(result, MatchResult) else result.mean
-            for end, scalar in zip(("", "_low", "_high"), (points, *result.interval), strict=True):
+            for end, scalar in zip(("", "_low", "_high"), (result.points, *result.interval), strict=True):
                 yield iteration, tag + end, scalar
     for test, errors in benchmark.errors.items():
         yield iteration, f"benchmark/error_rate/{Path(test.file).stem}/{_role(test.player)}", errors["all"].rate
@@ -108,40 +106,27 @@ def _role(player: PlayerSpec) -> str:
 # ------------------------------------------------------------------------------ progress
 
 
-@contextmanager
-def watching(console: Console) -> Iterator[Watcher]:
-    """Bars on a terminal; elsewhere a line for each step that has ended, without control characters."""
-    right = Column(justify="right", no_wrap=True)
-    progress = Progress(
-        TextColumn("{task.description}", style="cyan", markup=False), BarColumn(bar_width=None),
-        MofNCompleteColumn(table_column=right), TextColumn("{task.fields[unit]}"), TimeLeft(table_column=right),
-        console=console, expand=True, transient=True, speed_estimate_period=600,
-        disable=not console.is_terminal or console.is_dumb_terminal,
-    )  # fmt: skip
-    with nullcontext() if progress.disable else progress:
-        yield Steps(progress)
+class Steps(Bars):
+    """The steps under way, and above them the whole benchmark; without bars a line for each step that has ended."""
 
-
-class Steps:
-    """The steps under way, and above them the whole benchmark; a line for each step that has ended, without bars."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self._whole = progress.add_task("loading", total=None, unit="")
+    def __init__(self, console: Console) -> None:
+        unit = TextColumn("{task.fields[unit]}")
+        super().__init__(console, MofNCompleteColumn(table_column=RIGHT), unit, speed_estimate_period=600)
+        self._whole = self.add_task("loading", total=None, unit="")
         self._steps: dict[str, TaskID] = {}
 
     def begin(self, title: str, total: int, unit: str, *, steps: int) -> Callable[[int], None]:
-        self._steps[title] = self._progress.add_task(title, total=total, unit=unit)
+        self._steps[title] = self.add_task(title, total=total, unit=unit)
         if steps:
-            self._progress.update(self._whole, description="all", total=steps, unit="steps")
-        return partial(self._progress.advance, self._steps[title])
+            self.update(self._whole, description="all", total=steps, unit="steps")
+        return partial(self.advance, self._steps[title])
 
     def end(self, title: str, summary: str) -> None:
-        self._progress.remove_task(self._steps.pop(title))
+        self.remove_task(self._steps.pop(title))
         if summary:
-            self._progress.advance(self._whole)
-        if summary and self._progress.disable:
-            self._progress.console.print(f"{title}: {summary}", soft_wrap=True)
+            self.advance(self._whole)
+        if summary and self.disable:
+            self.console.print(f"{title}: {summary}", soft_wrap=True)
 
 
 # ------------------------------------------------------------------------------------- tables
@@ -158,8 +143,8 @@ def tables(benchmark: Benchmark) -> Iterator[Table]:
     for file in benchmark.positions:
         if any(test.file == file for test in benchmark.errors):
             yield positions_table(benchmark, file)
-    if benchmark.standings():
-        yield tournament_table(benchmark.standings())
+    if standings := benchmark.standings():
+        yield tournament_table(standings)
     if benchmark.points():
         yield curve_table(benchmark)
 
@@ -183,8 +168,7 @@ def tournament_table(standings: Sequence[Standing]) -> Table:
     places = [str(number) for number in range(1, len(standings) + 1)]
     table = make_table("round robin", ["", "player"], ["Elo", "95 %\ninterval", "points", *places])
     for place, (rating, points) in zip(places, standings, strict=True):
-        shares = [points.get(other.rating.player) for other in standings]
-        against = ("" if share is None else f"{share:.1%}" for share in shares)
+        against = (f"{points[other.player]:.1%}" if other.player in points else "" for other, _ in standings)
         elo, interval = f"{rating.rating:+.0f}", f"{rating.low:+.0f} to {rating.high:+.0f}"
         table.add_row(place, rating.player, elo, interval, f"{rating.points:.1%}", *against)
     return table

@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -60,8 +59,7 @@ def analyse(learner: Learner, samples: Samples, config: ReplayConfig, *, seed: i
         raise ValueError("the replay buffer is empty; train a little longer")
     generator = torch.Generator().manual_seed(seed)
     newest = int(samples.iteration.max())
-    everything = torch.ones(samples.size, dtype=torch.bool)
-    parts = [("all samples", everything), (f"latest, iteration {newest}", samples.iteration == newest)]
+    parts = [("all samples", samples.iteration <= newest), (f"latest, iteration {newest}", samples.iteration == newest)]
     for low, high in ply_classes(samples.plies_left):
         turns = f"{low} turn" + "s" * (low > 1) if low == high else f"{low} to {high} turns"
         parts.append((f"{turns} left", (samples.plies_left >= low) & (samples.plies_left <= high)))
@@ -121,46 +119,39 @@ def parts_figure(parts: Sequence[Part], *, title: str) -> Figure:
     losses, entropies, counts = figure.subplots(1, 3, sharey=True, width_ratios=(1.5, 1, 1))
     # A gap sets the classes apart from the whole.
     rows = np.array([float(row) + (0.5 if row > 1 else 0.0) for row in range(len(parts))])
-
-    columns = {name: np.array([getattr(part, name) for part in parts], dtype=float) for name in Part._fields[1:]}
-    total, policy_loss = columns["total"], columns["policy_loss"]
+    columns = {name: np.array([getattr(part, name) for part in parts]) for name in Part._fields}
     target, network = columns["target_entropy"], columns["network_entropy"]
+
     pieces = (
         (target, "target's entropy", "#a9c1d3"),
-        (policy_loss - target, "policy: KL from the target", BLUE),
-        (total - policy_loss, "value", AMBER),
+        (columns["policy_loss"] - target, "policy: KL from the target", BLUE),
+        (columns["total"] - columns["policy_loss"], "value", AMBER),
     )
     left = np.zeros(len(parts))
     for width, name, colour in pieces:
-        losses.barh(rows, width, 0.68, left=left, color=colour, label=name)
+        bars = losses.barh(rows, width, 0.68, left=left, color=colour, label=name)
         left += width
-    for row, end in zip(rows, total, strict=True):
-        losses.text(end, row, f" {end:.2f}", va="center", color=INK, fontsize=9)
-    losses.set_xlim(0, 1.12 * total.max())
-    _label(losses, "Loss", "nats a sample")
+    losses.bar_label(bars, [f" {total:.2f}" for total in columns["total"]], color=INK, fontsize=9)
+    losses.set_xlim(0, 1.12 * columns["total"].max())
 
     entropies.hlines(rows, target, network, color=FAINT, lw=3, zorder=1)
     entropies.scatter(target, rows, 42, color=BLUE, label="the search's (target)", zorder=2, clip_on=False)
     entropies.scatter(network, rows, 42, color=GREEN, label="the network's", zorder=2, clip_on=False)
     entropies.set_xlim(0, 1.1 * max(target.max(), network.max(), 1e-9))
-    _label(entropies, "Entropy of the policies", "nats")
 
     scale, unit = (1e3, "thousand samples") if parts[0].samples >= 10_000 else (1, "samples")
     counts.barh(rows, columns["samples"] / scale, 0.68, color="#a9c1d3", label="samples")
     if parts[0].positions is not None:
         counts.barh(rows, columns["positions"] / scale, 0.34, color=BLUE, label="distinct positions")
-    _label(counts, "Size", unit)
 
-    losses.set_yticks(rows, [part.name for part in parts])
-    losses.set_ylim(rows[-1] + 0.55, -0.55)
+    titles = "Loss, nats a sample", "Entropy of the policies, nats", f"Size, {unit}"
+    for axes, words in zip((losses, entropies, counts), titles, strict=True):
+        axes.set_title(words, loc="left", fontsize=10.5, color=INK)
+        plain_axes(axes, "x", labelsize=9.5)
+        axes.legend(
+            loc="upper left", bbox_to_anchor=(-0.02, -0.1), ncols=3, borderaxespad=0, frameon=False, fontsize=9,
+            labelcolor=INK, handlelength=1.2, columnspacing=1.2,
+        )  # fmt: skip
+    losses.set(yticks=rows, yticklabels=columns["name"], ylim=(rows[-1] + 0.55, -0.55))
     figure.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold", color=INK)
     return figure
-
-
-def _label(axes: Axes, title: str, unit: str) -> None:
-    axes.set_title(f"{title}, {unit}", loc="left", fontsize=10.5, color=INK)
-    plain_axes(axes, "x", labelsize=9.5)
-    axes.legend(
-        loc="upper left", bbox_to_anchor=(-0.02, -0.1), ncols=3, borderaxespad=0, frameon=False, fontsize=9,
-        labelcolor=INK, handlelength=1.2, columnspacing=1.2,
-    )  # fmt: skip

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -15,67 +16,57 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from alphazero.report.metrics_table import ALL_METRICS, LOSS, Curve
-from alphazero.report.position_figures import AMBER, BLUE, GREEN, GREY, INK, PLUM, RED, new_figure, plain_axes
+from alphazero.report.metrics_table import ALL_METRICS, BUFFER, LOSS, STRENGTH, Curve
+from alphazero.report.position_figures import AMBER, BLUE, GREEN, GREY, INK, PLUM, RED, in_rows, new_figure, plain_axes
 from alphazero.runs.metrics import History, opponents_of
 
 OPPONENT_COLOURS = (BLUE, AMBER, GREEN, PLUM, RED)
 SCALES = {"thousandths": 1e-3, "thousand": 1e3, "million": 1e6, "%": 0.01}  # by the first word of a unit
-Curves = Mapping[str, Curve]  # by tag
 
 
 def curves_figure(history: History) -> Figure:
     """Strength, losses and buffer over the run; time in core-minutes if all iterations know it, else in iterations."""
-    run = _Run(history)
-    strength, buffer = run.recorded(strength_curves(history)), run.recorded(_overview("buffer"))
-    losses = run.recorded(_overview("losses")) or run.recorded({"loss/total": Curve("losses", "total")})
-    lower = ["losses"] * bool(losses) + ["buffer"] * bool(buffer)
-    rows: list[Any] = [row * (2 // len(row)) for row in (["strength"] * bool(strength), lower) if row]
+    run, curves = _Run(history), [*strength_curves(history).items()]
+    curves += [(m.tag, m.overview) for m in ALL_METRICS if m.overview and m.overview.panel != STRENGTH]
+    panels = run.panels([("loss/total", Curve(LOSS, "total"))]) | run.panels(curves)
+    lower = [name for name in (LOSS, BUFFER) if name in panels]
+    rows: list[Any] = [row * (2 // len(row)) for row in ([STRENGTH] * (STRENGTH in panels), lower) if row]
     figure = new_figure(10, 3.2 * max(1, len(rows)))
     if not rows:
         figure.text(0.5, 0.5, "nothing recorded yet", ha="center", va="center", color=GREY)
         return figure
-    axes = figure.subplot_mosaic(rows, height_ratios=[1.25, 1][: len(rows)])
-    if strength:
-        run.draw_strength(axes["strength"], strength)
-    if losses:
-        run.draw_panel(axes["losses"], LOSS, losses)
-    if buffer:
-        largest = max(series(history, tag)[1].max() for tag in buffer)
-        unit = "million" if largest >= 1e6 else "thousand"
-        run.draw_panel(axes["buffer"], f"Replay buffer, {unit} samples", buffer)
+    for name, axes in figure.subplot_mosaic(rows, height_ratios=[1.25, 1][: len(rows)]).items():
+        millions = max(series(history, tag)[1].max() for tag in panels[name]) >= 1e6
+        run.draw(axes, name.replace("thousand", "million") if millions else name, panels[name])
     return figure
 
 
 def learning_figure(history: History) -> Figure | None:
     """A panel for everything that learning and self-play record; None if the history has nothing of it."""
-    run, panels = _Run(history), dict[str, dict[str, Curve]]()
-    for metric in ALL_METRICS:
-        for curve in metric.curves if series(history, metric.tag)[0] else ():
-            panels.setdefault(curve.panel, {})[metric.tag] = curve
+    run = _Run(history)
+    panels = run.panels((metric.tag, curve) for metric in ALL_METRICS for curve in metric.curves)
     if not panels:
         return None
-    rows = _in_rows(panels, 3)
+    rows = in_rows(panels, 3)
     columns = len(rows[0])
     figure = new_figure(4.4 * columns, 2.6 * len(rows), w_pad=0.14)
     for number, (name, axes) in enumerate(figure.subplot_mosaic(rows).items()):
-        run.draw_panel(axes, name, panels[name], name_time=number + columns >= len(panels))
+        run.draw(axes, name, panels[name], name_time=number + columns >= len(panels))
     return figure
 
 
 def strength_figure(history: History) -> Figure | None:
     """Points against each opponent with their intervals, and the results behind them; None without any."""
     run = _Run(history)
-    curves = run.recorded(strength_curves(history))
+    curves = run.panels(strength_curves(history).items()).get(STRENGTH)
     if not curves:
         return None
     results = [tag for tag in curves if series(history, tag.replace("/points", "/win"))[0]]
-    rows = _in_rows(results, 2)
-    rows.insert(0, ["points"] * (len(rows[0]) if rows else 1))
+    rows = [[STRENGTH] * max(1, min(2, len(results))), *in_rows(results, 2)]
     heights = [4.2, *[2.3] * (len(rows) - 1)]
     figure = new_figure(10, sum(heights))
     axes = figure.subplot_mosaic(rows, height_ratios=heights)
-    run.draw_strength(axes["points"], curves)
+    run.draw(axes[STRENGTH], STRENGTH, curves)
     for tag in results:
         _draw_results(axes[tag], history, tag.removesuffix("/points"), curves[tag].label.replace("\n", " "))
     if results:
@@ -84,21 +75,13 @@ def strength_figure(history: History) -> Figure | None:
     return figure
 
 
-def _in_rows(names: Iterable[str], most: int) -> list[Any]:  # matplotlib's own type of a mosaic is closed
-    """A mosaic of the panels, at most so many a row."""
-    rest = list(names)
-    columns = min(most, len(rest))
-    return [[*rest[i : i + columns], *["."] * (i + columns - len(rest))] for i in range(0, len(rest), columns or 1)]
-
-
 def strength_curves(history: History) -> dict[str, Curve]:
     """The agent's points against each opponent, then its network's alone; some may have no values."""
     return {
-        tag.format(opponent=opponent): curve._replace(
-            label=curve.label.format(opponent=opponent), colour=OPPONENT_COLOURS[i % len(OPPONENT_COLOURS)]
-        )
-        for tag, curve in _overview("strength").items()
-        for i, opponent in enumerate(opponents_of(history))
+        metric.tag.format(opponent=opponent): curve._replace(label=curve.label.format(opponent=opponent), colour=colour)
+        for metric in ALL_METRICS
+        if (curve := metric.overview) and curve.panel == STRENGTH
+        for opponent, colour in zip(opponents_of(history), cycle(OPPONENT_COLOURS), strict=False)
     }
 
 
@@ -106,10 +89,6 @@ def series(history: History, tag: str) -> tuple[list[int], NDArray[np.float64]]:
     """The iterations that have a finite value of the tag, and these values."""
     iterations = [i for i in sorted(history) if math.isfinite(history[i].get(tag, math.nan))]
     return iterations, np.array([history[i][tag] for i in iterations])
-
-
-def _overview(panel: str) -> dict[str, Curve]:
-    return {m.tag: m.overview for m in ALL_METRICS if m.overview and m.overview.panel == panel}
 
 
 def _draw_results(axes: Axes, history: History, tag: str, title: str) -> None:
@@ -121,9 +100,8 @@ def _draw_results(axes: Axes, history: History, tag: str, title: str) -> None:
         axes.bar(range(len(iterations)), share, 0.8, bottom=bottom, color=colour, label=name)
         bottom += share
     caption(axes, title, "% of games, by iteration")
-    axes.set_ylim(0, 100)
     step = math.ceil(len(iterations) / 6)
-    axes.set_xticks(range(0, len(iterations), step), [str(i) for i in iterations[::step]])
+    axes.set(ylim=(0, 100), xticks=range(0, len(iterations), step), xticklabels=map(str, iterations[::step]))
 
 
 class _Run:
@@ -138,46 +116,38 @@ class _Run:
             self.time = f"{unit} of training"
             self.x = {i: float(seconds[i]) / scale for i in history}
 
-    def recorded(self, curves: Curves) -> Curves:
-        """Those of the curves that have values."""
-        return {tag: curve for tag, curve in curves.items() if series(self.history, tag)[0]}
+    def panels(self, curves: Iterable[tuple[str, Curve]]) -> dict[str, dict[str, Curve]]:
+        """Those of the curves that have values, by panel and tag."""
+        panels: dict[str, dict[str, Curve]] = {}
+        for tag, curve in curves:
+            if series(self.history, tag)[0]:
+                panels.setdefault(curve.panel, {})[tag] = curve
+        return panels
 
-    def draw_panel(self, axes: Axes, name: str, curves: Curves, *, name_time: bool = True) -> None:
-        """Draws curves under the panel's name, from 0 on if none is negative."""
-        title, _, unit = name.partition(", ")
-        values = self._draw(axes, curves, scale=SCALES.get(unit.split()[0], 1.0))
-        caption(axes, title, unit)
-        if values.min() >= 0:
-            axes.set_ylim(bottom=0)
-        self._finish(axes, name_time=name_time)
+    def draw(self, axes: Axes, panel: str, curves: Mapping[str, Curve], *, name_time: bool = True) -> None:
+        """Draws curves by tag, with the bands of their intervals where these are recorded.
 
-    def draw_strength(self, axes: Axes, curves: Curves) -> None:
-        """Draws points, and the band of their intervals where these are recorded."""
-        for tag, curve in curves.items():
-            iterations, low = series(self.history, f"{tag}_low")
-            high = series(self.history, f"{tag}_high")[1]
+        Time goes from the run's start to its last iteration in all panels; values go from 0 on if none is negative.
+        """
+        title, _, unit = panel.partition(", ")
+        scale, strength = SCALES.get(unit.split()[0], 1.0), panel == STRENGTH
+        for tag, (_, label, colour, style) in curves.items():
+            (bounded, low), (_, high) = (series(self.history, f"{tag}_{bound}") for bound in ("low", "high"))
             if len(low) and len(low) == len(high):
-                x = [self.x[i] for i in iterations]
-                axes.fill_between(x, low, high, color=curve.colour, alpha=0.13, linewidth=0)
-        points = self._draw(axes, curves, marker="o")
-        if points.min() < 0 or points.max() > 1:  # a game for one: points are what it earned
-            caption(axes, "Strength", "points a game")
-        else:
-            caption(axes, "Points won against fixed opponents", "share of points: 1 for a win, ½ for a draw")
-            show_shares(axes)
-        self._finish(axes)
-
-    def _draw(self, axes: Axes, curves: Curves, *, scale: float = 1.0, marker: str = "") -> NDArray[np.float64]:
-        """Returns all values."""
-        every = [series(self.history, tag) for tag in curves]
-        for (iterations, y), (_, label, colour, style) in zip(every, curves.values(), strict=True):
-            dots = marker or ("o" if len(iterations) == 1 else "")
+                axes.fill_between([self.x[i] for i in bounded], low, high, color=colour, alpha=0.13, linewidth=0)
+            iterations, y = series(self.history, tag)
+            dots = "o" if strength or len(iterations) == 1 else ""
             x = [self.x[i] for i in iterations]
             axes.plot(x, y / scale, style, color=colour, lw=1.6, marker=dots, ms=4, mew=0, label=label)
-        return np.concatenate([y for _, y in every])
-
-    def _finish(self, axes: Axes, *, name_time: bool = True) -> None:
-        """Time goes from the run's start to its last iteration in all panels; then curves get their names."""
+        values = np.concatenate([series(self.history, tag)[1] for tag in curves])
+        shares = strength and values.min() >= 0 and values.max() <= 1
+        if strength and not shares:  # a game for one: points are what it earned
+            title, unit = "Strength", "points a game"
+        caption(axes, title, unit)
+        if shares:
+            show_shares(axes)
+        elif not strength and values.min() >= 0:
+            axes.set_ylim(bottom=0)
         end = max([1.0, *self.x.values()])
         axes.set_xlim(-0.01 * end, 1.01 * end)
         if name_time:
@@ -188,8 +158,7 @@ class _Run:
 def show_shares(axes: Axes) -> None:
     """Makes the y-axis one of shares of points."""
     axes.axhline(0.5, color=GREY, lw=0.8, ls=(0, (2, 3)), zorder=0)
-    axes.set_ylim(-0.02, 1.03)
-    axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0 %", "25 %", "50 %", "75 %", "100 %"])
+    axes.set(ylim=(-0.02, 1.03), yticks=[0, 0.25, 0.5, 0.75, 1], yticklabels=["0 %", "25 %", "50 %", "75 %", "100 %"])
 
 
 def caption(axes: Axes, title: str, unit: str) -> None:
@@ -202,16 +171,14 @@ def caption(axes: Axes, title: str, unit: str) -> None:
 
 def label_ends(axes: Axes) -> None:
     """Names each curve at its right end, moved apart where they would overlap."""
-    labelled = [line for line in axes.get_lines() if not str(line.get_label()).startswith("_")]
+    lines: list[Any] = sorted(axes.get_legend_handles_labels()[0], key=lambda line: line.get_ydata()[-1])
     bottom, top = axes.get_ylim()
-    line_height = 13 / 72 * axes.figure.dpi / axes.bbox.height
-    ends = np.array([(float(np.asarray(line.get_ydata())[-1]) - bottom) / (top - bottom) for line in labelled])
-    order = np.argsort(ends, kind="stable")
-    room = np.array([line_height * (str(labelled[i].get_label()).count("\n") + 1) for i in order])
+    ends = np.array([(line.get_ydata()[-1] - bottom) / (top - bottom) for line in lines])
+    room = 13 / 72 * axes.figure.dpi / axes.bbox.height * np.array([line.get_label().count("\n") + 1 for line in lines])
     stacked = np.cumsum(room) - room / 2  # places that do not overlap: each name is moved up from these, none too far
-    place = stacked + np.minimum(np.maximum.accumulate(ends[order] - stacked), 1.02 - room.sum())
-    for i, height in zip(order, place, strict=True):
+    place = stacked + np.minimum(np.maximum.accumulate(ends - stacked), 1.02 - room.sum())
+    for line, height in zip(lines, place, strict=True):
         axes.annotate(
-            str(labelled[i].get_label()), (1, height), (6, 0), xycoords="axes fraction", textcoords="offset points",
-            color=labelled[i].get_color(), fontsize=9, va="center", annotation_clip=False,
+            line.get_label(), (1, height), (6, 0), xycoords="axes fraction", textcoords="offset points",
+            color=line.get_color(), fontsize=9, va="center", annotation_clip=False,
         )  # fmt: skip

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from alphazero.config import Config
-from alphazero.game import Game, State, concatenate, masked, take
+from alphazero.game import Game, State, batch_size, concatenate, masked, take
 from alphazero.mcts.evaluator import Evaluator
 from alphazero.mcts.planning import likeliest
 from alphazero.report.monitor import Monitor
@@ -27,30 +27,26 @@ class FixedPositions:
         """Reads the policies of before, if there are any. RunError if they cannot be read."""
         self.game, self.positions, self.folder = game, fixed_positions(game, config), folder
         self.path = folder / POLICIES
-        self.policies: dict[str, np.ndarray] = {}  # by iteration
-        if self.path.exists():
-            with reading(self.path):
-                self.policies = read_arrays(self.path)
+        with reading(self.path):
+            self.policies = read_arrays(self.path) if self.path.exists() else {}  # by iteration
 
     def show(self, iteration: int, evaluator: Evaluator, monitor: Monitor) -> None:
         """Asks the evaluator about the positions, and shows its answers in TensorBoard."""
         evaluation = evaluator(self.positions, torch.Generator())
+        positions = [take(self.positions, slice(n, n + 1)) for n in range(batch_size(self.positions))]
         if not self.game.discrete:
-            for number, action in enumerate(likeliest(self.game, self.positions, evaluation)):
-                figure = self.game.figure(take(self.positions, slice(number, number + 1)), action[None])
-                if figure is not None:  # the game can draw it
-                    monitor.figure(iteration, f"position/{number}", figure)
-            return
-        policies = masked(evaluation.logits, self.game.legal(self.positions)).softmax(-1)
-        self.policies[str(iteration)] = policies.numpy()
-        with clear_errors(self.folder):
-            save_arrays(self.path, self.policies)
-        history = {int(then): policies for then, policies in self.policies.items() if int(then) <= iteration}
-        monitor.figure(iteration, "policy/fixed_positions", policy_heatmap(self.game, history))
-        for number in range(len(policies)):
-            position = take(self.positions, slice(number, number + 1))
-            figure = board_figure(self.game, position, policies[number], float(evaluation.value[number]))
-            monitor.figure(iteration, f"position/{number}", figure)
+            figures = map(self.game.figure, positions, likeliest(self.game, self.positions, evaluation)[:, None])
+        else:
+            policies = masked(evaluation.logits, self.game.legal(self.positions)).softmax(-1)
+            self.policies[str(iteration)] = policies.numpy()
+            with clear_errors(self.folder):
+                save_arrays(self.path, self.policies)
+            history = {int(then): policies for then, policies in self.policies.items() if int(then) <= iteration}
+            monitor.figure(iteration, "policy/fixed_positions", policy_heatmap(self.game, history))
+            figures = map(partial(board_figure, self.game), positions, policies, evaluation.value.tolist())
+        for number, figure in enumerate(figures):
+            if figure is not None:  # the game can draw it
+                monitor.figure(iteration, f"position/{number}", figure)
 
 
 def fixed_positions(game: Game, config: Config) -> State:

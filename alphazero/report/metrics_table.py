@@ -26,113 +26,113 @@ class Metric(NamedTuple):
     """A row of the table; what is empty is not shown there.
 
     tag:      of the scalar that is recorded; a regular expression where there are several.
-    charts:   of TensorBoard, each behind its category.
+    charts:   of TensorBoard.
     curves:   in the figure of learning and self-play.
-    overview: in curves.png.
-    line:     in the terminal after an iteration, behind its heading; see `said`.
+    line:     in the terminal after an iteration; see `said`.
     column:   of the report's table: a name and a format.
+    overview: in curves.png.
     """
 
     tag: str
     charts: tuple[str, ...] = ()
     curves: tuple[Curve, ...] = ()
-    overview: Curve | None = None
     line: str = ""
     column: str = ""
+    overview: Curve | None = None
+
+    @property
+    def group(self) -> tuple[str, str]:
+        """TensorBoard's category of its charts, and the heading of its line in the terminal."""
+        return GROUPS.get(self.tag.partition("/")[0], ("strength", "strength"))
 
 
+STRENGTH = "Points won against fixed opponents, share of points: 1 for a win, ½ for a draw"
 LOSS, POLICY = "Loss on the replay buffer, nats a sample", "Policy, nats a sample"
 STAGES = "Loss by stage of the game, nats a sample; thirds of the buffer by moves left"
 BUFFER, CPU_TIME = "Replay buffer, thousand samples", "CPU time, % of self-play and learning"
-RESULTS = "Results of self-play, % of games"
-WINS, SEATS = "strength: games against {opponent}", "strength: games against {opponent}, by seat"
+RESULTS, TASKS = "Results of self-play, % of games", "workers, and tasks that run and wait"
 OUTCOMES = ("win", "draw", "loss")
+ENTROPIES, LENGTHS = "policy: loss and entropies", "length of games and depth of trees"
 
 # fmt: off
+GROUPS = {  # by the first part of a tag
+    "loss": ("losses", "learning"), "loss_by_stage": ("losses", "learning"), "buffer": ("buffer", "learning"),
+    "self_play": ("self-play", "self-play"), "cluster": ("cluster", "cluster"),
+    "time": ("time", "iteration"), "memory": ("time", "iteration"),
+}
 ALL_METRICS = (
-    Metric("strength/{opponent}/points", ("strength: points against each opponent",),
-           overview=Curve("strength", "against {opponent}")),
-    Metric("network/{opponent}/points", ("strength: points of the network alone",),
-           overview=Curve("strength", "network alone\nagainst {opponent}", style=":")),
-    Metric("(strength|network)/alone/.*_(median|95)", ("strength: measures of a game for one",)),
-    *(Metric(f"strength/{{opponent}}/{outcome}", (WINS,)) for outcome in OUTCOMES),
-    *(Metric(f"strength/{{opponent}}/{outcome}_{s}", (SEATS,)) for s in ("first", "second") for outcome in OUTCOMES),
+    Metric("strength/{opponent}/points", ("points against each opponent",),
+           overview=Curve(STRENGTH, "against {opponent}")),
+    Metric("network/{opponent}/points", ("points of the network alone",),
+           overview=Curve(STRENGTH, "network alone\nagainst {opponent}", style=":")),
+    Metric("(strength|network)/alone/.*_(median|95)", ("measures of a game for one",)),
+    *(Metric(f"strength/{{opponent}}/{outcome}{seat}", (f"games against {{opponent}}{by}",))
+      for seat, by in (("", ""), ("_first", ", by seat"), ("_second", ", by seat")) for outcome in OUTCOMES),
 
-    Metric("loss/total", ("losses: loss",), (Curve(LOSS, "total", INK),),
-           line="learning: loss {number}", column="loss {:.3f}"),
-    Metric("loss/policy", ("losses: policy: loss and entropies", "losses: loss"),
-           (Curve(LOSS, "policy"), Curve(POLICY, "loss")), Curve("losses", "policy"),
-           "learning: policy {number}", "policy {:.3f}"),
-    Metric("loss/value", ("losses: loss",), (Curve(LOSS, "value", AMBER),), Curve("losses", "value", AMBER),
-           "learning: value {number}", "value {:.3f}"),
-    Metric("loss/target_entropy", ("losses: policy: loss and entropies",),
-           (Curve(POLICY, "target's\nentropy", style=":"),),
-           Curve("losses", "target's entropy:\nthe policy's limit", style=":"),
-           "learning: target's entropy {number}", "H target {:.3f}"),
-    Metric("loss/policy_entropy", ("losses: policy: loss and entropies",),
-           (Curve(POLICY, "network's\nentropy", GREEN, "--"),), column="H network {:.3f}"),
-    *(Metric(f"loss_by_stage/{stage}", ("losses: loss by stage of the game",), (Curve(STAGES, stage, colour),))
+    Metric("loss/total", ("loss",), (Curve(LOSS, "total", INK),), "loss {number}", "loss {:.3f}"),
+    Metric("loss/policy", ("loss", ENTROPIES), (Curve(LOSS, "policy"), Curve(POLICY, "loss")),
+           "policy {number}", "policy {:.3f}", Curve(LOSS, "policy")),
+    Metric("loss/value", ("loss",), (Curve(LOSS, "value", AMBER),),
+           "value {number}", "value {:.3f}", Curve(LOSS, "value", AMBER)),
+    Metric("loss/target_entropy", (ENTROPIES,), (Curve(POLICY, "target's\nentropy", style=":"),),
+           "target's entropy {number}", "H target {:.3f}",
+           Curve(LOSS, "target's entropy:\nthe policy's limit", style=":")),
+    Metric("loss/policy_entropy", (ENTROPIES,), (Curve(POLICY, "network's\nentropy", GREEN, "--"),),
+           column="H network {:.3f}"),
+    *(Metric(f"loss_by_stage/{stage}", ("loss by stage of the game",), (Curve(STAGES, stage, colour),))
       for stage, colour in (("opening", BLUE), ("middle", PLUM), ("end", AMBER))),
-    Metric("loss/learning_rate", ("losses: learning rate",), (Curve("Learning rate, thousandths"),)),
-    Metric("loss/gradient_norm", ("losses: gradient norm",), (Curve("Norm of the gradient, before it is clipped"),)),
+    Metric("loss/learning_rate", ("learning rate",), (Curve("Learning rate, thousandths"),)),
+    Metric("loss/gradient_norm", ("gradient norm",), (Curve("Norm of the gradient, before it is clipped"),)),
 
-    Metric("self_play/positions_per_second", ("self-play: speed: positions",),
-           (Curve("Speed of self-play, positions/s"),),
-           line="self-play: {number} positions/s", column="moves/s {:,.0f}"),
-    Metric("self_play/game_length", ("self-play: length of games and depth of trees",),
-           (Curve("Length of games, moves after the opening"),),
-           line="self-play: {number} moves after the opening", column="length {:.1f}"),
-    Metric("self_play/first_player_wins", ("self-play: results",), (Curve(RESULTS, "first\nplayer wins"),),
-           line="self-play: first wins {percent}", column="first wins {:.0%}"),
-    Metric("self_play/draws", ("self-play: results",), (Curve(RESULTS, "draws", GREY),),
-           line="self-play: draws {percent}", column="draws {:.0%}"),
-    Metric("self_play/return", ("self-play: return of a game for one",), line="self-play: {number} a game"),
-    Metric("self_play/tree_depth", ("self-play: length of games and depth of trees",),
-           (Curve("Depth of the search, deepest edge, mean over moves"),), column="depth {:.2f}"),
+    Metric("self_play/positions_per_second", ("speed: positions",), (Curve("Speed of self-play, positions/s"),),
+           "{number} positions/s", "moves/s {:,.0f}"),
+    Metric("self_play/game_length", (LENGTHS,), (Curve("Length of games, moves after the opening"),),
+           "{number} moves after the opening", "length {:.1f}"),
+    Metric("self_play/first_player_wins", ("results",), (Curve(RESULTS, "first\nplayer wins"),),
+           "first wins {percent}", "first wins {:.0%}"),
+    Metric("self_play/draws", ("results",), (Curve(RESULTS, "draws", GREY),), "draws {percent}", "draws {:.0%}"),
+    Metric("self_play/return", ("return of a game for one",), line="{number} a game"),
+    Metric("self_play/tree_depth", (LENGTHS,), (Curve("Depth of the search, deepest edge, mean over moves"),),
+           column="depth {:.2f}"),
     Metric("self_play/simulations", (), (Curve("Simulations, a move of self-play"),)),
-    Metric("self_play/cache_hits", ("self-play: share of evaluations from the cache",),
-           (Curve("Evaluations from the cache, % of all asked for"),),
-           line="self-play: cached {percent}", column="cached {:.0%}"),
-    Metric("self_play/simulations_per_second", ("self-play: speed: simulations",),
+    Metric("self_play/cache_hits", ("share of evaluations from the cache",),
+           (Curve("Evaluations from the cache, % of all asked for"),), "cached {percent}", "cached {:.0%}"),
+    Metric("self_play/simulations_per_second", ("speed: simulations",),
            (Curve("Speed of self-play, thousand simulations/s"),)),
-    Metric("self_play/games", ("self-play: games",)),
+    Metric("self_play/games", ("games",)),
 
-    Metric("buffer/window", ("buffer: samples",), (Curve(BUFFER, "window", GREY, ":"),),
-           Curve("buffer", "window", GREY, ":")),  # before the samples, which hide it once they fill it
-    Metric("buffer/samples", ("buffer: samples",), (Curve(BUFFER, "samples"),), Curve("buffer", "samples"),
-           "learning: {number} samples"),
-    Metric("buffer/distinct", ("buffer: samples",), (Curve(BUFFER, "distinct", GREEN),),
-           Curve("buffer", "distinct positions", GREEN), "learning: {number} distinct"),
-    Metric("buffer/staleness", ("buffer: mean age in iterations",)),
+    Metric("buffer/window", ("samples",), (Curve(BUFFER, "window", GREY, ":"),),
+           overview=Curve(BUFFER, "window", GREY, ":")),  # before the samples, which hide it once they fill it
+    Metric("buffer/samples", ("samples",), (Curve(BUFFER, "samples"),), "{number} samples",
+           overview=Curve(BUFFER, "samples")),
+    Metric("buffer/distinct", ("samples",), (Curve(BUFFER, "distinct", GREEN),), "{number} distinct",
+           overview=Curve(BUFFER, "distinct positions", GREEN)),
+    Metric("buffer/staleness", ("mean age in iterations",)),
 
-    Metric("cluster/worker/[0-9]+_per_second", ("cluster: moves a second, by worker",)),
-    Metric("cluster/workers", ("cluster: workers, and tasks that run and wait",), line="cluster: {number} workers"),
-    Metric("cluster/in_flight", ("cluster: workers, and tasks that run and wait",)),
-    Metric("cluster/slowest_per_second", line="cluster: the slowest {number} moves/s"),
-    Metric("cluster/fastest_per_second", line="cluster: the fastest {number}"),
-    Metric("cluster/restarts", ("cluster: losses so far",), line="cluster: {number} restarts"),
-    Metric("cluster/lost_tasks", ("cluster: losses so far",)),
-    Metric("cluster/queued", ("cluster: workers, and tasks that run and wait",), line="cluster: {number} tasks wait"),
-    Metric("cluster/staleness", ("cluster: age of the networks that played, in iterations",),
-           line="cluster: networks {number} iterations old"),
-    Metric("cluster/replay_ratio", ("cluster: replay ratio",), line="cluster: replay ratio {number}"),
-    Metric("cluster/steps_owed", ("cluster: steps that learning owes",)),
-    Metric("cluster/object_store_mb", ("cluster: object store, MB",), line="cluster: object store {number} MB"),
-    Metric("cluster/left_out_behind", ("cluster: samples left out",), line="cluster: left out {some} samples: "
-           "learning cannot follow (more ranks, or a lower learner.replay_ratio)"),
-    Metric("cluster/left_out_stale", ("cluster: samples left out",), line="cluster: left out {some} samples: "
-           "their network was too old (cluster.max_staleness)"),
+    Metric("cluster/worker/[0-9]+_per_second", ("moves a second, by worker",)),
+    Metric("cluster/workers", (TASKS,), line="{number} workers"),
+    Metric("cluster/in_flight", (TASKS,)),
+    Metric("cluster/slowest_per_second", line="the slowest {number} moves/s"),
+    Metric("cluster/fastest_per_second", line="the fastest {number}"),
+    Metric("cluster/restarts", ("losses so far",), line="{number} restarts"),
+    Metric("cluster/lost_tasks", ("losses so far",)),
+    Metric("cluster/queued", (TASKS,), line="{number} tasks wait"),
+    Metric("cluster/staleness", ("age of the networks that played, in iterations",),
+           line="networks {number} iterations old"),
+    Metric("cluster/replay_ratio", ("replay ratio",), line="replay ratio {number}"),
+    Metric("cluster/steps_owed", ("steps that learning owes",)),
+    Metric("cluster/object_store_mb", ("object store, MB",), line="object store {number} MB"),
+    Metric("cluster/left_out_behind", ("samples left out",),
+           line="left out {some} samples: learning cannot follow (more ranks, or a lower learner.replay_ratio)"),
+    Metric("cluster/left_out_stale", ("samples left out",),
+           line="left out {some} samples: their network was too old (cluster.max_staleness)"),
 
-    Metric("time/iteration", ("time: seconds an iteration",), line="iteration: {duration}"),
-    Metric("time/core_seconds", line="iteration: CPU {duration} so far"),
-    Metric("time/inference", ("time: shares of CPU time",), (Curve(CPU_TIME, "inference"),),
-           line="iteration: inference {percent}"),
-    Metric("time/tree", ("time: shares of CPU time",), (Curve(CPU_TIME, "tree", GREEN),),
-           line="iteration: tree {percent}"),
-    Metric("time/learning", ("time: shares of CPU time",), (Curve(CPU_TIME, "learning", AMBER),),
-           line="iteration: learning {percent}"),
-    Metric("memory/resident_mb", ("time: resident memory, MB",), (Curve("Memory, MB resident"),)),
-    Metric("memory/workers_mb", ("time: resident memory, MB",)),
+    Metric("time/iteration", ("seconds an iteration",), line="{duration}"),
+    Metric("time/core_seconds", line="CPU {duration} so far"),
+    *(Metric(f"time/{work}", ("shares of CPU time",), (Curve(CPU_TIME, work, colour),), f"{work} {{percent}}")
+      for work, colour in (("inference", BLUE), ("tree", GREEN), ("learning", AMBER))),
+    Metric("memory/resident_mb", ("resident memory, MB",), (Curve("Memory, MB resident"),)),
+    Metric("memory/workers_mb", ("resident memory, MB",)),
 )
 # fmt: on
 
@@ -140,26 +140,21 @@ ALL_METRICS = (
 def chart_layout(opponents: Sequence[str]) -> dict[str, dict[str, list[Any]]]:
     """TensorBoard's "custom scalars": charts by category, each with the tags, as regular expressions, of its lines."""
     layout: dict[str, dict[str, list[Any]]] = {}
-    titles = dict.fromkeys(title for metric in ALL_METRICS for title in metric.charts)
-    for title in titles:
-        category, _, name = title.partition(": ")
-        tags = [metric.tag for metric in ALL_METRICS if title in metric.charts]
-        for opponent in opponents if "{opponent}" in name else [None]:
-            one = "[^/]+" if opponent is None else re.escape(opponent)
-            chart = ["Multiline", [f"{tag.replace('{opponent}', one)}$" for tag in tags]]
-            layout.setdefault(category, {})[name.replace("{opponent}", opponent or "")] = chart
+    for category, name in dict.fromkeys((metric.group[0], name) for metric in ALL_METRICS for name in metric.charts):
+        tags = [metric.tag for metric in ALL_METRICS if metric.group[0] == category and name in metric.charts]
+        for opponent in opponents if "{opponent}" in name else [""]:
+            chart = ["Multiline", [f"{tag.replace('{opponent}', re.escape(opponent) or '[^/]+')}$" for tag in tags]]
+            layout.setdefault(category, {})[name.replace("{opponent}", opponent)] = chart
     return layout
 
 
 def said(heading: str, scalars: Mapping[str, float]) -> list[str]:
-    """What the terminal says under a heading of the scalars that are there; of {some} only if it is not 0."""
-    lines = [(scalars[metric.tag], metric.line) for metric in ALL_METRICS if metric.tag in scalars]
+    """The terminal's words under a heading about the scalars that are there; of {some} only if it is not 0."""
+    lines = [(scalars[m.tag], m.line) for m in ALL_METRICS if m.line and m.group[1] == heading and m.tag in scalars]
     return [
-        line.removeprefix(f"{heading}: ").format(
-            number=number(scalar), some=number(scalar), percent=percent(scalar), duration=duration(scalar)
-        )
+        line.format(number=number(scalar), some=number(scalar), percent=percent(scalar), duration=duration(scalar))
         for scalar, line in lines
-        if line.startswith(f"{heading}: ") and (scalar or "{some}" not in line)
+        if scalar or "{some}" not in line
     ]
 
 

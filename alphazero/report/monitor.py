@@ -13,11 +13,11 @@ raises an OSError that names it, in the calling thread and never in a background
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from matplotlib.figure import Figure
 from rich.console import Console
@@ -40,50 +40,37 @@ class Monitor:
     All methods may be called from any thread, and from a signal handler.
     """
 
-    def __init__(
-        self, run_folder: Path, *, iterations: int, first_iteration: int, console: Console | None = None
-    ) -> None:
-        self.folder, self.iterations, self.first_iteration = run_folder, iterations, first_iteration
-        self.console = console or Console()
-        self.log, self.curves, self.events = (run_folder / name for name in (LOG, CURVES, TENSORBOARD))
-        run_folder.mkdir(parents=True, exist_ok=True)
-        self.metrics = MetricsFile(run_folder / METRICS, first_iteration)
+    def __init__(self, folder: Path, *, iterations: int, first_iteration: int, console: Console | None = None) -> None:
+        self.iterations, self.first_iteration, self.console = iterations, first_iteration, console or Console()
+        self.log, self.curves, self.events = (folder / name for name in (LOG, CURVES, TENSORBOARD))
+        folder.mkdir(parents=True, exist_ok=True)
+        self.metrics = MetricsFile(folder / METRICS, first_iteration)
         self.history = self.metrics.rows
         # Reentrant: a signal handler may print while the thread that it interrupts does.
         self._lock = threading.RLock()
         self._charted: list[str] | None = None
-        # Control characters belong on terminals only.
-        draws = self.console.is_terminal and not self.console.is_dumb_terminal
-        self._bars = ProgressBars(self.console) if draws else None
+        self._bars = ProgressBars(self.console, first_iteration, iterations)
 
     def __enter__(self) -> Self:
-        self._excepthook = threading.excepthook
-        threading.excepthook = _without_event_writer(self._excepthook)
-        try:
+        with ExitStack() as undo:
+            undo.enter_context(_quiet_event_writer())
             with naming(self.events):
                 self._writer = SummaryWriter(self.events, purge_step=self.first_iteration)
-            if self._bars:
-                self._bars.start_run(self.first_iteration, self.iterations)
-        except BaseException:
-            threading.excepthook = self._excepthook
-            raise
+            self._bars.start()
+            self._undo = undo.pop_all()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._bars:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        with self._undo:
             self._bars.stop()
-        try:
-            with naming(self.events):
-                self._writer.close()
-            if self.history:
-                self._save_curves()
-        except OSError:
-            if error is None:  # otherwise it is the first error that counts
-                raise
-        finally:
-            threading.excepthook = self._excepthook
+            try:
+                with naming(self.events):
+                    self._writer.close()
+                if self.history:
+                    self._save_curves()
+            except OSError:
+                if error is None:  # otherwise it is the first error that counts
+                    raise
 
     def say(self, text: str) -> None:
         """Shows the text above the progress bars and appends it to the log."""
@@ -92,13 +79,11 @@ class Monitor:
 
     def start(self, iteration: int, parts: Mapping[str, int]) -> None:
         """Begins an iteration's progress bars: a bar for each part, with its total."""
-        if self._bars:
-            self._bars.start_iteration(iteration, parts)
+        self._bars.start_iteration(iteration, parts)
 
     def advance(self, part: str, done: int) -> None:
         """Moves a part's bar on."""
-        if self._bars:
-            self._bars.advance_part(part, done)
+        self._bars.advance_part(part, done)
 
     def record(self, iteration: int, scalars: Mapping[str, float]) -> None:
         """Writes the scalars by tag to TensorBoard and metrics.csv, and draws curves.png after matches."""
@@ -150,18 +135,22 @@ class Monitor:
             write_file(self.curves, png(curves_figure(self.history)))
 
 
-def _without_event_writer(
-    excepthook: Callable[[threading.ExceptHookArgs], Any],
-) -> Callable[[threading.ExceptHookArgs], Any]:
-    """The hook for exceptions of threads, but silent about OSErrors of the thread that writes TensorBoard's events.
+@contextmanager
+def _quiet_event_writer() -> Iterator[None]:
+    """Keeps the hook for exceptions of threads silent about OSErrors of the thread that writes TensorBoard's events.
 
     That thread hands its error to the next `flush`, which raises it with the folder's name; a traceback
     beside it would help nobody.
     """
+    excepthook = threading.excepthook
 
     def hook(arguments: threading.ExceptHookArgs) -> None:
         of_writer = type(arguments.thread).__module__.startswith("tensorboard.")
         if not (of_writer and isinstance(arguments.exc_value, OSError)):
             excepthook(arguments)
 
-    return hook
+    threading.excepthook = hook
+    try:
+        yield
+    finally:
+        threading.excepthook = excepthook

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -35,8 +35,14 @@ MOST_COLUMN_NAMES = 20
 
 def new_figure(width: float, height: float, *, w_pad: float = 0.12, h_pad: float = 0.12) -> Figure:
     """An empty figure, whose panels are kept apart; all in inches."""
-    layout = ConstrainedLayoutEngine(w_pad=w_pad, h_pad=h_pad)
-    return Figure(figsize=(width, height), layout=layout, facecolor="white")
+    return Figure((width, height), layout=ConstrainedLayoutEngine(w_pad=w_pad, h_pad=h_pad), facecolor="white")
+
+
+def in_rows(names: Iterable[Any], most: int) -> list[Any]:  # matplotlib's own type of a mosaic is closed
+    """A mosaic of the panels, at most so many a row."""
+    rest = list(names)
+    columns = min(most, len(rest))
+    return [[*rest[i : i + columns], *["."] * (i + columns - len(rest))] for i in range(0, len(rest), columns or 1)]
 
 
 def png(figure: Figure, *, dpi: int = 150) -> bytes:
@@ -68,31 +74,27 @@ def player_names(game: Game, state: State) -> tuple[str, str]:
     return ("x", "o") if read_grid(game.render(state)) else SEATS
 
 
-def board_figure(game: Game, state: State, policy: Tensor | NDArray[Any], value: float, *, title: str = "") -> Figure:
+def board_figure(game: Game, state: State, policy: Tensor | NDArray[Any], value: float) -> Figure:
     """The position of a batch of one beside its policy, under its value.
 
     policy: [A], probabilities of a discrete game's actions.
     value: in [-1, 1], for the player to move.
     """
-    text = game.render(state)
-    grid = read_grid(text)
     figure = Figure(figsize=(8.4, 4.2), layout="constrained", facecolor="white")
     board, bars = figure.subplots(1, 2, width_ratios=(1.1, 1))
-    if grid is None:
-        _draw_text(board, text)
-    else:
+    board.set_axis_off()
+    if grid := read_grid(text := game.render(state)):
         _draw_grid(board, grid)
+    else:
+        _draw_text(board, text)
     mover = player_names(game, state)[int(game.to_play(state)[0])]
     owner = f" for {mover}, to move" if game.num_players == 2 else ""
     board.set_title(f"value{owner}: {value:+.2f}".replace("-", "−"), color=INK, fontsize=11)
     _draw_policy(bars, game, state, torch.as_tensor(policy).detach().double().cpu().numpy())
-    if title:
-        figure.suptitle(title, color=INK, fontsize=13)
     return figure
 
 
 def _draw_text(axes: Axes, text: str) -> None:
-    axes.set_axis_off()
     lines = text.splitlines() or [""]
     size = min(14.0, 480 / max(map(len, lines)), 190 / len(lines))  # so that it fits half the figure
     axes.text(0.5, 0.5, text, family="monospace", fontsize=size, ha="center", va="center", color=INK)
@@ -114,10 +116,7 @@ def _draw_grid(axes: Axes, grid: Grid) -> None:
         axes.text(-0.9, y, grid.row_names[row], **names)
     for x, name in enumerate(grid.column_names):
         axes.text(x, -0.85, name, **names)
-    axes.set_xlim(-1.2, width - 0.3)
-    axes.set_ylim(-1.1, height - 0.3)
-    axes.set_aspect("equal")
-    axes.set_axis_off()
+    axes.set(xlim=(-1.2, width - 0.3), ylim=(-1.1, height - 0.3), aspect="equal")
 
 
 def _draw_policy(axes: Axes, game: Game, state: State, policy: NDArray[np.float64]) -> None:
@@ -132,47 +131,39 @@ def _draw_policy(axes: Axes, game: Game, state: State, policy: NDArray[np.float6
         return
     likeliest = policy[shown].max()
     colours = [BLUE if p == likeliest else "#a9c1d3" for p in policy[shown]]
-    rows = np.arange(len(shown))
-    axes.barh(rows, policy[shown], color=colours, height=0.7)
-    for row, probability in zip(rows, policy[shown], strict=True):
-        axes.text(probability, float(row), f" {100 * probability:.0f} %", va="center", color=INK, fontsize=9)
-    axes.set_yticks(rows, [game.action_name(int(action)) for action in shown], color=INK)
-    axes.set_ylim(len(shown) - 0.5, -0.5)
-    axes.set_xlim(0, max(1e-9, float(likeliest)) * 1.18)
-    axes.set_xticks([])
+    drawn = axes.barh(range(len(shown)), policy[shown], color=colours, height=0.7)
+    axes.bar_label(drawn, [f" {100 * p:.0f} %" for p in policy[shown]], color=INK, fontsize=9)
+    axes.set_yticks(range(len(shown)), [game.action_name(int(action)) for action in shown], color=INK)
+    axes.set(xlim=(0, max(1e-9, float(likeliest)) * 1.18), ylim=(len(shown) - 0.5, -0.5), xticks=[])
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
 
 
-def policy_heatmap(game: Game, policies_over_time: Mapping[int, NDArray[Any]], *, titles: Sequence[str] = ()) -> Figure:
+def policy_heatmap(game: Game, policies_over_time: Mapping[int, NDArray[Any]]) -> Figure:
     """The policies of P fixed positions over time: a panel each, a row an iteration, a column an action.
 
     policies_over_time: by iteration, [P, A] probabilities.
-    titles: of the panels; by default the positions are numbered.
     """
     iterations = sorted(policies_over_time)
     policies = np.stack([np.asarray(policies_over_time[iteration], dtype=np.float64) for iteration in iterations], 1)
-    positions, columns = len(policies), min(4, len(policies))
-    rows = math.ceil(positions / columns)
-    width = min(5.0, max(2.4, 0.32 * num_actions(game)))
-    figure = Figure(figsize=(width * columns + 1.2, 2.9 * rows + 0.6), layout="constrained", facecolor="white")
-    panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flatten()
+    rows = in_rows(range(len(policies)), 4)
+    columns, width = len(rows[0]), min(5.0, max(2.4, 0.32 * num_actions(game)))
+    figure = Figure(figsize=(width * columns + 1.2, 2.9 * len(rows) + 0.6), layout="constrained", facecolor="white")
+    panels = figure.subplot_mosaic(rows, sharex=True, sharey=True)
     names = [game.action_name(action) for action in range(num_actions(game))]
     step = math.ceil(len(names) / MOST_COLUMN_NAMES)
     labelled = np.linspace(0, len(iterations) - 1, min(len(iterations), 8)).round().astype(int)
-    for axes in panels[positions:]:
-        axes.set_axis_off()
-    for position, axes in enumerate(panels[:positions]):
+    for position, axes in panels.items():
         axes.imshow(policies[position], cmap="Blues", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
-        axes.set_title(titles[position] if titles else f"position {position + 1}", color=INK, fontsize=11)
+        axes.set_title(f"position {position + 1}", color=INK, fontsize=11)
         axes.set_xticks(range(0, len(names), step), names[::step], fontsize=8, color=INK)
         axes.set_yticks(labelled, [str(iterations[row]) for row in labelled], fontsize=8, color=INK)
-        axes.tick_params(length=0, labelbottom=position + columns >= positions)
+        axes.tick_params(length=0, labelbottom=position + columns >= len(policies))
         axes.spines[:].set_color(FAINT)
     figure.supxlabel("action", fontsize=10, color=INK)
     figure.supylabel("iteration", fontsize=10, color=INK)
-    look: dict[str, Any] = {"shrink": 0.8, "pad": 0.02, "format": PercentFormatter(1, symbol=" %")}
-    bar = figure.colorbar(panels[0].images[0], ax=list(panels), **look)
+    percent = PercentFormatter(1, symbol=" %")
+    bar = figure.colorbar(panels[0].images[0], ax=list(panels.values()), shrink=0.8, pad=0.02, format=percent)
     bar.outline.set_visible(False)
     bar.ax.tick_params(length=0, labelsize=8, labelcolor=INK)
     bar.set_label("probability of the action", fontsize=9, color=INK)

@@ -87,20 +87,19 @@ def report_sections(
     """
     config = read_config(folder)
     learner = Learner(load_game(config.game), replace(config.learner, device="cpu"), config.network, seed=0)
-    of_buffer, of_game = iteration is not None, game_iteration is not None or stream is not None
-    show_game = partial(game_section, folder, learner.game, game_iteration, stream)
+    asked_for = {"buffer": iteration is not None, "game": game_iteration is not None or stream is not None}
     sections: list[Section] = []
-    for empty, fill, asked_for in (
-        (Section("The run", "run"), partial(run_section, folder, config, learner), False),
-        (Section("Strength", "strength"), partial(strength_section, folder), False),
-        (Section("Learning and self-play", "learning"), partial(learning_section, folder), False),
-        (Section("Buffer analysis", "buffer"), partial(buffer_section, folder, config, learner, iteration), of_buffer),
-        (Section("A game of self-play", "game"), show_game, of_game),
+    for empty, fill in (
+        (Section("The run", "run"), partial(run_section, folder, config, learner)),
+        (Section("Strength", "strength"), partial(strength_section, folder)),
+        (Section("Learning and self-play", "learning"), partial(learning_section, folder)),
+        (Section("Buffer analysis", "buffer"), partial(buffer_section, folder, config, learner, iteration)),
+        (Section("A game of self-play", "game"), partial(game_section, folder, learner.game, game_iteration, stream)),
     ):
         try:
             sections.append(fill(empty))
         except RunError as error:
-            if asked_for:
+            if asked_for.get(empty.name):
                 raise
             sections.append(empty._replace(missing=str(error), damaged=True))
     return sections
@@ -129,16 +128,14 @@ def run_section(folder: Path, config: Config, learner: Learner, section: Section
     last: Mapping[str, float] = {}
     with suppress(RunError):  # said where the curves are
         last = next(reversed(read_history(folder / METRICS).values()), last)
-    simulations = f"{search.simulations} simulations a move"
-    if play.first_simulations:
-        simulations = f"{play.first_simulations} growing to {simulations}"
+    growing = f"{play.first_simulations} growing to " if play.first_simulations else ""
     kind = "residual blocks" if network.kind == "residual" else "dense layers"
     rows = [
         ("game", f"{learner.game.name} (`{config.game}`)"),
         ("iterations", f"{int(saved[-1].name) if saved else 0} of {config.iterations}"),
         ("core-seconds", f"{last['time/core_seconds']:,.0f}" if "time/core_seconds" in last else "not recorded"),
         ("network", f"{network.blocks} {kind} of {network.width}, {parameters:,} parameters"),
-        ("search", f"{search.algorithm}, {simulations}"),
+        ("search", f"{search.algorithm}, {growing}{search.simulations} simulations a move"),
         ("self-play", f"{play.streams} x {play.parallel_games} games at once, {play.moves} moves an iteration"),
         ("openings", f"{play.opening_share:.0%} of games, up to {play.opening_moves} random moves"),
         ("value target", f"TD({play.td_lambda:g})"),
@@ -156,11 +153,8 @@ def strength_section(folder: Path, section: Section) -> Section:
     figure = strength_figure(history)
     if figure is None:
         return section._replace(missing="metrics.csv has no games against opponents")
-    curves = {
-        tag: curve
-        for tag, curve in strength_curves(history).items()
-        if any(tag in scalars for scalars in history.values())
-    }
+    recorded = set().union(*history.values())
+    curves = {tag: curve for tag, curve in strength_curves(history).items() if tag in recorded}
     columns = "iter.", *(curve.label.replace("\n", " ") for curve in curves.values())
     rows = [
         [str(iteration), *(_points(scalars, tag) for tag in curves)]
@@ -229,11 +223,10 @@ def buffer_section(folder: Path, config: Config, learner: Learner, iteration: in
 
 def game_section(folder: Path, game: Game, iteration: int | None, stream: int | None, section: Section) -> Section:
     """A game that the run kept from an iteration's self-play."""
-    if iteration is None:
-        kept = kept_games(folder)
-        if not kept:
-            return section._replace(missing="the run kept no games")
-        iteration = kept[-1]
+    kept = kept_games(folder)
+    if iteration is None and not kept:
+        return section._replace(missing="the run kept no games")
+    iteration = kept[-1] if iteration is None else iteration
     games = load_games(folder, iteration, game)
     stream = min(games) if stream is None else stream
     if stream not in games:

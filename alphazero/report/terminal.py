@@ -16,13 +16,14 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from alphazero.arena.match import MatchResult, SoloResult
-from alphazero.report.metrics_table import number, percent, said
+from alphazero.report.metrics_table import OUTCOMES, number, percent, said
 from alphazero.runs.metrics import opponents_of
 
 # A report: lines of a label and the items under it.
 Report = list[tuple[str, list[str]]]
 LABEL_WIDTH = 15
 ALARM = "not finite"
+RIGHT = Column(justify="right", no_wrap=True)
 
 
 def iteration_report(iteration: int, iterations: int, scalars: Mapping[str, float]) -> Report:
@@ -47,13 +48,11 @@ def pack(items: Sequence[str], width: int | None) -> list[str]:
 
 
 def _against(opponent: str, scalars: Mapping[str, float]) -> str:
-    def of(measure: str) -> float:
-        return scalars.get(f"strength/{opponent}/{measure}", math.nan)
-
+    points, *outcomes = (scalars.get(f"strength/{opponent}/{name}", math.nan) for name in ("points", *OUTCOMES))
     if f"strength/{opponent}/win" not in scalars:  # a game for one: points are what it earned
-        return f"{opponent} {number(of('points'))}"
-    won, drawn, lost = (f"{100 * of(outcome):.0f}" for outcome in ("win", "draw", "loss"))
-    return f"{opponent} {percent(of('points'))} (won {won}, drawn {drawn}, lost {lost} %)"
+        return f"{opponent} {number(points)}"
+    won, drawn, lost = (f"{100 * share:.0f}" for share in outcomes)
+    return f"{opponent} {percent(points)} (won {won}, drawn {drawn}, lost {lost} %)"
 
 
 def match_table(rows: Sequence[tuple[str, str, MatchResult]], title: str) -> Table:
@@ -74,8 +73,7 @@ def solo_table(rows: Sequence[tuple[str, SoloResult]], title: str) -> Table:
     figures = ["games", "mean\nreward", "95 %\ninterval", *columns, "distinct\ngames", "ms a\nmove"]
     table = make_table(title, ["player"], figures)
     for player, result in rows:
-        low, high = result.interval
-        counts = str(len(result.rewards)), f"{result.mean:.4g}", f"{low:.4g} to {high:.4g}"
+        counts = str(len(result.rewards)), f"{result.mean:.4g}", "{:.4g} to {:.4g}".format(*result.interval)
         quantiles = [f"{q:.3g}" for name in measures for q in np.quantile(result.metrics[name], (0.5, 0.95))]
         table.add_row(player, *counts, *quantiles, str(result.distinct_games), pace(result.seconds_a_move))
     return table
@@ -83,12 +81,9 @@ def solo_table(rows: Sequence[tuple[str, SoloResult]], title: str) -> Table:
 
 def make_table(title: str, words: Sequence[str], figures: Sequence[str]) -> Table:
     """A table with columns of words, which may be broken, and of figures, which may not."""
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=0)
-    for name in words:
-        table.add_column(name, overflow="fold", min_width=9 if name else 1, vertical="bottom")
-    for name in figures:
-        table.add_column(name, justify="right", no_wrap=True, vertical="bottom")
-    return table
+    columns = [Column(name, overflow="fold", min_width=9 if name else 1, vertical="bottom") for name in words]
+    columns += [Column(name, justify="right", no_wrap=True, vertical="bottom") for name in figures]
+    return Table(*columns, title=title, title_justify="left", box=SIMPLE_HEAD, padding=0)
 
 
 def between(interval: tuple[float, float]) -> str:
@@ -104,23 +99,31 @@ def pace(seconds: float) -> str:
     return "<0.1" if milliseconds < 0.1 else f"{milliseconds:.1f}" if milliseconds < 10 else f"{milliseconds:.0f}"
 
 
-class ProgressBars(Progress):
-    """Bars at the foot of the terminal: the parts of the iteration under way, and the run."""
+class Bars(Progress):
+    """Bars at the foot of a terminal; elsewhere none are drawn, because control characters belong on terminals only."""
 
-    def __init__(self, console: Console) -> None:
-        right = Column(justify="right", no_wrap=True)
+    def __init__(self, console: Console, *columns: ProgressColumn, **options: Any) -> None:
         super().__init__(
-            TextColumn("{task.description}", style="cyan"), BarColumn(bar_width=None),
-            _Done(table_column=right), _Rate(table_column=right), TimeLeft(table_column=right),
-            console=console, expand=True, transient=True, refresh_per_second=4,
+            TextColumn("{task.description}", style="cyan", markup=False), BarColumn(bar_width=None), *columns,
+            TimeLeft(table_column=RIGHT), console=console, expand=True, transient=True,
+            disable=not console.is_terminal or console.is_dumb_terminal, **options,
         )  # fmt: skip
+
+    def stop(self) -> None:
+        """Ends what `start` began; rich alone would print an empty line where no bars are drawn."""
+        if not self.disable:
+            super().stop()
+
+
+class ProgressBars(Bars):
+    """Bars of a training run: the parts of the iteration under way, and the run."""
+
+    def __init__(self, console: Console, first_iteration: int, iterations: int) -> None:
+        """The run's bar begins at the iterations that are done already."""
+        super().__init__(console, _Done(table_column=RIGHT), _Rate(table_column=RIGHT), refresh_per_second=4)
+        self._run = self.add_task("run", total=iterations, completed=first_iteration, begun_at=first_iteration)
         self._parts: dict[str, TaskID] = {}
         self._iteration = 0
-
-    def start_run(self, first_iteration: int, iterations: int) -> None:
-        """Shows the bars; the run's begins at the iterations that are done already."""
-        self._run = self.add_task("run", total=iterations, completed=first_iteration, begun_at=first_iteration)
-        self.start()
 
     def start_iteration(self, iteration: int, parts: Mapping[str, int]) -> None:
         """Replaces the bars of the last iteration's parts, above the run's.

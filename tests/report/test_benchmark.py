@@ -15,7 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from alphazero.arena.benchmark import CurvePoint
 from alphazero.arena.plan import plan
 from alphazero.arena.players import SearchBudget
-from alphazero.report.benchmark import curve_figure, watching, write_beside_run
+from alphazero.report.benchmark import Steps, curve_figure, write_beside_run
 from alphazero.runs.files import RunError
 from tests.small_benchmark import FAST, Listener, load_quickly, played, small_run
 
@@ -37,13 +37,13 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_bars_on_terminals_only(terminal: bool) -> None:
     output = io.StringIO()
     console = Console(file=output, force_terminal=terminal, width=100, color_system=None, legacy_windows=False)
-    with watching(console) as watcher:
+    with Steps(console) as watcher:
         watcher.begin("reading", 3, "positions", steps=0)
         watcher.end("reading", "")
         advance = watcher.begin("one against other", 10, "games", steps=2)
         advance(4)
         if terminal:
-            watcher._progress.refresh()  # type: ignore[attr-defined]
+            watcher.refresh()
         watcher.end("one against other", "so and so")
     shown = output.getvalue()
     if terminal:

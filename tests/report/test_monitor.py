@@ -201,7 +201,6 @@ def test_a_terminal_gets_its_cursor_back_after_ctrl_c(tmp_path: Path) -> None:
 def test_progress_adds_up_over_threads_and_iterations(tmp_path: Path) -> None:
     with monitor(tmp_path, first=20, console=terminal()) as shown:
         bars = shown._bars
-        assert bars is not None
         for iteration in (20, 21):
             shown.start(iteration, {"self-play": 4000, "learning": 10})
             threads = [

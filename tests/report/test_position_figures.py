@@ -47,7 +47,7 @@ def test_a_board_figure_of_a_finished_game() -> None:
 
 def test_a_heatmap_has_a_panel_a_position_with_a_row_an_iteration() -> None:
     policies = {iteration: np.random.default_rng(iteration).dirichlet(np.ones(7), 5) for iteration in (0, 20, 40)}
-    figure = policy_heatmap(ConnectFour(), policies, titles=list("abcde"))
+    figure = policy_heatmap(ConnectFour(), policies)
     images = [axes.images[0] for axes in figure.axes if axes.images and axes.get_title()]
     assert [image.get_array().shape for image in images] == [(3, 7)] * 5
     np.testing.assert_array_equal(images[4].get_array()[1], policies[20][4])

@@ -34,8 +34,8 @@ def test_packing_fills_lines() -> None:
 
 def test_bars_are_replaced_while_another_thread_redraws_them() -> None:
     """Both sides must take their locks in the same order; if one does not, this soon hangs."""
-    bars = ProgressBars(Console(file=io.StringIO(), force_terminal=True, width=80))
-    bars.start_run(0, 1_000)
+    bars = ProgressBars(Console(file=io.StringIO(), force_terminal=True, width=80), 0, 1_000)
+    bars.start()
     done = threading.Event()
 
     def redraw() -> None:
@@ -61,8 +61,8 @@ def test_bars_are_replaced_while_another_thread_redraws_them() -> None:
 
 def test_a_part_may_advance_while_the_bars_are_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     """In asynchronous runs another thread reports progress at any moment."""
-    bars = ProgressBars(Console(file=io.StringIO(), force_terminal=True))
-    bars.start_run(0, 3)
+    bars = ProgressBars(Console(file=io.StringIO(), force_terminal=True), 0, 3)
+    bars.start()
     bars.start_iteration(0, {"self-play": 2})
     for name in ("add_task", "remove_task"):
         original = getattr(bars, name)
