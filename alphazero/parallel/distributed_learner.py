@@ -8,21 +8,21 @@ after the last whole step. New ranks go on from there with the same batches, as 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Iterator
+from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from dataclasses import replace
+from functools import partial
 from typing import Any, Self
 
-import numpy as np
 import ray
-import torch
-from ray.exceptions import GetTimeoutError, RayError, RayTaskError
+from ray.exceptions import RayError, RayTaskError
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+from torch import Generator
 
-from alphazero.learner import Learner, draw, terciles
-from alphazero.parallel.executor import ExecutorError
-from alphazero.parallel.rank import GROUPS, Progress, Rank, arrays, load_state, state_of
+from alphazero.learner import Batch, Learner, draw, terciles
+from alphazero.parallel.executor import Counter, ExecutorError, Say
+from alphazero.parallel.rank import Progress, Rank, arrays, load_state, state_of
 from alphazero.parallel.ray_cluster import Needs, check_room, have
 from alphazero.replay import Samples
 
@@ -36,11 +36,7 @@ class DistributedLearnerError(ExecutorError, RuntimeError):
 
 
 class RankLostError(Exception):
-    """The processes of these ranks have died."""
-
-    def __init__(self, numbers: Sequence[int]) -> None:
-        super().__init__(f"rank {' and '.join(map(str, numbers))}")
-        self.numbers = numbers
+    """The processes of the ranks that it names have died."""
 
 
 class LearnCall:
@@ -51,39 +47,32 @@ class LearnCall:
     furthest:     the most steps that were ever done; a loss of ranks may undo some.
     """
 
-    def __init__(self, learner: Learner, samples: Samples, rates: list[float], generator: torch.Generator) -> None:
-        self.game, self.batch, self.first = learner.game, learner.config.batch_size, learner.steps
-        self.samples, self.rates, self.tercile = samples, rates, terciles(samples)
-        self.generator = generator
-        self.generator_states = [generator.get_state()]  # before each message is drawn
-        self.drawn: dict[int, list[np.ndarray]] = {}  # the last two messages' batches
+    def __init__(self, learner: Learner, samples: Samples, rates: list[float], generator: Generator) -> None:
+        self.learner, self.samples, self.rates, self.generator = learner, samples, rates, generator
+        self.generator_states = [generator.get_state()]  # before each batch is drawn
         self.state, self.saved = state_of(learner), 0
         self.measures: list[dict[str, float]] = []
         self.seconds, self.furthest = 0.0, 0
 
-    def next(self) -> tuple[list[np.ndarray], list[float]]:
-        """The batches, as `arrays`, and learning rates of the next steps, STEPS at most."""
-        message, skipped = divmod(len(self.measures), STEPS)
-        self.draw(message)
-        rates = self.rates[len(self.measures) : (message + 1) * STEPS]
-        return [field[skipped:] for field in self.drawn[message]], rates
+    def messages(self, ranks: int) -> Iterator[tuple[list[Batch], list[float]]]:
+        """Each rank's rows of the batches, as `arrays`, and the learning rates of the steps that are left.
 
-    def draw_ahead(self) -> None:
-        """Draws the batches of the message after this one."""
-        self.draw(len(self.measures) // STEPS + 1)
-
-    def draw(self, message: int) -> None:
-        """Draws the batches of a message as `Learner.learn` draws them, if they are not there (any more)."""
-        steps = len(self.rates[message * STEPS : (message + 1) * STEPS])
-        if steps and message not in self.drawn:
-            self.generator.set_state(self.generator_states[message])
-            batches = [draw(self.game, self.samples, self.batch, self.generator) for _ in range(steps)]
-            self.generator_states[message + 1 :] = [self.generator.get_state()]
-            self.drawn = {n: kept for n, kept in self.drawn.items() if n == message - 1} | {message: arrays(batches)}
+        STEPS at most are in a message. Batches are drawn as `Learner.learn` draws them, and the same ones again.
+        """
+        done, size = len(self.measures), self.learner.config.batch_size
+        del self.generator_states[done + 1 :]
+        self.generator.set_state(self.generator_states[done])
+        for start in range(done, len(self.rates), STEPS):
+            rates, batches = self.rates[start : start + STEPS], []
+            for _ in rates:
+                batches.append(draw(self.learner.game, self.samples, size, self.generator))
+                self.generator_states.append(self.generator.get_state())
+            share = size // ranks
+            yield [arrays(batches, slice(first, first + share)) for first in range(0, size, share)], rates
 
     def extend(self, done: Progress) -> int:
         """Adds the steps that a rank has done; returns how many of them are done for the first time."""
-        new = done.steps - self.first - len(self.measures)
+        new = done.steps - self.learner.steps - len(self.measures)
         self.measures += done.measures[len(done.measures) - new :]
         before, self.furthest = self.furthest, max(self.furthest, len(self.measures))
         return self.furthest - before
@@ -95,7 +84,7 @@ class DistributedLearner:
     say: is told of lost ranks.
     """
 
-    def __init__(self, learner: Learner, *, ranks: int, gpus: bool, say: Callable[[str], None]) -> None:
+    def __init__(self, learner: Learner, *, ranks: int, gpus: bool, say: Say) -> None:
         """ExecutorError if the ranks cannot have equal shares of a batch."""
         size = learner.config.batch_size
         if size % ranks:
@@ -116,23 +105,16 @@ class DistributedLearner:
         self._stop()
 
     def learn(
-        self,
-        samples: Samples,
-        steps: int,
-        generator: torch.Generator,
-        *,
-        progress_from: float,
-        progress_to: float,
-        progress: Callable[[int], None] = lambda steps: None,
+        self, samples: Samples, steps: int, generator: Generator, *, progress: Counter = lambda n: None, **part: float
     ) -> dict[str, float]:
-        """The same as `Learner.learn`, but `learner/seconds` counts all ranks.
+        """The same as `Learner.learn`, but `learner/seconds` counts all ranks. part: `progress_from`, `progress_to`.
 
         `progress` may raise an exception to end it, and is called with 0 for that as well. ExecutorError if there is no
         room for the ranks, DistributedLearnerError if they are lost again and again, and any exception of a rank. After
         any exception the learner is as it was before.
         """
         started, learner = time.thread_time(), self.learner
-        rates = learner.learning_rates(steps, progress_from, progress_to)
+        rates = learner.learning_rates(steps, **part)
         call = LearnCall(learner, samples, rates, generator)
         try:
             self._learn_all(call, progress)
@@ -144,17 +126,18 @@ class DistributedLearner:
         means = learner.means({tag: sum(step[tag] for step in call.measures) for tag in tags}, rates)
         return means | {"learner/seconds": call.seconds + time.thread_time() - started}
 
-    def _learn_all(self, call: LearnCall, progress: Callable[[int], None]) -> None:
+    def _learn_all(self, call: LearnCall, progress: Counter) -> None:
         """Takes all steps of the call, with new ranks whenever one is lost."""
         restarts = 0  # losses in a row without a step in between
         while True:
-            before = call.furthest
+            before, loaded = call.furthest, False
             try:
                 self._load(call.state, progress)
+                loaded = True
                 self._take_steps(call, progress)
                 return
             except RankLostError as lost:
-                if newest := self._newest():
+                if loaded and (newest := self._newest()):
                     progress(call.extend(newest[0]))
                     call.state, call.saved = newest[1], len(call.measures)
                 del call.measures[call.saved :]
@@ -165,22 +148,21 @@ class DistributedLearner:
                         f"{lost} of {self.ranks} of the learner is lost, after {RESTARTS} new "
                         f"start{'s' * (RESTARTS != 1)} without a step in between: {lost.__cause__}"
                     ) from lost
-                at = call.first + call.saved
+                at = call.learner.steps + call.saved
                 self.say(f"{lost} of {self.ranks} of the learner is lost; new ranks go on from step {at}.")
 
-    def _take_steps(self, call: LearnCall, progress: Callable[[int], None]) -> None:
+    def _take_steps(self, call: LearnCall, progress: Counter) -> None:
         """Takes the steps that are left, with ranks that have the call's state."""
-        share = call.batch // self.ranks
-        thirds = call.tercile.numpy()
-        while len(call.measures) < len(call.rates):
-            batches, rates = call.next()
-            parts = [[field[:, n * share : (n + 1) * share] for field in batches] for n in range(self.ranks)]
-            calls = [rank.learn.remote(part, rates, thirds) for rank, part in zip(self.actors, parts, strict=True)]
-            call.draw_ahead()  # while they work
+        tercile, messages = terciles(call.samples), call.messages(self.ranks)
+        message = next(messages, None)
+        while message:
+            parts, rates = message
+            calls = [rank.learn.remote(part, rates, tercile) for rank, part in zip(self.actors, parts, strict=True)]
+            message = next(messages, None)  # drawn while they work
             done: list[Progress] = self._outcomes(calls, progress)
             call.seconds += sum(one.seconds for one in done)
             progress(call.extend(done[0]))
-        (call.state,) = self._outcomes([self.actors[0].state.remote()], progress)
+        ((_, call.state),) = self._outcomes([self.actors[0].newest.remote()], progress)
 
     def _reserve(self) -> PlacementGroup:
         if self.placement is None:
@@ -192,75 +174,63 @@ class DistributedLearner:
                 raise ExecutorError(f"{self.ranks} {what} of {needs} each were asked for, and {have()}")
         return self.placement
 
-    def _load(self, state: bytes, progress: Callable[[int], None]) -> None:
+    def _load(self, state: bytes, progress: Counter) -> None:
         """Gives the ranks this state, after starting them if there are none."""
-        try:
-            if not self.actors:
-                self._start(progress)
-            shared = ray.put(state)
-            self._outcomes([rank.load.remote(shared) for rank in self.actors], progress)
-        except RankLostError:
-            self._stop()  # they have done nothing worth keeping
-            raise
+        if not self.actors:
+            self._start(progress)
+        shared = ray.put(state)
+        self._outcomes([rank.load.remote(shared) for rank in self.actors], progress)
 
-    def _start(self, progress: Callable[[int], None]) -> None:
+    def _start(self, progress: Counter) -> None:
         place, learner = self._reserve(), self.learner
         remote: Any = ray.remote  # its types lack the call with options alone
+        actor = remote(num_cpus=1, num_gpus=int(self.gpus), concurrency_groups={"abort": 1})(Rank)
         for number in range(self.ranks):
             strategy = PlacementGroupSchedulingStrategy(place, placement_group_bundle_index=number)
-            actor = remote(num_cpus=1, num_gpus=int(self.gpus), scheduling_strategy=strategy, concurrency_groups=GROUPS)
-            self.actors.append(actor(Rank).remote())
+            self.actors.append(actor.options(scheduling_strategy=strategy).remote())
         (address,) = self._outcomes([self.actors[0].listen.remote()], progress)
         config = replace(learner.config, device="cuda:0" if self.gpus else "cpu")
-        parts = (learner.game, config, learner.network_config)
-        joining = [rank.join.remote(address, n, self.ranks, *parts) for n, rank in enumerate(self.actors)]
-        self._outcomes(joining, progress)
+        make = partial(Learner, learner.game, config, learner.network_config, seed=0)
+        self._outcomes([rank.join.remote(address, n, self.ranks, make) for n, rank in enumerate(self.actors)], progress)
 
-    def _outcomes(self, calls: list[Any], progress: Callable[[int], None]) -> list[Any]:
+    def _outcomes(self, calls: list[Any], progress: Counter) -> list[Any]:
         """Outcomes of a call to each rank. RankLostError if a process has died, else what a rank raised."""
-        waiting = calls
+        outcomes: list[Future[Any]] = [call.future() for call in calls]
+        waiting = set(outcomes)
         try:
             while waiting:
-                ready, waiting = ray.wait(waiting, timeout=0.5)
+                ready, waiting = wait(waiting, 0.5, FIRST_EXCEPTION)
                 progress(0)
-                ray.get(ready)
-            return ray.get(calls)
+                for outcome in ready:
+                    outcome.result()
+            return [outcome.result() for outcome in outcomes]
         except RayError as error:
             # When a rank dies, the others often fail before Ray sees it die.
             until = time.monotonic() + (NOTICE if isinstance(error, RuntimeError) else 0)
-            while not (lost := [n for n, call in enumerate(calls) if dead(call)]) and time.monotonic() < until:
+            while not (lost := [str(n) for n, one in enumerate(outcomes) if dead(one)]) and time.monotonic() < until:
                 time.sleep(0.1)
             if lost:
-                raise RankLostError(lost) from error
+                raise RankLostError(f"rank {' and '.join(lost)}") from error
             raise
 
     def _newest(self) -> tuple[Progress, bytes] | None:
         """Progress and state of the rank that got furthest; None if no rank answers."""
         for rank in self.actors:
             rank.abort.remote()
-        asked = [(rank.progress.remote(), rank.state.remote()) for rank in self.actors]
-        ray.wait([call for calls in asked for call in calls], num_returns=2 * len(asked), timeout=ANSWER)
-        answers: list[tuple[Progress, bytes]] = []
-        for progress, state in asked:
-            with suppress(RayError):
-                answers.append((ray.get(progress, timeout=0), ray.get(state, timeout=0)))
+        asked: list[Future[tuple[Progress, bytes]]] = [rank.newest.remote().future() for rank in self.actors]
+        wait(asked, ANSWER)
+        answers = [one.result() for one in asked if one.done() and not one.exception()]
         return max(answers, key=lambda answer: answer[0].steps, default=None)
 
     def _stop(self) -> None:
         for actor in self.actors:
             ray.kill(actor)
-        self.actors = []
         if self.placement is not None:
             remove_placement_group(self.placement)
-        self.placement = None
+        self.actors, self.placement = [], None
 
 
-def dead(call: Any) -> bool:
+def dead(outcome: Future[Any]) -> bool:
     """Whether the call has failed because its process died."""
-    try:
-        ray.get(call, timeout=0)
-    except (RayTaskError, GetTimeoutError):
-        return False
-    except RayError:
-        return True
-    return False
+    error = outcome.exception() if outcome.done() else None
+    return isinstance(error, RayError) and not isinstance(error, RayTaskError)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from concurrent import futures
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any, Protocol, Self, TypeVar
@@ -21,6 +20,10 @@ Outcome_co = TypeVar("Outcome_co", covariant=True)
 
 # Is told how many more units of a task are done than ever before; may raise to end the task.
 Counter = Callable[[int], None]
+# Shows people a message.
+Say = Callable[[str], None]
+# Makes the object that a process has prepared for its tasks; is told how many threads an operation may use.
+MakeWorker = Callable[[int], Any]
 
 
 class ExecutorError(Exception):
@@ -46,32 +49,7 @@ class Executor(Protocol):
     """
 
     size: int
-
-    @property
-    def local(self) -> futures.Executor: ...
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(self, *error: object) -> None: ...
-
-    def share(self, thing: Any) -> Any:
-        """Prepares a thing that many tasks share; `submit` takes the value returned."""
-
-    def submit(self, task: Task[Outcome], *shared: Any, count: Counter = lambda done: None) -> Future[Outcome]:
-        """The task's future outcome. `count` is told of its progress, in any thread."""
-
-    def scalars(self) -> dict[str, float]:
-        """The executor's metrics since the last call, by tag."""
-
-
-class ThreadExecutor:
-    """Threads of this process; each computes on one core, so that none waits for another within an operation."""
-
-    def __init__(self, worker: Any, threads: int) -> None:
-        self.size, self._worker = threads, worker
-        # Two threads in one operation of torch are slower than two operations at once.
-        torch.set_num_threads(1)
-        self.local = ThreadPoolExecutor(threads, "executor", initializer=partial(torch.set_num_threads, 1))
+    local: ThreadPoolExecutor
 
     def __enter__(self) -> Self:
         return self
@@ -80,13 +58,28 @@ class ThreadExecutor:
         self.local.shutdown(cancel_futures=True)
 
     def share(self, thing: Any) -> Any:
+        """Prepares a thing that many tasks share; `submit` takes the value returned."""
         return thing
 
     def submit(self, task: Task[Outcome], *shared: Any, count: Counter = lambda done: None) -> Future[Outcome]:
-        return self.local.submit(task.run, self._worker, count, *shared)
+        """The task's future outcome. `count` is told of its progress, in any thread."""
 
     def scalars(self) -> dict[str, float]:
+        """The executor's metrics since the last call, by tag."""
         return {}
+
+
+class ThreadExecutor(Executor):
+    """Threads of this process; each computes on one core, so that none waits for another within an operation."""
+
+    def __init__(self, worker: Any, threads: int) -> None:
+        self.size, self._worker = threads, worker
+        # Two threads in one operation of torch are slower than two operations at once.
+        torch.set_num_threads(1)
+        self.local = ThreadPoolExecutor(threads, "executor", initializer=partial(torch.set_num_threads, 1))
+
+    def submit(self, task: Task[Outcome], *shared: Any, count: Counter = lambda done: None) -> Future[Outcome]:
+        return self.local.submit(task.run, self._worker, count, *shared)
 
 
 def available_cores() -> int:

@@ -10,11 +10,10 @@ import io
 import os
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple, cast
 
-import numpy as np
 import psutil
 import ray
 import torch
@@ -23,14 +22,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
-from alphazero.config import LearnerConfig, NetworkConfig
-from alphazero.game import Game, field_names, state_from
+from alphazero.game import map_states
 from alphazero.learner import Batch, Learner
 from alphazero.parallel.executor import ExecutorError
-from alphazero.replay import Samples
 
 PATIENCE = timedelta(minutes=2)  # how long ranks wait for one another
-GROUPS = {"abort": 1}  # concurrency groups of the actor: `abort` must not wait until another call is done
 
 
 class Progress(NamedTuple):
@@ -47,7 +43,7 @@ class Progress(NamedTuple):
 
 
 class Rank:
-    """An actor of Ray, with the concurrency groups GROUPS. Its methods are called in the order of their definition."""
+    """An actor of Ray, with the concurrency group `abort`. Its methods are called in the order of their definition."""
 
     def listen(self) -> tuple[str, int]:
         """Opens a port where the ranks find one another, at this machine's address in the cluster alone."""
@@ -56,16 +52,8 @@ class Rank:
         self.socket.bind((address, 0))
         return address, self.socket.getsockname()[1]
 
-    def join(
-        self,
-        address: tuple[str, int],
-        number: int,
-        ranks: int,
-        game: Game,
-        config: LearnerConfig,
-        network_config: NetworkConfig,
-    ) -> None:
-        """Joins the process group at the address where rank 0 listens, and makes a learner."""
+    def join(self, address: tuple[str, int], number: int, ranks: int, make_learner: Callable[[], Learner]) -> None:
+        """Makes a learner, and joins the process group at the address where rank 0 listens."""
         torch.set_num_threads(max(1, int(ray.get_runtime_context().get_assigned_resources().get("CPU", 1))))
         interface = interface_of(ray.util.get_node_ip_address())
         os.environ["GLOO_SOCKET_IFNAME"], os.environ["NCCL_SOCKET_IFNAME"] = interface, f"={interface}"
@@ -73,11 +61,11 @@ class Rank:
         os.environ["TORCH_NCCL_ASYNC_ERROR_HANDLING"] = "2"
         listening = self.socket.detach() if number == 0 else None
         store = cast(Any, dist).TCPStore(*address, ranks, number == 0, timeout=PATIENCE, master_listen_fd=listening)
-        gpu = torch.device(config.device) if config.device != "cpu" else None
+        self.learner = make_learner()
+        gpu = torch.device(self.learner.config.device) if self.learner.config.device != "cpu" else None
         dist.init_process_group(
             "nccl" if gpu else "gloo", store=store, rank=number, world_size=ranks, timeout=PATIENCE, device_id=gpu
         )
-        self.learner = Learner(game, config, network_config, seed=0)
         self.norms = share_norms(self.learner.network)
         # The statistics need no broadcast: each rank computes the same.
         self.learner.predict_with(DistributedDataParallel(self.learner.network, broadcast_buffers=False))
@@ -85,18 +73,18 @@ class Rank:
 
     def load(self, state: bytes) -> None:
         load_state(self.learner, state)
-
-    def learn(self, batches: list[np.ndarray], rates: list[float], tercile: np.ndarray) -> Progress:
-        """Takes a step on this rank's rows of each batch; see `arrays`."""
-        learner = self.learner
         self.measures: list[tuple[list[str], Tensor]] = []
         self.started = time.thread_time()
-        thirds = torch.from_numpy(tercile.copy()).to(learner.config.device)
-        inputs = learner.inputs(batch_of(learner.game, batches, 0))
-        for step, rate in enumerate(rates):
-            measures = learner.gradients(inputs, thirds)
-            if step + 1 < len(rates):  # while a GPU still computes
-                inputs = learner.inputs(batch_of(learner.game, batches, step + 1))
+
+    def learn(self, batches: Batch, rates: list[float], tercile: Tensor) -> Progress:
+        """Takes a step on this rank's rows of each batch; see `arrays`."""
+        self.measures, self.started = [], time.thread_time()
+        learner, tercile = self.learner, tercile.to(self.learner.config.device)
+        prepared = (learner.inputs(batch_of(batches, step)) for step in range(len(rates)))
+        inputs = next(prepared)
+        for rate in rates:
+            measures = learner.gradients(inputs, tercile)
+            inputs = next(prepared, inputs)  # while a GPU still computes
             means = reduce_means(list(measures.values()))
             for norm in self.norms:
                 norm.update_running_statistics()
@@ -108,12 +96,16 @@ class Rank:
         measures = [dict(zip(tags, found.tolist(), strict=True)) for tags, found in self.measures]
         return Progress(self.learner.steps, measures, time.thread_time() - self.started)
 
-    def state(self) -> bytes:
-        return state_of(self.learner)
+    def newest(self) -> tuple[Progress, bytes]:
+        """The progress, and the state after it."""
+        return self.progress(), state_of(self.learner)
 
     @ray.method(concurrency_group="abort")
     def abort(self) -> None:
-        """Ends operations that wait for the other ranks. (Gloo notices by itself when a process dies.)"""
+        """Ends operations that wait for the other ranks; answers while another method runs.
+
+        (Gloo notices by itself when a process dies.)
+        """
         if dist.group.WORLD is not None:
             dist.group.WORLD.abort()
 
@@ -145,14 +137,10 @@ def interface_of(address: str) -> str:
 class SharedBatchNorm2d(nn.BatchNorm2d):
     """Batch normalisation in training, by the mean and variance of all ranks' rows, of which each has as many.
 
-    Takes over the parameters and statistics of `norm`. (torch's SyncBatchNorm is for GPUs alone.)
+    (torch's SyncBatchNorm is for GPUs alone.)
     """
 
-    def __init__(self, norm: nn.BatchNorm2d) -> None:
-        super().__init__(norm.num_features, norm.eps, norm.momentum)
-        self.weight, self.bias = norm.weight, norm.bias
-        self.running_mean, self.running_var = norm.running_mean, norm.running_var
-        self.num_batches_tracked = norm.num_batches_tracked
+    momentum: float
 
     def forward(self, x: Tensor) -> Tensor:
         with torch.no_grad():
@@ -164,13 +152,10 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
 
     def update_running_statistics(self) -> None:
         """Updates the running statistics, as torch does in `forward`; called once the step is whole."""
-        assert self.running_mean is not None
-        assert self.running_var is not None
-        assert self.num_batches_tracked is not None
-        assert self.momentum is not None
-        self.running_mean.lerp_(self.mean, self.momentum)
-        self.running_var.lerp_(self.variance * (self.rows / (self.rows - 1)), self.momentum)
-        self.num_batches_tracked += 1
+        mean, variance, batches = self.buffers()
+        mean.lerp_(self.mean, self.momentum)
+        variance.lerp_(self.variance * (self.rows / (self.rows - 1)), self.momentum)
+        batches += 1
 
 
 def statistics(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -215,14 +200,11 @@ class StatisticsGradient(torch.autograd.Function):
 
 
 def share_norms(network: nn.Module) -> list[SharedBatchNorm2d]:
-    """Replaces every batch normalisation by a `SharedBatchNorm2d`; returns them."""
-    shared = []
-    for owner in list(network.modules()):
-        for name, norm in list(owner.named_children()):
-            if isinstance(norm, nn.BatchNorm2d):
-                shared.append(SharedBatchNorm2d(norm))
-                setattr(owner, name, shared[-1])
-    return shared
+    """Makes every batch normalisation a `SharedBatchNorm2d`, with what it holds; returns them."""
+    norms: list[Any] = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.__class__ = SharedBatchNorm2d
+    return norms
 
 
 # --- Between processes
@@ -231,9 +213,8 @@ def share_norms(network: nn.Module) -> list[SharedBatchNorm2d]:
 def state_of(learner: Learner) -> bytes:
     """All that learning changes in a learner, as bytes. torch keeps the memory layout of the optimizer's moments."""
     content = io.BytesIO()
-    torch.save(
-        {"tensors": learner.tensors(), "optimizer": learner.optimizer.state_dict(), "steps": learner.steps}, content
-    )
+    parts = {"tensors": learner.tensors(), "optimizer": learner.optimizer.state_dict(), "steps": learner.steps}
+    torch.save(parts, content)
     return content.getvalue()
 
 
@@ -241,15 +222,15 @@ def load_state(learner: Learner, state: bytes) -> None:
     learner.load(**torch.load(io.BytesIO(state), map_location="cpu", weights_only=True))
 
 
-def arrays(batches: Sequence[Batch]) -> list[np.ndarray]:
-    """K batches as arrays [K, B, ...]: the state's fields, the other fields of `Samples`, the symmetry."""
-    fields = zip(*((*b.samples.state, *b.samples[1:], b.symmetry) for b in batches), strict=True)
-    return [torch.stack(field).numpy() for field in fields]
+def arrays(batches: Sequence[Batch], rows: slice) -> Batch:
+    """These rows of K batches as one, whose fields are NumPy's arrays [K, rows, ...]."""
+
+    def stack(*fields: Tensor) -> Any:
+        return torch.stack([field[rows] for field in fields]).numpy()
+
+    return map_states(stack, *batches)
 
 
-def batch_of(game: Game, batches: list[np.ndarray], step: int) -> Batch:
+def batch_of(batches: Batch, step: int) -> Batch:
     """The batch of this number, from `arrays`."""
-    fields = [torch.from_numpy(field[step].copy()) for field in batches]  # Ray's arrays are read-only
-    inner = len(field_names(game.state_type))
-    state, others = state_from(game.state_type, fields[:inner]), fields[inner:]
-    return Batch(Samples(state, *others[:-1]), others[-1])
+    return map_states(lambda field: torch.from_numpy(field[step].copy()), batches)  # Ray's arrays are read-only

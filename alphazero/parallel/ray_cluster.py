@@ -6,10 +6,11 @@ import importlib
 import logging
 import os
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import ray
 
@@ -41,24 +42,20 @@ def cluster(address: str, *, cores: int, modules: tuple[str, ...] = (), log: Pat
     constants: Any = importlib.import_module("ray._private.ray_constants")
     constants.ENABLE_RAY_CLUSTER = bool(address) and not address.startswith(("127.", "localhost", "[::1]"))
     handler = logging.FileHandler(log, delay=True) if log else logging.NullHandler()
-    settings: dict[str, Any] = {"log_to_driver": False, "logging_format": "%(asctime)s  %(message)s"}
-    if address:
-        settings |= {"address": address, "runtime_env": {"py_modules": code(modules)}}
-    else:
-        settings |= {"address": "local", "num_cpus": cores, "include_dashboard": False}
+    messages: dict[str, Any] = {"log_to_driver": False, "logging_format": "%(asctime)s  %(message)s"}
     with _redirect_messages(handler):
         try:
             if address:
                 _check_address(address)
-            ray.init(**settings)
+                context = ray.init(address, runtime_env={"py_modules": code(modules)}, **messages)
+            else:
+                context = ray.init("local", num_cpus=cores, include_dashboard=False, **messages)
         except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
             what = f"the Ray cluster at {address!r} cannot be joined" if address else "Ray cannot be started here"
             fix = "; is `ray start` running there, with the same token?" if address else ""
             raise ExecutorError(f"{what}{fix} ({str(error).strip() or repr(error)})") from error
-        try:
+        with context:
             yield
-        finally:
-            ray.shutdown()
 
 
 def _check_address(address: str) -> None:
@@ -79,7 +76,9 @@ def code(modules: tuple[str, ...]) -> list[str]:
 
 def room(needs: Needs) -> int:
     """The number of such processes that fit on the cluster's machines while nobody else uses them."""
-    return sum(_fit(node["Resources"], needs) for node in ray.nodes() if node["Alive"])
+    asked = {name: need for name, need in (("CPU", needs.cpus), ("GPU", needs.gpus)) if need}
+    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return sum(int(min(has.get(name, 0.0) / need for name, need in asked.items()) + 1e-9) for has in machines)
 
 
 def check_room(count: int, needs: Needs, what: str) -> None:
@@ -99,28 +98,17 @@ def have() -> str:
     return f"the cluster has {number(total)} on {machines} machine{'s' * (machines != 1)}, of which {number(free)} free"
 
 
-def _fit(resources: dict[str, float], needs: Needs) -> int:
-    fits = [resources.get(name, 0.0) / need for name, need in (("CPU", needs.cpus), ("GPU", needs.gpus)) if need]
-    return int(min(fits) + 1e-9) if fits else 0
-
-
 @contextmanager
 def _redirect_messages(handler: logging.Handler) -> Iterator[None]:
     """Sends Ray's messages to `handler`: on the terminal they would tear the progress display.
 
     A function that nothing can switch off prints the reports of Ray's daemons, so it is replaced.
     """
-    logger = logging.getLogger("ray")
-    before = logger.handlers[:], logger.propagate
-    logger.handlers, logger.propagate = [handler], False
-    driver: Any = importlib.import_module("ray._private.worker")
-    printing: Callable[..., None] | None = getattr(driver, "print_to_stdstream", None)
-    if printing is not None:
-        driver.print_to_stdstream = lambda batch, **_: logger.warning("\n".join(batch["lines"]))
-    try:
+    logger, driver = logging.getLogger("ray"), importlib.import_module("ray._private.worker")
+
+    def log(batch: dict[str, Any], **_: object) -> None:
+        logger.warning("\n".join(batch["lines"]))
+
+    messages = patch.multiple(logger, handlers=[handler], propagate=False)
+    with closing(handler), messages, patch.object(driver, "print_to_stdstream", log, create=True):
         yield
-    finally:
-        if printing is not None:
-            driver.print_to_stdstream = printing
-        logger.handlers, logger.propagate = before
-        handler.close()

@@ -10,22 +10,23 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import os
 import re
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Self
+from typing import Any
 
 import psutil
 import ray
 import torch
 from ray.exceptions import RayActorError, RayError, RayTaskError, RuntimeEnvSetupError
 
-from alphazero.parallel.executor import Counter, ExecutorError, Outcome, Task
+from alphazero.parallel.executor import Counter, Executor, ExecutorError, MakeWorker, Outcome, Say, Task
 from alphazero.parallel.ray_cluster import Needs, check_room, have
 
 MOST_LOSSES = 10  # of one task, or of workers in a row before they are ready: after so many, the fault is their own
@@ -41,11 +42,9 @@ class TaskError(ExecutorError):
 class WorkerProcess:
     """The actor: prepares once what all its tasks need, then runs them."""
 
-    def __init__(self) -> None:
-        self.done = 0
-        self.worker: Any = None
+    done = 0  # units, since the start
 
-    def prepare(self, make_worker: Callable[[int], Any], threads: int) -> int:
+    def prepare(self, make_worker: MakeWorker, threads: int) -> int:
         """Makes the worker, with this many threads for an operation; returns the process's number."""
         torch.set_num_threads(threads)  # applies to the calling thread, in which `run` is called too
         self.worker = make_worker(threads)
@@ -103,10 +102,10 @@ class Worker:
             self.pending.tell(self.done - self.base)
 
 
-class RayExecutor:
-    """An executor (see `executor.Executor`) of `size` workers. Ray must be running already (`ray_cluster`).
+class RayExecutor(Executor):
+    """An executor of `size` workers, with `local_threads` for an operation of `local`. Ray must be running already.
 
-    make_worker: makes the tasks' `worker` in each process; is told how many threads an operation may use.
+    make_worker: makes the tasks' `worker` in each process.
     say:         is told of workers lost, and of resources that the executor waits for.
 
     ExecutorError, from here or from the tasks' futures, if the cluster has no room for the workers, if they do not
@@ -114,18 +113,12 @@ class RayExecutor:
     """
 
     def __init__(
-        self,
-        make_worker: Callable[[int], Any],
-        size: int,
-        needs: Needs,
-        *,
-        say: Callable[[str], None] = lambda text: None,
-        learning_threads: int = 1,
+        self, make_worker: MakeWorker, size: int, needs: Needs, *, say: Say = lambda text: None, local_threads: int = 1
     ) -> None:
         check_room(size, needs, "workers" if size != 1 else "worker")
         self.size, self.needs, self.say = size, needs, say
         self.threads = max(1, int(needs.cpus))
-        self.local = ThreadPoolExecutor(2, "driver", initializer=partial(torch.set_num_threads, learning_threads))
+        self.local = ThreadPoolExecutor(2, "driver", initializer=partial(torch.set_num_threads, local_threads))
         self.restarts, self.lost_tasks = 0, 0
         self._make_worker = ray.put(make_worker)
         remote: Any = ray.remote  # its types lack the call with options alone
@@ -141,13 +134,9 @@ class RayExecutor:
         self._reported = time.monotonic()
         self._loop = asyncio.new_event_loop()
         self._serving = self._loop.create_task(self._serve())
-        self._thread = threading.Thread(
-            target=self._loop.run_until_complete, args=(self._serving,), name="ray executor", daemon=True
-        )
+        serve = partial(self._loop.run_until_complete, self._serving)
+        self._thread = threading.Thread(target=serve, name="ray executor", daemon=True)
         self._thread.start()
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *error: object) -> None:
         self._loop.call_soon_threadsafe(self._serving.cancel)
@@ -156,7 +145,7 @@ class RayExecutor:
         self._fail(ExecutorError("the executor has ended"))
         for worker in self._workers:
             ray.kill(worker.actor)
-        self.local.shutdown(cancel_futures=True)
+        super().__exit__(*error)
 
     def share(self, thing: Any) -> Any:
         """One copy a machine, fetched from the object store by its reference."""
@@ -178,12 +167,11 @@ class RayExecutor:
         seconds, self._reported = max(1e-9, now - self._reported), now
         total, free = ray.cluster_resources(), ray.available_resources()
         store = total.get("object_store_memory", 0.0) - free.get("object_store_memory", 0.0)
-        in_flight = sum(worker.pending is not None for worker in self._workers)
         scalars = {
             "cluster/workers": float(len(self.pids())),
             "cluster/restarts": float(self.restarts),
             "cluster/lost_tasks": float(self.lost_tasks),
-            "cluster/in_flight": float(in_flight),
+            "cluster/in_flight": float(sum(worker.pending is not None for worker in self._workers)),
             "cluster/queued": float(self._queue.qsize()),
             "cluster/object_store_mb": max(0.0, store) / 2**20,
             "memory/workers_mb": sum(worker.resident for worker in self._workers) / 2**20,
@@ -202,8 +190,7 @@ class RayExecutor:
     def _fail(self, error: BaseException) -> None:
         """Ends all pending tasks with the first error."""
         with self._lock:
-            if self._failure is None:
-                self._failure = error
+            self._failure = self._failure or error
             unfinished, self._unfinished = self._unfinished, set()
         for pending in unfinished:
             if not pending.future.done():
@@ -244,9 +231,8 @@ class RayExecutor:
             _, pending = await self._queue.get()
             worker.pending, worker.base = pending, worker.done
             try:
-                outcome, done = await _outcome(
-                    worker.actor.run.remote(pending.task, *pending.shared), pending.task.title
-                )
+                call = worker.actor.run.remote(pending.task, *pending.shared)
+                outcome, done = await _outcome(call, pending.task.title)
             except RayActorError:
                 raise
             except RayError as error:  # the worker is there; its outcome was lost on the way
@@ -254,8 +240,7 @@ class RayExecutor:
                 continue
             worker.advance(done)
             worker.pending = None
-            with self._lock:
-                self._unfinished.discard(pending)
+            self._unfinished.discard(pending)
             if not pending.future.done():
                 pending.future.set_result(outcome)
 
@@ -264,23 +249,20 @@ class RayExecutor:
             try:
                 done, worker.resident = await worker.actor.heartbeat.remote()
                 worker.advance(done)
-            except RayActorError:
-                raise
-            except RayError:
-                pass  # only this answer is lost
+            except RayError as error:
+                if isinstance(error, RayActorError):
+                    raise  # else only this answer is lost
             await asyncio.sleep(max(HEARTBEAT, self.size / HEARTBEATS))
 
     async def _look(self) -> None:
         """Now and then gives pending tasks the chance to stop the run, and says so if there is no worker."""
-        alone_since, complained = time.monotonic(), False
+        alone = 0  # looks in a row without a worker
         while True:
             await asyncio.sleep(HEARTBEAT)
             for pending in list(self._unfinished):
                 pending.tell(0)
-            if self.pids():
-                alone_since, complained = time.monotonic(), False
-            elif time.monotonic() - alone_since > PATIENCE and not complained:
-                complained = True
+            alone = 0 if self.pids() else alone + 1
+            if alone == math.ceil(PATIENCE / HEARTBEAT):
                 self.say(
                     f"No worker is ready yet. Each takes {self.needs}, also while it starts, and {have()}. "
                     "Ctrl-C twice gives up."
