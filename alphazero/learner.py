@@ -105,30 +105,23 @@ class Learner:
         fall = (progress - config.warmup) / max(1e-9, 1 - config.warmup)
         return config.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * fall)))
 
-    def learning_rates(self, steps: int, progress_from: float, progress_to: float) -> list[float]:
-        """The learning rates of `steps` steps, spread over this part of the run."""
-        length = progress_to - progress_from
-        return [self.learning_rate(progress_from + length * step / steps) for step in range(steps)]
+    def learning_rates(self, steps: int, start: float, end: float) -> list[float]:
+        """The learning rates of `steps` steps, spread over the run from `start` to `end` in [0, 1]."""
+        return [self.learning_rate(start + (end - start) * step / steps) for step in range(steps)]
 
     def learn(
         self,
         samples: Samples,
-        steps: int,
+        rates: Sequence[float],
         generator: torch.Generator,
         *,
-        progress_from: float,
-        progress_to: float,
         progress: Callable[[int], None] = lambda steps: None,
     ) -> dict[str, float]:
-        """Takes `steps` steps on batches drawn from `samples`; returns mean metrics by tag.
-
-        `progress_from` and `progress_to` place the steps within the run, for the learning rate.
-        """
+        """Takes a step at each of the learning rates, on batches drawn from `samples`; returns mean metrics by tag."""
         started = time.thread_time()
         self.network.train()
         tercile = terciles(samples)
         totals: dict[str, Tensor] = {}
-        rates = self.learning_rates(steps, progress_from, progress_to)
         for rate in rates:
             inputs = self.inputs(draw(self.game, samples, self.config.batch_size, generator))
             metrics = self.gradients(inputs, tercile)

@@ -179,7 +179,7 @@ class Study:
     def learn(self, over: threading.Event) -> float:
         steps, started, generator = 0, time.perf_counter(), stream_generator(0)
         while not over.is_set():
-            self.learner.learn(self.samples, 5, generator, progress_from=0.0, progress_to=0.0)
+            self.learner.learn(self.samples, [0.0] * 5, generator)
             steps += 5
         return steps * self.learner.config.batch_size / (time.perf_counter() - started)
 

@@ -59,7 +59,7 @@ def go_on(made: Parts, iteration: int) -> None:
     for stream in made.streams:
         made.replay.extend(stream.play(UniformEvaluator(made.game), iteration).samples)
     generator = torch.Generator().manual_seed(iteration)
-    made.learner.learn(made.replay.training_set(), 3, generator, progress_from=0.5, progress_to=0.5)
+    made.learner.learn(made.replay.training_set(), made.learner.learning_rates(3, 0.5, 0.5), generator)
 
 
 def contents(made: Parts) -> dict[str, Any]:

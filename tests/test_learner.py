@@ -46,7 +46,7 @@ class Asymmetric(TicTacToe):
 
 def learn(made: Learner, training_set: Samples, steps: int, *, seed: int = 0, at: float = 0.5) -> dict[str, float]:
     generator = torch.Generator().manual_seed(seed)
-    return made.learn(training_set, steps, generator, progress_from=at, progress_to=at)
+    return made.learn(training_set, made.learning_rates(steps, at, at), generator)
 
 
 # --- Losses
@@ -223,10 +223,8 @@ def test_steps_spread_over_their_part_of_the_run() -> None:
     rates: list[float] = []
     measures = made.learn(
         samples(8),
-        4,
+        made.learning_rates(4, 0.2, 0.6),
         torch.Generator(),
-        progress_from=0.2,
-        progress_to=0.6,
         progress=lambda _: rates.append(made.optimizer.param_groups[0]["lr"]),
     )
     assert rates == pytest.approx([0.8 * p for p in (0.2, 0.3, 0.4, 0.5)])

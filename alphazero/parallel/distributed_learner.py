@@ -8,7 +8,7 @@ after the last whole step. New ranks go on from there with the same batches, as 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from dataclasses import replace
 from functools import partial
@@ -105,16 +105,15 @@ class DistributedLearner:
         self._stop()
 
     def learn(
-        self, samples: Samples, steps: int, generator: Generator, *, progress: Counter = lambda n: None, **part: float
+        self, samples: Samples, rates: Sequence[float], generator: Generator, *, progress: Counter = lambda n: None
     ) -> dict[str, float]:
-        """The same as `Learner.learn`, but `learner/seconds` counts all ranks. part: `progress_from`, `progress_to`.
+        """The same as `Learner.learn`, but `learner/seconds` counts all ranks.
 
         `progress` may raise an exception to end it, and is called with 0 for that as well. ExecutorError if there is no
         room for the ranks, DistributedLearnerError if they are lost again and again, and any exception of a rank. After
         any exception the learner is as it was before.
         """
         started, learner = time.thread_time(), self.learner
-        rates = learner.learning_rates(steps, **part)
         call = LearnCall(learner, samples, rates, generator)
         try:
             self._learn_all(call, progress)
@@ -122,7 +121,7 @@ class DistributedLearner:
             self._stop()  # they may be under way, or in different states
             raise
         load_state(learner, call.state)
-        tags = call.measures[0] if steps else {}
+        tags = call.measures[0] if rates else {}
         means = learner.means({tag: sum(step[tag] for step in call.measures) for tag in tags}, rates)
         return means | {"learner/seconds": call.seconds + time.thread_time() - started}
 

@@ -154,14 +154,10 @@ class Run:
         """
 
         def learn() -> dict[str, float]:
-            return self.learn(
-                self.replay.training_set(),
-                steps,
-                stream_generator(self.config.seed, LEARNING, number),
-                progress_from=start,
-                progress_to=end,
-                progress=partial(self.control.count, "learning"),
-            )
+            rates = self.learner.learning_rates(steps, start, end)
+            generator = stream_generator(self.config.seed, LEARNING, number)
+            count = partial(self.control.count, "learning")
+            return self.learn(self.replay.training_set(), rates, generator, progress=count)
 
         return self.executor.local.submit(learn)
 

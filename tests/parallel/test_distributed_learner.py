@@ -74,9 +74,8 @@ class Call:
                 raise InterruptedError
 
         generator = torch.Generator().manual_seed(7)
-        self.measures = one.learn(
-            training_set(), steps, generator, progress_from=0.2, progress_to=0.6, progress=progress
-        )
+        rates = (one if isinstance(one, Learner) else one.learner).learning_rates(steps, 0.2, 0.6)
+        self.measures = one.learn(training_set(), rates, generator, progress=progress)
         del self.measures["learner/seconds"]
         self.drawn = generator.get_state()
 
@@ -181,7 +180,7 @@ def test_a_loss_that_is_no_number_ends_learning_as_it_does_without_ranks(unlucky
     unlucky.learner()
     poisoned = training_set()._replace(weight=torch.full((200,), torch.nan))
     with pytest.raises(LearningError, match=r"the loss is nan after 2 steps; lower learner\.learning_rate"):
-        unlucky.distributed.learn(poisoned, 2, torch.Generator(), progress_from=0, progress_to=1)
+        unlucky.distributed.learn(poisoned, [1e-3] * 2, torch.Generator())
 
 
 def test_ranks_that_are_lost_again_and_again_are_given_up(unlucky: Unlucky, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,11 +22,11 @@ NETWORK = NetworkConfig(blocks=1, width=8)
 
 def test_a_learner_that_takes_over_a_state_goes_on_as_the_first_one_does() -> None:
     one, other = (Learner(TicTacToe(), CONFIG, NETWORK, seed=seed) for seed in (1, 2))
-    one.learn(samples(100), 3, torch.Generator().manual_seed(1), progress_from=0, progress_to=0.5)
+    one.learn(samples(100), one.learning_rates(3, 0, 0.5), torch.Generator().manual_seed(1))
     load_state(other, state_of(one))
     assert other.steps == one.steps == 3
     for learner in (one, other):
-        learner.learn(samples(100), 3, torch.Generator().manual_seed(2), progress_from=0.5, progress_to=1)
+        learner.learn(samples(100), learner.learning_rates(3, 0.5, 1), torch.Generator().manual_seed(2))
     assert all(torch.equal(tensor, other.tensors()[name]) for name, tensor in one.tensors().items())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import replace
@@ -138,18 +139,22 @@ def test_learning_draws_by_the_seed_and_its_number_alone() -> None:
     advanced: list[tuple[str, int]] = []
 
     def learn(
-        samples: Samples, steps: int, generator: torch.Generator, *, progress: Callable[[int], None], **share: float
-    ) -> dict[str, float]:
-        progress(steps)
-        return {"draw": torch.rand((), generator=generator, dtype=torch.float64).item(), "steps": steps, **share}
+        samples: Samples, rates: list[float], generator: torch.Generator, *, progress: Callable[[int], None]
+    ) -> dict[str, Any]:
+        progress(len(rates))
+        return {"draw": torch.rand((), generator=generator, dtype=torch.float64).item(), "rates": rates}
 
-    def learned(number: int, *, seed: int = 1) -> dict[str, float]:
+    def learned(number: int, *, seed: int = 1) -> dict[str, Any]:
         control = Control(advance=lambda part, done: advanced.append((part, done)))
         run = made(replace(SMALL, seed=seed), learn=learn, control=control)
         run.replay.extend(random_samples.samples(4))
         return run.start_learning(7, number, 0.25, 0.5).result()
 
     first = learned(3)
-    assert first == learned(3) == {"draw": first["draw"], "steps": 7, "progress_from": 0.25, "progress_to": 0.5}
+    # A cosine from 1 to 0.01 of the peak over the run, of which the steps have the second quarter, behind the warm-up.
+    rate, warmup = SMALL.learner.learning_rate, SMALL.learner.warmup
+    falls = [(0.25 + 0.25 * step / 7 - warmup) / (1 - warmup) for step in range(7)]
+    expected = [rate * (0.01 + 0.99 * (1 + math.cos(math.pi * fall)) / 2) for fall in falls]
+    assert first == learned(3) == {"draw": first["draw"], "rates": pytest.approx(expected)}
     assert len({first["draw"], learned(4)["draw"], learned(3, seed=2)["draw"]}) == 3
     assert set(advanced) == {("learning", 7)}
