@@ -62,7 +62,7 @@ def summarise(probe: Probe, moves: Ply, seen: Positions) -> Summary:
         ("legal moves", _legal(game, legal)),
         ("observation", _observation(probe, moves, player)),
         ("speed", f"{_rate(seconds['step'])} steps, {_rate(seconds['observe'])} observations, "
-                  f"{_rate(seconds['legal'])} masks of legal moves a second, in batches of {BATCH}"),
+                  f"{_rate(seconds['legal'])} legal masks a second, in batches of {BATCH}"),
         ("symmetries", _symmetries(len(game.symmetries()), len(idle))),
         ("key", _key(probe, now)),
         ("solver", "yes" if game.has_solver else "none: no player `perfect`, and no exact scores in the terminal"),
@@ -81,7 +81,7 @@ def _outcomes(probe: Probe, moves: Ply, player: Tensor, count: int) -> Iterator[
         yield "rewards", f"{_spread(totals)} a game; {_spread(moves.reward)} a move"
         return
     again = _share((probe.query("to_play", moves.after) == player)[~moves.after.done])
-    yield "players", f"player 0 makes {_share(player == 0)} of the moves; after {again} the same player moves on"
+    yield "players", f"player 0 makes {_share(player == 0)} of the moves; after {again} the same moves on"
     yield "wins", f"player 0 {_share(totals > 0)}, player 1 {_share(totals < 0)}, draws {_share(totals == 0)}"
     last = moves.reward[moves.after.done]
     yield "last move", f"wins {_share(last > 0)} of the games, loses {_share(last < 0)}"
@@ -111,7 +111,7 @@ def _observation(probe: Probe, moves: Ply, player: Tensor) -> str:
     if probe.game.num_players == 2:
         turns = ~moves.after.done & (probe.query("to_play", moves.after) != player)
         set_ = before[turns] != 0
-        said += f"; as the turn passes, {_share((after[turns] == before[turns])[set_])} of what is set stays"
+        said += f"; {_share((after[turns] == before[turns])[set_])} stays as the turn passes"
     return said
 
 

@@ -173,7 +173,6 @@ def test_sound_games_pass_however_their_states_are_kept(base: type[Game]) -> Non
     check_game(base())
 
 
-@pytest.mark.parametrize("games", [16, 64])
 @pytest.mark.parametrize("base", FAIR)
 @pytest.mark.parametrize(
     ("name", "promise"),
@@ -183,9 +182,9 @@ def test_sound_games_pass_however_their_states_are_kept(base: type[Game]) -> Non
         ("observe", "must show the position as the player to move sees it, or tell who moves"),
     ],
 )
-def test_answers_for_player_0_are_caught(base: type[Game], name: str, promise: str, games: int) -> None:
+def test_answers_for_player_0_are_caught(base: type[Game], name: str, promise: str) -> None:
     with pytest.raises(ConformanceError, match=rf"^{name}: {promise}; with the players .* \(state \d+ at ply \d+\)\n"):
-        check_game(for_first(name, base), games=games)
+        check_game(for_first(name, base), games=16)
 
 
 def test_rewards_for_player_1_are_caught_too() -> None:
@@ -286,7 +285,7 @@ class Chase(Game[ChaseState]):
 
 
 @pytest.mark.parametrize("game", [WithTurn(), DrawsCount(), Misere(), Chase()], ids=lambda game: game.name)
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(3))
 def test_players_may_have_different_roles_where_the_network_can_see_them(game: Game, seed: int) -> None:
     check_game(game, seed=seed)
 

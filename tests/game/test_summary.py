@@ -48,7 +48,7 @@ def test_tic_tac_toe_is_as_it_is_known() -> None:
     assert said["legal moves"].endswith(" on average, 1 to 9 of 9")
     assert said["rewards"].startswith("0 to 1 a move; ")
     assert said["rewards"].endswith(" on average, -1 to 1 a game for player 0")
-    assert said["observation"] == "2 x 3 x 3, 0 to 1; every plane changes; as the turn passes, 0 % of what is set stays"
+    assert said["observation"] == "2 x 3 x 3, 0 to 1; every plane changes; 0 % stays as the turn passes"
     assert said["symmetries"] == "7; 7 seen to change positions"
     assert said["solver"].startswith("none: no player `perfect`")
     assert said["last move"].endswith("of the games, loses 0 %")
@@ -69,7 +69,7 @@ def test_continuous_actions_have_bounds() -> None:
 
 def test_several_moves_in_a_row_are_seen() -> None:
     """A third of the moves of Again are by three, or fewer where only one or two are left; in connect-four none is."""
-    assert lines(ConnectFour())["players"].endswith("after 0 % the same player moves on")
+    assert lines(ConnectFour())["players"].endswith("after 0 % the same moves on")
     share = float(lines(Again())["players"].split("after ")[1].split(" %")[0])
     assert 15 < share < 34
 
