@@ -112,7 +112,7 @@ class Learner:
     def learn(
         self,
         samples: Samples,
-        rates: Sequence[float],
+        rates: list[float],
         generator: torch.Generator,
         *,
         progress: Callable[[int], None] = lambda steps: None,
