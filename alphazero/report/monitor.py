@@ -81,9 +81,17 @@ class Monitor:
         """Begins an iteration's progress bars: a bar for each part, with its total."""
         self._bars.start_iteration(iteration, parts)
 
-    def advance(self, part: str, done: int) -> None:
-        """Moves a part's bar on."""
-        self._bars.advance_part(part, done)
+    def start_match(self, name: str, moves: int) -> None:
+        """Adds a bar for a match, of about so many moves; it stays when iterations end, until the match does."""
+        self._bars.start_match(name, moves)
+
+    def end_match(self, name: str) -> None:
+        """Removes the bar of a match."""
+        self._bars.end_match(name)
+
+    def advance(self, name: str, done: int) -> None:
+        """Moves on the bar of a part, or of a match; one that is gone stays gone."""
+        self._bars.advance_part(name, done)
 
     def record(self, iteration: int, scalars: Mapping[str, float]) -> None:
         """Writes the scalars by tag to TensorBoard and metrics.csv, and draws curves.png after matches."""

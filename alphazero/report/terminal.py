@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from enum import IntEnum
 from typing import Any
 
 import numpy as np
@@ -116,17 +117,20 @@ class Bars(Progress):
 
 
 class ProgressBars(Bars):
-    """Bars of a training run: the parts of the iteration under way, and the run."""
+    """Bars of a training run: the parts of the iteration under way, matches under way, and the run."""
 
     def __init__(self, console: Console, first_iteration: int, iterations: int) -> None:
         """The run's bar begins at the iterations that are done already."""
         super().__init__(console, _Done(table_column=RIGHT), _Rate(table_column=RIGHT), refresh_per_second=4)
-        self._run = self.add_task("run", total=iterations, completed=first_iteration, begun_at=first_iteration)
+        self._run = self.add_task(
+            "run", total=iterations, completed=first_iteration, begun_at=first_iteration, place=_Place.RUN
+        )
         self._parts: dict[str, TaskID] = {}
+        self._matches: dict[str, TaskID] = {}
         self._iteration = 0
 
     def start_iteration(self, iteration: int, parts: Mapping[str, int]) -> None:
-        """Replaces the bars of the last iteration's parts, above the run's.
+        """Replaces the bars of the last iteration's parts.
 
         Another thread may advance a part meanwhile, so the new bars are there before the old ones go.
         Rich's lock must not be held here: `add_task` draws, and drawing takes the display's lock first,
@@ -134,21 +138,49 @@ class ProgressBars(Bars):
         """
         old = self._parts
         self._iteration = iteration
-        self._parts = {name: self.add_task(name, total=max(1, total)) for name, total in parts.items()}
+        self._parts = {
+            name: self.add_task(name, total=max(1, total), place=_Place.PART) for name, total in parts.items()
+        }
         for part in old.values():
             self.remove_task(part)
         self.update(self._run, completed=iteration)
 
-    def advance_part(self, part: str, done: int) -> None:
-        """Moves the part's bar on, and the run's by the mean of the parts."""
+    def start_match(self, name: str, moves: int) -> None:
+        """Adds a match's bar, which iterations neither end nor count; a bar of the same name goes."""
+        old = self._matches.get(name)
+        self._matches[name] = self.add_task(name, total=max(1, moves), place=_Place.MATCH, begun_at=0)
+        if old is not None:
+            self.remove_task(old)
+
+    def end_match(self, name: str) -> None:
+        """Removes a match's bar, if there is one of this name."""
         with self._lock:
-            self.advance(self._parts[part], done)
-            shares = [self._tasks[task].percentage / 100 for task in self._parts.values()]
-            self.update(self._run, completed=self._iteration + sum(shares) / len(shares))
+            if name in self._matches:
+                self.remove_task(self._matches.pop(name))
+
+    def advance_part(self, part: str, done: int) -> None:
+        """Moves the part's bar on, and the run's by the mean of the parts; or that of a match, if it has one still.
+
+        A match may take more moves than were announced: then its total grows.
+        """
+        with self._lock:
+            if (match := self._matches.get(part)) is not None:
+                task = self._tasks[match]
+                self.update(match, advance=done, total=max(task.total or 0, task.completed + done))
+            elif part in self._parts:
+                self.advance(self._parts[part], done)
+                shares = [self._tasks[task].percentage / 100 for task in self._parts.values()]
+                self.update(self._run, completed=self._iteration + sum(shares) / len(shares))
 
     def get_renderables(self) -> Iterator[Any]:
         """The run's bar last, although it was added first."""
-        yield self.make_tasks_table(sorted(self.tasks, key=lambda task: "begun_at" in task.fields))
+        yield self.make_tasks_table(sorted(self.tasks, key=lambda task: task.fields["place"]))
+
+
+class _Place(IntEnum):
+    """The order of a training run's bars, from the top."""
+
+    PART, MATCH, RUN = range(3)
 
 
 class _Done(ProgressColumn):
@@ -160,15 +192,15 @@ class _Done(ProgressColumn):
 
 
 class _Rate(ProgressColumn):
-    """The speed of a part; nothing for the run."""
+    """The speed of a part or a match; nothing for the run."""
 
     def render(self, task: Task) -> Text:
-        speed = None if "begun_at" in task.fields else task.speed
+        speed = None if task.fields["place"] == _Place.RUN else task.speed
         return Text(f"{number(speed)}/s" if speed else "")
 
 
 class TimeLeft(ProgressColumn):
-    """Time left; the run's from its mean speed since this start, because its parts differ too much for a recent one."""
+    """Time left; that of a run and of a match from the mean speed since it began, because recent ones differ."""
 
     def render(self, task: Task) -> Text:
         speed = task.speed

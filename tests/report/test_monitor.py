@@ -215,6 +215,36 @@ def test_progress_adds_up_over_threads_and_iterations(tmp_path: Path) -> None:
     assert done == {"run": (21.5, 100), "self-play": (2000, 4000), "learning": (5, 10)}
 
 
+def test_a_match_has_a_bar_over_iterations_beside_the_runs_share(tmp_path: Path) -> None:
+    with monitor(tmp_path, first=20, console=terminal()) as shown:
+        bars = shown._bars
+        shown.start(20, {"self-play": 10})
+        shown.start_match("against random", 40)
+        shown.start_match("against minimax:5", 50)
+        threads = [threading.Thread(target=shown.advance, args=("against random", 5)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        shown.start(21, {"self-play": 10})
+        shown.advance("self-play", 5)
+        shown.advance("against random", 30)  # more than was announced
+        done = {task.description: (task.completed, task.total) for task in bars.tasks}
+        assert done == {
+            "run": (21.5, 100),
+            "self-play": (5, 10),
+            "against random": (50, 50),
+            "against minimax:5": (0, 50),
+        }
+        (table,) = bars.get_renderables()
+        order = [str(cell) for cell in table.columns[0].cells]
+        assert order == ["self-play", "against random", "against minimax:5", "run"]
+        shown.end_match("against random")
+        shown.advance("against random", 1)  # a late message
+        shown.end_match("against random")
+        assert {task.description for task in bars.tasks} == {"run", "self-play", "against minimax:5"}
+
+
 @pytest.mark.parametrize("width", [40, 60, 120])
 def test_report_and_bars_fit_the_terminal(tmp_path: Path, width: int) -> None:
     console = terminal(width)
