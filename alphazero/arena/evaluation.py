@@ -7,6 +7,7 @@ common.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent import futures
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import cache, partial
@@ -95,7 +96,7 @@ class Bars(Protocol):
     def start_match(self, name: str, moves: int) -> None:
         """A match begins that takes about so many moves."""
 
-    def advance(self, part: str, done: int) -> None:
+    def advance(self, name: str, done: int) -> None:
         """So many more moves of the match with this name have been made."""
 
     def end_match(self, name: str) -> None:
@@ -131,9 +132,15 @@ class EvaluationMatches:
         future.add_done_callback(lambda _: self.bars.end_match(name))
         return future
 
-    def take(self, *, wait: bool) -> dict[int, Results]:
-        """The results that are complete, each iteration's once; `wait`: waits for all."""
-        ended = [i for i, matches in self._under_way.items() if wait or all(m.done() for m in matches.values())]
+    def wait(self, stopped: Callable[[], bool]) -> None:
+        """Waits for all matches, unless `stopped()` becomes true."""
+        matches = [match for of_iteration in self._under_way.values() for match in of_iteration.values()]
+        while not stopped() and futures.wait(matches, timeout=0.1).not_done:
+            pass
+
+    def take(self) -> dict[int, Results]:
+        """The results that are complete, each iteration's once."""
+        ended = [i for i, matches in self._under_way.items() if all(match.done() for match in matches.values())]
         return {i: {tag: match.result() for tag, match in self._under_way.pop(i).items()} for i in ended}
 
 

@@ -22,7 +22,7 @@ class Overdue(Exception):
 
 @lru_cache(maxsize=8)
 def random_positions(game: Game) -> tuple[State, float]:
-    """Unfinished positions [GAMES] from the first to the last moves of games at random, and these games' mean length."""
+    """Positions [GAMES] from the first to the last moves of games at random, and the mean length of these games."""
     generator = torch.Generator().manual_seed(0)
     player, states = RandomPlayer(game, 0), game.initial(GAMES, generator=generator)
     running, plies = torch.ones(GAMES, dtype=torch.bool), [states]

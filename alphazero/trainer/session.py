@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import psutil
 from rich.console import Console
 
 from alphazero.arena.evaluation import EvaluationMatches, Results, scalars_of
+from alphazero.arena.opponents import fitting_opponents
 from alphazero.arena.players import parse_player
 from alphazero.config import Config, ConfigError
 from alphazero.game import Game
@@ -34,7 +35,7 @@ from alphazero.selfplay import SelfPlay
 from alphazero.shell.commands import python_command
 from alphazero.shell.signals import on_signals
 from alphazero.trainer import asynchronous, synchronous
-from alphazero.trainer.run import Control, Iteration, Learn, Run
+from alphazero.trainer.run import Control, Iteration, Learn, Run, Stopped
 from alphazero.trainer.tasks import Worker, make_worker
 
 
@@ -95,8 +96,9 @@ class Session:
         self, run: Run, folder: Path, evaluators: NetworkEvaluators, monitor: Monitor, mirror: Mirror | None
     ) -> None:
         self.run, self.folder, self.evaluators, self.monitor, self.mirror = run, folder, evaluators, monitor, mirror
+        self._measuring = False
         self.fixed_positions = FixedPositions(run.game, run.config, folder)
-        self.matches = EvaluationMatches(run.game, run.config, run.executor, run.control.check)
+        self.matches = EvaluationMatches(run.game, run.config, run.executor, run.control.check, monitor)
 
     def train(self) -> Results:
         """Trains until the configuration's end, and returns the trained agent's results.
@@ -106,23 +108,46 @@ class Session:
         """
         run, config = self.run, self.run.config
         loop = asynchronous.train if config.cluster.mode == "asynchronous" else synchronous.train
-        with run.executor, on_signals(self._asked_to_stop), run.control.ending():
+        with on_signals(self._asked_to_stop), run.executor, run.control.ending():
             loop(run, self)
-            self._record_matches(wait=not run.control.stop.is_set())
+            self._record_matches(wait=True)
             self._export()
-            if run.control.stop.is_set() or not (config.evaluation.opponents or run.game.num_players == 1):
+            if run.control.stop.is_set():
+                run.control.stop_now.set()  # ends matches under way
                 return {}
+            if not (config.evaluation.opponents or run.game.num_players == 1):
+                return {}
+            self._measuring = True
             self.monitor.say("Measuring the trained agent ...")
             weights = run.executor.share(run.learner.weights())
             last = config.iterations - 1
-            self.matches.start(last, weights, games=2 * config.evaluation.games)
-            results = self.matches.take(wait=True)[last]
+            try:
+                self.matches.start(last, weights, self.opponents, games=2 * config.evaluation.games)
+                self.matches.wait(run.control.stop_now.is_set)
+                results = self.matches.take()[last]
+            except (Stopped, KeyError):
+                return {}
             self.monitor.record(last, scalars_of(results))
             return results
 
+    @cached_property
+    def opponents(self) -> list[str]:
+        """The configuration's opponents that fit the game and what the run has taken so far."""
+        run, evaluation = self.run, self.run.config.evaluation
+        if run.game.num_players == 1:
+            return []
+        matches = 2 + (run.config.iterations // evaluation.every if evaluation.every else 0)  # the last counts twice
+        seconds = run.progress.core_seconds / max(1, run.progress.iteration) * run.config.iterations
+        return list(
+            fitting_opponents(
+                run.game, evaluation.opponents, games=2 * matches * evaluation.games,
+                limit=max(60, evaluation.time_share * seconds), say=self.monitor.say, check=run.control.check,
+            )
+        )  # fmt: skip
+
     def matches_due(self, iteration: int, weights: Any) -> None:
         if self._due(iteration):
-            self.matches.start(iteration, weights, games=self.run.config.evaluation.games)
+            self.matches.start(iteration, weights, self.opponents, games=self.run.config.evaluation.games)
 
     def iteration_over(self, iteration: Iteration) -> None:
         """Saves the iteration's games, and records and reports its metrics."""
@@ -155,8 +180,13 @@ class Session:
         return every > 0 and iteration > 0 and iteration % every == 0
 
     def _record_matches(self, current: int | None = None, *, wait: bool) -> dict[str, float]:
-        """The scalars of the current iteration's matches; records those of earlier iterations that have ended."""
-        found = {iteration: scalars_of(results) for iteration, results in self.matches.take(wait=wait).items()}
+        """The scalars of the current iteration's matches; records those of earlier iterations that have ended.
+
+        wait: until all have ended, or the run is asked to stop.
+        """
+        if wait:
+            self.matches.wait(self.run.control.stop.is_set)
+        found = {iteration: scalars_of(results) for iteration, results in self.matches.take().items()}
         for iteration in found.keys() - {current}:
             self.monitor.record(iteration, found[iteration])
             self.monitor.report(iteration, found[iteration])
@@ -170,14 +200,19 @@ class Session:
         export_agent(self.folder, run.game, run.config, model, iteration=run.progress.iteration)
 
     def _asked_to_stop(self) -> None:
-        """Stops after this iteration, or at once if asked again."""
-        if self.run.going_on:
-            self.run.control.stop.set()
-            # Another thread says it: this one may hold a lock of the display, which saying it needs.
-            text = "Stopping after this iteration (Ctrl-C again stops at once and loses it) ..."
-            threading.Thread(target=self.monitor.say, args=(text,)).start()
+        """Stops after this iteration, or at once if asked again; measuring the trained agent stops at once."""
+        control = self.run.control
+        if self._measuring:
+            control.stop_now.set()
+            text = "Stopping: the agent is saved, but stays unmeasured ..."
+        elif control.stop.is_set():
+            control.stop_now.set()
+            text = "Stopping at once ..."
         else:
-            self.run.control.stop_now.set()
+            control.stop.set()
+            text = "Stopping after this iteration (Ctrl-C again stops at once and loses it) ..."
+        # Another thread says it: this one may hold a lock of the display, which saying it needs.
+        threading.Thread(target=self.monitor.say, args=(text,)).start()
 
 
 @contextmanager
