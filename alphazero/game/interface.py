@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, cast, get_
 import torch
 from torch import Tensor
 
-from alphazero.game.states import S, named_fields
+from alphazero.game.drawing import draw
+from alphazero.game.states import S
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -222,8 +223,11 @@ class Game(ABC, Generic[S]):
         raise ValueError(self.solver_help)
 
     def render(self, state: S) -> str:
-        """The position of a batch of one, as lines of plain text. Default: the state's fields."""
-        return "\n".join(f"{name}: {value[0].tolist()}" for name, value in named_fields(state).items())
+        """The position of a batch of one, as lines of plain text. Default: the observation as a board, if it is one.
+
+        See `alphazero.game.drawing`; else the state's fields.
+        """
+        return draw(self, state)
 
     def action_name(self, action: int) -> str:
         """How people write a discrete action. Default: its number."""
