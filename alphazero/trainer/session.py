@@ -118,6 +118,7 @@ class Session:
             if not (config.evaluation.opponents or run.game.num_players == 1):
                 return {}
             self._measuring = True
+            self.monitor.start(config.iterations, {})
             self.monitor.say("Measuring the trained agent ...")
             weights = run.executor.share(run.learner.weights())
             last = config.iterations - 1
