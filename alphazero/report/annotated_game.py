@@ -20,8 +20,9 @@ from torch import Tensor
 
 from alphazero.game import Game, State, map_states, num_actions
 from alphazero.game.grid import Grid, read_grid
+from alphazero.report.colours import AMBER, BLUE, BOARD, FAINT, GREY, INK
 from alphazero.report.metrics_table import percent
-from alphazero.report.position_figures import AMBER, BLUE, BOARD, DISC_COLOURS, FAINT, GREY, INK, SEATS, player_names
+from alphazero.report.position_figures import DISC_COLOURS, SEATS, player_names
 from alphazero.selfplay import Trajectories
 
 TOP_ACTIONS = 3

@@ -20,8 +20,9 @@ from torch.utils.tensorboard import SummaryWriter
 from alphazero.arena.benchmark import Benchmark, CurvePoint, Standing
 from alphazero.arena.match import MatchResult, SoloResult
 from alphazero.arena.registry import PlayerSpec
+from alphazero.report.colours import INK
 from alphazero.report.curves import OPPONENT_COLOURS, caption, label_ends, series, show_shares
-from alphazero.report.position_figures import INK, new_figure, pixels, png
+from alphazero.report.position_figures import new_figure, pixels, png
 from alphazero.report.terminal import RIGHT, Bars, between, make_table, match_table, solo_table
 from alphazero.runs.files import BENCHMARK, BENCHMARK_CURVE, METRICS, TENSORBOARD, clear_errors, write_file, write_json
 from alphazero.runs.metrics import History, read_history

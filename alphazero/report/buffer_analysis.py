@@ -17,7 +17,8 @@ from torch import Tensor
 from alphazero.config import ReplayConfig
 from alphazero.learner import Learner, value_loss
 from alphazero.replay import Samples, distinct_positions, merged
-from alphazero.report.position_figures import AMBER, BLUE, FAINT, GREEN, INK, new_figure, plain_axes
+from alphazero.report.colours import AMBER, BLUE, FAINT, GREEN, INK
+from alphazero.report.position_figures import new_figure, plain_axes
 
 CLASSES = 5  # by turns left
 MOST_MEASURED = 10_000  # samples of a part that the network evaluates

@@ -16,8 +16,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from alphazero.report.colours import AMBER, BLUE, GREEN, GREY, INK, PLUM, RED
 from alphazero.report.metrics_table import ALL_METRICS, BUFFER, LOSS, STRENGTH, Curve
-from alphazero.report.position_figures import AMBER, BLUE, GREEN, GREY, INK, PLUM, RED, in_rows, new_figure, plain_axes
+from alphazero.report.position_figures import in_rows, new_figure, plain_axes
 from alphazero.runs.metrics import History, opponents_of
 
 OPPONENT_COLOURS = (BLUE, AMBER, GREEN, PLUM, RED)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from alphazero.report.position_figures import AMBER, BLUE, GREEN, GREY, INK, PLUM
+from alphazero.report.colours import AMBER, BLUE, GREEN, GREY, INK, PLUM
 
 
 class Curve(NamedTuple):

@@ -17,19 +17,18 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from matplotlib.figure import Figure
 from rich.console import Console
 from rich.text import Text
-from torch.utils.tensorboard import SummaryWriter
 
-from alphazero.report.curves import curves_figure
 from alphazero.report.metrics_table import chart_layout
-from alphazero.report.position_figures import pixels, png
 from alphazero.report.terminal import ALARM, LABEL_WIDTH, ProgressBars, iteration_report, pack
 from alphazero.runs.files import CURVES, LOG, METRICS, TENSORBOARD, naming, write_file
 from alphazero.runs.metrics import MetricsFile, opponents_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class Monitor:
@@ -52,6 +51,8 @@ class Monitor:
         self._bars = ProgressBars(self.console, first_iteration, iterations)
 
     def __enter__(self) -> Self:
+        from torch.utils.tensorboard import SummaryWriter  # as figures below, it is slow to load
+
         with ExitStack() as undo:
             undo.enter_context(_quiet_event_writer())
             with naming(self.events):
@@ -123,6 +124,8 @@ class Monitor:
 
     def figure(self, iteration: int, tag: str, figure: Figure) -> None:
         """Shows the figure in TensorBoard."""
+        from alphazero.report.position_figures import pixels
+
         with self._lock, naming(self.events):
             self._writer.add_image(tag, pixels(figure), iteration, dataformats="HWC")
             self._writer.flush()
@@ -139,6 +142,9 @@ class Monitor:
             log.write(f"{time}  {lines}\n")
 
     def _save_curves(self) -> None:
+        from alphazero.report.curves import curves_figure
+        from alphazero.report.position_figures import png
+
         with self._lock, naming(self.curves):
             write_file(self.curves, png(curves_figure(self.history)))
 

@@ -26,6 +26,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Before pydantic is loaded: its errors shall not send users to its own pages.
 os.environ.setdefault("PYDANTIC_ERRORS_INCLUDE_URL", "0")
 
+from alphazero.shell import loading
+
+# isort: split
 import torch
 from rich.console import Console
 
@@ -88,6 +91,7 @@ def run(main: Callable[[], int | None], *, wrong: Errors = (), errors: Errors = 
     """
     wrong, errors = (ConfigError, *wrong), (RunError, OSError, *errors)
     torch.set_num_threads(1)
+    loading.over()
     _prepare_streams()
     try:
         code = main() or 0

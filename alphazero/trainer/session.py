@@ -73,14 +73,15 @@ def open_session(
         progress = Progress()
         checkpoint.create_run(folder, config)
     evaluators = NetworkEvaluators(game, engine="onnx")
+    monitor = Monitor(folder, iterations=config.iterations, first_iteration=progress.iteration, console=console)
+    for notice in (*notices, f"{'Continuing' if saved else 'Training'} {game.name} in {folder}"):
+        monitor.say(notice)
+    monitor.say(f"Watch it with: {python_command('-m', 'tensorboard.main', '--logdir', folder.parent)}")
     # Exporting to ONNX switches oneDNN off for the whole process while it lasts, which would change the last bits of
     # what another thread computes: so it comes before there are other threads.
     evaluators(learner.weights())
-    with Monitor(folder, iterations=config.iterations, first_iteration=progress.iteration, console=console) as monitor:
+    with monitor:
         control = Control(monitor.start, monitor.advance)
-        for notice in (*notices, f"{'Continuing' if saved else 'Training'} {game.name} in {folder}"):
-            monitor.say(notice)
-        monitor.say(f"Watch it with: {python_command('-m', 'tensorboard.main', '--logdir', folder.parent)}")
         with (
             mirrored(folder, config.cluster.mirror, say=monitor.say, give_up=control.stop_now.is_set) as mirror,
             executor_of(game, config, learner, evaluators, folder, monitor) as (executor, learn),

@@ -15,7 +15,8 @@ from alphazero.game import Game, concatenate, num_actions
 from alphazero.replay import no_actions
 from alphazero.report import annotated_game
 from alphazero.report.annotated_game import AnnotatedGame
-from alphazero.report.position_figures import AMBER, BLUE, BOARD, png
+from alphazero.report.colours import AMBER, BLUE, BOARD
+from alphazero.report.position_figures import png
 from alphazero.selfplay import Trajectories
 from games.connect_four import ConnectFour
 from games.tic_tac_toe import TicTacToe

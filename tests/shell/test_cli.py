@@ -70,6 +70,25 @@ def test_the_scripts_return_value_is_the_exit_code(returned: int | None, code: i
     assert cli.run(lambda: returned) == code
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+def test_a_terminal_sees_that_torch_is_loading_and_nothing_is_left_of_it() -> None:
+    import pty
+
+    controller, terminal = pty.openpty()
+    source = "from alphazero.shell import cli; print(cli.run(lambda: None))"
+    done = subprocess.run(
+        [sys.executable, "-c", source], cwd=ROOT, stdout=subprocess.PIPE, stderr=terminal, text=True, check=True
+    )
+    os.close(terminal)
+    shown = os.read(controller, 1000).decode()
+    os.close(controller)
+    first, blanks, nothing = shown.split("\r")
+    assert (first, blanks, nothing) == ("Loading torch ...", " " * len(first), "")
+    assert done.stdout == "0\n"
+    piped = subprocess.run([sys.executable, "-c", source], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert piped.stderr == ""
+
+
 def test_closed_streams_are_empty_and_bytes_that_are_no_text_are_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[str] = []
     monkeypatch.setattr(sys, "stdout", None)
