@@ -130,7 +130,7 @@ ALL_METRICS = (
     Metric("time/iteration", ("seconds an iteration",), line="{duration}"),
     Metric("time/core_seconds", line="CPU {duration} so far"),
     *(Metric(f"time/{work}", ("shares of CPU time",), (Curve(CPU_TIME, work, colour),), f"{work} {{percent}}")
-      for work, colour in (("inference", BLUE), ("tree", GREEN), ("learning", AMBER))),
+      for work, colour in (("inference", BLUE), ("rules", PLUM), ("tree", GREEN), ("learning", AMBER))),
     Metric("memory/resident_mb", ("resident memory, MB",), (Curve("Memory, MB resident"),)),
     Metric("memory/workers_mb", ("resident memory, MB",)),
 )

@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import torch
 from rich.console import Console
 
 from alphazero.arena.evaluation import EvaluationMatches, Results, scalars_of
 from alphazero.arena.opponents import fitting_opponents
 from alphazero.arena.players import parse_player
 from alphazero.config import Config, ConfigError
-from alphazero.game import Game
+from alphazero.game import Game, take
+from alphazero.game.pace import rules_seconds, slow_rules
 from alphazero.learner import Learner
 from alphazero.network.architectures import with_weights
 from alphazero.network.inference import NetworkEvaluators
@@ -98,6 +100,12 @@ class Session:
     ) -> None:
         self.run, self.folder, self.evaluators, self.monitor, self.mirror = run, folder, evaluators, monitor, mirror
         self._measuring = False
+        states = run.streams[0].state
+        pace = rules_seconds(run.game, states)
+        # A simulation asks who moves before and after its step; `observe` counts as inference.
+        self._rules = sum(pace.values()) + pace["to_play"] - pace["observe"]
+        if hint := slow_rules(run.game, rules_seconds(run.game, take(states, torch.arange(128) % len(states[0])))):
+            monitor.say(hint)
         self.fixed_positions = FixedPositions(run.game, run.config, folder)
         self.matches = EvaluationMatches(run.game, run.config, run.executor, run.control.check, monitor)
 
@@ -158,6 +166,9 @@ class Session:
         learning_seconds = iteration.scalars.pop("learner/seconds", 0.0)
         alone = run.game.num_players == 1
         scalars = iteration.scalars | self_play_scalars(statistics, learning_seconds, iteration.seconds, alone=alone)
+        rules = self._rules * statistics.simulations / max(1e-9, statistics.seconds + learning_seconds)
+        scalars["time/rules"] = min(rules, scalars["time/tree"])
+        scalars["time/tree"] -= scalars["time/rules"]
         scalars |= buffer_scalars(run.replay, number)
         scalars |= self._record_matches(number, wait=run.config.cluster.mode == "synchronous")
         scalars |= {"self_play/simulations": float(run.simulations(number))}
