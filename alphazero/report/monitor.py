@@ -13,6 +13,7 @@ raises an OSError that names it, in the calling thread and never in a background
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
@@ -23,7 +24,7 @@ from rich.console import Console
 from rich.text import Text
 
 from alphazero.report.metrics_table import chart_layout
-from alphazero.report.terminal import ALARM, LABEL_WIDTH, ProgressBars, iteration_report, pack
+from alphazero.report.terminal import ALARM, LABEL_WIDTH, LEGEND, ProgressBars, iteration_report, pack
 from alphazero.runs.files import CURVES, LOG, METRICS, TENSORBOARD, naming, write_file
 from alphazero.runs.metrics import MetricsFile, opponents_of
 
@@ -48,6 +49,7 @@ class Monitor:
         # Reentrant: a signal handler may print while the thread that it interrupts does.
         self._lock = threading.RLock()
         self._charted: list[str] | None = None
+        self._explained, self._newest = False, first_iteration - 1
         self._bars = ProgressBars(self.console, first_iteration, iterations)
 
     def __enter__(self) -> Self:
@@ -57,6 +59,7 @@ class Monitor:
             undo.enter_context(_quiet_event_writer())
             with naming(self.events):
                 self._writer = SummaryWriter(self.events, purge_step=self.first_iteration)
+            self._began = time.monotonic()
             self._bars.start()
             self._undo = undo.pop_all()
         return self
@@ -110,14 +113,21 @@ class Monitor:
                 self._save_curves()
 
     def report(self, iteration: int, scalars: Mapping[str, float]) -> None:
-        """Sums the iteration up in a few lines, in the terminal and the log."""
-        report = iteration_report(iteration, self.iterations, scalars)
+        """Sums the iteration up in a few lines, in the terminal and the log; before the first, explains them."""
+        with self._lock:
+            explain, self._explained = not self._explained, True
+            self._newest = max(self._newest, iteration)
+            pace = (time.monotonic() - self._began) / max(1, self._newest + 1 - self.first_iteration)
+        if explain:
+            self.say(LEGEND)
+        left = pace * (self.iterations - self._newest - 1)
+        report = iteration_report(iteration, self.iterations, scalars, left)
         width = self.console.width if self.console.is_terminal else None
         for number, (label, items) in enumerate(report):
-            indent = "" if number == 0 else "  "
-            for row, line in enumerate(pack(items, width and width - LABEL_WIDTH)):
-                text = Text(indent + (label if row == 0 else "").ljust(LABEL_WIDTH - len(indent)))
-                text.stylize("bold red" if label == ALARM else "bold" if number == 0 else "cyan")
+            head = f"  {label}".ljust(LABEL_WIDTH) if number else f"{label}  "
+            for row, line in enumerate(pack(items, width and width - len(head))):
+                text = Text(head if row == 0 else " " * len(head))
+                text.stylize("bold red" if label == ALARM else "cyan" if number else "bold")
                 self._print(text.append(line, style="red" if label == ALARM else "not bold"))
         plain = [("  " if n else "") + f"{label}: {' · '.join(items)}" for n, (label, items) in enumerate(report)]
         self._append_to_log("\n".join(plain))
@@ -136,10 +146,10 @@ class Monitor:
         self.console.print(text, soft_wrap=not self.console.is_terminal)
 
     def _append_to_log(self, text: str) -> None:
-        time = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
-        lines = text.replace("\n", "\n" + " " * (len(time) + 2))
+        now = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
+        lines = text.replace("\n", "\n" + " " * (len(now) + 2))
         with self._lock, naming(self.log), self.log.open("a", encoding="utf-8") as log:
-            log.write(f"{time}  {lines}\n")
+            log.write(f"{now}  {lines}\n")
 
     def _save_curves(self) -> None:
         from alphazero.report.curves import curves_figure

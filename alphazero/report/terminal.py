@@ -22,23 +22,32 @@ from alphazero.runs.metrics import opponents_of
 
 # A report: lines of a label and the items under it.
 Report = list[tuple[str, list[str]]]
-LABEL_WIDTH = 15
+LABEL_WIDTH = 13
+LEGEND = """\
+Each iteration: its seconds, the run's time left, shares of CPU time; self-play;
+mean losses in nats a sample, at best the targets' entropy; samples to learn
+from; points won, a draw as half (won/drawn/lost %). More: docs/training.md"""
 ALARM = "not finite"
 RIGHT = Column(justify="right", no_wrap=True)
 
 
-def iteration_report(iteration: int, iterations: int, scalars: Mapping[str, float]) -> Report:
-    """The lines of an iteration's report, from the scalars that are there."""
-    report: Report = [(f"iteration {iteration}", [f"{iteration + 1} of {iterations}", *said("iteration", scalars)])]
-    report += [(heading, said(heading, scalars)) for heading in ("self-play", "learning", "cluster")]
+def iteration_report(
+    iteration: int, iterations: int, scalars: Mapping[str, float], seconds_left: float = 0.0
+) -> Report:
+    """The lines of an iteration's report, from the scalars that are there, and the run's time left if there is some."""
+    times = said("iteration", scalars)
+    if seconds_left:
+        times.insert(1, f"{clock(seconds_left)} left")
+    report: Report = [(heading, said(heading, scalars)) for heading in ("self-play", "learning", "cluster")]
     report.append(("strength", [_against(opponent, scalars) for opponent in opponents_of({iteration: scalars})]))
     report.append((ALARM, [f"{tag} {scalar}" for tag, scalar in scalars.items() if not math.isfinite(scalar)]))
-    return [(label, items) for label, items in report if items]
+    first = (f"iteration {iteration + 1} of {iterations}", times)
+    return [first, *((label, items) for label, items in report if items)]
 
 
 def pack(items: Sequence[str], width: int | None) -> list[str]:
     """The items in lines of at most `width` characters, unless one item is longer; None: in one line."""
-    lines = [items[0]]
+    lines = [*items[:1]] or [""]
     for item in items[1:]:
         longer = f"{lines[-1]} · {item}"
         if width is None or len(longer) <= width:
@@ -51,9 +60,8 @@ def pack(items: Sequence[str], width: int | None) -> list[str]:
 def _against(opponent: str, scalars: Mapping[str, float]) -> str:
     points, *outcomes = (scalars.get(f"strength/{opponent}/{name}", math.nan) for name in ("points", *OUTCOMES))
     if f"strength/{opponent}/win" not in scalars:  # a game for one: points are what it earned
-        return f"{opponent} {number(points)}"
-    won, drawn, lost = (f"{100 * share:.0f}" for share in outcomes)
-    return f"{opponent} {percent(points)} (won {won}, drawn {drawn}, lost {lost} %)"
+        return f"reward {number(points)} a game"
+    return f"{opponent} {percent(points)} ({'/'.join(f'{100 * share:.0f}' for share in outcomes)})"
 
 
 def match_table(rows: Sequence[tuple[str, str, MatchResult]], title: str) -> Table:
@@ -208,7 +216,7 @@ class TimeLeft(ProgressColumn):
             speed = (task.completed - task.fields["begun_at"]) / task.elapsed
         if not speed or task.remaining is None or task.finished:
             return Text("")
-        return Text(f"{timedelta(seconds=math.ceil(task.remaining / speed))} left")
+        return Text(f"{clock(task.remaining / speed)} left")
 
 
 @contextmanager
@@ -221,6 +229,11 @@ def progress_bar(console: Console, description: str) -> Iterator[Callable[..., N
             bar.update(task, description=description, completed=done, total=total)
 
         yield show
+
+
+def clock(seconds: float) -> str:
+    """A time as h:mm:ss."""
+    return str(timedelta(seconds=math.ceil(seconds)))
 
 
 def metres(length: float) -> str:

@@ -18,7 +18,7 @@ from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.util import tensor_util
 
 from alphazero.report.monitor import Monitor
-from alphazero.report.terminal import iteration_report
+from alphazero.report.terminal import LEGEND, iteration_report
 from alphazero.runs.files import RunError
 from tests.small_metrics import SCALARS, STRENGTH, output, plain, terminal
 from tests.tensorboard_events import events
@@ -173,14 +173,15 @@ def test_plain_output_has_no_control_characters_and_whole_lines(tmp_path: Path) 
         shown.report(0, SCALARS | STRENGTH)
     text = output(console)
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", text)
-    assert [line.split("  ")[0] or line.split()[0] for line in text.splitlines()][1:] == [
-        "iteration 0",
+    assert text.splitlines()[1:4] == LEGEND.splitlines()
+    assert [line.split("  ")[0] or line.split()[0] for line in text.splitlines()][4:] == [
+        "iteration 1 of 100",
         "self-play",
         "learning",
         "strength",
     ]
-    assert "minimax:5 76 % (won 70, drawn 12, lost 18 %)" in text
-    assert "2.5" in (tmp_path / "log.txt").read_text()
+    assert "minimax:5 76 % (70/12/18)" in text
+    assert "policy loss 1.9" in (tmp_path / "log.txt").read_text()
 
 
 def test_a_terminal_gets_its_cursor_back_after_ctrl_c(tmp_path: Path) -> None:

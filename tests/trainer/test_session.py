@@ -150,7 +150,7 @@ def test_ctrl_c_while_the_agent_is_measured_ends_the_run_at_once(
 
     monkeypatch.setattr(EvaluationMatches, "start", start)
     monkeypatch.setattr(Session, "opponents", ["random"])
-    endless = replace(SMALL.evaluation, every=0, games=10_000, simulations=100_000)
+    endless = replace(SMALL.evaluation, every=0, games=200, simulations=5_000)
     started = time.monotonic()
     session, results = train_session(replace(SMALL, iterations=1, evaluation=endless), tmp_path / "run")
     assert results == {}
