@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -178,3 +179,27 @@ def test_torch_gets_one_thread_whatever_loads_it_first() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env=environment, check=True
     )
     assert finished.stdout == "1\n"
+
+
+@pytest.mark.parametrize("missing", ["ray.exceptions", "pysindy"])
+def test_a_missing_optional_package_is_named_with_its_remedy(missing: str) -> None:
+    code = f"from alphazero.shell import cli; raise ModuleNotFoundError('none', name='{missing}')"
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    package = missing.partition(".")[0]
+    assert ended.stderr.startswith(
+        f"error: this needs {package}, which is not installed: {sys.executable} -m pip install"
+    )
+    assert len(ended.stderr.splitlines()) == ended.returncode == 1
+
+
+def test_ctrl_c_while_a_script_loads_ends_in_one_line() -> None:
+    """The interpreter ends itself by the signal, which shells show as 130."""
+    code = "from alphazero.shell import loading; import os, signal; os.kill(os.getpid(), signal.SIGINT); import torch"
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (ended.stderr, ended.returncode) == ("Stopped.\n", -signal.SIGINT)
+
+
+def test_any_other_exception_shows_its_traceback() -> None:
+    code = "from alphazero.shell import loading; raise ModuleNotFoundError('none', name='nothing')"
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert ended.stderr.startswith("Traceback")
