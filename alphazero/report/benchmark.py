@@ -141,7 +141,7 @@ class Steps:
         if summary:
             self._progress.advance(self._whole)
         if summary and self._progress.disable:
-            self._progress.console.print(f"{title}: {summary}", soft_wrap=True)
+            self._progress.console.print(f"{title}: {summary}", soft_wrap=True, emoji=False)
 
 
 # ------------------------------------------------------------------------------------- tables
