@@ -120,14 +120,20 @@ class Steps(Bars):
         self._steps[title] = self.add_task(title, total=total, unit=unit)
         if steps:
             self.update(self._whole, description="all", total=steps, unit="steps")
-        return partial(self.advance, self._steps[title])
+        return partial(self._advance, self._steps[title])
+
+    def _advance(self, step: TaskID, done: int) -> None:
+        """Moves a step's bar on; a match may take more moves than were announced: then its total grows."""
+        with self._lock:
+            task = self._tasks[step]
+            self.update(step, advance=done, total=max(task.total or 0, task.completed + done))
 
     def end(self, title: str, summary: str) -> None:
         self.remove_task(self._steps.pop(title))
         if summary:
             self.advance(self._whole)
         if summary and self.disable:
-            self.console.print(f"{title}: {summary}", soft_wrap=True)
+            self.console.print(f"{title}: {summary}", soft_wrap=True, emoji=False)
 
 
 # ------------------------------------------------------------------------------------- tables

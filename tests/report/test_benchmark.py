@@ -40,18 +40,18 @@ def test_bars_on_terminals_only(terminal: bool) -> None:
     with Steps(console) as watcher:
         watcher.begin("reading", 3, "positions", steps=0)
         watcher.end("reading", "")
-        advance = watcher.begin("one against other", 10, "games", steps=2)
+        advance = watcher.begin("one against mcts:100", 10, "games", steps=2)
         advance(4)
         if terminal:
             watcher.refresh()
-        watcher.end("one against other", "so and so")
+        watcher.end("one against mcts:100", "so and so")
     shown = output.getvalue()
     if terminal:
-        assert "one against other" in shown
+        assert "one against mcts:100" in shown
         assert "4/10" in shown
         assert "\x1b" in shown
     else:
-        assert shown == "one against other: so and so\n"
+        assert shown == "one against mcts:100: so and so\n"  # and not the 💯 that rich makes of :100:
 
 
 # ----------------------------------------------------------------------------------------- writing

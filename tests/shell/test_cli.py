@@ -181,10 +181,14 @@ def test_torch_gets_one_thread_whatever_loads_it_first() -> None:
     assert finished.stdout == "1\n"
 
 
+def ended_by(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+
+
 @pytest.mark.parametrize("missing", ["ray.exceptions", "pysindy"])
 def test_a_missing_optional_package_is_named_with_its_remedy(missing: str) -> None:
     code = f"from alphazero.shell import cli; raise ModuleNotFoundError('none', name='{missing}')"
-    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    ended = ended_by(code)
     package = missing.partition(".")[0]
     assert ended.stderr.startswith(
         f"error: this needs {package}, which is not installed: {sys.executable} -m pip install"
@@ -195,11 +199,11 @@ def test_a_missing_optional_package_is_named_with_its_remedy(missing: str) -> No
 def test_ctrl_c_while_a_script_loads_ends_in_one_line() -> None:
     """The interpreter ends itself by the signal, which shells show as 130."""
     code = "from alphazero.shell import loading; import os, signal; os.kill(os.getpid(), signal.SIGINT); import torch"
-    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    ended = ended_by(code)
     assert (ended.stderr, ended.returncode) == ("Stopped.\n", -signal.SIGINT)
 
 
 def test_any_other_exception_shows_its_traceback() -> None:
     code = "from alphazero.shell import loading; raise ModuleNotFoundError('none', name='nothing')"
-    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    ended = ended_by(code)
     assert ended.stderr.startswith("Traceback")
