@@ -10,29 +10,61 @@ cannot be seen from outside; that is left to the game's own tests.
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple, cast
+from collections.abc import Callable
+from functools import partial
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from alphazero.game.interface import Box, Discrete, Game, Symmetry, num_actions
-from alphazero.game.probe import Answers, ConformanceError, Positions, Probe, require_tensor, require_type, same_rows
+from alphazero.game.pace import one_thread
+from alphazero.game.probe import (
+    Answers,
+    ConformanceError,
+    Fields,
+    Ply,
+    Positions,
+    Probe,
+    require_tensor,
+    require_type,
+    same_rows,
+)
+from alphazero.game.seats import check_seats
 from alphazero.game.states import S, concatenate, named_fields, take
+from alphazero.game.summary import Summary, summarise
 
 __all__ = ["ConformanceError", "check_game"]
 
+Show = Callable[[str, int, int], None]
+
 MOST_POSITIONS = 4096  # that are checked at most: enough to meet rare ones, few enough to be quick
+MOST_EXCHANGED = 1024  # moves that are tried with the players exchanged
+MOST_MAPPED = 256  # games that are played again under each symmetry
 MOST_SINGLES = 16  # batches of one that are checked; each costs a call
 PLIES_PAST_THE_END = 4
+BY_ITSELF = "must not depend on the other states of the batch"
 GARBAGE = ("", "no such action", "-1", "99999999", "\N{SNOWMAN}")
 
 
-def check_game(game: Game[S], *, games: int = 64, seed: int = 0, device: str = "cpu", max_moves: int = 10_000) -> None:
+@one_thread()
+def check_game(
+    game: Game[S],
+    *,
+    games: int = 64,
+    seed: int = 0,
+    device: str = "cpu",
+    max_moves: int = 10_000,
+    show: Show = lambda description, done, total: None,
+) -> Summary:
     """Raises ConformanceError, naming function, promise and state, if `game` breaks a promise.
+
+    Returns what the games showed, for a person to judge: `print(check_game(game))`.
 
     games:     how many random games are played, all in one batch.
     device:    where the states live.
     max_moves: a random game longer than this counts as one that never ends.
+    show:      called with a description, the amount done and the total, as the check goes on.
     """
     rules = cast(Game, game)  # the checks are the same for states of any type
     _check_attributes(rules)
@@ -40,34 +72,30 @@ def check_game(game: Game[S], *, games: int = 64, seed: int = 0, device: str = "
     _check_names(probe)
     generator = torch.Generator(device).manual_seed(seed)
     start = _check_initial(probe, games, generator)
-    plies = _play(probe, start, generator, max_moves)
+    plies = _play(probe, start, generator, max_moves, show)
     every = concatenate([start, *(ply.after for ply in plies)])
     seen = take(every, _some(len(every.done), generator).sort().values)
     actions = _random_actions(rules, probe.query("legal", seen), seen.done, generator)
-    _check_ranges(probe, seen)
-    _check_answers(probe, seen, actions, generator)
-    _check_moves_change_the_state(probe, seen, generator)
-    _check_totals(probe, plies)
-    for number, symmetry in enumerate(probe.call("symmetries")):
-        _check_symmetry(probe, plies, symmetry, f"symmetries: symmetry {number}")
-    _check_key(probe, seen, actions)
-    for index in torch.linspace(0, len(seen.done) - 1, MOST_SINGLES).long().to(device):
-        require_type("render: its answer", probe.ask("render", take(seen, index[None])), str)
+    moves = concatenate(plies)
+    moves = take(moves, ~moves.before.done)
+    exchanged = take(moves, _some(len(moves.action), generator, MOST_EXCHANGED).sort().values)
+    checks = (
+        partial(_check_ranges, probe, seen),
+        partial(_check_answers, probe, seen, actions, generator),
+        partial(check_seats, probe, exchanged),
+        partial(_check_moves_change_the_state, probe, seen, generator),
+        partial(_check_totals, probe, plies),
+        partial(_check_symmetries, probe, [take(ply, slice(MOST_MAPPED)) for ply in plies]),
+        partial(_check_key, probe, seen, actions),
+        partial(_check_render, probe, seen),
+    )
+    for number, check in enumerate(checks):
+        show("checking the promises", number, len(checks))
+        check()
+    return summarise(probe, moves, seen)
 
 
 # Random games
-
-
-class Ply(NamedTuple):
-    """A ply of the random games, which are played together until the last has ended and a few plies more.
-
-    action, reward: of each game, [games, ...].
-    """
-
-    before: Positions
-    action: Tensor
-    reward: Tensor
-    after: Positions
 
 
 def _random_actions(game: Game, legal: Tensor, done: Tensor, generator: torch.Generator) -> Tensor:
@@ -79,20 +107,23 @@ def _random_actions(game: Game, legal: Tensor, done: Tensor, generator: torch.Ge
     return low.lerp(high, share).clamp(low, high)
 
 
-def _some(count: int, generator: torch.Generator) -> Tensor:
-    """The numbers below `count` in random order, MOST_POSITIONS of them at most."""
-    return torch.randperm(count, generator=generator, device=generator.device)[:MOST_POSITIONS]
+def _some(count: int, generator: torch.Generator, most: int = MOST_POSITIONS) -> Tensor:
+    """The numbers below `count` in random order, `most` of them at most."""
+    return torch.randperm(count, generator=generator, device=generator.device)[:most]
 
 
-def _play(probe: Probe, start: Positions, generator: torch.Generator, max_moves: int) -> list[Ply]:
+def _play(probe: Probe, start: Positions, generator: torch.Generator, max_moves: int, show: Show) -> list[Ply]:
     plies: list[Ply] = []
     now, plies_left = start, max_moves
     while plies_left:
+        show("playing random games", int(now.done.sum()), len(now.done))
         legal, finished = probe.query("legal", now), now.done
+        _check_rows(probe, "legal", now, {"": legal})
         if probe.game.discrete:
             probe.require(legal.any(1) | finished, "legal: an unfinished state must have a legal action", now)
         action = _random_actions(probe.game, legal, finished, generator)
-        successor, reward, done = probe.step(now, action)
+        successor, reward, done = transition = probe.step(now, action)
+        _check_rows(probe, "step", now, named_fields(transition), action)
         kept, promise = named_fields(now.state), "step: finished states must not change"
         probe.require_same(named_fields(successor), kept, promise, now, unless=~finished)
         probe.require(~finished | (reward == 0), "step: a finished state must give reward 0", now)
@@ -105,6 +136,31 @@ def _play(probe: Probe, start: Positions, generator: torch.Generator, max_moves:
     return plies
 
 
+def _check_rows(probe: Probe, function: str, positions: Positions, answers: Fields, *actions: Tensor) -> None:
+    """Each state is answered by itself, and so as before when another is the first of the batch.
+
+    Without that, games could not go on, and the error would name something else. Other mixtures of states come later.
+    """
+
+    def ask(order: Tensor) -> Fields:
+        given = take(positions, order)
+        if actions:
+            return named_fields(probe.step(given, actions[0][order]))
+        return {"": probe.query(function, given)}
+
+    order = torch.arange(len(positions.done), device=positions.done.device)
+    differing = int((positions.done != positions.done[0]).to(torch.int8).argmax())  # 0 if none is
+    other = order.roll(-differing) if differing else order.flip(0)
+    given = {name: answer[other.argsort()] for name, answer in ask(other).items()}
+    if all(bool(same_rows(answer, given[name], rounding=True).all()) for name, answer in answers.items()):
+        return
+    probe.require_same(ask(order), answers, f"{function}: must give the same answer twice", positions)
+    for name, answer in answers.items():
+        alike = bool(same_rows(answer, answer[:1].expand_as(answer)).all())
+        promise = f"{function}: {BY_ITSELF}" + "; each gets the answer of row 0" * alike
+        probe.require(same_rows(answer, given[name], rounding=True), promise, positions, name)
+
+
 # The promises
 
 
@@ -114,7 +170,7 @@ def _check_attributes(game: Game) -> None:
     if isinstance(actions, Box):
         bounded = len(actions.low) == len(actions.high) > 0
         sane_actions = bounded and all(-math.inf < low < high < math.inf for low, high in zip(*actions, strict=True))
-    sane_shape = isinstance(shape, tuple) and all(isinstance(size, int) and size > 0 for size in shape)
+    sane_shape = isinstance(shape, tuple) and shape and all(isinstance(size, int) and size > 0 for size in shape)
     for name, sane, expected in (
         ("name", isinstance(getattr(game, "name", None), str) and game.name, "a word"),
         ("num_players", getattr(game, "num_players", None) in {1, 2}, "1 or 2"),
@@ -190,12 +246,11 @@ def _check_answers(probe: Probe, seen: Positions, actions: Tensor, generator: to
     kept = {name: answer.clone() for name, answer in answers.items()}
     require_same(probe.answers(seen, actions), kept, "must give the same answer twice", seen)
     order = torch.randperm(len(actions), generator=generator, device=generator.device)
-    promise = "must not depend on the other states of the batch"
     for index in (order, *order[:MOST_SINGLES, None]):
         positions = take(seen, index)
         given, expected = probe.answers(positions, actions[index]), {name: kept[name][index] for name in kept}
         require_same(answers, kept, "an answer must not change when the game is asked again", seen)
-        require_same(given, expected, promise, positions, rounding=True)
+        require_same(given, expected, BY_ITSELF, positions, rounding=True)
 
 
 def _check_moves_change_the_state(probe: Probe, seen: Positions, generator: torch.Generator) -> None:
@@ -219,6 +274,11 @@ def _check_totals(probe: Probe, plies: list[Ply]) -> None:
     for before, _, reward, _ in reversed(plies if probe.game.num_players == 2 else []):
         total = total + torch.where(probe.query("to_play", before) == 0, reward, -reward)
         probe.require(total.abs() <= 1 + 1e-4, promise, before)
+
+
+def _check_symmetries(probe: Probe, plies: list[Ply]) -> None:
+    for number, symmetry in enumerate(probe.call("symmetries")):
+        _check_symmetry(probe, plies, symmetry, f"symmetries: symmetry {number}")
 
 
 def _check_symmetry(probe: Probe, plies: list[Ply], symmetry: Symmetry, name: str) -> None:
@@ -281,3 +341,8 @@ def _check_key(probe: Probe, seen: Positions, actions: Tensor) -> None:
     require_agreement("the reward of a move", reward)
     require_agreement("whether a move ends the game", done)
     require_agreement("what a move leads to", probe.query("observe", seen._replace(state=successor)))
+
+
+def _check_render(probe: Probe, seen: Positions) -> None:
+    for index in torch.linspace(0, len(seen.done) - 1, MOST_SINGLES).long().to(seen.done.device):
+        require_type("render: its answer", probe.ask("render", take(seen, index[None])), str)

@@ -36,6 +36,18 @@ class Positions(NamedTuple):
     done: Tensor
 
 
+class Ply(NamedTuple):
+    """A ply of the random games, which are played together until the last has ended and a few plies more.
+
+    action, reward: of each game, [games, ...].
+    """
+
+    before: Positions
+    action: Tensor
+    reward: Tensor
+    after: Positions
+
+
 class Probe:
     """Asks a game; refuses answers of the wrong shape or type, and calls that fail or alter their input."""
 

@@ -123,6 +123,11 @@ def uneven_walk(message: str, **changes: Any) -> Broken:
     return Broken(Walk, {"symmetries": lambda self: (mirror,), **changes}, f"symmetries: symmetry 0 {message}")
 
 
+def of_row_0(answer: Tensor) -> Tensor:
+    return answer[:1].expand_as(answer).clone()
+
+
+ROW_0 = "each gets the answer of row 0"
 ALIKE = tuple(range(9))
 MIRRORED = (2, 1, 0, 5, 4, 3, 8, 7, 6)
 TURNED = (2, 5, 8, 1, 4, 7, 0, 3, 6)
@@ -137,6 +142,7 @@ BROKEN = {
     "an uneven box": Broken(Drift, {"actions": Box((0.0, 0.0), (1.0,))}, "actions: .* a Box of finite low < high"),
     "an endless box": Broken(Drift, {"actions": Box((0.0,), (math.inf,))}, "actions: .* a Box of finite low < high"),
     "a list as shape": Broken(TicTacToe, {"observation_shape": [2, 3, 3]}, "observation_shape: must be a tuple"),
+    "no shape": Broken(Walk, {"observation_shape": ()}, r"observation_shape: must be a tuple .*, is \(\)"),
     "no discount": Broken(TicTacToe, {"discount": 0.0}, "discount: must be over 0 and at most 1, is 0.0"),
     "interest": Broken(TicTacToe, {"discount": 1.1}, "discount: must be over 0 and at most 1, is 1.1"),
     # names
@@ -191,6 +197,17 @@ BROKEN = {
         "reward",
         lambda state, transition: transition.reward * transition.reward.mean(),
         "must not depend on the other states of the batch .*, field `reward`",
+    ),
+    **{
+        f"{base.__name__}.legal of row 0": where_it_says(
+            "legal", lambda state, legal: of_row_0(legal), f"must not depend .* batch; {ROW_0}", base
+        )
+        for base in (TicTacToe, ConnectFour, Again)
+    },
+    "done of row 0": step_with(
+        "done",
+        lambda state, transition: of_row_0(transition.done),
+        f".* batch; {ROW_0}.*, field `done`",
     ),
     # ranges
     "a third player": where_it_says("to_play", lambda state, turn: turn * 2, r"must be one of \[0, 1\]"),
@@ -276,6 +293,30 @@ BROKEN = {
 @pytest.mark.parametrize("case", BROKEN.values(), ids=BROKEN)
 def test_broken_games_are_caught(case: Broken) -> None:
     assert_caught(case)
+
+
+def test_one_thread_does_it_whatever_the_caller_uses() -> None:
+    used: set[int] = set()
+    game = broken(Walk, observe=lambda self, state: used.add(torch.get_num_threads()) or state.place.float())
+    torch.set_num_threads(3)
+    try:
+        check_game(game)
+        with pytest.raises(ConformanceError):
+            check_game(broken(Walk, name=""))
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(1)
+    assert used == {1}
+
+
+def test_the_progress_is_told() -> None:
+    """Of the games played as they end, and of the promises."""
+    told: list[tuple[str, int, int]] = []
+    check_game(Walk(), games=5, show=lambda *progress: told.append(progress))
+    playing = [(done, total) for description, done, total in told if description == "playing random games"]
+    assert playing == [(0, 5)] * 6 + [(5, 5)] * 4  # six steps, and four past the end
+    checking = [(done, total) for description, done, total in told[len(playing) :]]
+    assert checking == [(done, len(checking)) for done in range(len(checking))]
 
 
 class Hidden(NamedTuple):
