@@ -90,7 +90,7 @@ ALL_METRICS = (
            Curve(LOSS, "target's entropy:\nthe policy's limit", style=":")),
     Metric("loss/value",
            "loss of the value head, nats a sample, or for `value_head = \"scalar\"` the squared error",
-           ("loss",), (Curve(LOSS, "value", AMBER),), "value loss {number}", "value {:.3f}",
+           ("loss",), (Curve(LOSS, "value", AMBER),), "value {number}", "value {:.3f}",
            Curve(LOSS, "value", AMBER)),
     Metric("loss/policy_entropy", "entropy of the network's policies, nats a sample",
            (ENTROPIES,), (Curve(POLICY, "network's\nentropy", GREEN, "--"),), column="H network {:.3f}"),

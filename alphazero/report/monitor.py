@@ -78,7 +78,7 @@ class Monitor:
 
     def say(self, text: str) -> None:
         """Shows the text above the progress bars and appends it to the log."""
-        self._print(Text(text))
+        self._bars.say(Text(text))
         self._append_to_log(text)
 
     def start(self, iteration: int, parts: Mapping[str, int]) -> None:
@@ -128,7 +128,7 @@ class Monitor:
             for row, line in enumerate(pack(items, width and width - len(head))):
                 text = Text(head if row == 0 else " " * len(head))
                 text.stylize("bold red" if label == ALARM else "cyan" if number else "bold")
-                self._print(text.append(line, style="red" if label == ALARM else "not bold"))
+                self._bars.say(text.append(line, style="red" if label == ALARM else "not bold"))
         plain = [("  " if n else "") + f"{label}: {' · '.join(items)}" for n, (label, items) in enumerate(report)]
         self._append_to_log("\n".join(plain))
 
@@ -140,10 +140,6 @@ class Monitor:
             self._writer.add_image(tag, pixels(figure), iteration, dataformats="HWC")
             self._writer.flush()
         figure.clear()
-
-    def _print(self, text: Text) -> None:
-        # Lines stay whole, however long, except on a terminal.
-        self.console.print(text, soft_wrap=not self.console.is_terminal)
 
     def _append_to_log(self, text: str) -> None:
         now = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
