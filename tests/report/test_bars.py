@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -38,7 +39,9 @@ class Terminal:
         self("new-session", "-d", "-x", "80", "-y", "40", "-c", str(ROOT), "-e", f"PYTHONPATH={ROOT}", *command)
 
     def __call__(self, *words: str) -> str:
-        return subprocess.run([*self.tmux, *words], capture_output=True, text=True, check=True, cwd=ROOT).stdout
+        # Given, the environment is Python's; else it might hold the size of another terminal, set by readline.
+        env = dict(os.environ)
+        return subprocess.run([*self.tmux, *words], capture_output=True, text=True, check=True, env=env).stdout
 
     @property
     def lines(self) -> list[str]:
