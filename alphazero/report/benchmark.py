@@ -24,7 +24,15 @@ from alphazero.report.colours import INK
 from alphazero.report.curves import OPPONENT_COLOURS, caption, label_ends, series, show_shares
 from alphazero.report.position_figures import new_figure, pixels, png
 from alphazero.report.terminal import RIGHT, Bars, between, make_table, match_table, solo_table
-from alphazero.runs.files import BENCHMARK, BENCHMARK_CURVE, METRICS, TENSORBOARD, clear_errors, write_file, write_json
+from alphazero.runs.files import (
+    BENCHMARK,
+    BENCHMARK_CURVE,
+    METRICS,
+    clear_errors,
+    events_folder,
+    write_file,
+    write_json,
+)
 from alphazero.runs.metrics import History, read_history
 
 LONGEST_NAME = 22
@@ -76,7 +84,7 @@ def write_beside_run(benchmark: Benchmark) -> None:
     points = benchmark.points()
     with clear_errors(run):
         write_json(run / BENCHMARK, benchmark.record())
-        with SummaryWriter(run / TENSORBOARD) as events:
+        with SummaryWriter(events_folder(run)) as events:
             scalars = {(step, tag): scalar for step, tag, scalar in _scalars(benchmark, iteration)}
             for (step, tag), scalar in sorted(scalars.items()):  # TensorBoard expects steps to rise
                 events.add_scalar(tag, scalar, step)

@@ -45,9 +45,9 @@ class FixedPositions:
             history = {int(then): policies for then, policies in self.policies.items() if int(then) <= iteration}
             monitor.figure(iteration, "policy/fixed_positions", policy_heatmap(self.game, history))
             figures = map(partial(board_figure, self.game), positions, policies, evaluation.value.tolist())
-        for number, figure in enumerate(figures):
+        for number, figure in enumerate(figures, 1):
             if figure is not None:  # the game can draw it
-                monitor.figure(iteration, f"position/{number}", figure)
+                monitor.figure(iteration, f"positions/{number}", figure)
 
 
 def fixed_positions(game: Game, config: Config) -> State:

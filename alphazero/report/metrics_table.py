@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from itertools import groupby
 from typing import Any, NamedTuple
 
 from alphazero.report.colours import AMBER, BLUE, GREEN, GREY, INK, PLUM
+from alphazero.runs.metrics import opponents_of
 
 
 class Curve(NamedTuple):
@@ -54,6 +55,7 @@ LOSS, POLICY = "Loss on the replay buffer, nats a sample", "Policy, nats a sampl
 STAGES = "Loss by stage of the game, nats a sample; thirds of the buffer by moves left"
 BUFFER, CPU_TIME = "Replay buffer, thousand samples", "CPU time, % of self-play and learning"
 RESULTS, TASKS = "Results of self-play, % of games", "workers, and tasks that run and wait"
+MEAN_POINTS = "strength/points"
 OUTCOMES = ("win", "draw", "loss")
 ENTROPIES, LENGTHS = "policy: loss and entropies", "length of games and depth of trees"
 
@@ -64,9 +66,15 @@ GROUPS = {  # by the first part of a tag
     "time": ("time", "iteration"), "memory": ("time", "iteration"),
 }
 ALL_METRICS = (
+    Metric(MEAN_POINTS, "the agent's points when it was measured last, mean over its opponents: share of the points "
+           "in a game for two, a draw as half a win; reward in a game for one",
+           ("points, mean over opponents",)),
+    Metric("strength/alone/points", "the agent's mean reward a game"),
+    Metric("network/alone/points", "mean reward a game of the network alone, which plays its likeliest action"),
     Metric("strength/{opponent}/points", "the agent's share of the points against {opponent}; a draw is half a win",
            ("points against each opponent",), overview=Curve(STRENGTH, "against {opponent}")),
-    Metric("network/{opponent}/points", "the same of the network alone: it plays its likeliest action, without search",
+    Metric("network/{opponent}/points",
+           "share of the points against {opponent} of the network alone: its likeliest action, no search",
            ("points of the network alone",), overview=Curve(STRENGTH, "network alone\nagainst {opponent}", style=":")),
     Metric("(strength|network)/alone/.*_(median|95)",
            "the game's own measure at the end of a game: the median, or the 95th percentile, over games",
@@ -90,7 +98,7 @@ ALL_METRICS = (
            Curve(LOSS, "target's entropy:\nthe policy's limit", style=":")),
     Metric("loss/value",
            "loss of the value head, nats a sample, or for `value_head = \"scalar\"` the squared error",
-           ("loss",), (Curve(LOSS, "value", AMBER),), "value loss {number}", "value {:.3f}",
+           ("loss",), (Curve(LOSS, "value", AMBER),), "value {number}", "value {:.3f}",
            Curve(LOSS, "value", AMBER)),
     Metric("loss/policy_entropy", "entropy of the network's policies, nats a sample",
            (ENTROPIES,), (Curve(POLICY, "network's\nentropy", GREEN, "--"),), column="H network {:.3f}"),
@@ -170,15 +178,30 @@ ALL_METRICS = (
 # fmt: on
 
 
-def chart_layout(opponents: Sequence[str]) -> dict[str, dict[str, list[Any]]]:
-    """TensorBoard's "custom scalars": charts by category, each with the tags, as regular expressions, of its lines."""
+def chart_layout(tags: Collection[str]) -> dict[str, dict[str, list[Any]]]:
+    """TensorBoard's "custom scalars" for a run with these tags: charts by category, strength first.
+
+    A chart has the tags, as regular expressions, of its lines; one that would be empty is left out.
+    """
     layout: dict[str, dict[str, list[Any]]] = {}
+    opponents = opponents_of({0: dict.fromkeys(tags, 0.0)})
     for category, name in dict.fromkeys((metric.group[0], name) for metric in ALL_METRICS for name in metric.charts):
-        tags = [metric.tag for metric in ALL_METRICS if metric.group[0] == category and name in metric.charts]
+        rows = [metric.tag for metric in ALL_METRICS if metric.group[0] == category and name in metric.charts]
         for opponent in opponents if "{opponent}" in name else [""]:
-            chart = ["Multiline", [f"{tag.replace('{opponent}', re.escape(opponent) or '[^/]+')}$" for tag in tags]]
-            layout.setdefault(category, {})[name.replace("{opponent}", opponent)] = chart
+            lines = [f"{row.replace('{opponent}', re.escape(opponent) or '[^/]+')}$" for row in rows]
+            if any(re.match(line, tag) for line in lines for tag in tags):
+                layout.setdefault(category, {})[name.replace("{opponent}", opponent)] = ["Multiline", lines]
     return layout
+
+
+def meaning_of(tag: str) -> str:
+    """What a scalar is, in words; nothing if it has no row."""
+    for metric in ALL_METRICS:
+        row = metric.tag.replace("{opponent}", "(?P<opponent>[^/]+)")
+        if found := re.fullmatch(rf"{row}(?P<bound>_low|_high)?", tag):
+            bound = f"; the {found['bound'][1:]}er end of its 95 % interval" if found["bound"] else ""
+            return metric.meaning.format_map(found.groupdict()) + bound
+    return ""
 
 
 def said(heading: str, scalars: Mapping[str, float]) -> list[str]:

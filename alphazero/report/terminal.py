@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -11,8 +12,10 @@ from typing import Any
 
 import numpy as np
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
+from rich.console import Console, RenderHook
+from rich.control import Control
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID
+from rich.segment import ControlType
 from rich.table import Column, Table
 from rich.text import Text
 
@@ -113,15 +116,48 @@ class Bars(Progress):
 
     def __init__(self, console: Console, *columns: ProgressColumn, **options: Any) -> None:
         super().__init__(
-            TextColumn("{task.description}", style="cyan", markup=False), BarColumn(bar_width=None), *columns,
+            _Title(console), BarColumn(bar_width=None), *columns,
             TimeLeft(table_column=RIGHT), console=console, expand=True, transient=True,
             disable=not console.is_terminal or console.is_dumb_terminal, **options,
         )  # fmt: skip
 
+    def start(self) -> None:
+        super().start()
+        if not self.disable:
+            self.console.push_render_hook(_Resized(self.console))
+
     def stop(self) -> None:
         """Ends what `start` began; rich alone would print an empty line where no bars are drawn."""
         if not self.disable:
+            self.console.pop_render_hook()
             super().stop()
+
+
+class _Resized(RenderHook):
+    """Clears what rich would leave above the bars: it takes each of them for one line, however narrow it became."""
+
+    def __init__(self, console: Console) -> None:
+        self.console, self.drawn_width = console, console.width
+
+    def process_renderables(self, renderables: list[Any]) -> list[Any]:
+        lines_a_bar = math.ceil(self.drawn_width / self.console.width)
+        self.drawn_width = self.console.width
+        clear, *others = renderables
+        return [clear, *[Control((ControlType.CURSOR_UP, 1)), clear] * (lines_a_bar - 1), *others]
+
+
+class _Title(ProgressColumn):
+    """A bar's title, without its middle where that leaves too little room for the other columns."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(Column(no_wrap=True))
+        self.console = console
+
+    def render(self, task: Task) -> Text:
+        title, room = task.description, max(12, self.console.width - 48)
+        if len(title) > room:
+            title = f"{title[: room // 2]}…{title[room // 2 + 1 - room :]}"
+        return Text(title, style="cyan")
 
 
 class ProgressBars(Bars):
@@ -136,6 +172,13 @@ class ProgressBars(Bars):
         self._parts: dict[str, TaskID] = {}
         self._matches: dict[str, TaskID] = {}
         self._iteration = 0
+        # Rich loses count of the lines on the screen if the number of bars changes while it prints.
+        self._display = threading.RLock()
+
+    def say(self, text: Text) -> None:
+        """Prints above the bars. Lines stay whole, however long, except on a terminal."""
+        with self._display:
+            self.console.print(text, soft_wrap=not self.console.is_terminal)
 
     def start_iteration(self, iteration: int, parts: Mapping[str, int]) -> None:
         """Replaces the bars of the last iteration's parts.
@@ -144,27 +187,28 @@ class ProgressBars(Bars):
         Rich's lock must not be held here: `add_task` draws, and drawing takes the display's lock first,
         as the thread that redraws does; each holding one lock and waiting for the other, they would deadlock.
         """
-        old = self._parts
-        self._iteration = iteration
-        self._parts = {
-            name: self.add_task(name, total=max(1, total), place=_Place.PART) for name, total in parts.items()
-        }
-        for part in old.values():
-            self.remove_task(part)
-        self.update(self._run, completed=iteration)
+        with self._display:
+            old = self._parts
+            self._iteration = iteration
+            self._parts = {
+                name: self.add_task(name, total=max(1, total), place=_Place.PART) for name, total in parts.items()
+            }
+            for part in old.values():
+                self.remove_task(part)
+            self.update(self._run, completed=iteration, refresh=True)
 
     def start_match(self, name: str, moves: int) -> None:
         """Adds a match's bar, which iterations neither end nor count; a bar of the same name goes."""
-        old = self._matches.get(name)
-        self._matches[name] = self.add_task(name, total=max(1, moves), place=_Place.MATCH, begun_at=0)
-        if old is not None:
-            self.remove_task(old)
+        with self._display:
+            self.end_match(name)
+            self._matches[name] = self.add_task(name, total=max(1, moves), place=_Place.MATCH, begun_at=0)
 
     def end_match(self, name: str) -> None:
         """Removes a match's bar, if there is one of this name."""
-        with self._lock:
-            if name in self._matches:
-                self.remove_task(self._matches.pop(name))
+        with self._display:
+            if (match := self._matches.pop(name, None)) is not None:
+                self.remove_task(match)
+                self.refresh()
 
     def advance_part(self, part: str, done: int) -> None:
         """Moves the part's bar on, and the run's by the mean of the parts; or that of a match, if it has one still.
@@ -172,7 +216,7 @@ class ProgressBars(Bars):
         A match may take more moves than were announced: then its total grows.
         """
         with self._lock:
-            if (match := self._matches.get(part)) is not None:
+            if (match := self._matches.get(part)) in self._tasks:
                 task = self._tasks[match]
                 self.update(match, advance=done, total=max(task.total or 0, task.completed + done))
             elif part in self._parts:

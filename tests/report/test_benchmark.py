@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from alphazero.arena.benchmark import CurvePoint
 from alphazero.arena.plan import plan
@@ -18,6 +17,7 @@ from alphazero.arena.players import SearchBudget
 from alphazero.report.benchmark import Steps, curve_figure, write_beside_run
 from alphazero.runs.files import RunError
 from tests.small_benchmark import FAST, Listener, load_quickly, played, small_run
+from tests.tensorboard_events import events as events_of
 
 
 @pytest.fixture(scope="module")
@@ -74,8 +74,7 @@ def test_the_runs_folder_tells_of_the_benchmark(trained: Path, tmp_path: Path) -
     ]
     assert (copy / "benchmark.png").read_bytes().startswith(b"\x89PNG")
     assert not list(copy.glob(".*.unfinished"))
-    events = EventAccumulator(str(copy / "tensorboard"))
-    events.Reload()
+    events = events_of(copy)
     assert "benchmark/curve" in events.Tags()["images"]
     matches, curve = record["matches"], record["curve"]
 

@@ -24,7 +24,7 @@ def test_a_report_says_what_is_there() -> None:
     assert iteration_report(12, 100, SCALARS, 5000.5) == [
         ("iteration 13 of 100", ["83 s", "1:23:21 left"]),
         ("self-play", ["20.5 k moves/s", "draws 4 %"]),
-        ("learning", ["policy loss 1.9", "value loss 0.6", "1.23 M samples"]),
+        ("learning", ["policy loss 1.9", "value 0.6", "1.23 M samples"]),
     ]
     assert iteration_report(0, 1, {"strength/alone/points": 3.25})[1] == ("strength", ["reward 3.25 a game"])
 
@@ -57,7 +57,7 @@ def test_a_report_takes_four_lines_of_80_columns(tmp_path: Path) -> None:
     assert [line.replace("0:00:01", "H:MM:SS") for line in reports[:4]] == [
         "iteration 119 of 400  83 s · H:MM:SS left · network 21, tree 64, learning 15 %",
         "  self-play  20.5 k moves/s · 36.2 moves a game · first wins 53, draws 21 %",
-        "  learning   policy loss 1.66 · at best 0.734 · value loss 1.02 · 1.23 M samples",
+        "  learning   policy loss 1.66 · at best 0.734 · value 1.02 · 1.23 M samples",
         "  strength   random 76 % (70/12/18) · minimax:5 76 % (70/12/18)",
     ]
     assert len(reports) == 8

@@ -106,7 +106,7 @@ def test_the_network_alone_is_measured_beside_the_agent(whole: Whole) -> None:
 def test_the_agent_s_policies_in_fixed_positions_are_shown_and_kept(whole: Whole) -> None:
     """After every second iteration, of four."""
     shown = events(whole.folder)
-    for tag in ("policy/fixed_positions", "position/0", "position/1", "position/2", "position/3"):
+    for tag in ("policy/fixed_positions", "positions/1", "positions/2", "positions/3", "positions/4"):
         assert [image.step for image in shown.Images(tag)] == [1, 3]
     kept = read_arrays(whole.folder / "policies.npz")
     assert list(kept) == ["1", "3"]
