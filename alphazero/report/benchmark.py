@@ -137,7 +137,7 @@ def tables(benchmark: Benchmark) -> Iterator[Table]:
     title = f"{benchmark.game.name}: {benchmark.agent.title}"
     done = [(match, benchmark.results[match]) for match in benchmark.matches if match in benchmark.results]
     if alone := [(match.player.name, result) for match, result in done if isinstance(result, SoloResult)]:
-        yield solo_table(alone, title)
+        yield solo_table(alone, title, benchmark.game.metric_units)
     if rows := [(m.player.name, m.opponent.name, r) for m, r in done if m.opponent and isinstance(r, MatchResult)]:
         yield match_table(rows, title)
     for file in benchmark.positions:
@@ -175,14 +175,18 @@ def tournament_table(standings: Sequence[Standing]) -> Table:
 
 
 def curve_table(benchmark: Benchmark) -> Table:
-    """Points of each checkpoint, the agent's and its network's."""
+    """Points of each checkpoint, the agent's and its network's; of a game for one, the mean reward."""
     points = {(point.iteration, point.opponent, point.role): point.points for point in benchmark.points()}
     iterations = sorted({iteration for iteration, _, _ in points})
-    table = make_table("points over the run, agent/network", ["against"], [f"{i}" for i in iterations])
-    for opponent in dict.fromkeys(opponent for _, opponent, _ in points):
+    opponents = list(dict.fromkeys(opponent for _, opponent, _ in points))
+    earliest_first = range(1, len(iterations))  # where there is no room for all
+    title, word = ("mean reward", "") if opponents == [""] else ("points in %", "against")
+    figures = [f"iteration\n{i}" for i in iterations]
+    table = make_table(f"{title} over the run, agent/network", [word], figures, spare=earliest_first)
+    for opponent in opponents:
         pairs = [[points.get((i, opponent, role)) for role in ("agent", "network")] for i in iterations]
         cells = [
             "/".join("–" if p is None else f"{100 * p:.0f}" if opponent else f"{p:.3g}" for p in pair) for pair in pairs
         ]
-        table.add_row(opponent or "nobody", *cells)
+        table.add_row(opponent or "reward", *cells)
     return table
