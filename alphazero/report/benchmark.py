@@ -18,6 +18,7 @@ from rich.table import Table
 from torch.utils.tensorboard import SummaryWriter
 
 from alphazero.arena.benchmark import Benchmark, CurvePoint, Standing
+from alphazero.arena.evaluation import ALONE
 from alphazero.arena.match import MatchResult, SoloResult
 from alphazero.arena.registry import PlayerSpec
 from alphazero.report.curves import OPPONENT_COLOURS, caption, label_ends, series, show_shares
@@ -42,7 +43,7 @@ def curve_figure(points: Sequence[CurvePoint], history: History, *, title: str) 
     for axes, role, name in zip(panels, RECORDED, (f"{title}: the agent", "its network alone"), strict=True):
         for number, opponent in enumerate(opponents):
             colour = OPPONENT_COLOURS[number % len(OPPONENT_COLOURS)]
-            trained = series(history, f"{RECORDED[role]}/{opponent}/points")
+            trained = series(history, f"{RECORDED[role]}/{opponent or ALONE}/points")
             axes.plot(*trained, color=colour, lw=0.8, alpha=0.7, label="_training")
             own = sorted(point for point in points if (point.role, point.opponent) == (role, opponent))
             if not own:  # the benchmark was stopped
@@ -53,7 +54,8 @@ def curve_figure(points: Sequence[CurvePoint], history: History, *, title: str) 
             for point in own:  # a little apart, where several opponents share an iteration
                 place = point.iteration + end * 0.006 * (number - (len(opponents) - 1) / 2)
                 axes.vlines(place, *point.interval, color=colour, lw=1.2, alpha=0.5)
-        caption(axes, name, "share of points, thin as training measured it" if opponents != [""] else "reward a game")
+        measure = "share of points" if opponents != [""] else "mean reward of a game"
+        caption(axes, name, f"{measure}, thin as training measured it")
         axes.set_xlabel("iteration", fontsize=9, color=INK)
         axes.set_xlim(0, 1.02 * end)
         axes.tick_params(labelleft=True)
