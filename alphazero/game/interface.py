@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, cast, get_args, get_origin
 
 import torch
@@ -115,6 +116,7 @@ class Game(ABC, Generic[S]):
     actions: Discrete | Box
     observation_shape: tuple[int, ...]
     discount: float = 1.0  # a reward one move later is worth this much now
+    metric_units: Mapping[str, str] = MappingProxyType({})  # of `metrics`, by name: {"miss": "m"}, say
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
@@ -202,7 +204,7 @@ class Game(ABC, Generic[S]):
         return torch.zeros(self.to_play(state).shape, device=self.to_play(state).device)
 
     def metrics(self, state: S) -> dict[str, Tensor]:
-        """Further metrics of finished games by name, [B] each: a miss in metres, say. Default: none.
+        """Further metrics of finished games by name, [B] each; their units are in `metric_units`. Default: none.
 
         A training run reports their median and 95th percentile when it measures an agent in a game for one.
         """

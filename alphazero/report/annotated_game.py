@@ -76,7 +76,7 @@ class AnnotatedGame:
     @property
     def outcome(self) -> str:
         if self.game.num_players == 1:
-            return f"a return of {self.result:g}"
+            return f"a reward of {self.result:g}"
         return f"{self.players[self.result < 0]} wins" if self.result else "a draw"
 
     @property

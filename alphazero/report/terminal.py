@@ -11,7 +11,7 @@ from enum import IntEnum
 from typing import Any
 
 import numpy as np
-from rich.box import SIMPLE_HEAD
+from rich.box import MARKDOWN, SIMPLE_HEAD
 from rich.console import Console, RenderHook
 from rich.control import Control
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID
@@ -20,6 +20,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from alphazero.arena.match import MatchResult, SoloResult
+from alphazero.report.fitting_table import FittingTable
 from alphazero.report.metrics_table import OUTCOMES, number, percent, said
 from alphazero.runs.metrics import opponents_of
 
@@ -68,39 +69,60 @@ def _against(opponent: str, scalars: Mapping[str, float]) -> str:
 
 
 def match_table(rows: Sequence[tuple[str, str, MatchResult]], title: str) -> Table:
-    """A row for each match of a player and an opponent."""
-    figures = ["points", "95 %\ninterval", "won/\ndrawn/\nlost", "moving\nfirst", "moving\nsecond", "dis-\ntinct"]
-    table = make_table(title, ["player", "against"], [*figures, "ms a\nmove"])
+    """A row for each match of a player and an opponent; won, drawn and lost games also by who moved first."""
+    figures = ["points", "95 %\ninterval", "won/\ndrawn/\nlost", "moving\nfirst", "moving\nsecond"]
+    table = make_table(title, ["player", "against"], [*figures, "ms a\nmove", "dis-\ntinct"])
     for player, opponent, result in rows:
         tallies = ("/".join(map(str, tally)) for tally in (result.total, result.first, result.second))
-        counts = *tallies, str(result.distinct_games), "/".join(map(pace, result.seconds_a_move))
+        counts = *tallies, "/".join(map(pace, result.seconds_a_move)), str(result.distinct_games)
         table.add_row(player, opponent, f"{result.points:.1%}", between(result.interval), *counts)
     return table
 
 
-def solo_table(rows: Sequence[tuple[str, SoloResult]], title: str) -> Table:
-    """A row for each player of a game for one."""
-    measures = list(dict.fromkeys(name for _, result in rows for name in result.metrics))
-    columns = [f"{name}:\n{figure}" for name in measures for figure in ("median", "95th\npercentile")]
-    figures = ["games", "mean\nreward", "95 %\ninterval", *columns, "distinct\ngames", "ms a\nmove"]
+def solo_table(rows: Sequence[tuple[str, SoloResult]], title: str, units: Mapping[str, str] | None = None) -> Table:
+    """A row for each player of a game for one, with its rewards and the game's own metrics, which have these units."""
+    metrics = list(dict.fromkeys(name for _, result in rows for name in result.metrics))
+    columns = [f"{name}:\n{figure}" for name in metrics for figure in ("median", "95th\npercentile")]
+    figures = ["mean\nreward", "95 %\ninterval", *columns, "ms a\nmove", "least to\ngreatest", "games", "dis-\ntinct"]
     table = make_table(title, ["player"], figures)
     for player, result in rows:
-        counts = str(len(result.rewards)), f"{result.mean:.4g}", "{:.4g} to {:.4g}".format(*result.interval)
-        quantiles = [f"{q:.3g}" for name in measures for q in np.quantile(result.metrics[name], (0.5, 0.95))]
-        table.add_row(player, *counts, *quantiles, str(result.distinct_games), pace(result.seconds_a_move))
+        rewards = f"{result.mean:.4g}", to(result.interval), to((min(result.rewards), max(result.rewards)))
+        quantiles = [
+            measured(q, (units or {}).get(name, ""))
+            for name in metrics
+            for q in np.quantile(result.metrics[name], (0.5, 0.95)).tolist()
+        ]
+        counts = str(len(result.rewards)), str(result.distinct_games)
+        table.add_row(player, *rewards[:2], *quantiles, pace(result.seconds_a_move), rewards[2], *counts)
     return table
 
 
-def make_table(title: str, words: Sequence[str], figures: Sequence[str]) -> Table:
-    """A table with columns of words, which may be broken, and of figures, which may not."""
+def make_table(
+    title: str,
+    words: Sequence[str],
+    figures: Sequence[str],
+    *,
+    spare: Sequence[int] | None = None,
+    plain: bool = False,
+) -> FittingTable:
+    """A table with columns of words, which may be broken, and of figures, which may not; see `FittingTable`.
+
+    plain: in Markdown, whose names stand in one line.
+    """
     columns = [Column(name, overflow="fold", min_width=9 if name else 1, vertical="bottom") for name in words]
     columns += [Column(name, justify="right", no_wrap=True, vertical="bottom") for name in figures]
-    return Table(*columns, title=title, title_justify="left", box=SIMPLE_HEAD, padding=0)
+    look: dict[str, Any] = {"box": MARKDOWN} if plain else {"box": SIMPLE_HEAD, "padding": 0}
+    return FittingTable(*columns, title=title, spare=spare, **look)
 
 
 def between(interval: tuple[float, float]) -> str:
     """An interval in percent; 0 and 100 without decimals."""
     return "–".join(f"{100 * bound:.1f}" if 0 < bound < 1 else f"{100 * bound:.0f}" for bound in interval)
+
+
+def to(interval: tuple[float, float]) -> str:
+    """An interval of rewards."""
+    return "{:.4g} to {:.4g}".format(*interval)
 
 
 def pace(seconds: float) -> str:
@@ -278,6 +300,11 @@ def progress_bar(console: Console, description: str) -> Iterator[Callable[..., N
 def clock(seconds: float) -> str:
     """A time as h:mm:ss."""
     return str(timedelta(seconds=math.ceil(seconds)))
+
+
+def measured(value: float, unit: str) -> str:
+    """A figure with its unit."""
+    return metres(value) if unit == "m" else f"{value:.3g} {unit}".rstrip()
 
 
 def metres(length: float) -> str:

@@ -78,8 +78,8 @@ def part(text: str) -> float:
 
 
 def console() -> Console:
-    """A console that takes no text for markup, and does not break tables at 80 characters when piped."""
-    return Console(width=None if sys.stdout.isatty() else 120, highlight=False, markup=False)
+    """A console that takes no text for markup, and on which tables and lines are whole when piped, however wide."""
+    return Console(width=None if sys.stdout.isatty() else 1_000, highlight=False, markup=False)
 
 
 def run(main: Callable[[], int | None], *, wrong: Errors = (), errors: Errors = (), stopped: str = "Stopped.") -> int:

@@ -91,7 +91,7 @@ def test_a_runs_folder_gets_its_curve(trained: Path, benchmark: BenchmarkScript)
     )
     assert finished.returncode == 0, finished.stderr
     assert "agent:2 of iteration 2 against random: " in finished.stdout
-    assert "points over the run" in finished.stdout
+    assert "points in % over the run" in finished.stdout
     record = json.loads((trained / "benchmark.json").read_text())
     assert {point["iteration"] for point in record["curve"]} == {2, 4}
     assert (trained / "benchmark.png").is_file()
