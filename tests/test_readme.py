@@ -20,7 +20,7 @@ LONG = {  # what shortens a command that takes minutes; the first that fits
     "make train": "--iterations 1 --self_play.parallel_games 16 --self_play.moves 8 --learner.batch_size 32 "
     "--evaluation.games 2 --evaluation.opponents random --evaluation.simulations 2",
 }
-INTERRUPTED = {"scripts/discover.py": "the network learns"}  # takes too long here: Ctrl-C once this is shown
+INTERRUPTED = {"scripts/discover.py": "trajectories of"}  # takes too long here: Ctrl-C once this is shown
 ANSWERS = {"make play": ("your move", "help", "quit")}  # what to wait for, and what to type then
 
 
