@@ -332,5 +332,5 @@ def test_tables_fit_eighty_columns(
     low, high = (f"{100 * bound:.1f}" for bound in match["interval"])
     assert row.split() == [
         "agent:100", "minimax:3", f"{match['points']:.1%}", f"{low}–{high}", slashed(match), slashed(match["first"]),
-        slashed(match["second"]), f"{match['distinct_games']}", "/".join(map(pace, match["seconds_a_move"].values())),
+        slashed(match["second"]), "/".join(map(pace, match["seconds_a_move"].values())), f"{match['distinct_games']}",
     ]  # fmt: skip
