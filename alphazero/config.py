@@ -178,6 +178,8 @@ class EvaluationConfig:
     """Games against each opponent, half of them moving first. The last evaluation plays twice as many."""
     simulations: Positive = 64
     """Simulations a move of the agent."""
+    time_share: Fraction = 0.25
+    """The share of a run's CPU time (or a minute) that an opponent may take; a slower one is weakened or left out."""
     opening_moves: Count = 2
     """Each pair of games starts after this many random moves at the most; after more, one side is often lost."""
 

@@ -112,7 +112,7 @@ class Learner:
     def learn(
         self,
         samples: Samples,
-        rates: Sequence[float],
+        rates: list[float],
         generator: torch.Generator,
         *,
         progress: Callable[[int], None] = lambda steps: None,
@@ -164,8 +164,9 @@ class Learner:
                 "loss/policy": policy_loss,
                 "loss/value": value_loss_,
                 "loss/policy_entropy": entropy.mean(),
-                "loss/target_entropy": torch.special.entr(inputs.policy).sum(-1).mean(),
             }
+            if self.game.discrete:  # else it says nothing of a density's loss
+                metrics["loss/target_entropy"] = torch.special.entr(inputs.policy).sum(-1).mean()
             losses = policy_losses + config.value_weight * value_losses
             metrics |= by_stage(losses, inputs.plies_left, tercile.to(losses.device))
         return {tag: metric.detach() for tag, metric in metrics.items()}

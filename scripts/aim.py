@@ -23,14 +23,12 @@ from alphazero.shell import cli
 
 # isort: split
 import torch
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
 from alphazero.arena.players import AgentPlayer, NetworkPlayer, Player, SearchBudget, parse_budget
 from alphazero.game import Transition
-from alphazero.report.terminal import progress_bar
+from alphazero.report.terminal import make_table, metres, progress_bar
 from alphazero.runs.agents import Agent
 from games.trebuchet.aim import PHYSICS, PUBLISHED, START, Aimed, Simulator, descend, fire, home_in
 from games.trebuchet.aiming_network import (
@@ -98,7 +96,7 @@ def parsed() -> argparse.Namespace:
 
 
 def aim() -> None:
-    arguments, console = parsed(), Console(highlight=False)
+    arguments, console = parsed(), cli.console()
     wind, target = arguments.wind, arguments.target
     simulator = PUBLISHED if arguments.published else PHYSICS
     weight = arguments.counterweight
@@ -126,14 +124,14 @@ def aim() -> None:
         way = "no farther" if newton.aimed.miss < 0 else "no nearer"
         console.print(f"Out of reach: in this wind it throws {way} than {newton.aimed.distance:.2f} m.", soft_wrap=True)
     shown = min(rows, key=lambda row: abs(row.aimed.miss))
-    console.print(f"\n{shown.method}:", markup=False)
+    console.print(f"{shown.method}:")
     kg = shown.aimed.counterweight * (POUND if arguments.published else 1.0)
     if arguments.published:
         console.print("(drawn by the accurate simulator, in which it lands elsewhere than the talk's)")
-    console.print(sketch(wind, shown.aimed.angle, kg, target=target), markup=False, soft_wrap=True)
+    console.print(sketch(wind, shown.aimed.angle, kg, target=target), soft_wrap=True)
     if arguments.save:
         save(arguments.save, wind, target, shown.aimed.angle, kg)
-        console.print(f"saved to {arguments.save}", markup=False, soft_wrap=True)
+        console.print(f"saved to {arguments.save}", soft_wrap=True)
 
 
 def row(method: str, aim: Callable[[], Aimed]) -> Row:
@@ -158,7 +156,7 @@ def find_network(arguments: argparse.Namespace, console: Console) -> AimingNetwo
         network = train(seed=arguments.seed, errors=errors, report=report)
     path.parent.mkdir(exist_ok=True)
     network.save(path)
-    console.print(f"trained the aiming network: {measure(network)[0]}; kept in {path}", markup=False, soft_wrap=True)
+    console.print(f"trained the aiming network: {measure(network)[0]}; kept in {path}", soft_wrap=True)
     return network
 
 
@@ -228,21 +226,16 @@ def outcome(wind: float, target: float, angle: float, counterweight: float) -> A
 
 def show(rows: list[Row], wind: float, target: float, simulator: Simulator, console: Console) -> None:
     plain = not console.is_terminal
-    console.print(f"wind {wind:g} m/s, target {target:g} m\n")
-    table = Table(box=box.MARKDOWN if plain else box.SIMPLE_HEAD, padding=0 if plain else (0, 1), show_edge=plain)
-    table.add_column("method", no_wrap=True)
-    for name in ("angle °", f"weight {simulator.unit}", "distance m", "miss m", "shots", "time"):
-        table.add_column(name, justify="right", no_wrap=True)
+    console.print(f"wind {wind:g} m/s, target {target:g} m")
+    # Where there is little room, the distance goes first: it is the target and the miss.
+    figures = ["angle °", f"weight {simulator.unit}", "distance m", "miss", "shots", "time"]
+    table = make_table("", ["method"], figures, spare=(3, 5, 6, 2, 1), plain=plain)
     for method, aimed, seconds in rows:
         table.add_row(
-            method, f"{aimed.angle:.2f}", f"{aimed.counterweight:.2f}", f"{aimed.distance:.3f}", missed(aimed.miss),
-            str(aimed.shots), duration(seconds),
+            method, f"{aimed.angle:.2f}", f"{aimed.counterweight:.2f}", f"{aimed.distance:.3f}",
+            f"{'-' if aimed.miss < 0 else '+'}{metres(abs(aimed.miss))}", str(aimed.shots), duration(seconds),
         )  # fmt: skip
     console.print(table, soft_wrap=plain)
-
-
-def missed(miss: float) -> str:
-    return f"{miss:+.3f}" if abs(miss) >= 0.0005 else f"{miss:+.0e}"
 
 
 def duration(seconds: float) -> str:

@@ -123,7 +123,7 @@ def worker_count(text: str) -> int | str:
 
 
 def measure() -> int:
-    arguments, console = parse_arguments(), Console(highlight=False, markup=False)
+    arguments, console = parse_arguments(), cli.console()
     with ExitStack() as stack:  # left last: a cluster's end takes seconds, for which the figures should not wait
         with Steps(console) as watcher:
             benchmark = plan(

@@ -174,7 +174,7 @@ def solve(
         console.print(said, soft_wrap=True)
     direct = recovered.direct
     said = direct.text(case.symbol) if direct else "nothing: too few states were observed, or not at even times"
-    console.print(f"straight from the data, without the network: {said}", soft_wrap=True)
+    console.print(f"straight from the data, without the network: {said}", soft_wrap=not console.is_terminal)
     if far := results.get("extrapolation"):
         said = f"off by {far['of_norm']:.2%} of the norm, nowhere by more than {far['worst']:.2%}"
         console.print(f"followed to t = {lotka_volterra.LONG:g}: {said}")

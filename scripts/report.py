@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -15,9 +16,10 @@ from alphazero.shell import cli
 # isort: split
 from rich import box
 from rich.console import Console
-from rich.table import Table as RichTable
+from rich.table import Column
 from rich.text import Text
 
+from alphazero.report.fitting_table import FittingTable
 from alphazero.report.run_report import Section, Table, report_sections, write_report
 from alphazero.runs.files import REPORT
 
@@ -40,8 +42,7 @@ def report() -> int:
     )
     out = arguments.out or arguments.run / REPORT
     index = write_report(arguments.run, sections, out, figures=not arguments.text)
-    # Nothing is cut: in a narrow window lines are broken, and when piped they are whole.
-    console = Console(width=max(80, Console().width) if sys.stdout.isatty() else 1_000)
+    console = cli.console()
     for section in sections:
         show(section, console, with_text=arguments.game is not None)
     console.print(f"The report: {index}", soft_wrap=True, highlight=False)
@@ -64,13 +65,17 @@ def show(section: Section, console: Console, *, with_text: bool) -> None:
     console.print()
 
 
-def rich_table(table: Table, *, plain: bool) -> RichTable:
-    shown = RichTable(box=box.MARKDOWN) if plain else RichTable(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
-    for number, (name, *cells) in enumerate(zip(table.columns, *table.rows, strict=True)):
-        numeric = bool(number) and table.numbers
-        # In a terminal names break between words, and numbers never.
-        width = max(map(len, [*name.split(), *cells])) if numeric and not plain else None
-        shown.add_column(Text(name), justify="right" if numeric else "left", width=width, no_wrap=plain)
+def rich_table(table: Table, *, plain: bool) -> FittingTable:
+    """In a terminal names of figures stand in a line for each word."""
+    columns = [Column(Text(name), overflow="fold", no_wrap=plain) for name in table.columns]
+    if table.numbers:
+        breaks = " " if plain else "\n"
+        figures = [Text(breaks.join(name.split())) for name in table.columns[1:]]
+        columns[1:] = [Column(name, justify="right", no_wrap=True) for name in figures]
+    look: dict[str, Any] = (
+        {"box": box.MARKDOWN} if plain else {"box": box.SIMPLE_HEAD, "padding": 0, "show_edge": False}
+    )
+    shown = FittingTable(*columns, **look)
     for row in table.rows:
         shown.add_row(*map(Text, row))
     return shown

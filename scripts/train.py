@@ -127,7 +127,7 @@ def strength_table(game: Game, results: dict[str, MatchResult | SoloResult], con
     players = {"strength": f"agent:{config.evaluation.simulations}", "network": "network"}
     rows = [(*tag.split("/", 1), result) for tag, result in results.items()]
     if alone := [(players[player], result) for player, _, result in rows if isinstance(result, SoloResult)]:
-        return solo_table(alone, game.name)
+        return solo_table(alone, game.name, game.metric_units)
     matches = [(players[player], other, result) for player, other, result in rows if isinstance(result, MatchResult)]
     return match_table(matches, game.name)
 

@@ -20,6 +20,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 from alphazero.arena.elo import Rating, ratings
 from alphazero.arena.evaluation import PlayMatch, RunPositionTest, player_seeds
 from alphazero.arena.match import MatchResult, SoloResult
+from alphazero.arena.opponents import expected_moves
 from alphazero.arena.players import SearchBudget
 from alphazero.arena.registry import PlayerSpec
 from alphazero.arena.solved import ErrorRate, SolvedPositions
@@ -32,7 +33,7 @@ class Watcher(Protocol):
     """Follows the progress of a benchmark; called by several threads at once, and may raise to end it."""
 
     def begin(self, title: str, total: int, unit: str, *, steps: int) -> Callable[[int], None]:
-        """One of `steps` steps begins (0: preparation); it is complete after `total` units.
+        """One of `steps` steps begins (0: preparation); it is complete after `total` units, or about so many moves.
 
         Returns a function to call with the number of further units done, below 0 if some were lost.
         """
@@ -250,7 +251,7 @@ class Benchmark:
             if match not in self.results:
                 play = PlayMatch(f"{match.title} (seed {seed})", self.game, match.games, seed, seeds)
                 shared = tuple(map(share_player, match.players))
-                yield Step(match, self.results, match.games, "games", play, shared)
+                yield Step(match, self.results, expected_moves(self.game, match.games), "moves", play, shared)
         for test in self.position_tests:
             if test not in self.errors:
                 run, total = RunPositionTest(f"{test.title} (seed {seed})", seed), len(self.positions[test.file].plies)

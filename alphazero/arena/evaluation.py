@@ -7,14 +7,16 @@ common.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent import futures
 from concurrent.futures import Future
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any, Protocol
 
 import numpy as np
 
 from alphazero.arena.match import MatchResult, SoloResult, play_alone, play_match
+from alphazero.arena.opponents import expected_moves
 from alphazero.arena.players import SearchBudget, Stoppable
 from alphazero.arena.registry import PlayerSpec, agent_spec, named_spec, network_spec
 from alphazero.arena.solved import ErrorRate, SolvedPositions, error_rates
@@ -73,6 +75,7 @@ def player_seeds(seed: int) -> tuple[int, int]:
     return int(one), int(other)
 
 
+ROLES = {"strength": "agent", "network": "network alone"}  # by tag
 ALONE = "alone"  # stands for the opponent's name in a game for one
 
 # By tag: strength/OPPONENT for the agent, network/OPPONENT for its network alone.
@@ -87,24 +90,57 @@ class Worker(Protocol):
     match_evaluators: NetworkEvaluators
 
 
+class Bars(Protocol):
+    """Shows the progress of matches; called by several threads."""
+
+    def start_match(self, name: str, moves: int) -> None:
+        """A match begins that takes about so many moves."""
+
+    def advance(self, name: str, done: int) -> None:
+        """So many more moves of the match with this name have been made."""
+
+    def end_match(self, name: str) -> None:
+        """The match is over."""
+
+
 class EvaluationMatches:
     """A run's matches under way, by the iteration they began in."""
 
-    def __init__(self, game: Game, config: Config, executor: Executor, check: Callable[[int], None]) -> None:
-        """check: called before each move; may raise to end the matches."""
-        self.game, self.config, self.executor, self.check = game, config, executor, check
+    def __init__(
+        self, game: Game, config: Config, executor: Executor, check: Callable[[int], None], bars: Bars
+    ) -> None:
+        """check: called before each move, and again and again within; may raise to end the matches."""
+        self.game, self.config, self.executor, self.check, self.bars = game, config, executor, check, bars
         self._under_way: dict[int, dict[str, Future[MatchResult | SoloResult]]] = {}
 
-    def start(self, iteration: int, weights: Any, *, games: int) -> None:
+    def start(self, iteration: int, weights: Any, opponents: Sequence[str], *, games: int) -> None:
         """Starts matches of the network with these weights, which the executor has shared."""
-        matches = evaluation_matches(self.game, self.config, games=games)
-        self._under_way[iteration] = {
-            tag: self.executor.submit(match, weights, count=self.check) for tag, match in matches.items()
-        }
+        matches = evaluation_matches(self.game, self.config, opponents, games=games)
+        self._under_way[iteration] = {tag: self._start(tag, match, weights) for tag, match in matches.items()}
 
-    def take(self, *, wait: bool) -> dict[int, Results]:
-        """The results that are complete, each iteration's once; `wait`: waits for all."""
-        ended = [i for i, matches in self._under_way.items() if wait or all(m.done() for m in matches.values())]
+    def _start(self, tag: str, match: PlayMatch, weights: Any) -> Future[MatchResult | SoloResult]:
+        role, opponent = tag.split("/", 1)
+        name = f"{ROLES[role]} against {opponent}" if opponent != ALONE else ROLES[role]
+        begin = cache(partial(self.bars.start_match, name, expected_moves(self.game, match.games)))
+
+        def count(done: int) -> None:
+            begin()  # with the first call: a match may wait for a free worker
+            self.check(0)
+            self.bars.advance(name, done)
+
+        future = self.executor.submit(match, weights, count=count)
+        future.add_done_callback(lambda _: self.bars.end_match(name))
+        return future
+
+    def wait(self, stopped: Callable[[], bool]) -> None:
+        """Waits for all matches, unless `stopped()` becomes true."""
+        matches = [match for of_iteration in self._under_way.values() for match in of_iteration.values()]
+        while not stopped() and futures.wait(matches, timeout=0.1).not_done:
+            pass
+
+    def take(self) -> dict[int, Results]:
+        """The results that are complete, each iteration's once."""
+        ended = [i for i, matches in self._under_way.items() if all(match.done() for match in matches.values())]
         return {i: {tag: match.result() for tag, match in self._under_way.pop(i).items()} for i in ended}
 
 
@@ -113,17 +149,16 @@ def scalars_of(results: Mapping[str, MatchResult | SoloResult]) -> dict[str, flo
     return {name: scalar for tag, result in results.items() for name, scalar in result.scalars(tag).items()}
 
 
-def evaluation_matches(game: Game, config: Config, *, games: int) -> dict[str, PlayMatch]:
+def evaluation_matches(game: Game, config: Config, opponents: Sequence[str], *, games: int) -> dict[str, PlayMatch]:
     """Matches of the agent and of its network alone against each opponent, all from the same openings, by tag.
 
     In a game for one there is no opponent, and they play alone. The weights must be shared with each match.
     """
-    opponents = config.evaluation.opponents if game.num_players == 2 else (None,)
     seed, plies = config.seed, config.evaluation.opening_moves
     matches: dict[str, PlayMatch] = {}
-    for number, opponent in enumerate(opponents):
-        for role, player in (("strength", "the agent"), ("network", "the network alone")):
-            title = f"{games} games of {player}" + (f" against {opponent}" if opponent else "")
+    for number, opponent in enumerate(opponents if game.num_players == 2 else (None,)):
+        for role, player in ROLES.items():
+            title = f"{games} games of the {player}" + (f" against {opponent}" if opponent else "")
             players = partial(match_players, role, opponent)
             match = PlayMatch(title, game, games, seed, (seed, seed + number), plies, players)
             matches[f"{role}/{opponent or ALONE}"] = match

@@ -188,7 +188,7 @@ def play_match(
     The openings depend on `seed` only: 0 to `opening_plies` random plies each, never finished and
     all different as far as the game has so many. Rewards count from the end of the opening, and
     one player's gain is the other's loss; a game is won with more than 0. `progress` is called with the
-    number of games that have just ended, and may raise to end them all.
+    number of moves that have just been made, and may raise to end all games.
     """
     if game.num_players != 2:
         raise ValueError(f"{game.name} is a game for one; use play_alone")
@@ -288,7 +288,7 @@ def _play_out(
         if done.any():
             for name, metric in game.metrics(take(states, done)).items():
                 metrics.setdefault(name, torch.full_like(score, math.nan))[running[done]] = metric.double()
-            progress(int(done.sum()))
+        progress(len(running))
         states, running = take(states, ~done), running[~done]
     pace = tuple(total / count if count else math.nan for total, count in zip(seconds, moves, strict=True))
     return score, len(set(map(tuple, records))), pace, metrics

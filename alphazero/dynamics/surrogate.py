@@ -122,6 +122,7 @@ class Surrogate(Game):
         # A class's own annotations say ClassVar for what a game may also set for each instance.
         self.name, self.num_players = f"{game.name} (surrogate)", game.num_players  # type: ignore[misc]
         self.actions, self.observation_shape, self.discount = game.actions, game.observation_shape, game.discount
+        self.metric_units = game.metric_units
 
     initial, to_play, legal = map(_of_the_game, ("initial", "to_play", "legal"))
     observe, metrics, render = map(_of_the_game, ("observe", "metrics", "render"))

@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, cast, get_args, get_origin
 
 import torch
 from torch import Tensor
 
-from alphazero.game.states import S, named_fields
+from alphazero.game.drawing import draw
+from alphazero.game.states import S
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -114,6 +116,7 @@ class Game(ABC, Generic[S]):
     actions: Discrete | Box
     observation_shape: tuple[int, ...]
     discount: float = 1.0  # a reward one move later is worth this much now
+    metric_units: Mapping[str, str] = MappingProxyType({})  # of `metrics`, by name: {"miss": "m"}, say
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
@@ -201,7 +204,7 @@ class Game(ABC, Generic[S]):
         return torch.zeros(self.to_play(state).shape, device=self.to_play(state).device)
 
     def metrics(self, state: S) -> dict[str, Tensor]:
-        """Further metrics of finished games by name, [B] each: a miss in metres, say. Default: none.
+        """Further metrics of finished games by name, [B] each; their units are in `metric_units`. Default: none.
 
         A training run reports their median and 95th percentile when it measures an agent in a game for one.
         """
@@ -222,8 +225,11 @@ class Game(ABC, Generic[S]):
         raise ValueError(self.solver_help)
 
     def render(self, state: S) -> str:
-        """The position of a batch of one, as lines of plain text. Default: the state's fields."""
-        return "\n".join(f"{name}: {value[0].tolist()}" for name, value in named_fields(state).items())
+        """The position of a batch of one, as lines of plain text. Default: the observation as a board, if it is one.
+
+        See `alphazero.game.drawing`; else the state's fields.
+        """
+        return draw(self, state)
 
     def action_name(self, action: int) -> str:
         """How people write a discrete action. Default: its number."""

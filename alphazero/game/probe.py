@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from alphazero.game.drawing import fields
 from alphazero.game.interface import Game, Transition, num_actions
 from alphazero.game.states import State, batch_size, field_names, named_fields, take
 
@@ -71,7 +72,7 @@ class Probe:
         try:
             picture = str(self.game.render(state))
         except Exception:  # a fault of `render` is reported by its own check
-            picture = Game.render(self.game, state)
+            picture = fields(state)
         raise ConformanceError(f"{promise} ({place})\n{picture}")
 
     def require_same(

@@ -8,7 +8,7 @@ after the last whole step. New ranks go on from there with the same batches, as 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from dataclasses import replace
 from functools import partial
@@ -105,7 +105,7 @@ class DistributedLearner:
         self._stop()
 
     def learn(
-        self, samples: Samples, rates: Sequence[float], generator: Generator, *, progress: Counter = lambda n: None
+        self, samples: Samples, rates: list[float], generator: Generator, *, progress: Counter = lambda n: None
     ) -> dict[str, float]:
         """The same as `Learner.learn`, but `learner/seconds` counts all ranks.
 

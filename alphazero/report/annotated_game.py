@@ -20,8 +20,9 @@ from torch import Tensor
 
 from alphazero.game import Game, State, map_states, num_actions
 from alphazero.game.grid import Grid, read_grid
+from alphazero.report.colours import AMBER, BLUE, BOARD, FAINT, GREY, INK
 from alphazero.report.metrics_table import percent
-from alphazero.report.position_figures import AMBER, BLUE, BOARD, DISC_COLOURS, FAINT, GREY, INK, SEATS, player_names
+from alphazero.report.position_figures import DISC_COLOURS, SEATS, player_names
 from alphazero.selfplay import Trajectories
 
 TOP_ACTIONS = 3
@@ -75,7 +76,7 @@ class AnnotatedGame:
     @property
     def outcome(self) -> str:
         if self.game.num_players == 1:
-            return f"a return of {self.result:g}"
+            return f"a reward of {self.result:g}"
         return f"{self.players[self.result < 0]} wins" if self.result else "a draw"
 
     @property

@@ -18,12 +18,22 @@ from rich.table import Table
 from torch.utils.tensorboard import SummaryWriter
 
 from alphazero.arena.benchmark import Benchmark, CurvePoint, Standing
+from alphazero.arena.evaluation import ALONE
 from alphazero.arena.match import MatchResult, SoloResult
 from alphazero.arena.registry import PlayerSpec
+from alphazero.report.colours import INK
 from alphazero.report.curves import OPPONENT_COLOURS, caption, label_ends, series, show_shares
-from alphazero.report.position_figures import INK, new_figure, pixels, png
+from alphazero.report.position_figures import new_figure, pixels, png
 from alphazero.report.terminal import RIGHT, Bars, between, make_table, match_table, solo_table
-from alphazero.runs.files import BENCHMARK, BENCHMARK_CURVE, METRICS, TENSORBOARD, clear_errors, write_file, write_json
+from alphazero.runs.files import (
+    BENCHMARK,
+    BENCHMARK_CURVE,
+    METRICS,
+    clear_errors,
+    events_folder,
+    write_file,
+    write_json,
+)
 from alphazero.runs.metrics import History, read_history
 
 LONGEST_NAME = 22
@@ -42,7 +52,7 @@ def curve_figure(points: Sequence[CurvePoint], history: History, *, title: str) 
     for axes, role, name in zip(panels, RECORDED, (f"{title}: the agent", "its network alone"), strict=True):
         for number, opponent in enumerate(opponents):
             colour = OPPONENT_COLOURS[number % len(OPPONENT_COLOURS)]
-            trained = series(history, f"{RECORDED[role]}/{opponent}/points")
+            trained = series(history, f"{RECORDED[role]}/{opponent or ALONE}/points")
             axes.plot(*trained, color=colour, lw=0.8, alpha=0.7, label="_training")
             own = sorted(point for point in points if (point.role, point.opponent) == (role, opponent))
             if not own:  # the benchmark was stopped
@@ -53,7 +63,8 @@ def curve_figure(points: Sequence[CurvePoint], history: History, *, title: str) 
             for point in own:  # a little apart, where several opponents share an iteration
                 place = point.iteration + end * 0.006 * (number - (len(opponents) - 1) / 2)
                 axes.vlines(place, *point.interval, color=colour, lw=1.2, alpha=0.5)
-        caption(axes, name, "share of points, thin as training measured it" if opponents != [""] else "reward a game")
+        measure = "share of points" if opponents != [""] else "mean reward of a game"
+        caption(axes, name, f"{measure}, thin as training measured it")
         axes.set_xlabel("iteration", fontsize=9, color=INK)
         axes.set_xlim(0, 1.02 * end)
         axes.tick_params(labelleft=True)
@@ -75,7 +86,7 @@ def write_beside_run(benchmark: Benchmark) -> None:
     points = benchmark.points()
     with clear_errors(run):
         write_json(run / BENCHMARK, benchmark.record())
-        with SummaryWriter(run / TENSORBOARD) as events:
+        with SummaryWriter(events_folder(run)) as events:
             scalars = {(step, tag): scalar for step, tag, scalar in _scalars(benchmark, iteration)}
             for (step, tag), scalar in sorted(scalars.items()):  # TensorBoard expects steps to rise
                 events.add_scalar(tag, scalar, step)
@@ -119,14 +130,20 @@ class Steps(Bars):
         self._steps[title] = self.add_task(title, total=total, unit=unit)
         if steps:
             self.update(self._whole, description="all", total=steps, unit="steps")
-        return partial(self.advance, self._steps[title])
+        return partial(self._advance, self._steps[title])
+
+    def _advance(self, step: TaskID, done: int) -> None:
+        """Moves a step's bar on; a match may take more moves than were announced: then its total grows."""
+        with self._lock:
+            task = self._tasks[step]
+            self.update(step, advance=done, total=max(task.total or 0, task.completed + done))
 
     def end(self, title: str, summary: str) -> None:
         self.remove_task(self._steps.pop(title))
         if summary:
             self.advance(self._whole)
         if summary and self.disable:
-            self.console.print(f"{title}: {summary}", soft_wrap=True)
+            self.console.print(f"{title}: {summary}", soft_wrap=True, emoji=False)
 
 
 # ------------------------------------------------------------------------------------- tables
@@ -137,7 +154,7 @@ def tables(benchmark: Benchmark) -> Iterator[Table]:
     title = f"{benchmark.game.name}: {benchmark.agent.title}"
     done = [(match, benchmark.results[match]) for match in benchmark.matches if match in benchmark.results]
     if alone := [(match.player.name, result) for match, result in done if isinstance(result, SoloResult)]:
-        yield solo_table(alone, title)
+        yield solo_table(alone, title, benchmark.game.metric_units)
     if rows := [(m.player.name, m.opponent.name, r) for m, r in done if m.opponent and isinstance(r, MatchResult)]:
         yield match_table(rows, title)
     for file in benchmark.positions:
@@ -175,14 +192,18 @@ def tournament_table(standings: Sequence[Standing]) -> Table:
 
 
 def curve_table(benchmark: Benchmark) -> Table:
-    """Points of each checkpoint, the agent's and its network's."""
+    """Points of each checkpoint, the agent's and its network's; of a game for one, the mean reward."""
     points = {(point.iteration, point.opponent, point.role): point.points for point in benchmark.points()}
     iterations = sorted({iteration for iteration, _, _ in points})
-    table = make_table("points over the run, agent/network", ["against"], [f"{i}" for i in iterations])
-    for opponent in dict.fromkeys(opponent for _, opponent, _ in points):
+    opponents = list(dict.fromkeys(opponent for _, opponent, _ in points))
+    earliest_first = range(1, len(iterations))  # where there is no room for all
+    title, word = ("mean reward", "") if opponents == [""] else ("points in %", "against")
+    figures = [f"iteration\n{i}" for i in iterations]
+    table = make_table(f"{title} over the run, agent/network", [word], figures, spare=earliest_first)
+    for opponent in opponents:
         pairs = [[points.get((i, opponent, role)) for role in ("agent", "network")] for i in iterations]
         cells = [
             "/".join("–" if p is None else f"{100 * p:.0f}" if opponent else f"{p:.3g}" for p in pair) for pair in pairs
         ]
-        table.add_row(opponent or "nobody", *cells)
+        table.add_row(opponent or "reward", *cells)
     return table

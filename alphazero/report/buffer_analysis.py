@@ -6,18 +6,22 @@ classes by the turns that were left. Its loss has further parts, which ours lack
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from torch import Tensor
 
 from alphazero.config import ReplayConfig
 from alphazero.learner import Learner, value_loss
 from alphazero.replay import Samples, distinct_positions, merged
-from alphazero.report.position_figures import AMBER, BLUE, FAINT, GREEN, INK, new_figure, plain_axes
+from alphazero.report.colours import AMBER, BLUE, FAINT, GREEN, INK
+from alphazero.report.position_figures import new_figure, plain_axes
 
 CLASSES = 5  # by turns left
 MOST_MEASURED = 10_000  # samples of a part that the network evaluates
@@ -32,7 +36,8 @@ class Part(NamedTuple):
     total:              policy_loss + value_weight * value_loss, as the learner has it.
     target_entropy:     of the improved policies, below which no policy loss can be.
     network_entropy:    of the network's policy among legal actions.
-    divergence:         KL(improved policy || network's policy), policy_loss - target_entropy.
+    divergence:         KL(improved policy || network's policy), policy_loss - target_entropy; NaN where actions are
+                        continuous: the one is then of a density, the other of the choice among sampled actions.
     error:              standard error of `total`, if not all samples were measured.
     """
 
@@ -52,7 +57,8 @@ class Part(NamedTuple):
 def analyse(learner: Learner, samples: Samples, config: ReplayConfig, *, seed: int = 0) -> list[Part]:
     """The averaged weights on all samples, the newest iteration's, and `CLASSES` classes by turns left, the most first.
 
-    With `config.merge` the positions of each part are merged as for learning.
+    There are fewer classes if few numbers of turns are left, and none if there is one. With `config.merge` the
+    positions of each part are merged as for learning.
     ValueError if there is no sample.
     """
     if samples.size == 0:
@@ -60,7 +66,8 @@ def analyse(learner: Learner, samples: Samples, config: ReplayConfig, *, seed: i
     generator = torch.Generator().manual_seed(seed)
     newest = int(samples.iteration.max())
     parts = [("all samples", samples.iteration <= newest), (f"latest, iteration {newest}", samples.iteration == newest)]
-    for low, high in ply_classes(samples.plies_left):
+    classes = ply_classes(samples.plies_left)
+    for low, high in classes if len(classes) > 1 else ():
         turns = f"{low} turn" + "s" * (low > 1) if low == high else f"{low} to {high} turns"
         parts.append((f"{turns} left", (samples.plies_left >= low) & (samples.plies_left <= high)))
     return [_part(name, learner, samples.at(members), config, generator) for name, members in parts]
@@ -90,7 +97,8 @@ def _part(name: str, learner: Learner, samples: Samples, config: ReplayConfig, g
 
     spread = mean((total - mean(total)).square()) ** 0.5
     missed = 1 - len(chosen) / learned.size  # nothing is unsure where all were measured
-    measures = (policy, value, total, target_entropy, network_entropy, policy - target_entropy)
+    divergence = policy - target_entropy if learner.game.discrete else torch.full_like(policy, math.nan)
+    measures = (policy, value, total, target_entropy, network_entropy, divergence)
     error, positions = spread * (missed / len(chosen)) ** 0.5, distinct_positions(samples, learner.game)
     return Part._make((name, samples.size, positions, len(chosen), *map(mean, measures), error))
 
@@ -115,10 +123,7 @@ def _measure(learner: Learner, batch: Samples) -> Tensor:
 
 def parts_figure(parts: Sequence[Part], *, title: str) -> Figure:
     """Losses, entropies and samples of the parts, a row each."""
-    figure = new_figure(13, 1.9 + 0.42 * len(parts), w_pad=0.14, h_pad=0.08)
-    losses, entropies, counts = figure.subplots(1, 3, sharey=True, width_ratios=(1.5, 1, 1))
-    # A gap sets the classes apart from the whole.
-    rows = np.array([float(row) + (0.5 if row > 1 else 0.0) for row in range(len(parts))])
+    figure, (losses, entropies, counts), rows = _panels(parts, title, width_ratios=(1.5, 1, 1))
     columns = {name: np.array([getattr(part, name) for part in parts]) for name in Part._fields}
     target, network = columns["target_entropy"], columns["network_entropy"]
 
@@ -139,19 +144,54 @@ def parts_figure(parts: Sequence[Part], *, title: str) -> Figure:
     entropies.scatter(network, rows, 42, color=GREEN, label="the network's", zorder=2, clip_on=False)
     entropies.set_xlim(0, 1.1 * max(target.max(), network.max(), 1e-9))
 
-    scale, unit = (1e3, "thousand samples") if parts[0].samples >= 10_000 else (1, "samples")
-    counts.barh(rows, columns["samples"] / scale, 0.68, color="#a9c1d3", label="samples")
-    if parts[0].positions is not None:
-        counts.barh(rows, columns["positions"] / scale, 0.34, color=BLUE, label="distinct positions")
+    _draw_sizes(counts, parts, rows)
+    for axes, words in ((losses, "Loss, nats a sample"), (entropies, "Entropy of the policies, nats")):
+        _caption(axes, words)
+    return figure
 
-    titles = "Loss, nats a sample", "Entropy of the policies, nats", f"Size, {unit}"
-    for axes, words in zip((losses, entropies, counts), titles, strict=True):
-        axes.set_title(words, loc="left", fontsize=10.5, color=INK)
-        plain_axes(axes, "x", labelsize=9.5)
+
+def density_figure(parts: Sequence[Part], *, title: str) -> Figure:
+    """The same where actions are continuous: the policy's loss is that of a density, which has no least value."""
+    figure, (policy, value, counts), rows = _panels(parts, title, width_ratios=(1, 1, 1))
+    for axes, name, colour in ((policy, "policy_loss", BLUE), (value, "value_loss", AMBER)):
+        losses = np.array([getattr(part, name) for part in parts])
+        bars = axes.barh(rows, losses, 0.68, color=colour)
+        axes.bar_label(bars, [f" {loss:.3g} " for loss in losses], color=INK, fontsize=9)
+        axes.margins(x=0.15)
+        axes.axvline(0, color=INK, lw=0.8)
+    _draw_sizes(counts, parts, rows)
+    _caption(policy, "Policy loss (of a density), nats a sample")
+    _caption(value, "Value loss, nats a sample")
+    return figure
+
+
+def _panels(
+    parts: Sequence[Part], title: str, *, width_ratios: Sequence[float]
+) -> tuple[Figure, Sequence[Axes], NDArray[np.float64]]:
+    """Three panels with a row for each part, and the rows' heights: a gap sets the classes apart from the whole."""
+    figure = new_figure(13, 1.9 + 0.42 * len(parts), w_pad=0.14, h_pad=0.08)
+    panels = figure.subplots(1, 3, sharey=True, width_ratios=width_ratios)
+    rows = np.array([float(row) + (0.5 if row > 1 else 0.0) for row in range(len(parts))])
+    panels[0].set(yticks=rows, yticklabels=[part.name for part in parts], ylim=(rows[-1] + 0.55, -0.55))
+    figure.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold", color=INK)
+    return figure, panels, rows
+
+
+def _draw_sizes(axes: Axes, parts: Sequence[Part], rows: NDArray[np.float64]) -> None:
+    scale, unit = (1e3, "thousand samples") if parts[0].samples >= 10_000 else (1, "samples")
+    axes.barh(rows, [part.samples / scale for part in parts], 0.68, color="#a9c1d3", label="samples")
+    positions = [part.positions for part in parts if part.positions is not None]
+    if positions:
+        axes.barh(rows, np.array(positions) / scale, 0.34, color=BLUE, label="distinct positions")
+    _caption(axes, f"Size, {unit}")
+
+
+def _caption(axes: Axes, words: str) -> None:
+    """A title, and a legend under the panel if it has named parts."""
+    axes.set_title(words, loc="left", fontsize=10.5, color=INK)
+    plain_axes(axes, "x", labelsize=9.5)
+    if axes.get_legend_handles_labels()[0]:
         axes.legend(
             loc="upper left", bbox_to_anchor=(-0.02, -0.1), ncols=3, borderaxespad=0, frameon=False, fontsize=9,
             labelcolor=INK, handlelength=1.2, columnspacing=1.2,
         )  # fmt: skip
-    losses.set(yticks=rows, yticklabels=columns["name"], ylim=(rows[-1] + 0.55, -0.55))
-    figure.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold", color=INK)
-    return figure

@@ -6,7 +6,8 @@ What a history lacks is left out.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import cycle
 from typing import Any
 
@@ -16,26 +17,36 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from alphazero.arena.evaluation import ALONE
+from alphazero.report.colours import AMBER, BLUE, GREEN, GREY, INK, PLUM, RED
 from alphazero.report.metrics_table import ALL_METRICS, BUFFER, LOSS, STRENGTH, Curve
-from alphazero.report.position_figures import AMBER, BLUE, GREEN, GREY, INK, PLUM, RED, in_rows, new_figure, plain_axes
+from alphazero.report.position_figures import in_rows, new_figure, plain_axes
 from alphazero.runs.metrics import History, opponents_of
 
 OPPONENT_COLOURS = (BLUE, AMBER, GREEN, PLUM, RED)
+TARGET_ENTROPY = "target_entropy"
+OWN = f"strength/{ALONE}"  # of tags in a game for one
+EVEN = 30  # the largest value of a metric by the least, from which on its axis is logarithmic
 SCALES = {"thousandths": 1e-3, "thousand": 1e3, "million": 1e6, "%": 0.01}  # by the first word of a unit
 
 
-def curves_figure(history: History) -> Figure:
-    """Strength, losses and buffer over the run; time in core-minutes if all iterations know it, else in iterations."""
+def curves_figure(history: History, units: Mapping[str, str] | None = None) -> Figure:
+    """Strength, losses and buffer over the run; time in core-minutes if all iterations know it, else in iterations.
+
+    units: of a game's own metrics (`Game.metric_units`).
+    """
     run, curves = _Run(history), [*strength_curves(history).items()]
     curves += [(m.tag, m.overview) for m in ALL_METRICS if m.overview and m.overview.panel != STRENGTH]
-    panels = run.panels([("loss/total", Curve(LOSS, "total"))]) | run.panels(curves)
+    own = run.panels(metric_curves(history, units or {}))
+    panels = run.panels([("loss/total", Curve(LOSS, "total"))]) | run.panels(curves) | own
     lower = [name for name in (LOSS, BUFFER) if name in panels]
-    rows: list[Any] = [row * (2 // len(row)) for row in ([STRENGTH] * (STRENGTH in panels), lower) if row]
+    shown = ([STRENGTH] * (STRENGTH in panels), *in_rows(own, 2), lower)
+    rows: list[Any] = [row * (2 // len(row)) for row in shown if row]
     figure = new_figure(10, 3.2 * max(1, len(rows)))
     if not rows:
         figure.text(0.5, 0.5, "nothing recorded yet", ha="center", va="center", color=GREY)
         return figure
-    for name, axes in figure.subplot_mosaic(rows, height_ratios=[1.25, 1][: len(rows)]).items():
+    for name, axes in figure.subplot_mosaic(rows, height_ratios=[1.25, *[1] * (len(rows) - 1)]).items():
         millions = max(series(history, tag)[1].max() for tag in panels[name]) >= 1e6
         run.draw(axes, name.replace("thousand", "million") if millions else name, panels[name])
     return figure
@@ -55,18 +66,24 @@ def learning_figure(history: History) -> Figure | None:
     return figure
 
 
-def strength_figure(history: History) -> Figure | None:
-    """Points against each opponent with their intervals, and the results behind them; None without any."""
+def strength_figure(history: History, units: Mapping[str, str] | None = None) -> Figure | None:
+    """Points against each opponent with their intervals, and the results behind them; None without any.
+
+    Of a game for one, rewards and the game's own metrics, which have these units.
+    """
     run = _Run(history)
     curves = run.panels(strength_curves(history).items()).get(STRENGTH)
     if not curves:
         return None
     results = [tag for tag in curves if series(history, tag.replace("/points", "/win"))[0]]
-    rows = [[STRENGTH] * max(1, min(2, len(results))), *in_rows(results, 2)]
+    own = run.panels(metric_curves(history, units or {}))
+    below = in_rows([*results, *own], 2)
+    rows = [[STRENGTH] * (len(below[0]) if below else 1), *below]
     heights = [4.2, *[2.3] * (len(rows) - 1)]
     figure = new_figure(10, sum(heights))
     axes = figure.subplot_mosaic(rows, height_ratios=heights)
-    run.draw(axes[STRENGTH], STRENGTH, curves)
+    for name, panel in ({STRENGTH: curves} | own).items():
+        run.draw(axes[name], name, panel)
     for tag in results:
         _draw_results(axes[tag], history, tag.removesuffix("/points"), curves[tag].label.replace("\n", " "))
     if results:
@@ -77,12 +94,33 @@ def strength_figure(history: History) -> Figure | None:
 
 def strength_curves(history: History) -> dict[str, Curve]:
     """The agent's points against each opponent, then its network's alone; some may have no values."""
+
+    def label(text: str, opponent: str) -> str:
+        """In a game for one there is nobody to be against."""
+        return text.format(opponent=opponent).replace(f"against {ALONE}", "").strip() or "agent"
+
     return {
-        metric.tag.format(opponent=opponent): curve._replace(label=curve.label.format(opponent=opponent), colour=colour)
+        metric.tag.format(opponent=opponent): curve._replace(label=label(curve.label, opponent), colour=colour)
         for metric in ALL_METRICS
         if (curve := metric.overview) and curve.panel == STRENGTH
         for opponent, colour in zip(opponents_of(history), cycle(OPPONENT_COLOURS), strict=False)
     }
+
+
+def metrics_alone(history: History) -> list[str]:
+    """The game's own metrics that the history has, of a game for one."""
+    tags = dict.fromkeys(tag for scalars in history.values() for tag in scalars)
+    return [tag.removeprefix(f"{OWN}/").removesuffix("_median") for tag in tags if re.match(f"{OWN}/.*_median$", tag)]
+
+
+def metric_curves(history: History, units: Mapping[str, str]) -> Iterator[tuple[str, Curve]]:
+    """The tags and curves of the game's own metrics: a panel for each, of the agent's and its network's games."""
+    for name in metrics_alone(history):
+        unit = f"{units[name]}: " if name in units else ""
+        panel = f"{name.capitalize()}, {unit}median, and 95th percentile (dashed)"
+        for role, who, colour in (("strength", "agent", BLUE), ("network", "network alone", GREEN)):
+            yield f"{role}/{ALONE}/{name}_median", Curve(panel, who, colour)
+            yield f"{role}/{ALONE}/{name}_95", Curve(panel, "_95", colour, "--")
 
 
 def series(history: History, tag: str) -> tuple[list[int], NDArray[np.float64]]:
@@ -109,6 +147,9 @@ class _Run:
 
     def __init__(self, history: History) -> None:
         self.history, self.time = history, "iteration"
+        # Below the entropy of the improved policy, the loss is that of a density (continuous actions): of another kind.
+        loss, limit = (dict(zip(*series(history, f"loss/{name}"), strict=True)) for name in ("policy", TARGET_ENTROPY))
+        self.left_out = {f"loss/{TARGET_ENTROPY}"} if any(loss[i] < limit[i] for i in loss.keys() & limit) else set()
         self.x = {i: float(i) for i in history}
         seconds = dict(zip(*series(history, "time/core_seconds"), strict=True))
         if seconds and set(seconds) == set(history):
@@ -120,7 +161,7 @@ class _Run:
         """Those of the curves that have values, by panel and tag."""
         panels: dict[str, dict[str, Curve]] = {}
         for tag, curve in curves:
-            if series(self.history, tag)[0]:
+            if tag not in self.left_out and series(self.history, tag)[0]:
                 panels.setdefault(curve.panel, {})[tag] = curve
         return panels
 
@@ -140,12 +181,16 @@ class _Run:
             x = [self.x[i] for i in iterations]
             axes.plot(x, y / scale, style, color=colour, lw=1.6, marker=dots, ms=4, mew=0, label=label)
         values = np.concatenate([series(self.history, tag)[1] for tag in curves])
-        shares = strength and values.min() >= 0 and values.max() <= 1
-        if strength and not shares:  # a game for one: points are what it earned
-            title, unit = "Strength", "points a game"
+        alone = any(ALONE in tag.split("/") for tag in curves)
+        shares = strength and not alone and values.min() >= 0 and values.max() <= 1
+        if strength and not shares:
+            title, unit = "Reward", "mean of a game, with its 95 % interval"
         caption(axes, title, unit)
         if shares:
             show_shares(axes)
+        elif alone and not strength and 0 < EVEN * values.min() < values.max():
+            axes.set_yscale("log")
+            axes.minorticks_off()
         elif not strength and values.min() >= 0:
             axes.set_ylim(bottom=0)
         end = max([1.0, *self.x.values()])
@@ -172,8 +217,9 @@ def caption(axes: Axes, title: str, unit: str) -> None:
 def label_ends(axes: Axes) -> None:
     """Names each curve at its right end, moved apart where they would overlap."""
     lines: list[Any] = sorted(axes.get_legend_handles_labels()[0], key=lambda line: line.get_ydata()[-1])
-    bottom, top = axes.get_ylim()
-    ends = np.array([(line.get_ydata()[-1] - bottom) / (top - bottom) for line in lines])
+    scale = axes.yaxis.get_transform()
+    bottom, top, *ends = scale.transform(np.array([*axes.get_ylim(), *(line.get_ydata()[-1] for line in lines)]))
+    ends = (np.array(ends) - bottom) / (top - bottom)
     room = 13 / 72 * axes.figure.dpi / axes.bbox.height * np.array([line.get_label().count("\n") + 1 for line in lines])
     stacked = np.cumsum(room) - room / 2  # places that do not overlap: each name is moved up from these, none too far
     place = stacked + np.minimum(np.maximum.accumulate(ends - stacked), 1.02 - room.sum())

@@ -13,7 +13,6 @@ from alphazero.game import Game, State, batch_size, concatenate, masked, take
 from alphazero.mcts.evaluator import Evaluator
 from alphazero.mcts.planning import likeliest
 from alphazero.report.monitor import Monitor
-from alphazero.report.position_figures import board_figure, policy_heatmap
 from alphazero.runs.files import POLICIES, clear_errors, read_arrays, reading, save_arrays
 from alphazero.selfplay import fresh_starts, stream_generator
 
@@ -32,6 +31,8 @@ class FixedPositions:
 
     def show(self, iteration: int, evaluator: Evaluator, monitor: Monitor) -> None:
         """Asks the evaluator about the positions, and shows its answers in TensorBoard."""
+        from alphazero.report.position_figures import board_figure, policy_heatmap  # only now: it is slow to load
+
         evaluation = evaluator(self.positions, torch.Generator())
         positions = [take(self.positions, slice(n, n + 1)) for n in range(batch_size(self.positions))]
         if not self.game.discrete:
@@ -44,9 +45,9 @@ class FixedPositions:
             history = {int(then): policies for then, policies in self.policies.items() if int(then) <= iteration}
             monitor.figure(iteration, "policy/fixed_positions", policy_heatmap(self.game, history))
             figures = map(partial(board_figure, self.game), positions, policies, evaluation.value.tolist())
-        for number, figure in enumerate(figures):
+        for number, figure in enumerate(figures, 1):
             if figure is not None:  # the game can draw it
-                monitor.figure(iteration, f"position/{number}", figure)
+                monitor.figure(iteration, f"positions/{number}", figure)
 
 
 def fixed_positions(game: Game, config: Config) -> State:

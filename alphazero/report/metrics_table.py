@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
+from itertools import groupby
 from typing import Any, NamedTuple
 
-from alphazero.report.position_figures import AMBER, BLUE, GREEN, GREY, INK, PLUM
+from alphazero.report.colours import AMBER, BLUE, GREEN, GREY, INK, PLUM
+from alphazero.runs.metrics import opponents_of
 
 
 class Curve(NamedTuple):
@@ -26,6 +28,7 @@ class Metric(NamedTuple):
     """A row of the table; what is empty is not shown there.
 
     tag:      of the scalar that is recorded; a regular expression where there are several.
+    meaning:  the scalar in words, with its unit.
     charts:   of TensorBoard.
     curves:   in the figure of learning and self-play.
     line:     in the terminal after an iteration; see `said`.
@@ -34,6 +37,7 @@ class Metric(NamedTuple):
     """
 
     tag: str
+    meaning: str
     charts: tuple[str, ...] = ()
     curves: tuple[Curve, ...] = ()
     line: str = ""
@@ -51,6 +55,7 @@ LOSS, POLICY = "Loss on the replay buffer, nats a sample", "Policy, nats a sampl
 STAGES = "Loss by stage of the game, nats a sample; thirds of the buffer by moves left"
 BUFFER, CPU_TIME = "Replay buffer, thousand samples", "CPU time, % of self-play and learning"
 RESULTS, TASKS = "Results of self-play, % of games", "workers, and tasks that run and wait"
+MEAN_POINTS = "strength/points"
 OUTCOMES = ("win", "draw", "loss")
 ENTROPIES, LENGTHS = "policy: loss and entropies", "length of games and depth of trees"
 
@@ -61,101 +66,168 @@ GROUPS = {  # by the first part of a tag
     "time": ("time", "iteration"), "memory": ("time", "iteration"),
 }
 ALL_METRICS = (
-    Metric("strength/{opponent}/points", ("points against each opponent",),
-           overview=Curve(STRENGTH, "against {opponent}")),
-    Metric("network/{opponent}/points", ("points of the network alone",),
-           overview=Curve(STRENGTH, "network alone\nagainst {opponent}", style=":")),
-    Metric("(strength|network)/alone/.*_(median|95)", ("measures of a game for one",)),
-    *(Metric(f"strength/{{opponent}}/{outcome}{seat}", (f"games against {{opponent}}{by}",))
-      for seat, by in (("", ""), ("_first", ", by seat"), ("_second", ", by seat")) for outcome in OUTCOMES),
+    Metric(MEAN_POINTS, "the agent's points when it was measured last, mean over its opponents: share of the points "
+           "in a game for two, a draw as half a win; reward in a game for one",
+           ("points, mean over opponents",)),
+    Metric("strength/alone/points", "the agent's mean reward a game"),
+    Metric("network/alone/points", "mean reward a game of the network alone, which plays its likeliest action"),
+    Metric("strength/{opponent}/points", "the agent's share of the points against {opponent}; a draw is half a win",
+           ("points against each opponent",), overview=Curve(STRENGTH, "against {opponent}")),
+    Metric("network/{opponent}/points",
+           "share of the points against {opponent} of the network alone: its likeliest action, no search",
+           ("points of the network alone",), overview=Curve(STRENGTH, "network alone\nagainst {opponent}", style=":")),
+    Metric("(strength|network)/alone/.*_(median|95)",
+           "the game's own measure at the end of a game: the median, or the 95th percentile, over games",
+           ("measures of a game for one",)),
+    *(Metric(f"strength/{{opponent}}/{outcome}{seat}", f"share of the agent's games against {{opponent}}{which}",
+             (f"games against {{opponent}}{by}",))
+      for seat, by, which in (("", "", ""), ("_first", ", by seat", " in which it moves first"),
+                              ("_second", ", by seat", " in which it moves second"))
+      for outcome in OUTCOMES),
 
-    Metric("loss/total", ("loss",), (Curve(LOSS, "total", INK),), "loss {number}", "loss {:.3f}"),
-    Metric("loss/policy", ("loss", ENTROPIES), (Curve(LOSS, "policy"), Curve(POLICY, "loss")),
-           "policy {number}", "policy {:.3f}", Curve(LOSS, "policy")),
-    Metric("loss/value", ("loss",), (Curve(LOSS, "value", AMBER),),
-           "value {number}", "value {:.3f}", Curve(LOSS, "value", AMBER)),
-    Metric("loss/target_entropy", (ENTROPIES,), (Curve(POLICY, "target's\nentropy", style=":"),),
-           "target's entropy {number}", "H target {:.3f}",
+    Metric("loss/total", "the loss that learning lowers: the policy's, and learner.value_weight times the value's",
+           ("loss",), (Curve(LOSS, "total", INK),), column="loss {:.3f}"),
+    Metric("loss/policy",
+           "cross-entropy of the search's improved policy and the network's, nats a sample; of continuous actions "
+           "that of densities, which falls below 0 as the policy narrows",
+           ("loss", ENTROPIES), (Curve(LOSS, "policy"), Curve(POLICY, "loss")),
+           "policy loss {loss}", "policy {:.3f}", Curve(LOSS, "policy")),
+    Metric("loss/target_entropy", "entropy of the improved policies, nats a sample: the policy's loss cannot be lower",
+           (ENTROPIES,), (Curve(POLICY, "target's\nentropy", style=":"),),
+           "at best {number}", "H target {:.3f}",
            Curve(LOSS, "target's entropy:\nthe policy's limit", style=":")),
-    Metric("loss/policy_entropy", (ENTROPIES,), (Curve(POLICY, "network's\nentropy", GREEN, "--"),),
-           column="H network {:.3f}"),
-    *(Metric(f"loss_by_stage/{stage}", ("loss by stage of the game",), (Curve(STAGES, stage, colour),))
-      for stage, colour in (("opening", BLUE), ("middle", PLUM), ("end", AMBER))),
-    Metric("loss/learning_rate", ("learning rate",), (Curve("Learning rate, thousandths"),)),
-    Metric("loss/gradient_norm", ("gradient norm",), (Curve("Norm of the gradient, before it is clipped"),)),
+    Metric("loss/value",
+           "loss of the value head, nats a sample, or for `value_head = \"scalar\"` the squared error",
+           ("loss",), (Curve(LOSS, "value", AMBER),), "value {number}", "value {:.3f}",
+           Curve(LOSS, "value", AMBER)),
+    Metric("loss/policy_entropy", "entropy of the network's policies, nats a sample",
+           (ENTROPIES,), (Curve(POLICY, "network's\nentropy", GREEN, "--"),), column="H network {:.3f}"),
+    *(Metric(f"loss_by_stage/{stage}", f"total loss of samples from the {which} of games, nats; by moves left",
+             ("loss by stage of the game",), (Curve(STAGES, stage, colour),))
+      for stage, which, colour in (("opening", "first third", BLUE), ("middle", "second third", PLUM),
+                                   ("end", "last third", AMBER))),
+    Metric("loss/learning_rate", "the learning rate of the iteration's last step",
+           ("learning rate",), (Curve("Learning rate, thousandths"),)),
+    Metric("loss/gradient_norm", "mean norm of the gradient, before it is clipped to learner.max_grad_norm",
+           ("gradient norm",), (Curve("Norm of the gradient, before it is clipped"),)),
 
-    Metric("self_play/positions_per_second", ("speed: positions",), (Curve("Speed of self-play, positions/s"),),
-           "{number} positions/s", "moves/s {:,.0f}"),
-    Metric("self_play/game_length", (LENGTHS,), (Curve("Length of games, moves after the opening"),),
-           "{number} moves after the opening", "length {:.1f}"),
-    Metric("self_play/first_player_wins", ("results",), (Curve(RESULTS, "first\nplayer wins"),),
-           "first wins {percent}", "first wins {:.0%}"),
-    Metric("self_play/draws", ("results",), (Curve(RESULTS, "draws", GREY),), "draws {percent}", "draws {:.0%}"),
-    Metric("self_play/return", ("return of a game for one",), line="{number} a game"),
-    Metric("self_play/tree_depth", (LENGTHS,), (Curve("Depth of the search, deepest edge, mean over moves"),),
-           column="depth {:.2f}"),
-    Metric("self_play/simulations", (), (Curve("Simulations, a move of self-play"),)),
-    Metric("self_play/cache_hits", ("share of evaluations from the cache",),
-           (Curve("Evaluations from the cache, % of all asked for"),), "cached {percent}", "cached {:.0%}"),
-    Metric("self_play/simulations_per_second", ("speed: simulations",),
-           (Curve("Speed of self-play, thousand simulations/s"),)),
-    Metric("self_play/games", ("games",)),
+    Metric("self_play/positions_per_second", "moves of self-play a second of the iteration, over all cores",
+           ("speed: positions",), (Curve("Speed of self-play, positions/s"),), "{number} moves/s", "moves/s {:,.0f}"),
+    Metric("self_play/game_length", "mean moves of a finished game, without those of its random opening",
+           (LENGTHS,), (Curve("Length of games, moves after the opening"),), "{moves} a game", "length {:.1f}"),
+    Metric("self_play/first_player_wins", "share of games of self-play that the first player won",
+           ("results",), (Curve(RESULTS, "first\nplayer wins"),), "first wins {share}", "first wins {:.0%}"),
+    Metric("self_play/draws", "share of games of self-play that were drawn",
+           ("results",), (Curve(RESULTS, "draws", GREY),), "draws {share}", "draws {:.0%}"),
+    Metric("self_play/return", "mean sum of a game's rewards in self-play",
+           ("return of a game for one",), line="reward {number} a game"),
+    Metric("self_play/tree_depth", "edges from the root to the deepest node of a search, mean over moves",
+           (LENGTHS,), (Curve("Depth of the search, deepest edge, mean over moves"),), column="depth {:.2f}"),
+    Metric("self_play/simulations", "simulations of the search for a move of self-play",
+           (), (Curve("Simulations, a move of self-play"),)),
+    Metric("self_play/cache_hits", "share of evaluations that self-play took from its cache",
+           ("share of evaluations from the cache",),
+           (Curve("Evaluations from the cache, % of all asked for"),), column="cached {:.0%}"),
+    Metric("self_play/simulations_per_second", "simulations a second of the iteration, over all cores",
+           ("speed: simulations",), (Curve("Speed of self-play, thousand simulations/s"),)),
+    Metric("self_play/games", "games of self-play that ended in the iteration", ("games",)),
 
-    Metric("buffer/window", ("samples",), (Curve(BUFFER, "window", GREY, ":"),),
-           overview=Curve(BUFFER, "window", GREY, ":")),  # before the samples, which hide it once they fill it
-    Metric("buffer/samples", ("samples",), (Curve(BUFFER, "samples"),), "{number} samples",
-           overview=Curve(BUFFER, "samples")),
-    Metric("buffer/distinct", ("samples",), (Curve(BUFFER, "distinct", GREEN),), "{number} distinct",
-           overview=Curve(BUFFER, "distinct positions", GREEN)),
-    Metric("buffer/staleness", ("mean age in iterations",)),
+    # The window before the samples, which hide it once they fill it.
+    Metric("buffer/window", "the most samples that the replay buffer keeps at this time of the run",
+           ("samples",), (Curve(BUFFER, "window", GREY, ":"),), overview=Curve(BUFFER, "window", GREY, ":")),
+    Metric("buffer/samples", "samples in the replay buffer: one a move of a finished game",
+           ("samples",), (Curve(BUFFER, "samples"),), "{number} samples", overview=Curve(BUFFER, "samples")),
+    Metric("buffer/distinct", "different positions among the samples",
+           ("samples",), (Curve(BUFFER, "distinct", GREEN),), overview=Curve(BUFFER, "distinct positions", GREEN)),
+    Metric("buffer/staleness", "mean age of the samples, in iterations", ("mean age in iterations",)),
 
-    Metric("cluster/worker/[0-9]+_per_second", ("moves a second, by worker",)),
-    Metric("cluster/workers", (TASKS,), line="{number} workers"),
-    Metric("cluster/in_flight", (TASKS,)),
-    Metric("cluster/slowest_per_second", line="the slowest {number} moves/s"),
-    Metric("cluster/fastest_per_second", line="the fastest {number}"),
-    Metric("cluster/restarts", ("losses so far",), line="{number} restarts"),
-    Metric("cluster/lost_tasks", ("losses so far",)),
-    Metric("cluster/queued", (TASKS,), line="{number} tasks wait"),
-    Metric("cluster/staleness", ("age of the networks that played, in iterations",),
-           line="networks {number} iterations old"),
-    Metric("cluster/replay_ratio", ("replay ratio",), line="replay ratio {number}"),
-    Metric("cluster/steps_owed", ("steps that learning owes",)),
-    Metric("cluster/object_store_mb", ("object store, MB",), line="object store {number} MB"),
-    Metric("cluster/left_out_behind", ("samples left out",),
+    Metric("cluster/worker/[0-9]+_per_second", "moves a second of this worker", ("moves a second, by worker",)),
+    Metric("cluster/workers", "workers that are alive", (TASKS,), line="{number} workers"),
+    Metric("cluster/in_flight", "tasks that workers have at this moment", (TASKS,)),
+    Metric("cluster/slowest_per_second", "moves a second of the slowest worker", line="the slowest {number} moves/s"),
+    Metric("cluster/fastest_per_second", "moves a second of the fastest worker", line="the fastest {number}"),
+    Metric("cluster/restarts", "workers started anew since this start", ("losses so far",), line="{number} restarts"),
+    Metric("cluster/lost_tasks", "tasks that were lost with a worker since this start", ("losses so far",)),
+    Metric("cluster/queued", "tasks that wait for a worker", (TASKS,), line="{number} tasks wait"),
+    Metric("cluster/staleness", "age of the networks that played the newest samples, in iterations",
+           ("age of the networks that played, in iterations",), line="networks {number} iterations old"),
+    Metric("cluster/replay_ratio", "how often a sample was learned from so far, on average",
+           ("replay ratio",), line="replay ratio {number}"),
+    Metric("cluster/steps_owed", "steps by which learning is behind self-play", ("steps that learning owes",)),
+    Metric("cluster/object_store_mb", "megabytes in Ray's object store",
+           ("object store, MB",), line="object store {number} MB"),
+    Metric("cluster/left_out_behind", "samples left out because learning was too far behind", ("samples left out",),
            line="left out {some} samples: learning cannot follow (more ranks, or a lower learner.replay_ratio)"),
-    Metric("cluster/left_out_stale", ("samples left out",),
+    Metric("cluster/left_out_stale", "samples left out because an old network had played them", ("samples left out",),
            line="left out {some} samples: their network was too old (cluster.max_staleness)"),
 
-    Metric("time/iteration", ("seconds an iteration",), line="{duration}"),
-    Metric("time/core_seconds", line="CPU {duration} so far"),
-    *(Metric(f"time/{work}", ("shares of CPU time",), (Curve(CPU_TIME, work, colour),), f"{work} {{percent}}")
-      for work, colour in (("inference", BLUE), ("tree", GREEN), ("learning", AMBER))),
-    Metric("memory/resident_mb", ("resident memory, MB",), (Curve("Memory, MB resident"),)),
-    Metric("memory/workers_mb", ("resident memory, MB",)),
+    Metric("time/iteration", "seconds of the iteration, on the wall clock", ("seconds an iteration",),
+           line="{number} s"),
+    Metric("time/core_seconds", "CPU seconds of self-play and learning, over all cores, since the run's start"),
+    *(Metric(f"time/{work}", f"share of the iteration's CPU time that {which} took",
+             ("shares of CPU time",), (Curve(CPU_TIME, work, colour),), f"{name} {{share}}")
+      for work, name, which, colour in (
+          ("inference", "network", "the network in self-play", BLUE),
+          ("rules", "rules", "the game's rules in self-play", PLUM),
+          ("tree", "tree", "the search's trees", GREEN),
+          ("learning", "learning", "learning", AMBER))),
+    Metric("memory/resident_mb", "megabytes of memory that this process holds",
+           ("resident memory, MB",), (Curve("Memory, MB resident"),)),
+    Metric("memory/workers_mb", "megabytes of memory that all workers hold", ("resident memory, MB",)),
 )
 # fmt: on
 
 
-def chart_layout(opponents: Sequence[str]) -> dict[str, dict[str, list[Any]]]:
-    """TensorBoard's "custom scalars": charts by category, each with the tags, as regular expressions, of its lines."""
+def chart_layout(tags: Collection[str]) -> dict[str, dict[str, list[Any]]]:
+    """TensorBoard's "custom scalars" for a run with these tags: charts by category, strength first.
+
+    A chart has the tags, as regular expressions, of its lines; one that would be empty is left out.
+    """
     layout: dict[str, dict[str, list[Any]]] = {}
+    opponents = opponents_of({0: dict.fromkeys(tags, 0.0)})
     for category, name in dict.fromkeys((metric.group[0], name) for metric in ALL_METRICS for name in metric.charts):
-        tags = [metric.tag for metric in ALL_METRICS if metric.group[0] == category and name in metric.charts]
+        rows = [metric.tag for metric in ALL_METRICS if metric.group[0] == category and name in metric.charts]
         for opponent in opponents if "{opponent}" in name else [""]:
-            chart = ["Multiline", [f"{tag.replace('{opponent}', re.escape(opponent) or '[^/]+')}$" for tag in tags]]
-            layout.setdefault(category, {})[name.replace("{opponent}", opponent)] = chart
+            lines = [f"{row.replace('{opponent}', re.escape(opponent) or '[^/]+')}$" for row in rows]
+            if any(re.match(line, tag) for line in lines for tag in tags):
+                layout.setdefault(category, {})[name.replace("{opponent}", opponent)] = ["Multiline", lines]
     return layout
 
 
+def meaning_of(tag: str) -> str:
+    """What a scalar is, in words; nothing if it has no row."""
+    for metric in ALL_METRICS:
+        row = metric.tag.replace("{opponent}", "(?P<opponent>[^/]+)")
+        if found := re.fullmatch(rf"{row}(?P<bound>_low|_high)?", tag):
+            bound = f"; the {found['bound'][1:]}er end of its 95 % interval" if found["bound"] else ""
+            return metric.meaning.format_map(found.groupdict()) + bound
+    return ""
+
+
 def said(heading: str, scalars: Mapping[str, float]) -> list[str]:
-    """The terminal's words under a heading about the scalars that are there; of {some} only if it is not 0."""
+    """The terminal's words under a heading about the scalars that are there; of {some} only if it is not 0.
+
+    Shares in a row become one item: `first wins 53, draws 21 %`.
+    """
     lines = [(scalars[m.tag], m.line) for m in ALL_METRICS if m.line and m.group[1] == heading and m.tag in scalars]
-    return [
-        line.format(number=number(scalar), some=number(scalar), percent=percent(scalar), duration=duration(scalar))
-        for scalar, line in lines
-        if scalar or "{some}" not in line
-    ]
+    items: list[str] = []
+    for shares, group in groupby(lines, lambda line: "{share}" in line[1]):
+        words = [line.format_map(_words(scalar)) for scalar, line in group if scalar or "{some}" not in line]
+        items += [", ".join(words) + " %"] if shares else words
+    return items
+
+
+def _words(scalar: float) -> dict[str, str]:
+    """A scalar in the forms that a line may ask for."""
+    short = number(scalar)
+    return {
+        "number": short,
+        "some": short,
+        "share": f"{100 * scalar:.0f}",
+        "moves": f"{short} move{'' if scalar == 1 else 's'}",
+        # Only a density can be above 1, and its loss below 0.
+        "loss": f"{short} (a log density)" if scalar < 0 else short,
+    }
 
 
 def percent(share: float) -> str:
@@ -169,10 +241,3 @@ def number(value: float) -> str:
     if abs(value) < 1e4:
         return f"{value:,.0f}"
     return f"{value / 1e3:.3g} k" if abs(value) < 999_500 else f"{value / 1e6:.3g} M"
-
-
-def duration(seconds: float) -> str:
-    if not math.isfinite(seconds) or seconds < 60:
-        return f"{seconds:.3g} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"

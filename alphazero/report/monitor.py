@@ -1,7 +1,7 @@
 """Shows a training run in TensorBoard, in the terminal, and in files to read later.
 
     runs/<name>/
-      tensorboard/   scalars and figures, one step axis: the iteration
+      events.out.*   for TensorBoard: scalars and figures, one step axis: the iteration; the configuration
       metrics.csv    the same scalars, a row an iteration
       log.txt        messages, with the time
       curves.png     strength, losses and buffer over the run
@@ -13,23 +13,24 @@ raises an OSError that names it, in the calling thread and never in a background
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from matplotlib.figure import Figure
 from rich.console import Console
 from rich.text import Text
-from torch.utils.tensorboard import SummaryWriter
 
-from alphazero.report.curves import curves_figure
-from alphazero.report.metrics_table import chart_layout
-from alphazero.report.position_figures import pixels, png
-from alphazero.report.terminal import ALARM, LABEL_WIDTH, ProgressBars, iteration_report, pack
-from alphazero.runs.files import CURVES, LOG, METRICS, TENSORBOARD, naming, write_file
+from alphazero.report.events import EventWriter
+from alphazero.report.metrics_table import MEAN_POINTS
+from alphazero.report.terminal import ALARM, LABEL_WIDTH, LEGEND, ProgressBars, iteration_report, pack
+from alphazero.runs.files import CONFIG, CURVES, LOG, METRICS, naming, write_file
 from alphazero.runs.metrics import MetricsFile, opponents_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class Monitor:
@@ -42,20 +43,22 @@ class Monitor:
 
     def __init__(self, folder: Path, *, iterations: int, first_iteration: int, console: Console | None = None) -> None:
         self.iterations, self.first_iteration, self.console = iterations, first_iteration, console or Console()
-        self.log, self.curves, self.events = (folder / name for name in (LOG, CURVES, TENSORBOARD))
+        self.folder, self.log, self.curves = folder, folder / LOG, folder / CURVES
         folder.mkdir(parents=True, exist_ok=True)
         self.metrics = MetricsFile(folder / METRICS, first_iteration)
         self.history = self.metrics.rows
         # Reentrant: a signal handler may print while the thread that it interrupts does.
         self._lock = threading.RLock()
-        self._charted: list[str] | None = None
+        self._explained, self._newest = False, first_iteration - 1
         self._bars = ProgressBars(self.console, first_iteration, iterations)
 
     def __enter__(self) -> Self:
         with ExitStack() as undo:
             undo.enter_context(_quiet_event_writer())
-            with naming(self.events):
-                self._writer = SummaryWriter(self.events, purge_step=self.first_iteration)
+            self._events = EventWriter(self.folder, self.first_iteration)
+            if (configuration := self.folder / CONFIG).exists():
+                self._events.configuration(configuration.read_text(encoding="utf-8"))
+            self._began = time.monotonic()
             self._bars.start()
             self._undo = undo.pop_all()
         return self
@@ -64,8 +67,7 @@ class Monitor:
         with self._undo:
             self._bars.stop()
             try:
-                with naming(self.events):
-                    self._writer.close()
+                self._events.close()
                 if self.history:
                     self._save_curves()
             except OSError:
@@ -74,63 +76,73 @@ class Monitor:
 
     def say(self, text: str) -> None:
         """Shows the text above the progress bars and appends it to the log."""
-        self._print(Text(text))
+        self._bars.say(Text(text))
         self._append_to_log(text)
 
     def start(self, iteration: int, parts: Mapping[str, int]) -> None:
         """Begins an iteration's progress bars: a bar for each part, with its total."""
         self._bars.start_iteration(iteration, parts)
 
-    def advance(self, part: str, done: int) -> None:
-        """Moves a part's bar on."""
-        self._bars.advance_part(part, done)
+    def start_match(self, name: str, moves: int) -> None:
+        """Adds a bar for a match, of about so many moves; it stays when iterations end, until the match does."""
+        self._bars.start_match(name, moves)
+
+    def end_match(self, name: str) -> None:
+        """Removes the bar of a match."""
+        self._bars.end_match(name)
+
+    def advance(self, name: str, done: int) -> None:
+        """Moves on the bar of a part, or of a match; one that is gone stays gone."""
+        self._bars.advance_part(name, done)
 
     def record(self, iteration: int, scalars: Mapping[str, float]) -> None:
         """Writes the scalars by tag to TensorBoard and metrics.csv, and draws curves.png after matches."""
+        opponents = opponents_of({iteration: scalars})
+        points = [scalars[tag] for opponent in opponents if (tag := f"strength/{opponent}/points") in scalars]
+        if points:
+            scalars = {MEAN_POINTS: sum(points) / len(points), **scalars}
         with self._lock:
             self.metrics.record(iteration, scalars)
-            with naming(self.events):
-                for tag, scalar in scalars.items():
-                    self._writer.add_scalar(tag, float(scalar), iteration)
-                opponents = opponents_of(self.history)
-                if opponents != self._charted:  # TensorBoard shows the layout that came last
-                    self._writer.add_custom_scalars(chart_layout(opponents))
-                    self._charted = opponents
-                self._writer.flush()
-            if any(tag.startswith("strength/") for tag in scalars):
+            self._events.scalars(iteration, scalars, self.metrics.tags)
+            if points:
                 self._save_curves()
 
     def report(self, iteration: int, scalars: Mapping[str, float]) -> None:
-        """Sums the iteration up in a few lines, in the terminal and the log."""
-        report = iteration_report(iteration, self.iterations, scalars)
+        """Sums the iteration up in a few lines, in the terminal and the log; before the first, explains them."""
+        with self._lock:
+            explain, self._explained = not self._explained, True
+            self._newest = max(self._newest, iteration)
+            pace = (time.monotonic() - self._began) / max(1, self._newest + 1 - self.first_iteration)
+        if explain:
+            self.say(LEGEND)
+        left = pace * (self.iterations - self._newest - 1)
+        report = iteration_report(iteration, self.iterations, scalars, left)
         width = self.console.width if self.console.is_terminal else None
         for number, (label, items) in enumerate(report):
-            indent = "" if number == 0 else "  "
-            for row, line in enumerate(pack(items, width and width - LABEL_WIDTH)):
-                text = Text(indent + (label if row == 0 else "").ljust(LABEL_WIDTH - len(indent)))
-                text.stylize("bold red" if label == ALARM else "bold" if number == 0 else "cyan")
-                self._print(text.append(line, style="red" if label == ALARM else "not bold"))
+            head = f"  {label}".ljust(LABEL_WIDTH) if number else f"{label}  "
+            for row, line in enumerate(pack(items, width and width - len(head))):
+                text = Text(head if row == 0 else " " * len(head))
+                text.stylize("bold red" if label == ALARM else "cyan" if number else "bold")
+                self._bars.say(text.append(line, style="red" if label == ALARM else "not bold"))
         plain = [("  " if n else "") + f"{label}: {' · '.join(items)}" for n, (label, items) in enumerate(report)]
         self._append_to_log("\n".join(plain))
 
     def figure(self, iteration: int, tag: str, figure: Figure) -> None:
         """Shows the figure in TensorBoard."""
-        with self._lock, naming(self.events):
-            self._writer.add_image(tag, pixels(figure), iteration, dataformats="HWC")
-            self._writer.flush()
+        with self._lock:
+            self._events.figure(iteration, tag, figure)
         figure.clear()
 
-    def _print(self, text: Text) -> None:
-        # Lines stay whole, however long, except on a terminal.
-        self.console.print(text, soft_wrap=not self.console.is_terminal)
-
     def _append_to_log(self, text: str) -> None:
-        time = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
-        lines = text.replace("\n", "\n" + " " * (len(time) + 2))
+        now = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
+        lines = text.replace("\n", "\n" + " " * (len(now) + 2))
         with self._lock, naming(self.log), self.log.open("a", encoding="utf-8") as log:
-            log.write(f"{time}  {lines}\n")
+            log.write(f"{now}  {lines}\n")
 
     def _save_curves(self) -> None:
+        from alphazero.report.curves import curves_figure
+        from alphazero.report.position_figures import png
+
         with self._lock, naming(self.curves):
             write_file(self.curves, png(curves_figure(self.history)))
 

@@ -24,9 +24,8 @@ from torch import Tensor
 
 from alphazero.game import Game, State, num_actions
 from alphazero.game.grid import Grid, read_grid
+from alphazero.report.colours import AMBER, BLUE, BOARD, FAINT, GREY, INK
 
-BLUE, AMBER, GREEN, PLUM, RED, GREY = "#2f6690", "#d98324", "#4c8c5e", "#80487a", "#b8433c", "#8a9299"
-INK, FAINT, BOARD = "#2b3036", "#e3e7ea", "#d5dde3"
 SEATS = ("the first player", "the second player")
 DISC_COLOURS = {"x": BLUE, "o": AMBER}
 MOST_BARS = 16

@@ -5,7 +5,7 @@ The report says what a run lacks; a damaged file is named and spoils nothing els
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -18,10 +18,11 @@ from alphazero.config import Config
 from alphazero.game import Game, load_game, map_states
 from alphazero.learner import Learner
 from alphazero.report.annotated_game import AnnotatedGame
-from alphazero.report.buffer_analysis import MOST_MEASURED, analyse, parts_figure
-from alphazero.report.curves import learning_figure, strength_curves, strength_figure
+from alphazero.report.buffer_analysis import MOST_MEASURED, analyse, density_figure, parts_figure
+from alphazero.report.curves import learning_figure, metrics_alone, strength_curves, strength_figure
 from alphazero.report.metrics_table import ALL_METRICS
 from alphazero.report.position_figures import png
+from alphazero.report.terminal import measured
 from alphazero.runs.checkpoint import checkpoints, kept_games, load_games, load_samples, load_weights, read_config
 from alphazero.runs.files import METRICS, RunError, clear_errors, write_file
 from alphazero.runs.metrics import read_history
@@ -32,6 +33,11 @@ MEASURES = {
     "total": "loss", "policy_loss": "policy", "value_loss": "value", "divergence": "KL",
     "target_entropy": "H target", "network_entropy": "H network",
 }  # fmt: skip
+OF_CHOICES = ("divergence", "target_entropy")  # of the choice among sampled actions, where these are continuous
+DENSITIES = (
+    "Actions are continuous: the policy's loss and H, the entropy of the network's policy, are those of a density, "
+    "and can be below 0."
+)
 
 
 class Table(NamedTuple):
@@ -91,8 +97,8 @@ def report_sections(
     sections: list[Section] = []
     for empty, fill in (
         (Section("The run", "run"), partial(run_section, folder, config, learner)),
-        (Section("Strength", "strength"), partial(strength_section, folder)),
-        (Section("Learning and self-play", "learning"), partial(learning_section, folder)),
+        (Section("Strength", "strength"), partial(strength_section, folder, learner.game)),
+        (Section("Learning and self-play", "learning"), partial(learning_section, folder, learner.game)),
         (Section("Buffer analysis", "buffer"), partial(buffer_section, folder, config, learner, iteration)),
         (Section("A game of self-play", "game"), partial(game_section, folder, learner.game, game_iteration, stream)),
     ):
@@ -147,31 +153,42 @@ def run_section(folder: Path, config: Config, learner: Learner, section: Section
     return section._replace(table=Table(("", folder.resolve().name), rows, numbers=False))
 
 
-def strength_section(folder: Path, section: Section) -> Section:
-    """Points against each opponent, and their 95 % intervals where they were recorded."""
+def strength_section(folder: Path, game: Game, section: Section) -> Section:
+    """Points against each opponent; in a game for one rewards, and the game's own metrics."""
     history = read_history(folder / METRICS)
-    figure = strength_figure(history)
+    figure = strength_figure(history, game.metric_units)
     if figure is None:
         return section._replace(missing="metrics.csv has no games against opponents")
-    recorded = set().union(*history.values())
+    alone, recorded = game.num_players == 1, set().union(*history.values())
     curves = {tag: curve for tag, curve in strength_curves(history).items() if tag in recorded}
-    columns = "iter.", *(curve.label.replace("\n", " ") for curve in curves.values())
+    own, show = metrics_alone(history), _reward if alone else _points
+    columns, cells = ["iter."], list[Callable[[Mapping[str, float]], str]]()
+    for tag, curve in curves.items():
+        label, role = curve.label.replace("\n", " "), tag.removesuffix("points")
+        columns += [label, *(f"{label}: {name}" for name in own)]
+        cells += [partial(show, tag=tag)]
+        cells += [partial(_quantiles, tag=role + name, unit=game.metric_units.get(name, "")) for name in own]
     rows = [
-        [str(iteration), *(_points(scalars, tag) for tag in curves)]
+        [str(iteration), *(cell(scalars) for cell in cells)]
         for iteration, scalars in history.items()
         if not curves.keys().isdisjoint(scalars)
     ]
     words = "Share of points in %, where a draw is half a win, with its 95 % interval."
+    if alone:
+        words = "Mean reward of a game, with its 95 % interval."
+        words += f" Of {' and '.join(own)}: median, and 95th percentile." if own else ""
     return section._replace(words=words, table=Table(columns, rows), figure=figure)
 
 
-def learning_section(folder: Path, section: Section) -> Section:
+def learning_section(folder: Path, game: Game, section: Section) -> Section:
     """Losses and self-play over the run, at evenly spaced iterations up to the last."""
     history = read_history(folder / METRICS)
     figure = learning_figure(history)
     if figure is None:
         return section._replace(missing="metrics.csv is not there or has no measures of learning")
     recorded = set().union(*history.values())
+    if not game.discrete:
+        recorded.discard("loss/target_entropy")
     known = [(m.tag, *m.column.rsplit(" ", 1)) for m in ALL_METRICS if m.column and m.tag in recorded]
     iterations = sorted(history, reverse=True)
     rows = [
@@ -179,6 +196,8 @@ def learning_section(folder: Path, section: Section) -> Section:
         for i in reversed(iterations[:: -(-len(iterations) // MOST_ROWS)])
     ]
     words = "Losses and entropies H in nats a sample, means over an iteration; games' length without random openings."
+    if not game.discrete:
+        words += f" {DENSITIES}"
     return section._replace(words=words, table=Table(("iter.", *(name for _, name, _ in known)), rows), figure=figure)
 
 
@@ -196,28 +215,25 @@ def buffer_section(folder: Path, config: Config, learner: Learner, iteration: in
         return section._replace(missing="the replay buffer is empty")
     parts = analyse(learner, samples, config.replay)
     first, last = int(samples.iteration.min()), int(samples.iteration.max())
-    words = (
-        f"The averaged network after {chosen} iterations on the samples of iterations {first} to {last}, in nats. "
-        "KL is the policy's loss less H, the entropy, of its target. "
-        "The classes by turns left hold about equally many samples."
-    )
-    if not game.discrete:
-        words += (
-            " Actions are continuous here: the policy's loss and H of the network are those of a density, and H of the "
-            "target that of the choice among the actions sampled, so that KL is nothing but their difference."
-        )
+    words = f"The averaged network after {chosen} iterations on the samples of iterations {first} to {last}, in nats. "
+    words += "KL is the policy's loss less H, the entropy, of its target." if game.discrete else DENSITIES
+    if len(parts) > 2:
+        words += " The classes by turns left hold about equally many samples."
     if any(part.measured < part.samples for part in parts):
         words += (
             f" The network evaluated at most {MOST_MEASURED:,} samples of each part, drawn at random: "
             f"the standard errors of the losses are at most {max(part.error for part in parts):.3f}."
         )
+    measures = {name: title for name, title in MEASURES.items() if game.discrete or name not in OF_CHOICES}
+    columns = ["part", "samples", *["positions"] * game.has_key, *measures.values()]
     rows = [
-        [part.name, f"{part.samples:,}", "–" if part.positions is None else f"{part.positions:,}"]
-        + [f"{getattr(part, name):.3f}" for name in MEASURES]
+        [part.name, f"{part.samples:,}", *([] if part.positions is None else [f"{part.positions:,}"])]
+        + [f"{getattr(part, name):.3f}" for name in measures]
         for part in parts
     ]
-    table = Table(("part", "samples", "positions", *MEASURES.values()), rows)
-    figure = parts_figure(parts, title=f"{game.name}: the replay buffer, seen by the network of iteration {chosen}")
+    table = Table(columns, rows)
+    title = f"{game.name}: the replay buffer, seen by the network of iteration {chosen}"
+    figure = (parts_figure if game.discrete else density_figure)(parts, title=title)
     return section._replace(words=words, table=table, figure=figure)
 
 
@@ -242,10 +258,25 @@ def game_section(folder: Path, game: Game, iteration: int | None, stream: int | 
     state = map_states(lambda field: field[0, last : last + 1], played.states)
     action = played.sampled[0, last, played.action[0, last]]
     text = f"{game.render(state)}\naction {action.tolist()}: reward {float(played.reward[0, last]):.4g}"
-    return section._replace(words=f"{heading}; its last move.", figure=game.figure(state, action[None]), text=text)
+    found = [f"a reward of {float(played.reward[0, : last + 1].sum()):.4g} in all"]
+    for name, value in game.metrics(game.step(state, action[None]).state).items():
+        found.append(f"{name} {measured(float(value), game.metric_units.get(name, ''))}")
+    words = f"{heading}: {', '.join(found)}. The figure shows its last move."
+    return section._replace(words=words, figure=game.figure(state, action[None]), text=text)
 
 
 def _points(scalars: Mapping[str, float], tag: str) -> str:
     points = f"{100 * scalars[tag]:.1f}" if tag in scalars else "–"
     interval = [f"{100 * scalars[bound]:.0f}" for bound in (f"{tag}_low", f"{tag}_high") if bound in scalars]
     return f"{points} ({'–'.join(interval)})" if len(interval) == 2 else points
+
+
+def _reward(scalars: Mapping[str, float], tag: str) -> str:
+    """The mean, with its interval where it was recorded."""
+    mean = f"{scalars[tag]:.3g}" if tag in scalars else "–"
+    interval = [f"{scalars[bound]:.3g}" for bound in (f"{tag}_low", f"{tag}_high") if bound in scalars]
+    return f"{mean} ({' to '.join(interval)})" if len(interval) == 2 else mean
+
+
+def _quantiles(scalars: Mapping[str, float], tag: str, unit: str) -> str:
+    return ", ".join(measured(scalars[t], unit) for t in (f"{tag}_median", f"{tag}_95") if t in scalars) or "–"

@@ -3,41 +3,55 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from enum import IntEnum
 from typing import Any
 
 import numpy as np
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
+from rich.box import MARKDOWN, SIMPLE_HEAD
+from rich.console import Console, RenderHook
+from rich.control import Control
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID
+from rich.segment import ControlType
 from rich.table import Column, Table
 from rich.text import Text
 
 from alphazero.arena.match import MatchResult, SoloResult
+from alphazero.report.fitting_table import FittingTable
 from alphazero.report.metrics_table import OUTCOMES, number, percent, said
 from alphazero.runs.metrics import opponents_of
 
 # A report: lines of a label and the items under it.
 Report = list[tuple[str, list[str]]]
-LABEL_WIDTH = 15
+LABEL_WIDTH = 13
+LEGEND = """\
+Each iteration: its seconds, the run's time left, shares of CPU time; self-play;
+mean losses in nats a sample, at best the targets' entropy; samples to learn
+from; points won, a draw as half (won/drawn/lost %). More: docs/training.md"""
 ALARM = "not finite"
 RIGHT = Column(justify="right", no_wrap=True)
 
 
-def iteration_report(iteration: int, iterations: int, scalars: Mapping[str, float]) -> Report:
-    """The lines of an iteration's report, from the scalars that are there."""
-    report: Report = [(f"iteration {iteration}", [f"{iteration + 1} of {iterations}", *said("iteration", scalars)])]
-    report += [(heading, said(heading, scalars)) for heading in ("self-play", "learning", "cluster")]
+def iteration_report(
+    iteration: int, iterations: int, scalars: Mapping[str, float], seconds_left: float = 0.0
+) -> Report:
+    """The lines of an iteration's report, from the scalars that are there, and the run's time left if there is some."""
+    times = said("iteration", scalars)
+    if seconds_left:
+        times.insert(1, f"{clock(seconds_left)} left")
+    report: Report = [(heading, said(heading, scalars)) for heading in ("self-play", "learning", "cluster")]
     report.append(("strength", [_against(opponent, scalars) for opponent in opponents_of({iteration: scalars})]))
     report.append((ALARM, [f"{tag} {scalar}" for tag, scalar in scalars.items() if not math.isfinite(scalar)]))
-    return [(label, items) for label, items in report if items]
+    first = (f"iteration {iteration + 1} of {iterations}", times)
+    return [first, *((label, items) for label, items in report if items)]
 
 
 def pack(items: Sequence[str], width: int | None) -> list[str]:
     """The items in lines of at most `width` characters, unless one item is longer; None: in one line."""
-    lines = [items[0]]
+    lines = [*items[:1]] or [""]
     for item in items[1:]:
         longer = f"{lines[-1]} · {item}"
         if width is None or len(longer) <= width:
@@ -50,45 +64,65 @@ def pack(items: Sequence[str], width: int | None) -> list[str]:
 def _against(opponent: str, scalars: Mapping[str, float]) -> str:
     points, *outcomes = (scalars.get(f"strength/{opponent}/{name}", math.nan) for name in ("points", *OUTCOMES))
     if f"strength/{opponent}/win" not in scalars:  # a game for one: points are what it earned
-        return f"{opponent} {number(points)}"
-    won, drawn, lost = (f"{100 * share:.0f}" for share in outcomes)
-    return f"{opponent} {percent(points)} (won {won}, drawn {drawn}, lost {lost} %)"
+        return f"reward {number(points)} a game"
+    return f"{opponent} {percent(points)} ({'/'.join(f'{100 * share:.0f}' for share in outcomes)})"
 
 
 def match_table(rows: Sequence[tuple[str, str, MatchResult]], title: str) -> Table:
-    """A row for each match of a player and an opponent."""
-    figures = ["points", "95 %\ninterval", "won/\ndrawn/\nlost", "moving\nfirst", "moving\nsecond", "dis-\ntinct"]
-    table = make_table(title, ["player", "against"], [*figures, "ms a\nmove"])
+    """A row for each match of a player and an opponent; won, drawn and lost games also by who moved first."""
+    figures = ["points", "95 %\ninterval", "won/\ndrawn/\nlost", "moving\nfirst", "moving\nsecond"]
+    table = make_table(title, ["player", "against"], [*figures, "ms a\nmove", "dis-\ntinct"])
     for player, opponent, result in rows:
         tallies = ("/".join(map(str, tally)) for tally in (result.total, result.first, result.second))
-        counts = *tallies, str(result.distinct_games), "/".join(map(pace, result.seconds_a_move))
+        counts = *tallies, "/".join(map(pace, result.seconds_a_move)), str(result.distinct_games)
         table.add_row(player, opponent, f"{result.points:.1%}", between(result.interval), *counts)
     return table
 
 
-def solo_table(rows: Sequence[tuple[str, SoloResult]], title: str) -> Table:
-    """A row for each player of a game for one."""
-    measures = list(dict.fromkeys(name for _, result in rows for name in result.metrics))
-    columns = [f"{name}:\n{figure}" for name in measures for figure in ("median", "95th\npercentile")]
-    figures = ["games", "mean\nreward", "95 %\ninterval", *columns, "distinct\ngames", "ms a\nmove"]
+def solo_table(rows: Sequence[tuple[str, SoloResult]], title: str, units: Mapping[str, str] | None = None) -> Table:
+    """A row for each player of a game for one, with its rewards and the game's own metrics, which have these units."""
+    metrics = list(dict.fromkeys(name for _, result in rows for name in result.metrics))
+    columns = [f"{name}:\n{figure}" for name in metrics for figure in ("median", "95th\npercentile")]
+    figures = ["mean\nreward", "95 %\ninterval", *columns, "ms a\nmove", "least to\ngreatest", "games", "dis-\ntinct"]
     table = make_table(title, ["player"], figures)
     for player, result in rows:
-        counts = str(len(result.rewards)), f"{result.mean:.4g}", "{:.4g} to {:.4g}".format(*result.interval)
-        quantiles = [f"{q:.3g}" for name in measures for q in np.quantile(result.metrics[name], (0.5, 0.95))]
-        table.add_row(player, *counts, *quantiles, str(result.distinct_games), pace(result.seconds_a_move))
+        rewards = f"{result.mean:.4g}", to(result.interval), to((min(result.rewards), max(result.rewards)))
+        quantiles = [
+            measured(q, (units or {}).get(name, ""))
+            for name in metrics
+            for q in np.quantile(result.metrics[name], (0.5, 0.95)).tolist()
+        ]
+        counts = str(len(result.rewards)), str(result.distinct_games)
+        table.add_row(player, *rewards[:2], *quantiles, pace(result.seconds_a_move), rewards[2], *counts)
     return table
 
 
-def make_table(title: str, words: Sequence[str], figures: Sequence[str]) -> Table:
-    """A table with columns of words, which may be broken, and of figures, which may not."""
+def make_table(
+    title: str,
+    words: Sequence[str],
+    figures: Sequence[str],
+    *,
+    spare: Sequence[int] | None = None,
+    plain: bool = False,
+) -> FittingTable:
+    """A table with columns of words, which may be broken, and of figures, which may not; see `FittingTable`.
+
+    plain: in Markdown, whose names stand in one line.
+    """
     columns = [Column(name, overflow="fold", min_width=9 if name else 1, vertical="bottom") for name in words]
     columns += [Column(name, justify="right", no_wrap=True, vertical="bottom") for name in figures]
-    return Table(*columns, title=title, title_justify="left", box=SIMPLE_HEAD, padding=0)
+    look: dict[str, Any] = {"box": MARKDOWN} if plain else {"box": SIMPLE_HEAD, "padding": 0}
+    return FittingTable(*columns, title=title, spare=spare, **look)
 
 
 def between(interval: tuple[float, float]) -> str:
     """An interval in percent; 0 and 100 without decimals."""
     return "–".join(f"{100 * bound:.1f}" if 0 < bound < 1 else f"{100 * bound:.0f}" for bound in interval)
+
+
+def to(interval: tuple[float, float]) -> str:
+    """An interval of rewards."""
+    return "{:.4g} to {:.4g}".format(*interval)
 
 
 def pace(seconds: float) -> str:
@@ -104,51 +138,123 @@ class Bars(Progress):
 
     def __init__(self, console: Console, *columns: ProgressColumn, **options: Any) -> None:
         super().__init__(
-            TextColumn("{task.description}", style="cyan", markup=False), BarColumn(bar_width=None), *columns,
+            _Title(console), BarColumn(bar_width=None), *columns,
             TimeLeft(table_column=RIGHT), console=console, expand=True, transient=True,
             disable=not console.is_terminal or console.is_dumb_terminal, **options,
         )  # fmt: skip
 
+    def start(self) -> None:
+        super().start()
+        if not self.disable:
+            self.console.push_render_hook(_Resized(self.console))
+
     def stop(self) -> None:
         """Ends what `start` began; rich alone would print an empty line where no bars are drawn."""
         if not self.disable:
+            self.console.pop_render_hook()
             super().stop()
 
 
+class _Resized(RenderHook):
+    """Clears what rich would leave above the bars: it takes each of them for one line, however narrow it became."""
+
+    def __init__(self, console: Console) -> None:
+        self.console, self.drawn_width = console, console.width
+
+    def process_renderables(self, renderables: list[Any]) -> list[Any]:
+        lines_a_bar = math.ceil(self.drawn_width / self.console.width)
+        self.drawn_width = self.console.width
+        clear, *others = renderables
+        return [clear, *[Control((ControlType.CURSOR_UP, 1)), clear] * (lines_a_bar - 1), *others]
+
+
+class _Title(ProgressColumn):
+    """A bar's title, without its middle where that leaves too little room for the other columns."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(Column(no_wrap=True))
+        self.console = console
+
+    def render(self, task: Task) -> Text:
+        title, room = task.description, max(12, self.console.width - 48)
+        if len(title) > room:
+            title = f"{title[: room // 2]}…{title[room // 2 + 1 - room :]}"
+        return Text(title, style="cyan")
+
+
 class ProgressBars(Bars):
-    """Bars of a training run: the parts of the iteration under way, and the run."""
+    """Bars of a training run: the parts of the iteration under way, matches under way, and the run."""
 
     def __init__(self, console: Console, first_iteration: int, iterations: int) -> None:
         """The run's bar begins at the iterations that are done already."""
         super().__init__(console, _Done(table_column=RIGHT), _Rate(table_column=RIGHT), refresh_per_second=4)
-        self._run = self.add_task("run", total=iterations, completed=first_iteration, begun_at=first_iteration)
+        self._run = self.add_task(
+            "run", total=iterations, completed=first_iteration, begun_at=first_iteration, place=_Place.RUN
+        )
         self._parts: dict[str, TaskID] = {}
+        self._matches: dict[str, TaskID] = {}
         self._iteration = 0
+        # Rich loses count of the lines on the screen if the number of bars changes while it prints.
+        self._display = threading.RLock()
+
+    def say(self, text: Text) -> None:
+        """Prints above the bars. Lines stay whole, however long, except on a terminal."""
+        with self._display:
+            self.console.print(text, soft_wrap=not self.console.is_terminal)
 
     def start_iteration(self, iteration: int, parts: Mapping[str, int]) -> None:
-        """Replaces the bars of the last iteration's parts, above the run's.
+        """Replaces the bars of the last iteration's parts.
 
         Another thread may advance a part meanwhile, so the new bars are there before the old ones go.
         Rich's lock must not be held here: `add_task` draws, and drawing takes the display's lock first,
         as the thread that redraws does; each holding one lock and waiting for the other, they would deadlock.
         """
-        old = self._parts
-        self._iteration = iteration
-        self._parts = {name: self.add_task(name, total=max(1, total)) for name, total in parts.items()}
-        for part in old.values():
-            self.remove_task(part)
-        self.update(self._run, completed=iteration)
+        with self._display:
+            old = self._parts
+            self._iteration = iteration
+            self._parts = {
+                name: self.add_task(name, total=max(1, total), place=_Place.PART) for name, total in parts.items()
+            }
+            for part in old.values():
+                self.remove_task(part)
+            self.update(self._run, completed=iteration, refresh=True)
+
+    def start_match(self, name: str, moves: int) -> None:
+        """Adds a match's bar, which iterations neither end nor count; a bar of the same name goes."""
+        with self._display:
+            self.end_match(name)
+            self._matches[name] = self.add_task(name, total=max(1, moves), place=_Place.MATCH, begun_at=0)
+
+    def end_match(self, name: str) -> None:
+        """Removes a match's bar, if there is one of this name."""
+        with self._display:
+            if (match := self._matches.pop(name, None)) is not None:
+                self.remove_task(match)
+                self.refresh()
 
     def advance_part(self, part: str, done: int) -> None:
-        """Moves the part's bar on, and the run's by the mean of the parts."""
+        """Moves the part's bar on, and the run's by the mean of the parts; or that of a match, if it has one still.
+
+        A match may take more moves than were announced: then its total grows.
+        """
         with self._lock:
-            self.advance(self._parts[part], done)
-            shares = [self._tasks[task].percentage / 100 for task in self._parts.values()]
-            self.update(self._run, completed=self._iteration + sum(shares) / len(shares))
+            if (match := self._matches.get(part)) in self._tasks:
+                task = self._tasks[match]
+                self.update(match, advance=done, total=max(task.total or 0, task.completed + done))
+            elif part in self._parts:
+                self.advance(self._parts[part], done)
+                shares = [self._tasks[task].percentage / 100 for task in self._parts.values()]
+                self.update(self._run, completed=self._iteration + sum(shares) / len(shares))
 
     def get_renderables(self) -> Iterator[Any]:
         """The run's bar last, although it was added first."""
-        yield self.make_tasks_table(sorted(self.tasks, key=lambda task: "begun_at" in task.fields))
+        yield self.make_tasks_table(sorted(self.tasks, key=lambda task: task.fields["place"]))
+
+
+class _Place(IntEnum):
+    """The order of a training run's bars, from the top."""
+
+    PART, MATCH, RUN = range(3)
 
 
 class _Done(ProgressColumn):
@@ -160,15 +266,15 @@ class _Done(ProgressColumn):
 
 
 class _Rate(ProgressColumn):
-    """The speed of a part; nothing for the run."""
+    """The speed of a part or a match; nothing for the run."""
 
     def render(self, task: Task) -> Text:
-        speed = None if "begun_at" in task.fields else task.speed
+        speed = None if task.fields["place"] == _Place.RUN else task.speed
         return Text(f"{number(speed)}/s" if speed else "")
 
 
 class TimeLeft(ProgressColumn):
-    """Time left; the run's from its mean speed since this start, because its parts differ too much for a recent one."""
+    """Time left; that of a run and of a match from the mean speed since it began, because recent ones differ."""
 
     def render(self, task: Task) -> Text:
         speed = task.speed
@@ -176,7 +282,7 @@ class TimeLeft(ProgressColumn):
             speed = (task.completed - task.fields["begun_at"]) / task.elapsed
         if not speed or task.remaining is None or task.finished:
             return Text("")
-        return Text(f"{timedelta(seconds=math.ceil(task.remaining / speed))} left")
+        return Text(f"{clock(task.remaining / speed)} left")
 
 
 @contextmanager
@@ -189,6 +295,16 @@ def progress_bar(console: Console, description: str) -> Iterator[Callable[..., N
             bar.update(task, description=description, completed=done, total=total)
 
         yield show
+
+
+def clock(seconds: float) -> str:
+    """A time as h:mm:ss."""
+    return str(timedelta(seconds=math.ceil(seconds)))
+
+
+def measured(value: float, unit: str) -> str:
+    """A figure with its unit."""
+    return metres(value) if unit == "m" else f"{value:.3g} {unit}".rstrip()
 
 
 def metres(length: float) -> str:

@@ -4,7 +4,7 @@ runs/<name>/
   config.toml                the resolved configuration
   checkpoints/<iteration>/   model.safetensors  optimizer.pt  replay.npz  streams.npz  state.json
   metrics.csv                the scalars, a row an iteration
-  tensorboard/               the same scalars, and figures
+  events.out.tfevents.*      the same scalars, and figures, for TensorBoard; in tensorboard/ if an older version began
   log.txt  ray.log           what was said, with the time; what the workers of a cluster said
   games/<iteration>.npz      a game of self-play from each stream
   policies.npz               policies of a few fixed positions, by iteration
@@ -37,15 +37,17 @@ IDENTITY, CONFIG, METRICS, LOG, RAY_LOG = "run.id", "config.toml", "metrics.csv"
 POLICIES, AGENT, CARD, CURVES = "policies.npz", "agent.onnx", "agent.json", "curves.png"
 BENCHMARK, BENCHMARK_CURVE = "benchmark.json", "benchmark.png"
 CHECKPOINTS, GAMES, TENSORBOARD, REPORT = "checkpoints", "games", "tensorboard", "report"
+EVENTS = "events.out.tfevents."  # begins the names of TensorBoard's files
 # The files of a checkpoint; state.json, which makes it whole, is the last.
 WHOLE = ("model.safetensors", "optimizer.pt", "replay.npz", "streams.npz", "state.json")
 LIGHT = ("model.safetensors", "state.json")
 
-# Beside the checkpoints: files that are written over or grow, and the names in folders.
+# Beside the checkpoints: files that are written over or grow, and the names in folders, of which "" is the run's own.
 FILES = (IDENTITY, CONFIG, METRICS, LOG, RAY_LOG, POLICIES, AGENT, CARD, CURVES, BENCHMARK, BENCHMARK_CURVE)
 FOLDERS = {
     GAMES: r"[0-9]+\.npz",
-    TENSORBOARD: r"events\.out\.tfevents\.[^/]+",
+    "": (events := rf"{re.escape(EVENTS)}[^/]+"),
+    TENSORBOARD: events,
     REPORT: r"report\.md|[a-z]+(_[0-9]+)*\.png",
 }
 
@@ -66,6 +68,14 @@ def run_files(folder: Path) -> Iterator[str]:
     """The names of what a run has beside its checkpoints."""
     paths = [folder / name for name in FILES] + [path for name in FOLDERS for path in sorted((folder / name).glob("*"))]
     return (name for path in paths if path.is_file() and is_run_file(name := path.relative_to(folder).as_posix()))
+
+
+def events_folder(folder: Path) -> Path:
+    """The folder of TensorBoard's events: the run's own, whose name TensorBoard shows.
+
+    A run that began with an older version has them in a folder within it, and goes on there.
+    """
+    return older if (older := folder / TENSORBOARD).is_dir() else folder
 
 
 class RunError(Exception):

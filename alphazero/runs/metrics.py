@@ -82,11 +82,9 @@ def buffer_scalars(replay: Replay, iteration: int) -> dict[str, float]:
     samples, distinct = replay.samples, replay.distinct()
     if samples is None:
         return {}
-    scalars = {
-        "buffer/samples": float(samples.size),
-        "buffer/window": float(replay.window),
-        "buffer/staleness": iteration - float(samples.iteration.double().mean()),
-    }
+    scalars = {"buffer/samples": float(samples.size), "buffer/window": float(replay.window)}
+    if samples.size:
+        scalars["buffer/staleness"] = iteration - float(samples.iteration.double().mean())
     return scalars if distinct is None else scalars | {"buffer/distinct": float(distinct)}
 
 

@@ -147,7 +147,8 @@ class Mirror:
             stamp = status.st_size, status.st_mtime_ns
             # Games are written once and events grow, so at first their size tells them apart. All others are
             # written over: each is copied when first seen.
-            known = name.startswith((files.GAMES, files.TENSORBOARD)) and place.sizes.get(name) == status.st_size
+            sized = name.startswith((files.GAMES, files.EVENTS, files.TENSORBOARD))
+            known = sized and place.sizes.get(name) == status.st_size
             if name not in place.sizes or self._copied.get(name, stamp if known else None) != stamp:
                 place.put(path, name)
             self._copied[name] = stamp

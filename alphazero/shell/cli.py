@@ -26,6 +26,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Before pydantic is loaded: its errors shall not send users to its own pages.
 os.environ.setdefault("PYDANTIC_ERRORS_INCLUDE_URL", "0")
 
+from alphazero.shell import loading
+
+# isort: split
 import torch
 from rich.console import Console
 
@@ -75,8 +78,8 @@ def part(text: str) -> float:
 
 
 def console() -> Console:
-    """A console that takes no text for markup, and does not break tables at 80 characters when piped."""
-    return Console(width=None if sys.stdout.isatty() else 120, highlight=False, markup=False)
+    """A console that takes no text for markup, and on which tables and lines are whole when piped, however wide."""
+    return Console(width=None if sys.stdout.isatty() else 1_000, highlight=False, markup=False)
 
 
 def run(main: Callable[[], int | None], *, wrong: Errors = (), errors: Errors = (), stopped: str = "Stopped.") -> int:
@@ -88,6 +91,7 @@ def run(main: Callable[[], int | None], *, wrong: Errors = (), errors: Errors = 
     """
     wrong, errors = (ConfigError, *wrong), (RunError, OSError, *errors)
     torch.set_num_threads(1)
+    loading.over()
     _prepare_streams()
     try:
         code = main() or 0

@@ -15,6 +15,8 @@ from alphazero.game.record import Record
 from alphazero.shell.base import OUTCOMES, Shell, printable
 from alphazero.shell.explorer import PositionStatistics
 
+CHOICE = "→"  # marks the move that the search plays
+
 
 class ExploreShell(Shell):
     """Shows one position after another, with the agent's view of it."""
@@ -53,11 +55,25 @@ class ExploreShell(Shell):
         del columns[max(2, (self.console.width - 8) // 9) :]
         columns.sort(key=COLUMNS.index)
         titles = [rich.table.Column(column.title, justify="right", no_wrap=True) for column in columns]
-        table = Table("move", *titles, box=None, pad_edge=False)
+        table = Table("  move", *titles, box=None, pad_edge=False)
         for action in found.actions:
-            cells = [self.game.action_name(action), *(column.text(found, action) for column in columns)]
+            mark = CHOICE if action == found.line[0] else " "
+            cells = [f"{mark} {self.game.action_name(action)}", *(column.text(found, action) for column in columns)]
             table.add_row(*map(Text, cells), style="bold" if action == found.line[0] else "")
         self.console.print(table)
+        self.say(self.choice(found))
+
+    def choice(self, found: PositionStatistics) -> str:
+        """What the search plays, and why if that is not the move that leads the policy."""
+        chosen, leader, visits = found.line[0], found.actions[0], found.search.visits[0]
+        said = f"{CHOICE} {self.game.action_name(chosen)} is what the search plays"
+        if chosen == leader:
+            return said
+        return (
+            f"{said}: Gumbel AlphaZero takes the winner of sequential halving, the best score (logit + sigma(Q)) among "
+            f"the moves with the most visits, {visits[chosen]:,}; {self.game.action_name(leader)} has more of the "
+            f"policy, but was dropped after {visits[leader]:,}"
+        )
 
     # ------------------------------------------------------------------------------ commands
 
@@ -103,8 +119,12 @@ class ExploreShell(Shell):
         self.move_to(self.record)
 
     def do_legend(self, argument: str) -> None:
-        """legend: what the columns mean"""
-        self.explain((column.title, column.meaning) for column in COLUMNS)
+        """legend: what the mark and the columns mean"""
+        plays = (
+            "the move that the search plays: Gumbel's winner of sequential halving, which has the best score (logit + "
+            "sigma(Q)) among the most visited moves; PUCT's most visited"
+        )
+        self.explain([(CHOICE, plays), *((column.title, column.meaning) for column in COLUMNS)])
 
 
 class Column(NamedTuple):

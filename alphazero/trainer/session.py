@@ -6,17 +6,20 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import psutil
+import torch
 from rich.console import Console
 
 from alphazero.arena.evaluation import EvaluationMatches, Results, scalars_of
+from alphazero.arena.opponents import fitting_opponents
 from alphazero.arena.players import parse_player
 from alphazero.config import Config, ConfigError
-from alphazero.game import Game
+from alphazero.game import Game, take
+from alphazero.game.pace import rules_seconds, slow_rules
 from alphazero.learner import Learner
 from alphazero.network.architectures import with_weights
 from alphazero.network.inference import NetworkEvaluators
@@ -34,7 +37,7 @@ from alphazero.selfplay import SelfPlay
 from alphazero.shell.commands import python_command
 from alphazero.shell.signals import on_signals
 from alphazero.trainer import asynchronous, synchronous
-from alphazero.trainer.run import Control, Iteration, Learn, Run
+from alphazero.trainer.run import Control, Iteration, Learn, Run, Stopped
 from alphazero.trainer.tasks import Worker, make_worker
 
 
@@ -72,14 +75,15 @@ def open_session(
         progress = Progress()
         checkpoint.create_run(folder, config)
     evaluators = NetworkEvaluators(game, engine="onnx")
+    monitor = Monitor(folder, iterations=config.iterations, first_iteration=progress.iteration, console=console)
+    for notice in (*notices, f"{'Continuing' if saved else 'Training'} {game.name} in {folder}"):
+        monitor.say(notice)
+    monitor.say(f"Watch it with: {python_command('-m', 'tensorboard.main', '--logdir', folder.parent)}")
     # Exporting to ONNX switches oneDNN off for the whole process while it lasts, which would change the last bits of
     # what another thread computes: so it comes before there are other threads.
     evaluators(learner.weights())
-    with Monitor(folder, iterations=config.iterations, first_iteration=progress.iteration, console=console) as monitor:
+    with monitor:
         control = Control(monitor.start, monitor.advance)
-        for notice in (*notices, f"{'Continuing' if saved else 'Training'} {game.name} in {folder}"):
-            monitor.say(notice)
-        monitor.say(f"Watch it with: {python_command('-m', 'tensorboard.main', '--logdir', folder.parent)}")
         with (
             mirrored(folder, config.cluster.mirror, say=monitor.say, give_up=control.stop_now.is_set) as mirror,
             executor_of(game, config, learner, evaluators, folder, monitor) as (executor, learn),
@@ -95,8 +99,15 @@ class Session:
         self, run: Run, folder: Path, evaluators: NetworkEvaluators, monitor: Monitor, mirror: Mirror | None
     ) -> None:
         self.run, self.folder, self.evaluators, self.monitor, self.mirror = run, folder, evaluators, monitor, mirror
+        self._measuring = False
+        states = run.streams[0].state
+        pace = rules_seconds(run.game, states)
+        # A simulation asks who moves before and after its step; `observe` counts as inference.
+        self._rules = sum(pace.values()) + pace["to_play"] - pace["observe"]
+        if hint := slow_rules(run.game, rules_seconds(run.game, take(states, torch.arange(128) % len(states[0])))):
+            monitor.say(hint)
         self.fixed_positions = FixedPositions(run.game, run.config, folder)
-        self.matches = EvaluationMatches(run.game, run.config, run.executor, run.control.check)
+        self.matches = EvaluationMatches(run.game, run.config, run.executor, run.control.check, monitor)
 
     def train(self) -> Results:
         """Trains until the configuration's end, and returns the trained agent's results.
@@ -106,23 +117,47 @@ class Session:
         """
         run, config = self.run, self.run.config
         loop = asynchronous.train if config.cluster.mode == "asynchronous" else synchronous.train
-        with run.executor, on_signals(self._asked_to_stop), run.control.ending():
+        with on_signals(self._asked_to_stop), run.executor, run.control.ending():
             loop(run, self)
-            self._record_matches(wait=not run.control.stop.is_set())
+            self._record_matches(wait=True)
             self._export()
-            if run.control.stop.is_set() or not (config.evaluation.opponents or run.game.num_players == 1):
+            if run.control.stop.is_set():
+                run.control.stop_now.set()  # ends matches under way
                 return {}
+            if not (config.evaluation.opponents or run.game.num_players == 1):
+                return {}
+            self._measuring = True
+            self.monitor.start(config.iterations, {})
             self.monitor.say("Measuring the trained agent ...")
             weights = run.executor.share(run.learner.weights())
             last = config.iterations - 1
-            self.matches.start(last, weights, games=2 * config.evaluation.games)
-            results = self.matches.take(wait=True)[last]
+            try:
+                self.matches.start(last, weights, self.opponents, games=2 * config.evaluation.games)
+                self.matches.wait(run.control.stop_now.is_set)
+                results = self.matches.take()[last]
+            except (Stopped, KeyError):
+                return {}
             self.monitor.record(last, scalars_of(results))
             return results
 
+    @cached_property
+    def opponents(self) -> list[str]:
+        """The configuration's opponents that fit the game and what the run has taken so far."""
+        run, evaluation = self.run, self.run.config.evaluation
+        if run.game.num_players == 1:
+            return []
+        matches = 2 + (run.config.iterations // evaluation.every if evaluation.every else 0)  # the last counts twice
+        seconds = run.progress.core_seconds / max(1, run.progress.iteration) * run.config.iterations
+        return list(
+            fitting_opponents(
+                run.game, evaluation.opponents, games=2 * matches * evaluation.games,
+                limit=max(60, evaluation.time_share * seconds), say=self.monitor.say, check=run.control.check,
+            )
+        )  # fmt: skip
+
     def matches_due(self, iteration: int, weights: Any) -> None:
         if self._due(iteration):
-            self.matches.start(iteration, weights, games=self.run.config.evaluation.games)
+            self.matches.start(iteration, weights, self.opponents, games=self.run.config.evaluation.games)
 
     def iteration_over(self, iteration: Iteration) -> None:
         """Saves the iteration's games, and records and reports its metrics."""
@@ -131,6 +166,9 @@ class Session:
         learning_seconds = iteration.scalars.pop("learner/seconds", 0.0)
         alone = run.game.num_players == 1
         scalars = iteration.scalars | self_play_scalars(statistics, learning_seconds, iteration.seconds, alone=alone)
+        rules = self._rules * statistics.simulations / max(1e-9, statistics.seconds + learning_seconds)
+        scalars["time/rules"] = min(rules, scalars["time/tree"])
+        scalars["time/tree"] -= scalars["time/rules"]
         scalars |= buffer_scalars(run.replay, number)
         scalars |= self._record_matches(number, wait=run.config.cluster.mode == "synchronous")
         scalars |= {"self_play/simulations": float(run.simulations(number))}
@@ -155,8 +193,13 @@ class Session:
         return every > 0 and iteration > 0 and iteration % every == 0
 
     def _record_matches(self, current: int | None = None, *, wait: bool) -> dict[str, float]:
-        """The scalars of the current iteration's matches; records those of earlier iterations that have ended."""
-        found = {iteration: scalars_of(results) for iteration, results in self.matches.take(wait=wait).items()}
+        """The scalars of the current iteration's matches; records those of earlier iterations that have ended.
+
+        wait: until all have ended, or the run is asked to stop.
+        """
+        if wait:
+            self.matches.wait(self.run.control.stop.is_set)
+        found = {iteration: scalars_of(results) for iteration, results in self.matches.take().items()}
         for iteration in found.keys() - {current}:
             self.monitor.record(iteration, found[iteration])
             self.monitor.report(iteration, found[iteration])
@@ -170,14 +213,19 @@ class Session:
         export_agent(self.folder, run.game, run.config, model, iteration=run.progress.iteration)
 
     def _asked_to_stop(self) -> None:
-        """Stops after this iteration, or at once if asked again."""
-        if self.run.going_on:
-            self.run.control.stop.set()
-            # Another thread says it: this one may hold a lock of the display, which saying it needs.
-            text = "Stopping after this iteration (Ctrl-C again stops at once and loses it) ..."
-            threading.Thread(target=self.monitor.say, args=(text,)).start()
+        """Stops after this iteration, or at once if asked again; measuring the trained agent stops at once."""
+        control = self.run.control
+        if self._measuring:
+            control.stop_now.set()
+            text = "Stopping: the agent is saved, but stays unmeasured ..."
+        elif control.stop.is_set():
+            control.stop_now.set()
+            text = "Stopping at once ..."
         else:
-            self.run.control.stop_now.set()
+            control.stop.set()
+            text = "Stopping after this iteration (Ctrl-C again stops at once and loses it) ..."
+        # Another thread says it: this one may hold a lock of the display, which saying it needs.
+        threading.Thread(target=self.monitor.say, args=(text,)).start()
 
 
 @contextmanager

@@ -11,7 +11,9 @@ factor in the miss counts alike, from centimetres on. A shot that fails, or miss
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from functools import lru_cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import torch
@@ -55,6 +57,7 @@ class Siege(Game[TrebuchetState]):
     name: ClassVar[str] = "trebuchet_siege"
     num_players: ClassVar[int] = 1
     actions = Box((-1.0, -1.0), (1.0, 1.0))
+    metric_units: Mapping[str, str] = MappingProxyType({"miss": "m"})
     shots = 4
     turn: ClassVar[tuple[float, float]] = (5.0, 8.0)  # degrees, kg
 
@@ -124,7 +127,7 @@ class Siege(Game[TrebuchetState]):
         return torch.cat([winds, comes.double(), torch.stack(others, 1)], 1).float()
 
     def metrics(self, state: TrebuchetState) -> dict[str, Tensor]:
-        """miss: of the last shot, in m."""
+        """miss: of the last shot."""
         return {"miss": (state.distance - state.target).abs()}
 
     def figure(self, state: TrebuchetState, action: Tensor) -> Figure:

@@ -290,6 +290,11 @@ def test_players_may_have_different_roles_where_the_network_can_see_them(game: G
     check_game(game, seed=seed)
 
 
+def test_a_view_is_free_where_the_rules_are_not_the_same_for_both() -> None:
+    """Whoever plays o, for whom draws count, may look at the board as x does."""
+    check_game(for_first("observe", DrawsCount))
+
+
 def test_roles_that_the_network_cannot_see_are_named() -> None:
     """Each animal sees itself first, and so not which it is."""
 

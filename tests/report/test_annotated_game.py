@@ -15,7 +15,8 @@ from alphazero.game import Game, concatenate, num_actions
 from alphazero.replay import no_actions
 from alphazero.report import annotated_game
 from alphazero.report.annotated_game import AnnotatedGame
-from alphazero.report.position_figures import AMBER, BLUE, BOARD, png
+from alphazero.report.colours import AMBER, BLUE, BOARD
+from alphazero.report.position_figures import png
 from alphazero.selfplay import Trajectories
 from games.connect_four import ConnectFour
 from games.tic_tac_toe import TicTacToe
@@ -202,7 +203,7 @@ def test_a_game_that_renders_no_grid_has_text_alone() -> None:
 def test_a_game_for_one_has_a_return() -> None:
     game = Mine()
     annotated = AnnotatedGame(game, played(game, ["1", "1", "0"], [0.4, 0.5, 0.25], [{"1": 1.0}] * 3), "a game")
-    assert annotated.outcome == "a return of 0.2"  # two steps at 0.05 each, and the purse of 0.3
+    assert annotated.outcome == "a reward of 0.2"  # two steps at 0.05 each, and the purse of 0.3
     assert "3. 0    value +0.25    policy 1 100 %" in annotated.text()
 
 

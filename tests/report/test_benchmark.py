@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from alphazero.arena.benchmark import CurvePoint
 from alphazero.arena.plan import plan
@@ -18,6 +17,7 @@ from alphazero.arena.players import SearchBudget
 from alphazero.report.benchmark import Steps, curve_figure, write_beside_run
 from alphazero.runs.files import RunError
 from tests.small_benchmark import FAST, Listener, load_quickly, played, small_run
+from tests.tensorboard_events import events as events_of
 
 
 @pytest.fixture(scope="module")
@@ -40,18 +40,18 @@ def test_bars_on_terminals_only(terminal: bool) -> None:
     with Steps(console) as watcher:
         watcher.begin("reading", 3, "positions", steps=0)
         watcher.end("reading", "")
-        advance = watcher.begin("one against other", 10, "games", steps=2)
+        advance = watcher.begin("one against mcts:100", 10, "games", steps=2)
         advance(4)
         if terminal:
             watcher.refresh()
-        watcher.end("one against other", "so and so")
+        watcher.end("one against mcts:100", "so and so")
     shown = output.getvalue()
     if terminal:
-        assert "one against other" in shown
+        assert "one against mcts:100" in shown
         assert "4/10" in shown
         assert "\x1b" in shown
     else:
-        assert shown == "one against other: so and so\n"
+        assert shown == "one against mcts:100: so and so\n"  # and not the 💯 that rich makes of :100:
 
 
 # ----------------------------------------------------------------------------------------- writing
@@ -74,8 +74,7 @@ def test_the_runs_folder_tells_of_the_benchmark(trained: Path, tmp_path: Path) -
     ]
     assert (copy / "benchmark.png").read_bytes().startswith(b"\x89PNG")
     assert not list(copy.glob(".*.unfinished"))
-    events = EventAccumulator(str(copy / "tensorboard"))
-    events.Reload()
+    events = events_of(copy)
     assert "benchmark/curve" in events.Tags()["images"]
     matches, curve = record["matches"], record["curve"]
 

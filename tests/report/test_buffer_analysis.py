@@ -19,10 +19,11 @@ from alphazero.learner import Learner
 from alphazero.mcts.evaluator import UniformEvaluator
 from alphazero.replay import Samples
 from alphazero.report import buffer_analysis
-from alphazero.report.buffer_analysis import Part, analyse, parts_figure, ply_classes
+from alphazero.report.buffer_analysis import Part, analyse, density_figure, parts_figure, ply_classes
 from alphazero.report.position_figures import png
 from alphazero.selfplay import SelfPlay
 from games.tic_tac_toe import TicTacToe
+from tests.stubs import Drift
 
 GAME = TicTacToe()
 MEASURES = ("policy_loss", "value_loss", "total", "target_entropy", "network_entropy", "divergence")
@@ -167,3 +168,27 @@ def test_the_figure_has_a_row_a_part_with_its_losses(samples: Samples) -> None:
     np.testing.assert_allclose(ends, [part.total for part in parts])
     np.testing.assert_allclose(entropies.collections[1].get_offsets()[:, 0], [part.target_entropy for part in parts])
     assert [bar.get_width() for bar in counts.containers[0]] == [part.samples for part in parts]
+
+
+def test_a_density_has_no_divergence_from_a_choice_and_one_number_of_turns_no_classes() -> None:
+    game, count = Drift(), 12
+    generator = torch.Generator().manual_seed(0)
+    samples = Samples(
+        state=game.initial(count, generator=generator),
+        policy=torch.rand(count, 4, generator=generator).softmax(1),
+        value=torch.zeros(count),
+        outcome=torch.zeros(count),
+        drawn=torch.zeros(count),
+        root_value=torch.zeros(count),
+        plies_left=torch.full((count,), 3, dtype=torch.int32),
+        iteration=torch.arange(count).int() // 8,
+        weight=torch.ones(count),
+        sampled=game.actions.random(game.legal(game.initial(count * 4)), generator).view(count, 4, 2),
+    )
+    network = NetworkConfig(kind="dense", blocks=1, width=8, value_head="scalar")
+    parts = analyse(Learner(game, LearnerConfig(precision="float32"), network, seed=0), samples, ReplayConfig())
+    assert [(part.name, part.samples) for part in parts] == [("all samples", 12), ("latest, iteration 1", 4)]
+    assert all(math.isnan(part.divergence) for part in parts)
+    policy, value, sizes = density_figure(parts, title="a buffer").axes
+    for axes, name in ((policy, "policy_loss"), (value, "value_loss"), (sizes, "samples")):
+        np.testing.assert_allclose([bar.get_width() for bar in axes.patches], [getattr(part, name) for part in parts])

@@ -90,8 +90,47 @@ def test_strength_has_bands_and_bars() -> None:
 
 
 def test_points_alone_make_no_bars() -> None:
-    assert titles(strength_figure({0: {"strength/random/points": 12.0}})) == ["Strength"]
+    assert titles(strength_figure({0: {"strength/random/points": 12.0}})) == ["Reward"]
     assert strength_figure({0: {"loss/total": 1.0}}) is None
+
+
+ALONE = {
+    i: {
+        "strength/alone/points": 0.5 + i / 100,
+        "network/alone/points": 0.25,
+        "strength/alone/miss_median": 0.002,
+        "strength/alone/miss_95": 0.008,
+        "network/alone/miss_median": 0.5,
+        "network/alone/miss_95": 0.75 - i / 100,
+        "loss/policy": -4.0,
+        "loss/target_entropy": 0.5,
+    }
+    for i in (10, 20)
+}
+
+
+def test_a_game_for_one_has_rewards_and_its_own_metrics_in_their_units() -> None:
+    figure = strength_figure(ALONE, {"miss": "m"})
+    assert titles(figure) == ["Reward", "Miss"]
+    assert figure is not None
+    reward, miss = figure.axes
+    said = {text.get_text() for axes in figure.axes for text in axes.texts}
+    assert said == {
+        "mean of a game, with its 95 % interval", "m: median, and 95th percentile (dashed)", "agent", "network alone"
+    }  # fmt: skip
+    assert [line.get_ydata().tolist() for line in reward.lines] == [[0.6, 0.7], [0.25, 0.25]]  # type: ignore[union-attr]
+    assert sorted(line.get_ydata()[-1] for line in miss.lines) == [0.002, 0.008, 0.5, 0.55]  # type: ignore[index]
+    assert miss.get_yscale() == "log"
+    assert titles(curves_figure(ALONE)) == ["Reward", "Miss", "Loss on the replay buffer"]
+
+
+def test_the_entropy_of_the_target_is_no_limit_of_a_density() -> None:
+    def labels(policy: float) -> set[str]:
+        history = {i: scalars | {"loss/policy": policy} for i, scalars in ALONE.items()}
+        return {text.get_text() for axes in curves_figure(history).axes for text in axes.texts}
+
+    assert "target's entropy:\nthe policy's limit" in labels(0.75)
+    assert "target's entropy:\nthe policy's limit" not in labels(-4.0)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +144,7 @@ def test_points_alone_make_no_bars() -> None:
             {0: SCALARS, 1: SCALARS | STRENGTH},
             ["Points won against fixed opponents", "Loss on the replay buffer", "Replay buffer"],
         ),
-        ({0: {"strength/random/points": 12.0}}, ["Strength"]),
+        ({0: {"strength/random/points": 12.0}}, ["Reward"]),
     ],
 )
 def test_curves_show_what_there_is(history: dict[int, dict[str, float]], titles: list[str]) -> None:

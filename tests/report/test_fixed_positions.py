@@ -25,7 +25,7 @@ from tests.tensorboard_events import events
 from tests.training_runs import CONTINUOUS, SMALL
 
 EMPTY = ". . . / . . . / . . ."
-FIGURES = {"policy/fixed_positions", "position/0", "position/1", "position/2", "position/3"}
+FIGURES = {"policy/fixed_positions", "positions/1", "positions/2", "positions/3", "positions/4"}
 
 
 def constant(*logits: float) -> Evaluator:
@@ -141,7 +141,7 @@ def test_a_continuous_game_draws_the_likeliest_action_itself(tmp_path: Path) -> 
     halves = constant(0.5, -0.5, 0.0, 0.0)  # means in coordinates from -1 to 1, and deviations
     figures = Figures()
     FixedPositions(game, CONTINUOUS, tmp_path).show(2, halves, figures)
-    assert list(figures.shown) == [(2, f"position/{number}") for number in range(4)]
+    assert list(figures.shown) == [(2, f"positions/{number}") for number in (1, 2, 3, 4)]
     positions = fixed_positions(game, CONTINUOUS)
     assert len(game.asked) == 4
     for row, (state, action) in enumerate(game.asked):

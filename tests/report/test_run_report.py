@@ -13,9 +13,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from alphazero.report.run_report import Section, report_sections, write_report
+from alphazero.report.run_report import (
+    Section,
+    learning_section,
+    report_sections,
+    strength_section,
+    write_report,
+)
 from alphazero.runs.checkpoint import checkpoints
 from alphazero.runs.files import RunError
+from games.trebuchet.game import Aiming
 from tests.training_runs import copy_of_whole
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -83,6 +90,29 @@ def test_tables_agree_with_the_metrics(trained: Path, sections: list[Section]) -
     for name, player in (("against random", "strength"), ("network alone against random", "network")):
         points, low, high = (last[f"{player}/random/points{end}"] for end in ("", "_low", "_high"))
         assert strength[-1][name] == f"{points:.1f} ({low:.0f}–{high:.0f})"
+
+
+def test_a_game_for_one_is_told_in_rewards_and_metres(tmp_path: Path) -> None:
+    scalars = {
+        "strength/alone/points": -0.009, "strength/alone/points_low": -0.0125, "strength/alone/points_high": -0.0055,
+        "strength/alone/miss_median": 0.0025, "strength/alone/miss_95": 1.5,
+        "network/alone/points": -0.25, "loss/policy": -9.0, "loss/target_entropy": 0.5, "loss/policy_entropy": -8.0,
+    }  # fmt: skip
+    (tmp_path / "metrics.csv").write_text(f"iteration,{','.join(scalars)}\n4,{','.join(map(str, scalars.values()))}\n")
+    section = strength_section(tmp_path, Aiming(), Section("Strength", "strength"))
+    assert "points" not in section.words
+    assert cells(section) == [
+        {
+            "iter.": "4",
+            "agent": "-0.009 (-0.0125 to -0.0055)",
+            "agent: miss": "0.25 cm, 1.50 m",
+            "network alone": "-0.25",
+            "network alone: miss": "–",
+        }
+    ]
+    learning = learning_section(tmp_path, Aiming(), Section("Learning", "learning"))
+    assert "density" in learning.words
+    assert cells(learning) == [{"iter.": "4", "policy": "-9.000", "H network": "-8.000"}]
 
 
 def test_long_runs_get_a_short_table_that_ends_with_the_last_iteration(copied: Path) -> None:

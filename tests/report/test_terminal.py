@@ -4,32 +4,93 @@ from __future__ import annotations
 
 import io
 import math
+import re
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
-from alphazero.report.terminal import ProgressBars, iteration_report, pace, pack
-from tests.small_metrics import SCALARS
+from alphazero.report.monitor import Monitor
+from alphazero.report.terminal import LEGEND, ProgressBars, iteration_report, pace, pack
+from tests.small_metrics import SCALARS, output, plain, terminal
 
 
 def test_a_report_says_what_is_there() -> None:
-    assert iteration_report(12, 100, {}) == [("iteration 12", ["13 of 100"])]
-    assert iteration_report(12, 100, SCALARS) == [
-        ("iteration 12", ["13 of 100", "1 min 23 s"]),
-        ("self-play", ["20.5 k positions/s", "draws 4 %"]),
-        ("learning", ["loss 2.5", "policy 1.9", "value 0.6", "1.23 M samples"]),
+    assert iteration_report(12, 100, {}) == [("iteration 13 of 100", [])]
+    assert iteration_report(12, 100, SCALARS, 5000.5) == [
+        ("iteration 13 of 100", ["83 s", "1:23:21 left"]),
+        ("self-play", ["20.5 k moves/s", "draws 4 %"]),
+        ("learning", ["policy loss 1.9", "value 0.6", "1.23 M samples"]),
     ]
-    assert iteration_report(0, 1, {"strength/random/points": 3.25})[1] == ("strength", ["random 3.25"])
+    assert iteration_report(0, 1, {"strength/alone/points": 3.25})[1] == ("strength", ["reward 3.25 a game"])
+
+
+def test_a_one_shot_game_and_a_density_are_called_what_they_are() -> None:
+    scalars = {"self_play/game_length": 1.0, "self_play/return": -0.5, "loss/policy": -9.18}
+    assert iteration_report(0, 1, scalars)[1:] == [
+        ("self-play", ["1 move a game", "reward -0.5 a game"]),
+        ("learning", ["policy loss -9.18 (a log density)"]),
+    ]
+
+
+def test_a_report_takes_four_lines_of_80_columns(tmp_path: Path) -> None:
+    shares = {"time/inference": 0.21, "time/tree": 0.64, "time/learning": 0.15}
+    games = {"self_play/game_length": 36.2, "self_play/first_player_wins": 0.53, "self_play/draws": 0.21}
+    losses = {"loss/total": 3.25, "loss/policy": 1.66, "loss/target_entropy": 0.734, "loss/value": 1.02}
+    matches = {
+        f"strength/{opponent}/{name}": share
+        for opponent in ("random", "minimax:5")
+        for name, share in {"points": 0.76, "win": 0.7, "draw": 0.12, "loss": 0.18}.items()
+    }
+    console = terminal(80)
+    with Monitor(tmp_path, iterations=400, first_iteration=0, console=console) as shown:
+        for iteration in (118, 119):
+            shown.report(iteration, SCALARS | shares | games | losses | matches)
+    lines = [line.rstrip() for line in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", output(console)).splitlines()]
+    lines = [line for line in lines if line and "━" not in line]  # without the bars
+    legend, reports = lines[:3], lines[3:]
+    assert "\n".join(legend) == LEGEND
+    assert [line.replace("0:00:01", "H:MM:SS") for line in reports[:4]] == [
+        "iteration 119 of 400  83 s · H:MM:SS left · network 21, tree 64, learning 15 %",
+        "  self-play  20.5 k moves/s · 36.2 moves a game · first wins 53, draws 21 %",
+        "  learning   policy loss 1.66 · at best 0.734 · value 1.02 · 1.23 M samples",
+        "  strength   random 76 % (70/12/18) · minimax:5 76 % (70/12/18)",
+    ]
+    assert len(reports) == 8
+
+
+def test_the_time_left_comes_from_the_iterations_since_this_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    console, now = plain(), [1000.0]
+    monkeypatch.setattr("alphazero.report.monitor.time.monotonic", lambda: now[0])
+    with Monitor(tmp_path, iterations=25, first_iteration=10, console=console) as shown:
+        for seconds, iteration in ((60, 10), (30, 11), (30, 12), (0, 11)):  # the last is of matches that took longer
+            now[0] += seconds
+            shown.report(iteration, {})
+        now[0] += 480
+        shown.report(24, {})
+    expected = [
+        "iteration 11 of 25  0:14:00 left",
+        "iteration 12 of 25  0:09:45 left",
+        "iteration 13 of 25  0:08:00 left",
+        "iteration 12 of 25  0:08:00 left",
+        "iteration 25 of 25",
+    ]
+    assert [line.rstrip() for line in output(console).splitlines()[3:]] == expected
+    log = [line.split("  ", 1)[1] for line in (tmp_path / "log.txt").read_text().splitlines()[3:]]
+    assert [line.rstrip(": ") for line in log] == [line.replace("  ", ": ") for line in expected]
 
 
 def test_packing_fills_lines() -> None:
     assert pack(["aa", "bb", "cccc"], 7) == ["aa · bb", "cccc"]
     assert pack(["aa", "bb", "cccc"], None) == ["aa · bb · cccc"]
     assert pack(["too long", "b"], 3) == ["too long", "b"]
+    assert pack([], 3) == [""]
 
 
 def test_bars_are_replaced_while_another_thread_redraws_them() -> None:

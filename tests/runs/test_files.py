@@ -13,6 +13,7 @@ from alphazero.report.run_report import report_sections, write_report
 from alphazero.runs.files import (
     REPORT,
     atomic,
+    events_folder,
     is_checkpoint_file,
     is_run_file,
     naming,
@@ -40,10 +41,29 @@ def test_all_that_training_benchmark_and_report_write_is_in_the_list(
     assert not any(map(is_run_file, checkpoints))
 
 
+def test_events_are_in_the_run_s_folder_or_where_an_older_version_began(tmp_path: Path) -> None:
+    assert events_folder(tmp_path) == tmp_path
+    (tmp_path / "tensorboard").mkdir()
+    assert events_folder(tmp_path) == tmp_path / "tensorboard"
+    for name in ("events.out.tfevents.1.host.2.0", "tensorboard/events.out.tfevents.1.host.2.0"):
+        (tmp_path / name).touch()
+        assert is_run_file(name)
+        assert name in run_files(tmp_path)
+
+
 @pytest.mark.parametrize(
     "name",
     [
-        *("notes.md", "games/.000001.npz.unfinished", "games/a/000001.npz", "games/evil.py", "games/", ""),
+        *(
+            "events.out.tfevents.a/b",
+            "tensorboard",
+            "notes.md",
+            "games/.000001.npz.unfinished",
+            "games/a/000001.npz",
+            "games/evil.py",
+            "games/",
+            "",
+        ),
         *("report/report.py", "report/../../a.png", "tensorboard/x.py", "checkpoints/000001/state.json"),
         *("../metrics.csv", "/log.txt"),
     ],

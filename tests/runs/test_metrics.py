@@ -7,8 +7,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from alphazero.config import ReplayConfig
+from alphazero.replay import Replay
 from alphazero.runs.files import RunError
-from alphazero.runs.metrics import read_history
+from alphazero.runs.metrics import buffer_scalars, read_history
+from games.tic_tac_toe import TicTacToe
+from tests.random_samples import samples
+
+
+def test_a_buffer_without_samples_has_no_mean_age() -> None:
+    replay = Replay(TicTacToe(), ReplayConfig())
+    assert buffer_scalars(replay, 3) == {}
+    replay.extend(samples(4).at(slice(0)))  # no game ended
+    assert "buffer/staleness" not in buffer_scalars(replay, 3)
+    replay.extend(samples(4))  # of games that ended in iteration 0
+    assert buffer_scalars(replay, 3)["buffer/staleness"] == 3
 
 
 def test_a_history_is_read_as_it_was_written(tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ def test_a_runs_folder_gets_its_curve(trained: Path, benchmark: BenchmarkScript)
     )
     assert finished.returncode == 0, finished.stderr
     assert "agent:2 of iteration 2 against random: " in finished.stdout
-    assert "points over the run" in finished.stdout
+    assert "points in % over the run" in finished.stdout
     record = json.loads((trained / "benchmark.json").read_text())
     assert {point["iteration"] for point in record["curve"]} == {2, 4}
     assert (trained / "benchmark.png").is_file()
@@ -332,5 +332,5 @@ def test_tables_fit_eighty_columns(
     low, high = (f"{100 * bound:.1f}" for bound in match["interval"])
     assert row.split() == [
         "agent:100", "minimax:3", f"{match['points']:.1%}", f"{low}–{high}", slashed(match), slashed(match["first"]),
-        slashed(match["second"]), f"{match['distinct_games']}", "/".join(map(pace, match["seconds_a_move"].values())),
+        slashed(match["second"]), "/".join(map(pace, match["seconds_a_move"].values())), f"{match['distinct_games']}",
     ]  # fmt: skip

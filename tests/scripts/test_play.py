@@ -192,12 +192,12 @@ def test_every_command_of_the_explorer(trained: Path, tmp_path: Path) -> None:
         shown = t.expect()
         assert "after 16 simulations" in shown
         assert "replay buffer: " in shown
-        header = next(line for line in shown.splitlines() if line.startswith("move  "))
+        header = next(line for line in shown.splitlines() if line.startswith("  move  "))
         assert header.split() == ["move", "policy", "visits", "share", "Q", "prior", "net", "Q", "score", "replay"]
-        rows = [line.split() for line in shown.splitlines() if re.match(r"[abc][123] ", line)]
+        rows = [line[2:].split() for line in shown.splitlines() if re.match(r"[→ ] [abc][123] +\d", line)]
         assert sorted(row[0] for row in rows) == sorted(f"{c}{r}" for c in "abc" for r in "123")
         assert sum(int(row[3]) for row in rows) == 16
-        best = rows[0][0]
+        (best,) = re.findall(r"^→ (\S+) is what", shown, re.MULTILINE)
         shown = t.says("do")
         assert f"last move {best}" in shown
         assert "o to move" in shown

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -68,6 +69,25 @@ def test_ctrl_c_is_130(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(("returned", "code"), [(None, 0), (0, 0), (1, 1), (130, 130)])
 def test_the_scripts_return_value_is_the_exit_code(returned: int | None, code: int) -> None:
     assert cli.run(lambda: returned) == code
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+def test_a_terminal_sees_that_torch_is_loading_and_nothing_is_left_of_it() -> None:
+    import pty
+
+    controller, terminal = pty.openpty()
+    source = "from alphazero.shell import cli; print(cli.run(lambda: None))"
+    done = subprocess.run(
+        [sys.executable, "-c", source], cwd=ROOT, stdout=subprocess.PIPE, stderr=terminal, text=True, check=True
+    )
+    os.close(terminal)
+    shown = os.read(controller, 1000).decode()
+    os.close(controller)
+    first, blanks, nothing = shown.split("\r")
+    assert (first, blanks, nothing) == ("Loading torch ...", " " * len(first), "")
+    assert done.stdout == "0\n"
+    piped = subprocess.run([sys.executable, "-c", source], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert piped.stderr == ""
 
 
 def test_closed_streams_are_empty_and_bytes_that_are_no_text_are_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,3 +179,31 @@ def test_torch_gets_one_thread_whatever_loads_it_first() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env=environment, check=True
     )
     assert finished.stdout == "1\n"
+
+
+def ended_by(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("missing", ["ray.exceptions", "pysindy"])
+def test_a_missing_optional_package_is_named_with_its_remedy(missing: str) -> None:
+    code = f"from alphazero.shell import cli; raise ModuleNotFoundError('none', name='{missing}')"
+    ended = ended_by(code)
+    package = missing.partition(".")[0]
+    assert ended.stderr.startswith(
+        f"error: this needs {package}, which is not installed: {sys.executable} -m pip install"
+    )
+    assert len(ended.stderr.splitlines()) == ended.returncode == 1
+
+
+def test_ctrl_c_while_a_script_loads_ends_in_one_line() -> None:
+    """The interpreter ends itself by the signal, which shells show as 130."""
+    code = "from alphazero.shell import loading; import os, signal; os.kill(os.getpid(), signal.SIGINT); import torch"
+    ended = ended_by(code)
+    assert (ended.stderr, ended.returncode) == ("Stopped.\n", -signal.SIGINT)
+
+
+def test_any_other_exception_shows_its_traceback() -> None:
+    code = "from alphazero.shell import loading; raise ModuleNotFoundError('none', name='nothing')"
+    ended = ended_by(code)
+    assert ended.stderr.startswith("Traceback")

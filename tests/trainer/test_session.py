@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,20 +13,23 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
+from alphazero.arena.evaluation import EvaluationMatches
 from alphazero.arena.match import play_match
 from alphazero.arena.players import AgentPlayer, NetworkPlayer, RandomPlayer
-from alphazero.game import masked
+from alphazero.game import Transition, masked
 from alphazero.mcts.evaluator import Evaluator
 from alphazero.report.fixed_positions import fixed_positions
 from alphazero.runs.agents import load_agent
 from alphazero.runs.checkpoint import checkpoints, load_games
 from alphazero.runs.files import read_arrays
 from alphazero.selfplay import Played, SelfPlay
-from games.tic_tac_toe import TicTacToe
+from alphazero.trainer.session import Session
+from games.tic_tac_toe import TicTacToe, TicTacToeState
 from tests.stubs import Drift
 from tests.tensorboard_events import events
-from tests.training_runs import CONTINUOUS, SMALL, Whole, assert_same, run
+from tests.training_runs import CONTINUOUS, SMALL, Whole, assert_same, run, train_session
 
 
 def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(tmp_path: Path, whole: Whole) -> None:
@@ -99,7 +106,7 @@ def test_the_network_alone_is_measured_beside_the_agent(whole: Whole) -> None:
 def test_the_agent_s_policies_in_fixed_positions_are_shown_and_kept(whole: Whole) -> None:
     """After every second iteration, of four."""
     shown = events(whole.folder)
-    for tag in ("policy/fixed_positions", "position/0", "position/1", "position/2", "position/3"):
+    for tag in ("policy/fixed_positions", "positions/1", "positions/2", "positions/3", "positions/4"):
         assert [image.step for image in shown.Images(tag)] == [1, 3]
     kept = read_arrays(whole.folder / "policies.npz")
     assert list(kept) == ["1", "3"]
@@ -108,3 +115,46 @@ def test_the_agent_s_policies_in_fixed_positions_are_shown_and_kept(whole: Whole
     logits = agent.evaluator(positions, torch.Generator()).logits
     expected = masked(logits, agent.game.legal(positions)).softmax(1)
     np.testing.assert_allclose(kept["3"], expected, atol=1e-6)
+
+
+class Slow(TicTacToe):
+    """Tic-tac-toe whose step takes three milliseconds a position."""
+
+    def step(self, state: TicTacToeState, action: Tensor) -> Transition[TicTacToeState]:
+        end = time.thread_time() + 3e-3 * len(action)
+        while time.thread_time() < end:
+            pass
+        return super().step(state, action)
+
+
+def test_the_time_of_slow_rules_is_told_from_the_tree_s(tmp_path: Path) -> None:
+    short = replace(SMALL, iterations=1, evaluation=replace(SMALL.evaluation, opponents=(), every=0))
+    session, _ = train_session(short, tmp_path / "slow", game=Slow())
+    history = session.monitor.history[0]
+    assert history["time/rules"] > 0.7
+    assert history["time/tree"] < 0.2
+    shares = sum(history[f"time/{part}"] for part in ("inference", "tree", "rules", "learning"))
+    assert shares == pytest.approx(1)
+    assert "step takes 3" in (tmp_path / "slow" / "log.txt").read_text()
+
+
+def test_ctrl_c_while_the_agent_is_measured_ends_the_run_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The matches would take hours; all that was trained is saved."""
+    original = EvaluationMatches.start
+
+    def start(*arguments: Any, **options: Any) -> None:
+        original(*arguments, **options)
+        threading.Timer(0.5, os.kill, [os.getpid(), signal.SIGINT]).start()
+
+    monkeypatch.setattr(EvaluationMatches, "start", start)
+    monkeypatch.setattr(Session, "opponents", ["random"])
+    endless = replace(SMALL.evaluation, every=0, games=200, simulations=5_000)
+    started = time.monotonic()
+    session, results = train_session(replace(SMALL, iterations=1, evaluation=endless), tmp_path / "run")
+    assert results == {}
+    assert time.monotonic() - started < 60
+    assert session.run.progress.iteration == 1
+    assert "Stopping: the agent is saved, but stays unmeasured" in (tmp_path / "run" / "log.txt").read_text()
+    assert load_agent(tmp_path / "run").game.name == "tic_tac_toe"

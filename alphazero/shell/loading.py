@@ -1,0 +1,42 @@
+"""The frame's first lines, before torch is loaded, which takes seconds: a sign of life, and short last words.
+
+Importing this says on a terminal that torch is loading; `over` clears it. Ctrl-C while something is loaded, and an
+optional package that is missing, end a script in one line as well.
+"""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+
+TEXT = "Loading torch ..."
+SHOWN = "torch" not in sys.modules and sys.stderr is not None and sys.stderr.isatty()
+EXTRAS = {"gymnasium": "gymnasium", "pysindy": "dynamics", "ray": "cluster"}  # of the package, by what they install
+
+
+def over() -> None:
+    """Clears the line, where there is one."""
+    _write(" " * len(TEXT))
+
+
+def _write(text: str) -> None:
+    if SHOWN:
+        print(text, end="\r", file=sys.stderr, flush=True)
+
+
+def last_words(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """What to print of an exception that ends the process: see `sys.excepthook`."""
+    missing = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+    if isinstance(error, KeyboardInterrupt):
+        over()
+        print("Stopped.", file=sys.stderr)
+    elif missing in EXTRAS:
+        over()
+        install = f"{sys.executable} -m pip install 'alphazero[{EXTRAS[missing]}]'"
+        print(f"error: this needs {missing}, which is not installed: {install}", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
+sys.excepthook = last_words
+_write(TEXT)

@@ -1,0 +1,74 @@
+"""The README's commands, each of them, from top to bottom in a fresh folder, as a newcomer runs them in a terminal."""
+
+from __future__ import annotations
+
+import re
+import signal
+import sys
+from pathlib import Path
+
+import pexpect
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+COMMANDS = [
+    line.partition("  #")[0].strip()
+    for block in re.findall(r"^```sh\n(.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+    for line in block.splitlines()
+]
+LONG = {  # what shortens a command that takes minutes; the first that fits
+    "trebuchet.toml": "--iterations 1 --evaluation.games 2",
+    "make train": "--iterations 1 --self_play.parallel_games 16 --self_play.moves 8 --learner.batch_size 32 "
+    "--evaluation.games 2 --evaluation.opponents random --evaluation.simulations 2",
+}
+INTERRUPTED = {"scripts/discover.py": "trajectories of"}  # takes too long here: Ctrl-C once this is shown
+ANSWERS = {"make play": ("your move", "help", "quit")}  # what to wait for, and what to type then
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with all of the repository but its runs; linked, so that compiled code is there."""
+    folder = tmp_path_factory.mktemp("fresh")
+    for path in (*ROOT.glob("[a-z]*"), *ROOT.glob("[A-Z]*"), ROOT / ".venv"):
+        if path.name != "runs":
+            (folder / path.name).symlink_to(path)
+    return folder
+
+
+def shortened(command: str) -> str:
+    for start, options in LONG.items():
+        if start in command:
+            if "make" not in command:
+                return f"{command} {options}"
+            given = re.search(r' ARGS="(.*)"', command)
+            return re.sub(r' ARGS=".*"', "", command) + f' ARGS="{given[1] if given else ""} {options}"'
+    return command
+
+
+def test_there_are_commands() -> None:
+    assert COMMANDS[:2] == ["make train", "make test"]
+    assert len(COMMANDS) >= 6
+
+
+@pytest.mark.skipif(not (Path(sys.prefix) / ".set-up").is_file(), reason="make has not set up this environment")
+@pytest.mark.parametrize("command", [command for command in COMMANDS if command != "make test"])  # which runs this
+def test_a_command_of_the_readme_does_what_it_says(command: str, fresh: Path) -> None:
+    terminal = pexpect.spawn(
+        "/bin/sh", ["-c", shortened(command)], cwd=str(fresh), dimensions=(40, 80), encoding="utf-8", timeout=240
+    )
+    if command in ANSWERS:
+        awaited, *answers = ANSWERS[command]
+        for answer in answers:
+            terminal.expect(awaited)
+            terminal.sendline(answer)
+    interrupted = [sign for script, sign in INTERRUPTED.items() if script in command]
+    for sign in interrupted:
+        terminal.expect(sign)
+        terminal.sendintr()
+    terminal.expect(pexpect.EOF)
+    terminal.close()
+    shown = str(terminal.before)
+    # Ctrl-C goes to the shell around the script as well, which ends by it.
+    ended = {130, signal.SIGINT} if interrupted else {0}
+    assert terminal.exitstatus in ended or terminal.signalstatus in ended, shown
+    assert "Traceback" not in shown
