@@ -76,6 +76,7 @@ def open_session(
     for notice in (*notices, f"{'Continuing' if saved else 'Training'} {game.name} in {folder}"):
         monitor.say(notice)
     monitor.say(f"Watch it with: {python_command('-m', 'tensorboard.main', '--logdir', folder.parent)}")
+    monitor.say("  at http://localhost:6006/#custom_scalars, strength first")
     # Exporting to ONNX switches oneDNN off for the whole process while it lasts, which would change the last bits of
     # what another thread computes: so it comes before there are other threads.
     evaluators(learner.weights())
