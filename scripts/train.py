@@ -16,7 +16,7 @@ from typing import Annotated
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from alphazero.shell import cli
+from alphazero.shell import cli, loading
 
 # isort: split
 import tyro
@@ -105,6 +105,7 @@ def train(
         game = load_game(config.game)
     except ValueError as error:
         raise ConfigError(f"`game`: {error}") from error
+    loading.show("Preparing the run ...")
     check_game(game, games=16)
     if config.cluster.mirror:
         check_protocol(config.cluster.mirror)

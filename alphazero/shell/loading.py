@@ -1,21 +1,22 @@
-"""A sign of life: importing this says on a terminal that torch is loading, which takes seconds; `over` clears it."""
+"""A sign of life on a terminal, in a line that the next one takes; importing this says that torch is loading."""
 
 from __future__ import annotations
 
 import sys
 
-TEXT = "Loading torch ..."
-SHOWN = "torch" not in sys.modules and sys.stderr is not None and sys.stderr.isatty()
+WIDTH = 40  # of the line
+
+
+def show(text: str) -> None:
+    """Shows what takes its time now, until `over`."""
+    if sys.stderr is not None and sys.stderr.isatty():
+        print(text.ljust(WIDTH), end="\r", file=sys.stderr, flush=True)
 
 
 def over() -> None:
-    """Clears the line, where there is one."""
-    _write(" " * len(TEXT))
+    """Clears the line."""
+    show("")
 
 
-def _write(text: str) -> None:
-    if SHOWN:
-        print(text, end="\r", file=sys.stderr, flush=True)
-
-
-_write(TEXT)
+if "torch" not in sys.modules:
+    show("Loading torch ...")
