@@ -16,7 +16,7 @@ from typing import Annotated
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from alphazero.shell import cli
+from alphazero.shell import cli, loading
 
 # isort: split
 import tyro
@@ -29,7 +29,7 @@ from alphazero.game import Game, load_game
 from alphazero.game.conformance import ConformanceError, check_game
 from alphazero.learner import LearningError
 from alphazero.parallel.executor import ExecutorError
-from alphazero.report.terminal import match_table, solo_table
+from alphazero.report.terminal import LEGEND, match_table, solo_table
 from alphazero.runs.checkpoint import read_config
 from alphazero.runs.configuration import load_config, with_current_names
 from alphazero.runs.files import RunError
@@ -68,7 +68,7 @@ def command() -> None:
     console = Console()
     try:
         if {"-h", "--help"} & set(overrides):
-            print(__doc__)
+            print(f"{__doc__}\n{LEGEND}\n")
         elif (config_file is None) == (known.resume is None):
             parser.error("name either a configuration, such as configs/connect_four.toml, or a run with --resume DIR")
         elif known.resume and known.run and not is_url(known.resume):
@@ -105,6 +105,7 @@ def train(
         game = load_game(config.game)
     except ValueError as error:
         raise ConfigError(f"`game`: {error}") from error
+    loading.show("Preparing the run ...")
     check_game(game, games=16)
     if config.cluster.mirror:
         check_protocol(config.cluster.mirror)

@@ -79,11 +79,11 @@ ALL_METRICS = (
     Metric("(strength|network)/alone/.*_(median|95)",
            "the game's own measure at the end of a game: the median, or the 95th percentile, over games",
            ("measures of a game for one",)),
-    *(Metric(f"strength/{{opponent}}/{outcome}{seat}", f"share of the agent's games against {{opponent}}{which}",
+    *(Metric(f"strength/{{opponent}}/{outcome}{seat}", f"share of games against {{opponent}} that the agent {did}",
              (f"games against {{opponent}}{by}",))
-      for seat, by, which in (("", "", ""), ("_first", ", by seat", " in which it moves first"),
-                              ("_second", ", by seat", " in which it moves second"))
-      for outcome in OUTCOMES),
+      for seat, by, moving in (("", "", ""), ("_first", ", by seat", " as the one who moves first"),
+                               ("_second", ", by seat", " as the one who moves second"))
+      for outcome, did in ((o, d + moving) for o, d in zip(OUTCOMES, ("won", "drew", "lost"), strict=True))),
 
     Metric("loss/total", "the loss that learning lowers: the policy's, and learner.value_weight times the value's",
            ("loss",), (Curve(LOSS, "total", INK),), column="loss {:.3f}"),

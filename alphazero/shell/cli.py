@@ -104,6 +104,7 @@ def run(main: Callable[[], int | None], *, wrong: Errors = (), errors: Errors = 
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (*wrong, *errors) as error:
+        loading.over()
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, wrong) else 1
 

@@ -1,7 +1,7 @@
 """The frame's first lines, before torch is loaded, which takes seconds: a sign of life, and short last words.
 
-Importing this says on a terminal that torch is loading; `over` clears it. Ctrl-C while something is loaded, and an
-optional package that is missing, end a script in one line as well.
+Importing this says on a terminal that torch is loading. Ctrl-C while something is loaded, and an optional package that
+is missing, end a script in one line as well.
 """
 
 from __future__ import annotations
@@ -9,19 +9,19 @@ from __future__ import annotations
 import sys
 from types import TracebackType
 
-TEXT = "Loading torch ..."
-SHOWN = "torch" not in sys.modules and sys.stderr is not None and sys.stderr.isatty()
+WIDTH = 40  # of the sign of life, a line that the next one takes
 EXTRAS = {"gymnasium": "gymnasium", "pysindy": "dynamics", "ray": "cluster"}  # of the package, by what they install
 
 
+def show(text: str) -> None:
+    """Shows on a terminal what takes its time now, until `over`."""
+    if sys.stderr is not None and sys.stderr.isatty():
+        print(text.ljust(WIDTH), end="\r", file=sys.stderr, flush=True)
+
+
 def over() -> None:
-    """Clears the line, where there is one."""
-    _write(" " * len(TEXT))
-
-
-def _write(text: str) -> None:
-    if SHOWN:
-        print(text, end="\r", file=sys.stderr, flush=True)
+    """Clears the line."""
+    show("")
 
 
 def last_words(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -39,4 +39,5 @@ def last_words(kind: type[BaseException], error: BaseException, trace: Traceback
 
 
 sys.excepthook = last_words
-_write(TEXT)
+if "torch" not in sys.modules:
+    show("Loading torch ...")

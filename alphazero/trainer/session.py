@@ -34,6 +34,7 @@ from alphazero.runs.configuration import check_fit, differences
 from alphazero.runs.metrics import buffer_scalars, self_play_scalars
 from alphazero.runs.mirror import Mirror, mirrored
 from alphazero.selfplay import SelfPlay
+from alphazero.shell import loading
 from alphazero.shell.commands import python_command
 from alphazero.shell.signals import on_signals
 from alphazero.trainer import asynchronous, synchronous
@@ -76,9 +77,11 @@ def open_session(
         checkpoint.create_run(folder, config)
     evaluators = NetworkEvaluators(game, engine="onnx")
     monitor = Monitor(folder, iterations=config.iterations, first_iteration=progress.iteration, console=console)
+    loading.over()
     for notice in (*notices, f"{'Continuing' if saved else 'Training'} {game.name} in {folder}"):
         monitor.say(notice)
     monitor.say(f"Watch it with: {python_command('-m', 'tensorboard.main', '--logdir', folder.parent)}")
+    monitor.say("  at http://localhost:6006/#custom_scalars, strength first")
     # Exporting to ONNX switches oneDNN off for the whole process while it lasts, which would change the last bits of
     # what another thread computes: so it comes before there are other threads.
     evaluators(learner.weights())

@@ -27,7 +27,7 @@ def test_a_game_for_one_has_no_charts_of_games_won() -> None:
 
 def test_every_row_says_what_its_scalar_is() -> None:
     assert all(metric.meaning for metric in ALL_METRICS)
-    assert meaning_of("strength/minimax:5/win_first").endswith("against minimax:5 in which it moves first")
+    assert meaning_of("strength/minimax:5/draw_first").endswith("that the agent drew as the one who moves first")
     points, low, high = (meaning_of(f"strength/random/points{bound}") for bound in ("", "_low", "_high"))
     assert (low, high) == (
         f"{points}; the lower end of its 95 % interval",
