@@ -2,8 +2,8 @@
 
     scripts/play.py [AGENT] [--first WHO] [--second WHO] [--budget 600|2s] [--moves MOVES] [--explore]
 
-AGENT is a run's folder, a checkpoint's folder, or an agent.onnx; without one, the newest run in runs/,
-or else the connect-four agent that comes with the package. WHO is human, agent, agent:64, agent:2s,
+AGENT is a run's folder, a checkpoint's folder, or an agent.onnx; without one, the newest run in runs/ that
+can be played, or else the connect-four agent that comes with the package. WHO is human, agent, agent:64, agent:2s,
 network, network@1, minimax:5, mcts:1000, random, perfect, or another AGENT. `help` lists the commands.
 """
 
@@ -24,10 +24,11 @@ from rich.console import Console
 from alphazero.arena.players import parse_budget
 from alphazero.game.record import Record
 from alphazero.replay import Samples
-from alphazero.runs.agents import Agent, load_agent
+from alphazero.runs.agents import Agent, continuous_game, load_agent
 from alphazero.runs.checkpoint import load_samples, run_folder
-from alphazero.runs.files import RunError
+from alphazero.runs.files import AGENT, CARD, RunError
 from alphazero.shell.base import Shell
+from alphazero.shell.commands import script_command
 from alphazero.shell.explore import ExploreShell
 from alphazero.shell.explorer import Explorer
 from alphazero.shell.play import HUMAN, PlayShell
@@ -57,10 +58,12 @@ def play() -> None:
     budget = arguments.budget
     if arguments.explore and (arguments.first or arguments.second or budget.seconds):
         parser.error("--explore takes no players, and its --budget is a number of simulations")
-    path = arguments.agent or newest_agent()
-    agent = load_agent(path)
-    record = Record(agent.game, arguments.moves)
     console = Console(highlight=False, no_color=arguments.plain or None)
+    path = arguments.agent or newest_agent(console)
+    agent = load_agent(path)
+    if not agent.game.discrete:
+        raise ValueError(f"{agent.game.name} has {unplayable(path, agent.game.name)}")
+    record = Record(agent.game, arguments.moves)
     explorer = Explorer(agent, partial(samples_beside, path, agent, console))
     shell: Shell
     if arguments.explore:
@@ -73,10 +76,29 @@ def play() -> None:
     shell.run()
 
 
-def newest_agent() -> Path:
-    """The newest run's agent, or without runs the one that comes with the package."""
-    there = sorted(Path("runs").glob("*/agent.onnx"), key=lambda path: path.stat().st_mtime)
-    return there[-1].parent if there else Path(str(files("games") / "data" / "connect_four" / "agent.onnx"))
+def newest_agent(console: Console) -> Path:
+    """The newest run that can be played, or without one the agent that comes with the package."""
+    runs = sorted((path.parent for path in Path("runs").glob("*/agent.onnx")), key=exported_at, reverse=True)
+    for run in runs:
+        if (game := continuous_game(run / CARD)) is None:
+            return run
+        if run == runs[0]:
+            said = f"{run} is newer, but {game} has {unplayable(run, game)}"
+            console.print(said, markup=False, soft_wrap=not console.is_terminal)
+    return Path(str(files("games") / "data" / "connect_four" / AGENT))
+
+
+def exported_at(run: Path) -> float:
+    return (run / AGENT).stat().st_mtime
+
+
+def unplayable(path: Path, game: str) -> str:
+    """Why an agent cannot be played with, and what can be done with it instead."""
+    done = ("measure it", script_command("benchmark.py", path))
+    if game == "trebuchet":
+        shot = ("--wind", 5, "--target", 100, "--save", "shot.gif")
+        done = ("aim with it, and watch the shot", script_command("aim.py", "--agent", path, *shot))
+    return f"continuous actions, which cannot be typed; {': '.join(done)}"
 
 
 def samples_beside(path: Path, agent: Agent, console: Console) -> Samples | None:

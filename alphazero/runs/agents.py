@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,8 +26,9 @@ from alphazero.runs.checkpoint import FORMAT, checkpoints, load_weights, read_co
 from alphazero.runs.files import AGENT, CARD, CONFIG, RunError, clear_errors, write_file
 
 
-def load_agent(path: Path) -> Agent:
+def load_agent(path: Path | str) -> Agent:
     """The agent of a run, of a checkpoint, or an exported one. RunError if there is none."""
+    path = Path(path)
     exported = path / AGENT if (path / AGENT).is_file() and not (path / CONFIG).is_file() else path
     if exported.suffix == ".onnx":
         return load_exported(exported)
@@ -77,6 +79,14 @@ def load_exported(path: Path) -> Agent:
         raise RunError(f"{card_path} does not describe the network in {path.name}: {error}") from error
     title = f"{path.resolve().parent.name}/{path.name}, iteration {card.get('iteration', '?')}"
     return Agent(game, OnnxEvaluator(game, serialized, module=module), search.without_noise(), title)
+
+
+def continuous_game(card: Path) -> str | None:
+    """The game's name if its actions are continuous; None if not, or if the card cannot be read."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        form = json.loads(card.read_bytes())
+        return None if isinstance(form["actions"], list) else str(form["name"])
+    return None
 
 
 def agent_form(game: Game) -> dict[str, Any]:

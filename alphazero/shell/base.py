@@ -16,6 +16,7 @@ from alphazero.arena.players import SearchBudget
 from alphazero.arena.solved import review
 from alphazero.game.grid import read_grid
 from alphazero.game.record import Record
+from alphazero.report.terminal import measured
 from alphazero.runs.files import RunError
 from alphazero.shell.explorer import Explorer
 
@@ -137,8 +138,13 @@ class Shell(cmd.Cmd):
         """save [FILE]: writes the moves to a new file; without one, prints them"""
         if not argument:
             return self.do_moves("")
-        with expanded(argument).open("x", encoding="utf-8") as file:
-            file.write(self.record.moves + "\n")
+        try:
+            with expanded(argument).open("x", encoding="utf-8") as file:
+                file.write(self.record.moves + "\n")
+        except FileExistsError:
+            raise ValueError(f"{printable(argument)} is there already, and stays as it is; name a new file") from None
+        except OSError as error:
+            raise ValueError(f"{printable(argument)} cannot be written: {error.strerror}") from error
         self.say(f"saved to {argument}")
 
     def do_load(self, argument: str) -> None:
@@ -214,7 +220,9 @@ class Shell(cmd.Cmd):
     def result(self) -> str:
         score, moves = self.record.score, len(self.record.actions)
         if self.game.num_players == 1:
-            return f"over after {moves} moves, with {score:g} points"
+            units, metrics = self.game.metric_units, self.game.metrics(self.record.state)
+            own = [f", {name} {measured(float(value), units.get(name, ''))}" for name, value in metrics.items()]
+            return f"over after {moves} moves, with a reward of {score:g}{''.join(own)}"
         if score == 0:
             return f"a draw after {moves} moves"
         return f"{self.seat_name(0 if score > 0 else 1)} wins after {moves} moves"

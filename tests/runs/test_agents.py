@@ -38,6 +38,7 @@ def test_agent_run_and_checkpoint_say_the_same_as_the_learner(folder: Path) -> N
         torch.testing.assert_close(said.logits, expected[0], rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(said.value, expected[1], rtol=1e-5, atol=1e-5)
         assert load_agent(source).search == CONFIG.search.without_noise() != SearchConfig().without_noise()
+        assert load_agent(str(source)).title == load_agent(source).title
     card = json.loads((folder / "agent.json").read_bytes())
     assert card["actions"] == ["a3", "b3", "c3", "a2", "b2", "c2", "a1", "b1", "c1"]
     cut(folder / "agent.onnx")

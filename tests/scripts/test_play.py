@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -15,6 +16,12 @@ from pathlib import Path
 import pexpect
 import pytest
 
+from alphazero.game import Game
+from alphazero.network.architectures import inference_module, make_network, to_onnx
+from alphazero.runs.agents import export_agent
+from alphazero.runs.configuration import make_config
+from games.tic_tac_toe import TicTacToe
+from games.trebuchet.game import Aiming, Siege
 from scripts.play import main
 from tests.commands import Finished, call
 from tests.training_runs import copy_of_whole
@@ -108,8 +115,10 @@ def test_every_command_of_play(tmp_path: Path) -> None:
         assert t.says("save").split() == ["45"]
         assert "saved to" in t.says(f"save {tmp_path}/game")
         assert (tmp_path / "game").read_text() == "45\n"
-        assert "File exists" in t.says(f"save {tmp_path}/game")
-        assert "No such file" in t.says(f"save {tmp_path}/none/game")
+        shown = " ".join(t.says(f"save {tmp_path}/game").split())
+        assert shown.endswith("is there already, and stays as it is; name a new file")
+        shown = " ".join(t.says(f"save {tmp_path}/none/game").split())
+        assert shown.endswith("cannot be written: No such file or directory")
         assert board(t.says("undo"))[-1] == "...x..."
         assert board(t.says("restart")) == ["......."] * 6
         assert "there is no move to take back" in t.says("undo")
@@ -362,3 +371,47 @@ def test_wrong_arguments_get_one_clear_error(
     ):
         complains(called("", *arguments, monkeypatch=monkeypatch, capsys=capsys), complaint)
     complains(piped("", "nowhere"), "nowhere is not a run")
+
+
+def export(folder: Path, game: Game, path: str) -> None:
+    """An agent that has learned nothing."""
+    folder.mkdir(parents=True)
+    network = {"kind": "dense", "blocks": 1, "width": 8, "value_head": "scalar"}
+    config = make_config({"game": path, "network": network}, source="test")
+    module = inference_module(make_network(game, config.network))
+    export_agent(folder, game, config, to_onnx(module, game.observation_shape), iteration=0)
+
+
+def test_the_newest_run_that_can_be_played_is_played(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for age, (name, game, path) in enumerate(
+        (
+            ("shots", Aiming(), "games.trebuchet.game:Aiming"),
+            ("sieges", Siege(), "games.trebuchet.game:Siege"),
+            ("new", TicTacToe(), "games.tic_tac_toe:TicTacToe"),
+            ("old", TicTacToe(), "games.tic_tac_toe:TicTacToe"),
+        )
+    ):
+        export(tmp_path / "runs" / name, game, path)
+        os.utime(tmp_path / "runs" / name / "agent.onnx", (1e9 - age, 1e9 - age))
+    program = [sys.executable, ROOT / "scripts" / "play.py"]
+    played = subprocess.run(program, input="quit", cwd=tmp_path, capture_output=True, text=True, check=True)
+    said, agent = played.stdout.splitlines()[:2]
+    reason, _, command = said.partition("the shot: ")
+    assert reason.startswith("runs/shots is newer, but trebuchet has continuous actions, which cannot be typed; aim")
+    assert agent == "tic_tac_toe · the agent is new/agent.onnx, iteration 0"
+    # The command is one of a script that is there, with options that it has.
+    aimed = subprocess.run(f"{command} --help", shell=True, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "--agent runs/shots --wind 5 --target 100 --save shot.gif" in command
+    assert "Aims a trebuchet" in aimed.stdout
+    monkeypatch.chdir(tmp_path)
+    refused = call(main, "runs/sieges", monkeypatch=monkeypatch, capsys=capsys)
+    assert refused.returncode == 2
+    assert "trebuchet_siege has continuous actions, which cannot be typed; measure it: " in refused.stderr
+    assert refused.stderr.rstrip().endswith("benchmark.py runs/sieges")
+    for name in ("new", "old"):
+        shutil.rmtree(tmp_path / "runs" / name)
+    monkeypatch.setattr(sys, "stdin", io.StringIO("quit\n"))
+    included = call(main, monkeypatch=monkeypatch, capsys=capsys).stdout
+    assert "connect_four · the agent is connect_four/agent.onnx" in included

@@ -52,7 +52,7 @@ def test_a_game_for_one_without_board_keys_or_symmetry_is_played_too() -> None:
         ("flip", "countdown has no symmetry"),
         ("swap", "countdown is a game for one"),
         ("side first", "countdown is a game for one"),
-        ("1", "over after 2 moves, with 1 points"),
+        ("1", "over after 2 moves, with a reward of 1"),
         ("undo", "left: 2"),
         ("resign", "the player resigns"),
     ):
