@@ -143,7 +143,7 @@ def baseline(options: argparse.Namespace, report: Report) -> None:
     states = positions(options.batch)
 
     def work(depth: int) -> int:
-        minimax(GAME, states, depth=depth)
+        minimax(GAME, states, depth=depth, best_only=True)  # as `MinimaxPlayer` calls it
         return options.batch
 
     contenders = {f"depth {depth}, batch {options.batch}": partial(work, depth) for depth in (3, 5)}
