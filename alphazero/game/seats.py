@@ -28,6 +28,14 @@ Change = Callable[[Tensor], Tensor]
 Guess = Mapping[str, tuple[str, Change]]  # the field that a field is made from, and how
 
 
+class _Exchanged(NamedTuple):
+    """What the game says of positions and moves with the players exchanged."""
+
+    observation: Tensor
+    heuristic: Tensor
+    reward: Tensor
+
+
 def check_seats(probe: Probe, moves: Ply) -> None:
     """Holds a game for two to the promises about its players.
 
@@ -45,10 +53,10 @@ def check_seats(probe: Probe, moves: Ply) -> None:
     _check_signs(probe, moves, exchanges)
 
 
-def _check_view(probe: Probe, moves: Ply, player: Tensor, exchanges: Sequence[Ply]) -> None:
+def _check_view(probe: Probe, moves: Ply, player: Tensor, exchanges: Sequence[_Exchanged]) -> None:
     """An observation that does not turn with the players must at least tell who moves."""
     seen = probe.query("observe", moves.before).flatten(1)
-    alike = [(seen == probe.game.observe(exchanged.before.state).flatten(1)).all(1) for exchanged in exchanges]
+    alike = [(seen == exchanged.observation.flatten(1)).all(1) for exchanged in exchanges]
     first, second = seen[player == 0], seen[player == 1]
     if any(bool(same.all()) for same in alike) or not (len(first) and len(second)):
         return
@@ -61,12 +69,11 @@ def _check_view(probe: Probe, moves: Ply, player: Tensor, exchanges: Sequence[Pl
             probe.require(same, f"{promise}; with the players exchanged it shows something else", moves.before)
 
 
-def _check_signs(probe: Probe, moves: Ply, exchanges: Sequence[Ply]) -> None:
+def _check_signs(probe: Probe, moves: Ply, exchanges: Sequence[_Exchanged]) -> None:
     """What is good for one player to move is good for the other in the same place, as far as the network can see."""
     seen, heuristic = probe.query("observe", moves.before), probe.query("heuristic", moves.before)
-    alike = [exchanged for exchanged in exchanges if _equal(probe.game.observe(exchanged.before.state), seen)]
-    rewards = [exchanged.reward for exchanged in alike]
-    guesses = [probe.game.heuristic(exchanged.before.state) for exchanged in alike]
+    alike = [exchanged for exchanged in exchanges if _equal(exchanged.observation, seen)]
+    rewards, guesses = [exchanged.reward for exchanged in alike], [exchanged.heuristic for exchanged in alike]
     for numbers, others, promise in (
         (moves.reward, rewards, "step: the reward must be that of the player who moved"),
         (heuristic, guesses, "heuristic: must be a guess for the player to move"),
@@ -94,8 +101,8 @@ class _Field(NamedTuple):
     kind: tuple[object, ...]
 
 
-def _exchanges(game: Game, moves: Ply, player: Tensor) -> Iterator[Ply]:
-    """The moves with the players exchanged, in each of the ways that the rules agree with."""
+def _exchanges(game: Game, moves: Ply, player: Tensor) -> Iterator[_Exchanged]:
+    """Positions and moves with the players exchanged, in each of the ways that the rules agree with."""
     states = concatenate([moves.before.state, moves.after.state])
     fields = [_Field(name, _changes(field), _kind(field)) for name, field in named_fields(states).items()]
     few = slice(FIRST_LOOK)
@@ -104,8 +111,8 @@ def _exchanges(game: Game, moves: Ply, player: Tensor) -> Iterator[Ply]:
             yield all_
 
 
-def _exchanged(game: Game, guess: Guess, moves: Ply, player: Tensor) -> Ply | None:
-    """The moves with the players exchanged in this way; None if the rules do not agree."""
+def _exchanged(game: Game, guess: Guess, moves: Ply, player: Tensor) -> _Exchanged | None:
+    """Positions and moves with the players exchanged in this way; None if the rules do not agree."""
 
     def exchange(state: State) -> State:
         fields = named_fields(state)
@@ -118,11 +125,11 @@ def _exchanged(game: Game, guess: Guess, moves: Ply, player: Tensor) -> Ply | No
         if not torch.equal(game.legal(before), game.legal(moves.before.state)):
             return None
         successor, reward, done = game.step(before, moves.action)
+        exchanged = _Exchanged(game.observe(before), game.heuristic(before), reward)
     except Exception:
         return None
-    if not torch.equal(done, moves.after.done) or not all(map(torch.equal, successor, after)):
-        return None
-    return moves._replace(before=moves.before._replace(state=before), reward=reward)
+    same = torch.equal(done, moves.after.done) and all(map(torch.equal, successor, after))
+    return exchanged if same else None
 
 
 def _guesses(fields: Sequence[_Field]) -> Iterator[dict[str, tuple[str, Change]]]:

@@ -306,13 +306,14 @@ def test_roles_that_the_network_cannot_see_are_named() -> None:
         check_game(broken(Chase, observation_shape=(2, 7), observe=observe))
 
 
-def test_rules_that_refuse_states_that_cannot_be_are_sound() -> None:
+@pytest.mark.parametrize("name", ["step", "legal", "observe", "heuristic"])
+def test_rules_may_refuse_states_that_cannot_be(name: str) -> None:
     """In tic-tac-toe x has as many marks as o, or one more."""
 
-    def step(self: TicTacToe, state: TicTacToeState, action: Tensor) -> Transition:
+    def method(self: TicTacToe, state: TicTacToeState, *action: Tensor) -> Any:
         x, o = by_player(state).sum(2).unbind(1)
         if not bool(((x - o == 0) | (x - o == 1)).all()):
             raise ValueError("no such position")
-        return TicTacToe.step(self, state, action)
+        return getattr(TicTacToe, name)(self, state, *action)
 
-    check_game(broken(TicTacToe, step=step))
+    check_game(broken(TicTacToe, **{name: method}))

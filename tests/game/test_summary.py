@@ -74,6 +74,17 @@ def test_several_moves_in_a_row_are_seen() -> None:
     assert 15 < share < 34
 
 
+def test_nobody_moves_on_when_a_game_is_over() -> None:
+    """A finished state may name any player, here the one who moved last."""
+
+    def step(self: TicTacToe, state: TicTacToeState, action: Tensor) -> Transition:
+        after, reward, done = TicTacToe.step(self, state, action)
+        return Transition(after._replace(turn=torch.where(done, state.turn, after.turn)), reward, done)
+
+    game = broken(TicTacToe, step=step, render=Game.render)
+    assert lines(game)["players"].endswith("after 0 % the same moves on")
+
+
 def test_what_a_game_does_not_offer_is_said_with_what_is_lost() -> None:
     said = lines(Walk())
     assert said["key"] == "none: nothing is cached or merged, and distinct positions are not counted"
