@@ -14,7 +14,7 @@ import numpy as np
 from rich.box import MARKDOWN, SIMPLE_HEAD
 from rich.console import Console, RenderHook
 from rich.control import Control
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TaskID
 from rich.segment import ControlType
 from rich.table import Column, Table
 from rich.text import Text
@@ -138,7 +138,7 @@ class Bars(Progress):
 
     def __init__(self, console: Console, *columns: ProgressColumn, **options: Any) -> None:
         super().__init__(
-            _Title(console), BarColumn(bar_width=None), *columns,
+            _Title(console, 24 + 12 * len(columns)), BarColumn(bar_width=None), *columns,
             TimeLeft(table_column=RIGHT), console=console, expand=True, transient=True,
             disable=not console.is_terminal or console.is_dumb_terminal, **options,
         )  # fmt: skip
@@ -150,7 +150,7 @@ class Bars(Progress):
 
     def stop(self) -> None:
         """Ends what `start` began; rich alone would print an empty line where no bars are drawn."""
-        if not self.disable:
+        if self.live.is_started:
             self.console.pop_render_hook()
             super().stop()
 
@@ -169,14 +169,14 @@ class _Resized(RenderHook):
 
 
 class _Title(ProgressColumn):
-    """A bar's title, without its middle where that leaves too little room for the other columns."""
+    """A bar's title, without its middle where it would leave less than `others` columns of the terminal."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, others: int) -> None:
         super().__init__(Column(no_wrap=True))
-        self.console = console
+        self.console, self.others = console, others
 
     def render(self, task: Task) -> Text:
-        title, room = task.description, max(12, self.console.width - 48)
+        title, room = task.description, max(12, self.console.width - self.others)
         if len(title) > room:
             title = f"{title[: room // 2]}…{title[room // 2 + 1 - room :]}"
         return Text(title, style="cyan")
@@ -288,7 +288,7 @@ class TimeLeft(ProgressColumn):
 @contextmanager
 def progress_bar(console: Console, description: str) -> Iterator[Callable[..., None]]:
     """Yields `show(description, done, total)`, which moves a bar; no total: how much work there is, is unknown."""
-    with Progress(console=console, transient=True) as bar:
+    with Bars(console, MofNCompleteColumn(table_column=RIGHT)) as bar:
         task = bar.add_task(description, total=None)
 
         def show(description: str, done: int = 0, total: int | None = None) -> None:
