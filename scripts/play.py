@@ -62,7 +62,7 @@ def play() -> None:
     path = arguments.agent or newest_agent(console)
     agent = load_agent(path)
     if not agent.game.discrete:
-        raise ValueError(f"{agent.game.name} has {unplayable(path, agent.game.name)}")
+        raise ValueError(f"{agent.game.name} has {': '.join(unplayable(path, agent.game.name))}")
     record = Record(agent.game, arguments.moves)
     explorer = Explorer(agent, partial(samples_beside, path, agent, console))
     shell: Shell
@@ -83,8 +83,9 @@ def newest_agent(console: Console) -> Path:
         if (game := continuous_game(run / CARD)) is None:
             return run
         if run == runs[0]:
-            said = f"{run} is newer, but {game} has {unplayable(run, game)}"
-            console.print(said, markup=False, soft_wrap=not console.is_terminal)
+            why, command = unplayable(run, game)
+            console.print(f"{run} is newer, but {game} has {why}:", markup=False, soft_wrap=not console.is_terminal)
+            console.print(command, markup=False, soft_wrap=True)
     return Path(str(files("games") / "data" / "connect_four" / AGENT))
 
 
@@ -92,13 +93,13 @@ def exported_at(run: Path) -> float:
     return (run / AGENT).stat().st_mtime
 
 
-def unplayable(path: Path, game: str) -> str:
-    """Why an agent cannot be played with, and what can be done with it instead."""
-    done = ("measure it", script_command("benchmark.py", path))
+def unplayable(path: Path, game: str) -> tuple[str, str]:
+    """Why an agent cannot be played with, and what can be done with it instead: in words, and the command."""
+    why, done, command = "continuous actions, which cannot be typed", "measure it", ("benchmark.py", path)
     if game == "trebuchet":
-        shot = ("--wind", 5, "--target", 100, "--save", "shot.gif")
-        done = ("aim with it, and watch the shot", script_command("aim.py", "--agent", path, *shot))
-    return f"continuous actions, which cannot be typed; {': '.join(done)}"
+        shot = ("--agent", path, "--wind", 5, "--target", 100, "--save", "shot.gif")
+        done, command = "aim with it, and watch the shot", ("aim.py", *shot)
+    return f"{why}; {done}", script_command(*command)
 
 
 def samples_beside(path: Path, agent: Agent, console: Console) -> Samples | None:

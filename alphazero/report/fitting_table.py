@@ -30,18 +30,21 @@ class FittingTable(Table):
         self._options = options | {"title": None}
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        kept, left_out = list(self.columns), []
+        left_out: set[int] = set()
         for place in self._spare:
-            if self._narrowest(kept, console, options) <= options.max_width:
+            if self._narrowest(self._without(left_out), console, options) <= options.max_width:
                 break
-            left_out.append(self.columns[place])
-            kept = [column for column in kept if column is not self.columns[place]]
+            left_out.add(place)
         if self.title:
             yield Text(str(self.title), style="table.title")
-        yield self._part(kept)
+        yield self._part(self._without(left_out))
         if left_out:
-            names = ", ".join(" ".join(str(column.header).replace("-\n", "").split()) for column in left_out)
+            headers = (str(self.columns[place].header).replace("-\n", "") for place in sorted(left_out))
+            names = ", ".join(" ".join(header.split()) for header in headers)
             yield Text(f"In a wider window also: {names}.", style="dim")
+
+    def _without(self, left_out: set[int]) -> list[Column]:
+        return [column for place, column in enumerate(self.columns) if place not in left_out]
 
     def _part(self, columns: Sequence[Column]) -> Table:
         """A table of these columns alone."""

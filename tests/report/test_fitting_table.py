@@ -46,7 +46,7 @@ def test_with_room_for_all_a_table_is_whole() -> None:
     [
         (46, None, ["123456", "1234567", "12345678"], []),
         (45, None, ["123456", "1234567"], ["the third"]),
-        (36, None, ["123456"], ["the third, second"]),
+        (36, None, ["123456"], ["second, the third"]),
         (45, (1, 2), ["1234567", "12345678"], ["first"]),
         (37, (1, 2), ["12345678"], ["first, second"]),
     ],

@@ -397,10 +397,11 @@ def test_the_newest_run_that_can_be_played_is_played(
         os.utime(tmp_path / "runs" / name / "agent.onnx", (1e9 - age, 1e9 - age))
     program = [sys.executable, ROOT / "scripts" / "play.py"]
     played = subprocess.run(program, input="quit", cwd=tmp_path, capture_output=True, text=True, check=True)
-    said, agent = played.stdout.splitlines()[:2]
-    reason, _, command = said.partition("the shot: ")
+    shown, _, agent = played.stdout.partition("tic_tac_toe · ")
+    reason, command = shown.splitlines()
     assert reason.startswith("runs/shots is newer, but trebuchet has continuous actions, which cannot be typed; aim")
-    assert agent == "tic_tac_toe · the agent is new/agent.onnx, iteration 0"
+    assert reason.endswith("the shot:")
+    assert agent.startswith("the agent is new/agent.onnx, iteration 0")
     # The command is one of a script that is there, with options that it has.
     aimed = subprocess.run(f"{command} --help", shell=True, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert "--agent runs/shots --wind 5 --target 100 --save shot.gif" in command
