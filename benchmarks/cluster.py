@@ -369,16 +369,16 @@ class Drawing:
         self.config, self.account, self.steps = config, account, 0
 
     def learn(
-        self, samples: Samples, steps: int, generator: torch.Generator, *, progress: Callable[[int], None], **_: float
+        self, samples: Samples, rates: list[float], generator: torch.Generator, *, progress: Callable[[int], None]
     ) -> dict[str, float]:
         """`Learner.learn` without the network's work."""
         self.account.timed(terciles, "thirds of the buffer found")(samples)
         draw_timed = self.account.timed(draw, "batches drawn")
-        for _step in range(steps):
+        for _rate in rates:
             draw_timed(GAME, samples, self.config.learner.batch_size, generator)
             self.steps += 1
             progress(1)
-        return {"learner/steps": steps, "learner/seconds": 0.0}
+        return {"learner/steps": len(rates), "learner/seconds": 0.0}
 
 
 class MarkingObserver:
