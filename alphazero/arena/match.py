@@ -160,7 +160,7 @@ class SoloResult:
     def __str__(self) -> str:
         low, high = self.interval
         return (
-            f"{self.mean:.3g} a game (95 % interval {low:.3g} to {high:.3g}), "
+            f"a reward of {self.mean:.3g} a game (95 % interval {low:.3g} to {high:.3g}), "
             f"{self.distinct_games} distinct games of {len(self.rewards)}"
         )
 

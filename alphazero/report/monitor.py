@@ -41,7 +41,17 @@ class Monitor:
     All methods may be called from any thread, and from a signal handler.
     """
 
-    def __init__(self, folder: Path, *, iterations: int, first_iteration: int, console: Console | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        iterations: int,
+        first_iteration: int,
+        console: Console | None = None,
+        units: Mapping[str, str] | None = None,
+    ) -> None:
+        """units: of the game's own metrics (`Game.metric_units`)."""
+        self.units = units
         self.iterations, self.first_iteration, self.console = iterations, first_iteration, console or Console()
         self.folder, self.log, self.curves = folder, folder / LOG, folder / CURVES
         folder.mkdir(parents=True, exist_ok=True)
@@ -144,7 +154,7 @@ class Monitor:
         from alphazero.report.position_figures import png
 
         with self._lock, naming(self.curves):
-            write_file(self.curves, png(curves_figure(self.history)))
+            write_file(self.curves, png(curves_figure(self.history, self.units)))
 
 
 @contextmanager

@@ -105,7 +105,8 @@ def run(main: Callable[[], int | None], *, wrong: Errors = (), errors: Errors = 
         return 0
     except (*wrong, *errors) as error:
         loading.over()
-        print(f"error: {error}", file=sys.stderr)
+        plain = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else error
+        print(f"error: {plain}", file=sys.stderr)
         return 2 if isinstance(error, wrong) else 1
 
 

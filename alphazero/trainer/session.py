@@ -76,7 +76,8 @@ def open_session(
         progress = Progress()
         checkpoint.create_run(folder, config)
     evaluators = NetworkEvaluators(game, engine="onnx")
-    monitor = Monitor(folder, iterations=config.iterations, first_iteration=progress.iteration, console=console)
+    first, units = progress.iteration, game.metric_units
+    monitor = Monitor(folder, iterations=config.iterations, first_iteration=first, console=console, units=units)
     loading.over()
     for notice in (*notices, f"{'Continuing' if saved else 'Training'} {game.name} in {folder}"):
         monitor.say(notice)

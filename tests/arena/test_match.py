@@ -455,7 +455,7 @@ def test_interval_of_rewards() -> None:
     expected = stats.norm.interval(0.95, loc=4, scale=stats.sem(result.rewards))
     assert result.interval == pytest.approx(expected, abs=1e-5)
     assert all(map(math.isnan, SoloResult(rewards=(1.0,), distinct_games=1).interval))
-    assert str(result) == "4 a game (95 % interval 0.512 to 7.49), 4 distinct games of 4"
+    assert str(result) == "a reward of 4 a game (95 % interval 0.512 to 7.49), 4 distinct games of 4"
 
 
 # ----------------------------------------------------------------------------------------- errors
