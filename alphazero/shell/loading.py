@@ -6,6 +6,7 @@ is missing, end a script in one line as well.
 
 from __future__ import annotations
 
+import shutil
 import sys
 from types import TracebackType
 
@@ -16,7 +17,8 @@ EXTRAS = {"gymnasium": "gymnasium", "pysindy": "dynamics", "ray": "cluster"}  # 
 def show(text: str) -> None:
     """Shows on a terminal what takes its time now, until `over`."""
     if sys.stderr is not None and sys.stderr.isatty():
-        print(text.ljust(WIDTH), end="\r", file=sys.stderr, flush=True)
+        width = min(WIDTH, shutil.get_terminal_size().columns - 1)
+        print(text[:width].ljust(width), end="\r", file=sys.stderr, flush=True)
 
 
 def over() -> None:

@@ -49,9 +49,13 @@ class Terminal:
         return self("capture-pane", "-p", "-S", "-50000").splitlines()
 
     def wait(self, word: str) -> None:
+        self.until(lambda: any(word in line for line in self.lines))
+
+    def until(self, holds: Callable[[], bool]) -> None:
+        """Waits for it: a screen may be seen in the middle of a change."""
         deadline = time.monotonic() + 60
-        while not any(word in line for line in self.lines):
-            assert time.monotonic() < deadline, f"no {word!r} came: {self.lines}"
+        while not holds():
+            assert time.monotonic() < deadline, f"it never came to this: {self.lines}"
             time.sleep(0.05)
 
     def messages(self) -> list[int]:
@@ -119,7 +123,6 @@ with monitor:
     assert shown.bars()[2].startswith(f"100 games of the…ainst minimax:9 {BAR}")
     for width in ("60", "45", "70"):
         shown("resize-window", "-x", width, "-y", "40")
-        time.sleep(0.5)
-        assert [line[:4] for line in shown.bars()] == ["self", "lear", "100 ", "run "]
+        shown.until(lambda: [line[:4] for line in shown.bars()] == ["self", "lear", "100 ", "run "])
     shown.wait("waiting")
     assert shown.messages() == list(range(30))
