@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from rich.box import MARKDOWN, SIMPLE_HEAD
-from rich.console import Console, RenderHook
+from rich.console import Console, ConsoleOptions, RenderableType, RenderHook, RenderResult
 from rich.control import Control
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TaskID
 from rich.segment import ControlType
@@ -137,6 +137,7 @@ class Bars(Progress):
     """Bars at the foot of a terminal; elsewhere none are drawn, because control characters belong on terminals only."""
 
     def __init__(self, console: Console, *columns: ProgressColumn, **options: Any) -> None:
+        self.drawn_width = console.width
         super().__init__(
             _Title(console, 24 + 12 * len(columns)), BarColumn(bar_width=None), *columns,
             TimeLeft(table_column=RIGHT), console=console, expand=True, transient=True,
@@ -146,7 +147,15 @@ class Bars(Progress):
     def start(self) -> None:
         super().start()
         if not self.disable:
-            self.console.push_render_hook(_Resized(self.console))
+            self.console.push_render_hook(_Resized(self))
+
+    def get_renderable(self) -> RenderableType:
+        return self
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Draws the bars as they are now, and remembers how wide that is: what was made for another width breaks."""
+        self.drawn_width = options.max_width
+        yield super().get_renderable()
 
     def stop(self) -> None:
         """Ends what `start` began; rich alone would print an empty line where no bars are drawn."""
@@ -158,12 +167,11 @@ class Bars(Progress):
 class _Resized(RenderHook):
     """Clears what rich would leave above the bars: it takes each of them for one line, however narrow it became."""
 
-    def __init__(self, console: Console) -> None:
-        self.console, self.drawn_width = console, console.width
+    def __init__(self, bars: Bars) -> None:
+        self.bars = bars
 
     def process_renderables(self, renderables: list[Any]) -> list[Any]:
-        lines_a_bar = math.ceil(self.drawn_width / self.console.width)
-        self.drawn_width = self.console.width
+        lines_a_bar = math.ceil(self.bars.drawn_width / self.bars.console.width)
         clear, *others = renderables
         return [clear, *[Control((ControlType.CURSOR_UP, 1)), clear] * (lines_a_bar - 1), *others]
 

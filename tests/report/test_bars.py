@@ -113,7 +113,7 @@ def test_a_terminal_that_becomes_narrower_keeps_messages_and_one_copy_of_the_bar
 with monitor:
     monitor.start(0, {{"self-play": 10, "learning": 10}})
     monitor.start_match("{title}", 10)
-    for number in range(30):
+    for number in range(60):
         monitor.say(f"message {{number}}" + " and more" * (10 * (number % 7 == 0)))
         time.sleep(0.1)
     monitor.say("waiting")
@@ -123,6 +123,8 @@ with monitor:
     assert shown.bars()[2].startswith(f"100 games of the…ainst minimax:9 {BAR}")
     for width in ("60", "45", "70"):
         shown("resize-window", "-x", width, "-y", "40")
+        last = max(shown.messages())
+        shown.until(lambda last=last: max(shown.messages()) >= last + 5)  # it has been drawn anew
         shown.until(lambda: [line[:4] for line in shown.bars()] == ["self", "lear", "100 ", "run "])
     shown.wait("waiting")
-    assert shown.messages() == list(range(30))
+    assert shown.messages() == list(range(60))
