@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -57,6 +58,14 @@ class Terminal:
         while not holds():
             assert time.monotonic() < deadline, f"it never came to this: {self.lines}"
             time.sleep(0.05)
+
+    def resize(self, width: str) -> None:
+        """Resizes it while the process stands still: tmux tells it of its new size a quarter of a second late."""
+        process = int(self("display-message", "-p", "#{pane_pid}"))
+        os.kill(process, signal.SIGSTOP)
+        self("resize-window", "-x", width, "-y", "40")
+        time.sleep(1)
+        os.kill(process, signal.SIGCONT)
 
     def messages(self) -> list[int]:
         return [int(match[1]) for line in self.lines if (match := re.match(r"message (\d+)", line))]
@@ -122,7 +131,7 @@ with monitor:
     shown.wait("message 3")
     assert shown.bars()[2].startswith(f"100 games of the…ainst minimax:9 {BAR}")
     for width in ("60", "45", "70"):
-        shown("resize-window", "-x", width, "-y", "40")
+        shown.resize(width)
         last = max(shown.messages())
         shown.until(lambda last=last: max(shown.messages()) >= last + 5)  # it has been drawn anew
         shown.until(lambda: [line[:4] for line in shown.bars()] == ["self", "lear", "100 ", "run "])
