@@ -138,8 +138,8 @@ class Session:
             try:
                 self.matches.start(last, weights, self.opponents, games=2 * config.evaluation.games)
                 self.matches.wait(run.control.stop_now.is_set)
-                results = self.matches.take()[last]
-            except (Stopped, KeyError):
+                results = self.matches.take().get(last, {})
+            except Stopped:
                 return {}
             self.monitor.record(last, scalars_of(results))
             return results
