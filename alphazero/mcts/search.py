@@ -53,16 +53,16 @@ class SearchResult(NamedTuple):
 
 
 class Options(TypedDict, Generic[S], total=False):
-    """What a search can be told besides.
+    """What a search can be told besides; None is the same as nothing.
 
     root_evaluator: evaluates the roots, in place of the evaluator of all other positions.
     gumbel_noise:   [B, A] float32, in place of the noise that would be drawn.
     compiled:       whether to use the kernels (default on the CPU) or the tensor operations (default elsewhere).
     """
 
-    root_evaluator: Evaluator[S]
-    gumbel_noise: Tensor
-    compiled: bool
+    root_evaluator: Evaluator[S] | None
+    gumbel_noise: Tensor | None
+    compiled: bool | None
 
 
 def search(
@@ -87,14 +87,16 @@ def search_trees(
 ) -> TreeSearch[S]:
     """As `search`, with the trees to look at: `.tree`, `.result()` and `.main_line(row)`."""
     with torch.inference_mode():
-        evaluation = options.get("root_evaluator", evaluator)(roots, generator)
+        evaluation = (options.get("root_evaluator") or evaluator)(roots, generator)
         logits, noise = masked(evaluation.logits, game.legal(roots)), options.get("gumbel_noise")
         if config.algorithm == "puct":
             logits = puct.noisy_logits(logits, config, generator)
         elif noise is None:
             uniform = torch.rand(logits.shape, generator=generator, device=logits.device)
             noise = -(-uniform.clamp(min=1e-20).log()).log() * config.gumbel_scale
-        kind = CompiledTreeSearch if options.get("compiled", logits.device.type == "cpu") else TreeSearch
+        compiled = options.get("compiled")
+        on_cpu = logits.device.type == "cpu"
+        kind = CompiledTreeSearch if (on_cpu if compiled is None else compiled) else TreeSearch
         trees = kind(tree.make_tree(roots, evaluation, logits, config.simulations + 1), config, noise)
         for simulation in range(config.simulations):
             simulate(evaluator, game, trees, simulation, generator)
