@@ -1,7 +1,7 @@
 """Checks a game of your own: plays random games, holds it to every promise, and says what it saw.
 
-scripts/check.py package.module:Class [--games N] [--seed N]
-scripts/check.py --game package.module:Class
+    scripts/check.py package.module:Class [--games N] [--seed N]
+    scripts/check.py --game package.module:Class
 
 A broken promise is named with the function and the position; the exit code is then 1.
 """

@@ -1,9 +1,11 @@
 """Trains an agent by self-play.
 
-scripts/train.py CONFIG.toml [--run DIR] [--section.field value ...]
-scripts/train.py --resume DIR [--section.field value ...]
-scripts/train.py --resume URL [--run DIR]   a run that cluster.mirror copied there, into a folder here
-scripts/train.py [CONFIG.toml] --help       every field, with its unit and the papers' values
+    scripts/train.py CONFIG.toml [--run DIR] [--section.field value ...]
+    scripts/train.py --resume DIR [--section.field value ...]
+    scripts/train.py --resume URL [--run DIR]   a run that cluster.mirror copied there, into a folder here
+    scripts/train.py [CONFIG.toml] --help       every field, with its unit and the papers' values
+
+Ctrl-C stops a run after the iteration under way, with everything saved.
 """
 
 from __future__ import annotations
