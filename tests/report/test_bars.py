@@ -40,8 +40,8 @@ class Terminal:
         self("new-session", "-d", "-x", "80", "-y", "40", "-c", str(ROOT), "-e", f"PYTHONPATH={ROOT}", *command)
 
     def __call__(self, *words: str) -> str:
-        # Given, the environment is Python's; else it might hold the size of another terminal, set by readline.
-        env = dict(os.environ)
+        # Without the size of another terminal, which readline sets for all processes that start then.
+        env = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
         return subprocess.run([*self.tmux, *words], capture_output=True, text=True, check=True, env=env).stdout
 
     @property
