@@ -6,6 +6,7 @@ An evaluator is a callable `evaluator(states, generator) -> Evaluation`. `alphaz
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping
 from typing import Generic, NamedTuple, Protocol
 
 import torch
@@ -42,6 +43,16 @@ class Evaluator(Protocol[S_contra]):
     def __call__(self, states: S_contra, generator: torch.Generator) -> Evaluation: ...
 
 
+def weights_of(evaluator: Evaluator[S]) -> Mapping[str, Tensor] | None:
+    """All tensors that the evaluator's answers depend on besides the states, by name; None if it does not tell.
+
+    An evaluator that has a method `weights` tells. It draws nothing, so that a search can be recorded once and repeated
+    with other weights (`cuda_graph`).
+    """
+    weights: Callable[[], Mapping[str, Tensor] | None] | None = getattr(evaluator, "weights", None)
+    return weights() if weights else None
+
+
 class UniformEvaluator(Generic[S]):
     """Rates every action alike, and values every state 0. In a Box game it draws `samples` actions uniformly."""
 
@@ -58,6 +69,9 @@ class UniformEvaluator(Generic[S]):
             actions = random_actions(self.game, repeated, generator).unflatten(0, (batch, self.samples))
         return Evaluation(logits, torch.zeros(batch, device=device), actions)
 
+    def weights(self) -> Mapping[str, Tensor] | None:
+        return {} if self.game.discrete else None
+
 
 class TimedEvaluator(Generic[S]):
     """Counts the evaluations that an evaluator makes, and the CPU seconds of its thread that they take."""
@@ -72,3 +86,6 @@ class TimedEvaluator(Generic[S]):
         self.seconds += time.thread_time() - start
         self.evaluations += len(evaluation.value)
         return evaluation
+
+    def weights(self) -> Mapping[str, Tensor] | None:
+        return weights_of(self.evaluator)

@@ -46,6 +46,12 @@ def schedules(most: int, simulations: int, device: torch.device) -> Tensor:
         return torch.tensor(table, dtype=torch.int32, device=device)
 
 
+def noise(shape: tuple[int, int], config: SearchConfig, generator: torch.Generator) -> Tensor:
+    """The root's noise g [B, A]."""
+    uniform = torch.rand(shape, generator=generator, device=generator.device)
+    return -(-uniform.clamp(min=1e-20).log()).log() * config.gumbel_scale
+
+
 def mixed_value(edges: Edges) -> Tensor:
     """v_mix [B], the value of an unvisited action. Appendix D, equation 33.
 

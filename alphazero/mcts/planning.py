@@ -7,6 +7,7 @@ differentiated, they can improve the root's actions by its gradient before these
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from alphazero.config import SearchConfig
 from alphazero.game import Game, State, box_of, map_states, take
-from alphazero.mcts.evaluator import Evaluation, Evaluator
+from alphazero.mcts.evaluator import Evaluation, Evaluator, weights_of
 from alphazero.mcts.gaussian import Gaussian, from_box, into_box
 from alphazero.mcts.policy import policy_of
 
@@ -73,6 +74,9 @@ class RolledOut:
             now = self.network(state, generator)
         rolled = gain + worth * now.value
         return first._replace(value=torch.lerp(first.value, rolled, self.share))
+
+    def weights(self) -> Mapping[str, Tensor] | None:
+        return weights_of(self.network)
 
 
 class SampledActions:

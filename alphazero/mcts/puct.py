@@ -10,17 +10,25 @@ from alphazero.game import ILLEGAL
 from alphazero.mcts.tree import Edges
 
 
-def noisy_logits(logits: Tensor, config: SearchConfig, generator: torch.Generator) -> Tensor:
+def gammas(shape: tuple[int, int], config: SearchConfig, generator: torch.Generator) -> Tensor | None:
+    """What Dirichlet noise is made of, [B, A]; None without noise.
+
+    A Dirichlet draw is a normalised draw of gammas; torch.distributions takes no generator.
+    """
+    if config.dirichlet_fraction == 0:
+        return None
+    concentration = torch.full(shape, config.dirichlet_alpha, device=generator.device)
+    return torch._standard_gamma(concentration, generator=generator).clamp(min=1e-30)
+
+
+def noisy_logits(logits: Tensor, config: SearchConfig, gammas: Tensor | None) -> Tensor:
     """The root's logits [B, A] after prior temperature and Dirichlet noise over legal actions.
 
     P = (1 - epsilon) p + epsilon eta, eta ~ Dir(alpha). Silver et al. 2017, Methods, "Self-play".
     """
     legal = logits != ILLEGAL
     prior = torch.where(legal, logits / config.prior_temperature, ILLEGAL).softmax(-1)
-    if config.dirichlet_fraction > 0:
-        # A Dirichlet draw is a normalised draw of gammas; torch.distributions takes no generator.
-        concentration = torch.full_like(prior, config.dirichlet_alpha)
-        gammas = torch._standard_gamma(concentration, generator=generator).clamp(min=1e-30)
+    if gammas is not None:
         noise = torch.where(legal, gammas, 0.0)
         noise = noise / noise.sum(-1, keepdim=True).clamp(min=1e-30)
         prior = (1 - config.dirichlet_fraction) * prior + config.dirichlet_fraction * noise

@@ -7,7 +7,7 @@ The simulation is `simulate`: select, expand, evaluate, back up, for every tree 
 
 from __future__ import annotations
 
-from typing import Generic, NamedTuple, TypedDict, Unpack
+from typing import Any, Generic, NamedTuple, TypedDict, Unpack
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from alphazero.config import SearchConfig
 from alphazero.game import ILLEGAL, Game, S, Transition, map_states, masked
-from alphazero.mcts import gumbel, kernels, puct, tree
+from alphazero.mcts import cuda_graph, cuda_kernels, gumbel, kernels, puct, tree
 from alphazero.mcts.evaluator import Evaluation, Evaluator
 from alphazero.mcts.tree import Edges, Tree
 
@@ -47,6 +47,10 @@ class SearchResult(NamedTuple):
     actions: Tensor | None
     depth: Tensor
 
+    def copied(self) -> SearchResult:
+        """The same in memory of its own."""
+        return self._replace(**{name: field.clone() for name, field in self._asdict().items() if field is not None})
+
     def moves(self, choice: Tensor) -> Tensor:
         """The actions that `step` takes, by their indices [B] int64: the same in a discrete game."""
         return choice if self.actions is None else self.actions[torch.arange(len(choice), device=choice.device), choice]
@@ -57,12 +61,16 @@ class Options(TypedDict, Generic[S], total=False):
 
     root_evaluator: evaluates the roots, in place of the evaluator of all other positions.
     gumbel_noise:   [B, A] float32, in place of the noise that would be drawn.
-    compiled:       whether to use the kernels (default on the CPU) or the tensor operations (default elsewhere).
+    gammas:         [B, A] float32, in place of those that would be drawn for PUCT's Dirichlet noise.
+    compiled:       whether to use the kernels (default, where there are some) or the tensor operations.
+    recorded:       whether `search` records itself and repeats the recording (default on a GPU; see `cuda_graph`).
     """
 
     root_evaluator: Evaluator[S] | None
     gumbel_noise: Tensor | None
+    gammas: Tensor | None
     compiled: bool | None
+    recorded: bool | None
 
 
 def search(
@@ -74,7 +82,8 @@ def search(
     **options: Unpack[Options[S]],
 ) -> SearchResult:
     """Runs `config.simulations` simulations from each of B unfinished positions."""
-    return search_trees(evaluator, game, roots, config, generator, **options).result()
+    found = cuda_graph.recorded_search(search_trees, evaluator, game, roots, config, generator, options)
+    return found or search_trees(evaluator, game, roots, config, generator, **options).result()
 
 
 def search_trees(
@@ -89,15 +98,15 @@ def search_trees(
     with torch.inference_mode():
         evaluation = (options.get("root_evaluator") or evaluator)(roots, generator)
         logits, noise = masked(evaluation.logits, game.legal(roots)), options.get("gumbel_noise")
+        shape = logits.shape[0], logits.shape[1]
         if config.algorithm == "puct":
-            logits = puct.noisy_logits(logits, config, generator)
+            gammas = options.get("gammas")
+            gammas = puct.gammas(shape, config, generator) if gammas is None else gammas
+            logits = puct.noisy_logits(logits, config, gammas)
         elif noise is None:
-            uniform = torch.rand(logits.shape, generator=generator, device=logits.device)
-            noise = -(-uniform.clamp(min=1e-20).log()).log() * config.gumbel_scale
-        compiled = options.get("compiled")
-        on_cpu = logits.device.type == "cpu"
-        kind = CompiledTreeSearch if (on_cpu if compiled is None else compiled) else TreeSearch
-        trees = kind(tree.make_tree(roots, evaluation, logits, config.simulations + 1), config, noise)
+            noise = gumbel.noise(shape, config, generator)
+        kind = tree_search(logits.device, options.get("compiled"), shape[1])
+        trees: TreeSearch[S] = kind(tree.make_tree(roots, evaluation, logits, config.simulations + 1), config, noise)
         for simulation in range(config.simulations):
             simulate(evaluator, game, trees, simulation, generator)
         return trees
@@ -269,3 +278,49 @@ class CompiledTreeSearch(TreeSearch[S]):
         arrays = (field.contiguous().numpy() for field in (*found, *movers))
         kernels.expand_and_backup(*self.grown, *arrays, np.float32(game.discount), simulation)
         self.keep(transition, evaluation.actions, simulation)
+
+
+class CudaTreeSearch(TreeSearch[S]):
+    """The same on a GPU, by kernels over the tree's arrays, a thread for each tree."""
+
+    def __init__(self, root: Tree[S], config: SearchConfig, gumbel_noise: Tensor | None) -> None:
+        super().__init__(root, config, gumbel_noise)
+        batch, nodes, width = root.children.shape
+        found = cuda_kernels.compiled(width, root.children.device)
+        assert found, "`tree_search` chooses this class only where there are kernels"
+        self.kernels = found
+        self.parent, self.action, self.place = (torch.zeros_like(self.root) for _ in range(3))
+        self.statistics = [getattr(root, name) for name in tree.STATISTICS]
+        if config.algorithm == "gumbel":
+            rule, constants = kernels.GUMBEL, (config.c_visit, config.c_scale)
+        else:
+            rule, constants = kernels.PUCT, (config.c_init, config.c_base)
+        self.sizes = [batch, nodes]
+        self.rules = [config.simulations, rule, int(config.rescale_q), *map(float, constants)]
+
+    def select(self, simulation: int) -> tuple[Tensor, Tensor]:
+        halving = [self.gumbel, self.considered, self.schedule]
+        walks = [self.parent, self.action, self.place, self.depth]
+        arguments = [*self.statistics, *halving, *walks, *self.sizes, *self.rules, simulation, self.max_depth]
+        cuda_kernels.launch(self.kernels.select_edges, self.tree.batch, arguments)
+        return self.place, self.action
+
+    def expand_and_backup(
+        self, game: Game[S], before: S, transition: Transition[S], evaluation: Evaluation, simulation: int
+    ) -> None:
+        legal, after = game.legal(transition.state), transition.state
+        found = [evaluation.logits, legal, evaluation.value, transition.reward, transition.done]
+        movers = [game.to_play(before), game.to_play(after)]
+        arrays = [*self.statistics, self.parent, self.action, *(field.contiguous() for field in (*found, *movers))]
+        numbers = [*self.sizes, legal.shape[1], float(game.discount), simulation]
+        cuda_kernels.launch(self.kernels.expand_and_backup, self.tree.batch, [*arrays, *numbers])
+        self.keep(transition, evaluation.actions, simulation)
+
+
+def tree_search(device: torch.device, compiled: bool | None, width: int) -> type[TreeSearch[Any]]:
+    """The class that searches trees of `width` actions on the device; `compiled` as in `Options`."""
+    if compiled is False:
+        return TreeSearch
+    if device.type == "cpu":
+        return CompiledTreeSearch
+    return CudaTreeSearch if device.type == "cuda" and cuda_kernels.compiled(width, device) else TreeSearch

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, Generic
 
 import onnx
 import onnxruntime
 import torch
+from torch import Tensor
 
 from alphazero.game import Game, S
 from alphazero.mcts.evaluator import Evaluation, Evaluator
 from alphazero.mcts.policy import policy_of
 from alphazero.network.architectures import InferenceModule, lay_out, multiplies_bfloat16, to_onnx, with_weights
+from alphazero.network.cudnn import fused
 
 PADDING = 16  # batches of torch networks on the CPU are filled up to a multiple of this
 
@@ -25,6 +28,10 @@ class TorchEvaluator(Generic[S]):
         self.game, self.dtype = game, dtype
         self.module = module.to(device=device, dtype=dtype)
         self.layout = lay_out(self.module, game.observation_shape)
+        self.predict = fused(self.module)
+
+    def weights(self) -> Mapping[str, Tensor]:
+        return self.module.state_dict()
 
     def __call__(self, states: S, generator: torch.Generator) -> Evaluation:
         observation = self.game.observe(states)
@@ -34,7 +41,7 @@ class TorchEvaluator(Generic[S]):
             room = observation.new_zeros(-(-batch // PADDING) * PADDING, *observation.shape[1:])
             room[:batch] = observation
             observation = room
-        logits, value = self.module(observation.to(self.dtype, memory_format=self.layout))
+        logits, value = self.predict(observation.to(self.dtype, memory_format=self.layout))
         return Evaluation(logits[:batch].float(), value[:batch].float())
 
 

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, Protocol
 from alphazero.config import Config
 from alphazero.game import Game
 from alphazero.learner import Learner
+from alphazero.network.streams import own_stream
 from alphazero.parallel.executor import Executor
 from alphazero.replay import Arrays, Replay
 from alphazero.runs.checkpoint import Progress
@@ -157,7 +158,8 @@ class Run:
             rates = self.learner.learning_rates(steps, start, end)
             generator = stream_generator(self.config.seed, LEARNING, number)
             count = partial(self.control.count, "learning")
-            return self.learn(self.replay.training_set(), rates, generator, progress=count)
+            with own_stream(self.config.learner.device):
+                return self.learn(self.replay.training_set(), rates, generator, progress=count)
 
         return self.executor.local.submit(learn)
 

@@ -12,6 +12,7 @@ from alphazero.config import Config
 from alphazero.game import Game, load_game
 from alphazero.network.architectures import InferenceModule
 from alphazero.network.inference import NetworkEvaluators
+from alphazero.network.streams import own_stream
 from alphazero.parallel.executor import Counter
 from alphazero.replay import Arrays, Samples
 from alphazero.selfplay import SelfPlay, SelfPlayStatistics, Trajectories
@@ -64,10 +65,11 @@ class PlaySegment:
 
     def run(self, worker: Worker, count: Counter, weights: InferenceModule) -> PlayedSegment:
         config = worker.config
-        stream = SelfPlay(
-            worker.game, config.search, config.self_play, seed=self.seed, stream=self.stream, arrays=self.games
-        )
-        stream.cache = getattr(worker.of_thread, "cache", None)
-        played = stream.play(worker.evaluators(weights), self.segment, simulations=self.simulations, progress=count)
-        worker.of_thread.cache = stream.cache
-        return PlayedSegment(*played, stream.arrays())
+        with own_stream(config.self_play.device):
+            stream = SelfPlay(
+                worker.game, config.search, config.self_play, seed=self.seed, stream=self.stream, arrays=self.games
+            )
+            stream.cache = getattr(worker.of_thread, "cache", None)
+            played = stream.play(worker.evaluators(weights), self.segment, simulations=self.simulations, progress=count)
+            worker.of_thread.cache = stream.cache
+            return PlayedSegment(*played, stream.arrays())
