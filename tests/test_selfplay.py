@@ -422,3 +422,18 @@ def test_a_call_counts_its_moves_and_simulations() -> None:
     assert told == [16] * 10
     assert np.isfinite(counts.seconds)
     assert counts.evaluations <= counts.simulations + counts.moves
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_plays_too() -> None:
+    game, config = ConnectFour(), SelfPlayConfig(parallel_games=64, moves=45, cache=0, device="cuda")
+    evaluator = NetworkEvaluators(game, device="cuda")(inference_module(trained("residual", 1)))
+    samples, statistics, record = SelfPlay(game, SEARCH, config, seed=1, stream=0).play(evaluator, 0)
+    assert statistics.evaluations == 64 * 45 * (SEARCH.simulations + 1)
+    assert statistics.games >= 64  # none is longer than 42 moves
+    assert record is not None
+    assert not samples.value.is_cuda
+    assert samples.size == statistics.samples
+    torch.testing.assert_close(samples.policy.sum(1), torch.ones(samples.size))
+    assert (samples.policy[~game.legal(samples.state)] == 0).all()
+    assert (samples.value.abs() <= 1).all()

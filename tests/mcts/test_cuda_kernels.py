@@ -1,4 +1,4 @@
-"""The kernels for the GPU are held to the tensor operations: here compiled for the CPU, and on a GPU where there is one.
+"""The kernels for the GPU are held to the tensor operations: compiled for the CPU, and on a GPU where there is one.
 
 CUDA's C++ is C++ but for a few words. With those defined away, a thread is a call of the kernel.
 """
