@@ -64,7 +64,7 @@ GAME = ConnectFour()
 RECIPE = ROOT / "configs" / "connect_four_gpu.toml"
 POSITIONS = ROOT / "games" / "data" / "connect_four" / "positions.csv"
 PROMISED, ALLOWED_MISTAKES = 1.5, 0.016  # times mctx's speed; AlphaZero.jl's mistakes with 600 simulations, about
-LIMITS = {"tests": 100, "overlap": 40, "training": 320, "search": 180, "profile": 60}  # seconds
+LIMITS = {"tests": 100, "overlap": 40, "training": 320, "search": 300, "profile": 60}  # seconds
 LIMIT = 475  # of all
 
 
@@ -104,24 +104,22 @@ def measure() -> int:
     parser.add_argument("--out", type=Path, default=Path("gpu"), help="folder of the results (gpu)")
     parser.add_argument("--networks", type=size, nargs="+", default=[Size(4, 32), Size(5, 64), Size(8, 128)],
                         help="blocks x channels (4x32 5x64 8x128)")  # fmt: skip
-    parser.add_argument("--batches", type=whole, nargs="+", default=[256, 1024, 4096, 16384],
-                        help="games at once (256 1024 4096 16384)")  # fmt: skip
+    parser.add_argument("--batches", type=whole, nargs="+", default=[256, 2048, 16384],
+                        help="games at once (256 2048 16384)")  # fmt: skip
     parser.add_argument("--simulations", type=whole, default=32, help="simulations a move (32)")
-    parser.add_argument("--seconds", type=seconds, default=0.4, help="length of a measurement in each round (0.4)")
+    parser.add_argument("--seconds", type=seconds, default=0.25, help="length of a measurement in each round (0.25)")
     parser.add_argument("--rounds", type=whole, default=3, help="rounds, of which the median is shown (3)")
     parser.add_argument("--minutes", type=seconds, default=4.0, help="training: how long (4)")
     parser.add_argument("--games", type=whole, help="overlap, training: games at once (as configured)")
     parser.add_argument("--network", type=size, help="overlap, training: blocks x channels (as configured)")
     parser.add_argument("--search", type=whole, default=600, help="training: simulations of the measured agent (600)")
-    parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)  # one part, in this process
+    parser.add_argument("--alone", metavar="PART", help=argparse.SUPPRESS)  # this part alone, in this process
     options = parser.parse_args()
     if options.device == "cuda" and not torch.cuda.is_available():
         parser.error("there is no CUDA GPU here; --device cpu tries this script without one")
     options.out.mkdir(parents=True, exist_ok=True)
     if options.alone:
-        (part,) = options.parts
-        result = Result(options.out / f"{part}.json", part, options.device)
-        parts[part](options, result)
+        parts[options.alone](options, Result(options.out / f"{options.alone}.json", options.alone, options.device))
         return 0
     return run_parts(options)
 
@@ -151,9 +149,7 @@ def run_parts(options: argparse.Namespace) -> int:
 
 def run_part(part: str, limit: float, log: TextIO) -> str:
     """Runs this script for one part, passes its output on, and returns how it ended: "done" if all went well."""
-    # The options again, but for the parts among them.
-    arguments = [word for word in sys.argv[1:] if word not in LIMITS]
-    command = [sys.executable, str(Path(__file__).resolve()), part, *arguments, "--alone"]
+    command = [sys.executable, str(Path(__file__).resolve()), *sys.argv[1:], "--alone", part]
     # So that what a peer takes of the GPU's memory is no more than it needs.
     environment = os.environ | {"PYTHONUNBUFFERED": "1", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
     process = subprocess.Popen(
@@ -169,8 +165,9 @@ def run_part(part: str, limit: float, log: TextIO) -> str:
     timer = threading.Timer(max(0, limit), end)
     timer.start()
     assert process.stdout is not None
-    for line in process.stdout:
-        say(log, line.rstrip("\n"))
+    with process.stdout:
+        for line in process.stdout:
+            say(log, line.rstrip("\n"))
     code = process.wait()
     timer.cancel()
     if late.is_set():
@@ -238,20 +235,8 @@ def tests(options: argparse.Namespace, result: Result) -> None:
         "tests/network/test_cudnn.py", "tests/network/test_streams.py", "tests/test_selfplay.py::test_a_gpu_plays_too",
         "tests/game/test_conformance.py::test_sound_games_pass_on_a_gpu",
     ]  # fmt: skip
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-rfE",
-        "--tb=short",
-        "--durations=5",
-        "-p",
-        "no:cacheprovider",
-        "-W",
-        "default",
-    ]
-    done = subprocess.run([*command, *names], cwd=ROOT, check=False)
+    how = ["-q", "-rfE", "--tb=short", "--durations=5", "-p", "no:cacheprovider", "-W", "default"]
+    done = subprocess.run([sys.executable, "-m", "pytest", *how, *names], cwd=ROOT, check=False)
     result.add(exit_code=done.returncode)
     if done.returncode:
         raise SystemExit(1)
@@ -398,7 +383,7 @@ def overlap(options: argparse.Namespace, result: Result) -> None:
             learner.learn(samples, [1e-3] * 4, stream_generator(0))
         return 4
 
-    length = 5 * options.seconds
+    length = 10 * options.seconds
     alone = [rate([work], length)[0] for work in (play, learn)]
     both = rate([play, learn], length)
     for title, (moves, steps) in (("alone", alone), ("at the same time", both)):

@@ -82,11 +82,12 @@ def recorded_search(
         elif noise is None:
             noise = gumbel.noise(shape, config, generator)
         inputs = Inputs(roots, noise, gammas)
+        unused = torch.Generator(device)  # a recorded evaluator that draws from it fails
         key = (id(game), config, compiled, device, type(evaluator), inputs.form(), form(weights))
 
         def search(own: Evaluator[S], given: Inputs[S]) -> tuple[TreeSearch[S], SearchResult]:
             trees = search_trees(
-                own, game, given.roots, config, torch.Generator(device),
+                own, game, given.roots, config, unused,
                 gumbel_noise=given.noise, gammas=given.gammas, compiled=compiled,
             )  # fmt: skip
             return trees, trees.result()
@@ -188,17 +189,17 @@ def record(run: Callable[[], T], device: torch.device) -> Callable[[], T]:
         return run
     stream = torch.cuda.Stream(device)
     stream.wait_stream(torch.cuda.current_stream(device))
-    # Once unrecorded: this compiles kernels, fills caches of constants and lets cuDNN choose its algorithms.
-    with torch.cuda.stream(stream):
-        run()
-    stream.synchronize()
     graph = torch.cuda.CUDAGraph()
-    try:
-        # Other threads may use the GPU meanwhile.
-        with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
-            found = run()
-    except Exception as error:
-        raise CannotRecordError(" ".join(str(error).split())[:300]) from error
+    with torch.cuda.stream(stream):
+        # Once unrecorded: this compiles kernels, fills caches of constants and lets cuDNN choose its algorithms.
+        run()
+        stream.synchronize()
+        try:
+            # Other threads may use the GPU meanwhile.
+            with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+                found = run()
+        except Exception as error:
+            raise CannotRecordError(" ".join(str(error).split())[:300]) from error
 
     def repeat() -> T:
         graph.replay()

@@ -35,7 +35,7 @@ def compiled(width: int, device: torch.device) -> Kernels | None:
         with torch.cuda.device(device):
             # Torch's way to NVRTC, which it brings along, is not public yet.
             return Kernels(*(torch.cuda._compile_kernel(source(width), name) for name in Kernels._fields))
-    except (AttributeError, OSError, RuntimeError, TypeError) as error:
+    except (AttributeError, ImportError, OSError, RuntimeError, TypeError) as error:
         reason = " ".join(str(error).split())
         warnings.warn(
             f"the search's kernels cannot be compiled ({reason}), so trees are searched in torch's operations, which "

@@ -41,7 +41,8 @@ class TorchEvaluator(Generic[S]):
             room = observation.new_zeros(-(-batch // PADDING) * PADDING, *observation.shape[1:])
             room[:batch] = observation
             observation = room
-        logits, value = self.predict(observation.to(self.dtype, memory_format=self.layout))
+        predict = self.module if observation.requires_grad else self.predict
+        logits, value = predict(observation.to(self.dtype, memory_format=self.layout))
         return Evaluation(logits[:batch].float(), value[:batch].float())
 
 

@@ -63,7 +63,7 @@ def searched(
 
 
 def assert_the_same(found: SearchResult, expected: SearchResult) -> None:
-    """On a GPU cuDNN may choose another algorithm each time, which rounds otherwise; so a few trees may differ there."""
+    """On a GPU cuDNN may choose another algorithm each time, which rounds otherwise: a few trees may differ."""
     same = (found.visits == expected.visits).all(1)
     assert same.float().mean() >= (0.9 if same.is_cuda else 1.0)
     tolerance: dict[str, Any] = {"rtol": 0.02, "atol": 0.02} if same.is_cuda else {}
