@@ -41,7 +41,7 @@ class Range(NamedTuple):
 class Quantizable(NamedTuple):
     """The parts of a model that can be in int8.
 
-    ends:        the operations, by their output, and what they end with: the output of the ReLU that follows, or their own.
+    ends:        the operations by their output, and the output of the ReLU that each ends with, or its own.
     activations: all that must be quantized for them.
     """
 
