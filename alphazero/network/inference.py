@@ -13,7 +13,7 @@ import torch
 from alphazero.game import Game, S
 from alphazero.mcts.evaluator import Evaluation, Evaluator
 from alphazero.network.architectures import InferenceModule, lay_out, to_onnx, with_weights
-from alphazero.network.int8 import quantized, ranges
+from alphazero.network.int8 import largest_weight, quantized, ranges
 
 PADDING = 16  # batches of torch networks on the CPU are filled up to a multiple of this
 
@@ -93,5 +93,6 @@ class NetworkEvaluators(Generic[S]):
             if positions is None:
                 raise ValueError("the engine int8 needs positions to take its scales from")
             found = ranges(model, self.game.observe(positions).numpy())
-            return OnnxEvaluator(self.game, quantized(model, found), threads=self.threads)
+            model = quantized(model, found, largest=largest_weight(torch.cpu.get_capabilities()))
+            return OnnxEvaluator(self.game, model, threads=self.threads)
         return OnnxEvaluator(self.game, model, module=module, threads=self.threads)

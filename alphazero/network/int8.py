@@ -73,6 +73,8 @@ def quantizable(model: onnx.ModelProto) -> Quantizable:
 def ranges(model: onnx.ModelProto, observations: NDArray[np.float32]) -> dict[str, Range]:
     """The ranges of the activations to quantize, over observations [M, ...] that the network meets in play."""
     names = sorted(quantizable(model).activations)
+    if not names:
+        return {}
     seen = onnx.ModelProto()
     seen.CopyFrom(model)
     del seen.graph.output[:]
@@ -86,74 +88,86 @@ def ranges(model: onnx.ModelProto, observations: NDArray[np.float32]) -> dict[st
     }
 
 
-def quantized(model: onnx.ModelProto, found: Mapping[str, Range], *, limit: int = 127) -> onnx.ModelProto:
-    """The model in int8, for activations within the ranges that were found.
+def largest_weight(processor: Mapping[str, object]) -> int:
+    """The largest whole number for a weight: 127, but 63 on x86 without VNNI.
 
-    limit: the largest weight: 127, or 63 for processors that add pairs of products in 16 bits, where more overflows.
+    Such a processor adds pairs of products in 16 bits, where those of larger ones overflow (`vpmaddubsw` saturates).
+    processor: what it can do, by torch's names.
     """
-    ends, activations = quantizable(model)
-    skipped = set(ends.values()) - ends.keys()  # ReLUs, which the range of their output replaces
-    weights = {initializer.name: numpy_helper.to_array(initializer) for initializer in model.graph.initializer}
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
-    graph = result.graph
-    del graph.node[:], graph.initializer[:], graph.value_info[:]
-    used: dict[str, onnx.TensorProto] = {}
+    adds_in_16_bits = processor.get("avx2") and not any(map(processor.get, ("avx512_vnni", "avx_vnni", "amx_int8")))
+    return 63 if adds_in_16_bits else 127
 
-    def constant(name: str, array: NDArray[np.generic] | np.generic) -> str:
-        used[name] = numpy_helper.from_array(np.asarray(array), name)
+
+def quantized(model: onnx.ModelProto, found: Mapping[str, Range], *, largest: int = 127) -> onnx.ModelProto:
+    """The model in int8, for activations within the ranges that were found; `largest` as `largest_weight` says."""
+    return _Quantizer(model, found, largest).model()
+
+
+class _Quantizer:
+    """Writes a model's nodes anew, in int8 where that is possible. `x.uint8` is the activation x in whole numbers."""
+
+    def __init__(self, old: onnx.ModelProto, found: Mapping[str, Range], largest: int) -> None:
+        self.old, self.found, self.largest = old, found, np.float32(largest)
+        self.ends, self.activations = quantizable(old)
+        self.tensors = {tensor.name: tensor for tensor in old.graph.initializer}
+        self.constants: dict[str, onnx.TensorProto] = {}
+        self.nodes: list[onnx.NodeProto] = []
+
+    def model(self) -> onnx.ModelProto:
+        whole = set(self.ends.values())  # activations that are there in whole numbers alone, unless somebody asks
+        relus = whole - self.ends.keys()  # their ranges begin at 0, which does what a ReLU does
+        for node in self.old.graph.node:
+            output = node.output[0]
+            if output in self.ends:
+                self.add_addition(node) if node.op_type == "Add" else self.add_layer(node)
+            elif output not in relus:
+                for name in sorted(whole.intersection(node.input)):
+                    self.add("DequantizeLinear", [f"{name}.uint8", *self.levels(name)], name)
+                    whole.remove(name)
+                self.nodes.append(node)
+                self.constants |= {name: self.tensors[name] for name in node.input if name in self.tensors}
+                if output in self.activations:
+                    self.add("QuantizeLinear", [output, *self.levels(output)], f"{output}.uint8")
+        graph = self.old.graph
+        new = helper.make_graph(self.nodes, graph.name, graph.input, graph.output, list(self.constants.values()))
+        opsets = [*self.old.opset_import, helper.make_opsetid(CONTRIBUTED, 1)]
+        return helper.make_model(new, opset_imports=opsets, ir_version=self.old.ir_version)
+
+    def add(self, kind: str, inputs: list[str], output: str, *, domain: str = "") -> onnx.NodeProto:
+        self.nodes.append(helper.make_node(kind, inputs, [output], domain=domain))
+        return self.nodes[-1]
+
+    def constant(self, name: str, value: NDArray[np.generic] | np.generic) -> str:
+        self.constants[name] = numpy_helper.from_array(np.asarray(value), name)
         return name
 
-    def levels(name: str) -> list[str]:
+    def levels(self, name: str) -> list[str]:
         """The names of an activation's scale and zero point."""
-        scale, zero_point = found[name].scale, found[name].zero_point
-        return [constant(f"{name}.scale", scale), constant(f"{name}.zero_point", zero_point)]
+        level = self.found[name]
+        return [self.constant(f"{name}.scale", level.scale), self.constant(f"{name}.zero_point", level.zero_point)]
 
-    def whole(name: str) -> str:
-        return f"{name}.uint8"
+    def add_addition(self, node: onnx.NodeProto) -> None:
+        end = self.ends[node.output[0]]
+        inputs = [part for name in node.input for part in (f"{name}.uint8", *self.levels(name))]
+        self.add("QLinearAdd", [*inputs, *self.levels(end)], f"{end}.uint8", domain=CONTRIBUTED)
 
-    def layer(node: onnx.NodeProto, end: str) -> onnx.NodeProto:
-        """The layer with its weights rounded to whole numbers, a scale for each of its output channels."""
-        source, name = node.input[0], node.input[1]
-        weight, bias = weights[name], weights[node.input[2]]
-        scale = np.abs(weight).reshape(len(weight), -1).max(1).clip(1e-6) / np.float32(limit)
+    def add_layer(self, node: onnx.NodeProto) -> None:
+        """A layer whose weights are rounded to whole numbers, with a scale for each of its output channels."""
+        source, name, end = node.input[0], node.input[1], self.ends[node.output[0]]
+        weight, bias = (numpy_helper.to_array(self.tensors[tensor]) for tensor in node.input[1:])
+        step = self.found[source].scale
+        scale = np.abs(weight).reshape(len(weight), -1).max(1) / self.largest
+        scale = np.maximum(scale, np.abs(bias) / (step * 2**30)).clip(1e-12).astype(np.float32)  # the bias must fit
         rounded = np.rint((weight.T / scale).T).astype(np.int8)
-        summed = np.rint(bias / (scale * found[source].scale)).astype(np.int32)
         dense = node.op_type == "Gemm"
         factors = [
-            constant(f"{name}.int8", np.ascontiguousarray(rounded.T) if dense else rounded),
-            constant(f"{name}.scale", scale),
-            constant(f"{name}.zero_point", np.zeros(len(scale), np.int8)),
+            self.constant(f"{name}.int8", np.ascontiguousarray(rounded.T) if dense else rounded),
+            self.constant(f"{name}.scale", scale),
+            self.constant(f"{name}.zero_point", np.zeros_like(rounded[:, 0], shape=len(scale))),
         ]
-        summand = constant(f"{name}.bias", summed)
-        inputs = [whole(source), *levels(source), *factors]
+        summand = self.constant(f"{name}.bias", np.rint(bias / (scale * step)).astype(np.int32))
+        inputs, levels = [f"{source}.uint8", *self.levels(source), *factors], self.levels(end)
         if dense:
-            inputs += [summand, *levels(end)]
-            return helper.make_node("QGemm", inputs, [whole(end)], domain=CONTRIBUTED)
-        new = helper.make_node("QLinearConv", [*inputs, *levels(end), summand], [whole(end)])
-        new.attribute.extend(node.attribute)
-        return new
-
-    read: set[str] = set()  # activations that some operation needs as they were
-    for node in model.graph.node:
-        output = node.output[0]
-        if output in ends and node.op_type == "Add":
-            inputs = [part for name in node.input for part in (whole(name), *levels(name))]
-            new = helper.make_node(
-                "QLinearAdd", inputs + levels(ends[output]), [whole(ends[output])], domain=CONTRIBUTED
-            )
-            graph.node.append(new)
-        elif output in ends:
-            graph.node.append(layer(node, ends[output]))
-        elif output not in skipped:
-            for name in activations.intersection(node.input) - read:
-                if name in {*ends.values()}:
-                    graph.node.append(helper.make_node("DequantizeLinear", [whole(name), *levels(name)], [name]))
-                    read.add(name)
-            graph.node.append(node)
-            if output in activations:
-                graph.node.append(helper.make_node("QuantizeLinear", [output, *levels(output)], [whole(output)]))
-            used |= {i.name: i for i in model.graph.initializer if i.name in node.input}
-    graph.initializer.extend(used.values())
-    result.opset_import.append(helper.make_opsetid(CONTRIBUTED, 1))
-    return result
+            self.add("QGemm", [*inputs, summand, *levels], f"{end}.uint8", domain=CONTRIBUTED)
+        else:
+            self.add("QLinearConv", [*inputs, *levels, summand], f"{end}.uint8").attribute.extend(node.attribute)
