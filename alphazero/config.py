@@ -116,8 +116,8 @@ class SelfPlayConfig:
     """Value target: 1 the outcome (AlphaZero), 0 the search's root value, between them TD(lambda) (Sutton 1988)."""
     cache: Count = 262_144
     """Positions whose evaluation is remembered, for each stream; 0: none. 44 bytes each in connect-four."""
-    engine: Literal["auto", "onnx", "torch", "bfloat16"] = "auto"
-    """What runs the network. auto: bfloat16 in torch on CUDA and Intel AMX, float32 in ONNX Runtime on other CPUs."""
+    engine: Literal["auto", "int8", "onnx", "torch", "bfloat16"] = "auto"
+    """What runs the network: ONNX Runtime (int8; onnx: float32) or torch. auto: bfloat16 on CUDA and AMX, else int8."""
     device: str = "cpu"
     """Where games, trees and network live: cpu, cuda, cuda:1, ..."""
 
@@ -161,7 +161,7 @@ class LearnerConfig:
     ema_decay: Fraction = 0.995
     """Self-play and export use an exponential moving average of the weights, over about 1 / (1 - ema_decay) steps."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """The number format of the forward and backward pass; auto: bfloat16 on CUDA and Intel AMX, else float32."""
+    """The number format of the forward and backward pass; auto: bfloat16 where the hardware multiplies it."""
     device: str = "cpu"
     """Where learning happens: cpu, cuda, cuda:1, ..."""
 

@@ -22,8 +22,8 @@ from alphazero.network.architectures import (
     inference_module,
     lay_out,
     make_network,
-    multiplies_bfloat16,
 )
+from alphazero.network.engines import best_precision
 from alphazero.replay import Samples
 
 STAGES = ("opening", "middle", "end")  # thirds of the training set by plies left
@@ -79,8 +79,8 @@ class Learner:
         moving_average = get_ema_multi_avg_fn(config.ema_decay)
         self.average = AveragedModel(self.network, multi_avg_fn=moving_average, use_buffers=True)
         self.policy = policy_of(game)
-        fast = config.precision == "auto" and self.policy.bfloat16_suffices and multiplies_bfloat16(config.device)
-        self.bfloat16 = fast or config.precision == "bfloat16"
+        precision = best_precision(game, config.device) if config.precision == "auto" else config.precision
+        self.bfloat16 = precision == "bfloat16"
         kind: Any = partial(AdamW, fused=True) if config.optimizer == "adamw" else partial(SGD, momentum=0.9)
         self.optimizer: Optimizer = kind(
             self.network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay

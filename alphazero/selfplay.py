@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from alphazero.config import SearchConfig, SelfPlayConfig
-from alphazero.game import Game, State, concatenate, map_states, random_actions, where
+from alphazero.game import Game, State, batch_size, concatenate, map_states, random_actions, take, where
 from alphazero.mcts.evaluator import Evaluator, TimedEvaluator
 from alphazero.mcts.planning import planners
 from alphazero.mcts.policy import policy_of
@@ -151,6 +151,15 @@ class SelfPlay:
             sampled=zeros(*sampled),
             length=torch.zeros(slots, dtype=torch.int64, device=device),
         )
+
+    def positions(self, count: int) -> State:
+        """At most `count` positions of the games under way, evenly from all of them."""
+        games = self.games_under_way
+        moves = torch.arange(games.reward.shape[1], device=games.length.device)
+        made = moves < games.length[:, None]
+        found = map_states(lambda field, now: torch.cat((field[made], now)), games.states, self.state)
+        index = torch.linspace(0, batch_size(found) - 1, min(count, batch_size(found)), device=made.device)
+        return take(found, index.long())
 
     def play(
         self,

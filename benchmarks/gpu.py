@@ -49,6 +49,7 @@ from alphazero.mcts.evaluator import Evaluator, UniformEvaluator
 from alphazero.mcts.planning import likeliest
 from alphazero.mcts.search import search
 from alphazero.network.architectures import InferenceModule, inference_module, make_network
+from alphazero.network.engines import best_engine
 from alphazero.network.inference import NetworkEvaluators
 from alphazero.network.streams import own_stream
 from alphazero.replay import Samples
@@ -267,7 +268,7 @@ def searches(options: argparse.Namespace, result: Result) -> None:
     for key in sizes:
         network, batch = key
         cuda_graph.forget()
-        evaluator = NetworkEvaluators(GAME, device=options.device)(module_of(network))
+        evaluator = evaluator_of(module_of(network), options.device)
         contenders: dict[str, Work] = {
             "search": search_work(evaluator, batch, options),
             "self-play": self_play_work(evaluator, batch, options),
@@ -307,6 +308,12 @@ def module_of(network: Size) -> InferenceModule:
     # The head of configs/connect_four_gpu.toml.
     config = NetworkConfig(blocks=network.blocks, width=network.width, head_channels=16, value_width=128)
     return inference_module(make_network(GAME, config))
+
+
+def evaluator_of(module: InferenceModule, device: str) -> Evaluator:
+    """With the engine that self-play takes on the device; on the CPU the one that needs no examples."""
+    engine = "torch" if device == "cpu" else best_engine(GAME, NetworkConfig(), device)
+    return NetworkEvaluators(GAME, engine=engine, device=device)(module)
 
 
 def positions(batch: int, device: str) -> State:
@@ -370,7 +377,7 @@ def overlap(options: argparse.Namespace, result: Result) -> None:
     """Self-play of one stream and learning: each alone, and both in threads of this process."""
     config = recipe(options)
     learner = Learner(GAME, config.learner, config.network, seed=0)
-    evaluator = NetworkEvaluators(GAME, device=options.device)(learner.weights())
+    evaluator = evaluator_of(learner.weights(), options.device)
     samples = some_samples(config)
     stream = SelfPlay(GAME, config.search, replace(config.self_play, moves=1), seed=0, stream=0)
 
@@ -444,7 +451,7 @@ def training(options: argparse.Namespace, result: Result) -> None:
     result.note(f"training: {len(history)} of {wanted} iterations in {trained.whole:.0f} s; in the last one:")
     for tag in [tag for tag in last if any(part in tag for part in chosen)]:
         result.say(f"  {tag:40}  {last[tag]:14,.3f}")
-    evaluator = NetworkEvaluators(GAME, device=options.device)(trained.weights)
+    evaluator = evaluator_of(trained.weights, options.device)
     solved = load_positions(POSITIONS, GAME)
     for simulations in (0, 64, options.search):
         started = time.perf_counter()
@@ -508,7 +515,7 @@ def profile(options: argparse.Namespace, result: Result) -> None:
     batch = options.batches[len(options.batches) // 2]
     kind = "cuda" if options.device == "cuda" else "cpu"
     for network in options.networks:
-        evaluator = NetworkEvaluators(GAME, device=options.device)(module_of(network))
+        evaluator = evaluator_of(module_of(network), options.device)
         work = search_work(evaluator, batch, options)
         work()
         with recorded(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA][: 1 + (kind == "cuda")]) as profiler:

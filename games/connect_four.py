@@ -12,8 +12,8 @@ running over into the next column), the lowest cell first:
 
 The layout is Fhourstones' (J. Tromp, https://tromp.github.io/c4/c4.html).
 
-`step` and `legal`, on which search spends its time, and the heuristic, on which minimax does, are written twice: in
-tensor operations for any device, and compiled for the CPU, where twenty small operations cost far more than their work.
+The rules, on which search spends its time, and the heuristic, on which minimax does, are written twice: in tensor
+operations for any device, and compiled for the CPU, where twenty small operations cost far more than their work.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 
-from alphazero.game import Discrete, Game, Symmetry, Transition
+from alphazero.game import CompiledRules, Discrete, Game, Symmetry, Transition
 from games.connect_four_solver import BITBULLY_MISSING, bitbully_installed, exact_scores
 
 COLUMNS, ROWS = 7, 6
@@ -116,6 +116,10 @@ class ConnectFour(Game[ConnectFourState]):
     def step(self, state: ConnectFourState, action: Tensor) -> Transition[ConnectFourState]:
         return step_compiled(state, action) if state.mine.is_cpu else step_in_tensors(state, action)
 
+    @property
+    def compiled_rules(self) -> CompiledRules | None:
+        return _rules_kernel if type(self) is ConnectFour else None  # others may have rules of their own
+
     def observe(self, state: ConnectFourState) -> Tensor:
         """Two planes [6, 7], the top row first: stones of the player to move, the opponent's."""
         cells = _constants(state.mine.device).cells
@@ -202,9 +206,13 @@ def _array(tensor: Tensor) -> NDArray[np.generic]:
 @njit(nogil=True, cache=True)
 def _legal_kernel(mine: NDArray[np.int64], theirs: NDArray[np.int64], legal: NDArray[np.bool_]) -> None:
     for b in range(len(mine)):
-        stones = mine[b] | theirs[b]
-        for column in range(COLUMNS):
-            legal[b, column] = (stones >> (HEIGHT * column + ROWS - 1)) & 1 == 0
+        _legal_columns(mine[b] | theirs[b], legal[b])
+
+
+@njit(nogil=True, cache=True)
+def _legal_columns(stones: int, legal: NDArray[np.bool_]) -> None:
+    for column in range(COLUMNS):
+        legal[column] = (stones >> (HEIGHT * column + ROWS - 1)) & 1 == 0
 
 
 @njit(nogil=True, cache=True)
@@ -220,22 +228,37 @@ def _step_kernel(
     new_done: NDArray[np.bool_],
     reward: NDArray[np.float32],
 ) -> None:
-    """`step_in_tensors`, one state after another; it explains the arithmetic."""
     for b in range(len(mine)):
-        new_mine[b], new_theirs[b], new_turn[b], new_done[b] = mine[b], theirs[b], turn[b], True
-        reward[b] = 0
-        if not done[b]:
-            stones = mine[b] | theirs[b]
-            bottom = 1 << HEIGHT * action[b]
-            cell = (stones + bottom) & (bottom * ((1 << ROWS) - 1))
-            moved = mine[b] | cell
-            four = 0
-            for shift in DIRECTIONS:
-                pairs = moved & (moved >> shift)
-                four |= pairs & (pairs >> 2 * shift)
-            new_mine[b], new_theirs[b], new_turn[b] = theirs[b], moved, turn[b] ^ 1
-            new_done[b] = four != 0 or (stones | cell) == BOARD
-            reward[b] = four != 0
+        new_mine[b], new_theirs[b], new_turn[b], new_done[b], reward[b] = _drop(
+            mine[b], theirs[b], turn[b], done[b], action[b]
+        )
+
+
+@njit(nogil=True, cache=True)
+def _rules_kernel(mine, theirs, turn, done, place, action, first, reward, finished, turned, legal):  # type: ignore[no-untyped-def]
+    for b in range(len(place)):
+        old, new = place[b], first + b
+        mine[new], theirs[new], turn[new], done[new], reward[b] = _drop(
+            mine[old], theirs[old], turn[old], done[old], action[b]
+        )
+        finished[b], turned[b] = done[new], turn[new] != turn[old]
+        _legal_columns(mine[new] | theirs[new], legal[b])
+
+
+@njit(nogil=True, cache=True)
+def _drop(mine: int, theirs: int, turn: int, done: bool, action: int) -> tuple[int, int, int, bool, bool]:
+    """`step_in_tensors` of one state, whose new fields it returns, and the reward; it explains the arithmetic."""
+    if done:
+        return mine, theirs, turn, True, False
+    stones = mine | theirs
+    bottom = 1 << HEIGHT * action
+    cell = (stones + bottom) & (bottom * ((1 << ROWS) - 1))
+    moved = mine | cell
+    four = 0
+    for shift in DIRECTIONS:
+        pairs = moved & (moved >> shift)
+        four |= pairs & (pairs >> 2 * shift)
+    return theirs, moved, turn ^ 1, four != 0 or (stones | cell) == BOARD, four != 0
 
 
 def lead_in_tensors(state: ConnectFourState) -> Tensor:

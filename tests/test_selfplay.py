@@ -427,7 +427,7 @@ def test_a_call_counts_its_moves_and_simulations() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_gpu_plays_too() -> None:
     game, config = ConnectFour(), SelfPlayConfig(parallel_games=64, moves=45, cache=0, device="cuda")
-    evaluator = NetworkEvaluators(game, device="cuda")(inference_module(trained("residual", 1)))
+    evaluator = NetworkEvaluators(game, engine="bfloat16", device="cuda")(inference_module(trained("residual", 1)))
     samples, statistics, record = SelfPlay(game, SEARCH, config, seed=1, stream=0).play(evaluator, 0)
     assert statistics.evaluations == 64 * 45 * (SEARCH.simulations + 1)
     assert statistics.games >= 64  # none is longer than 42 moves

@@ -4,6 +4,7 @@ from alphazero.game.conformance import ConformanceError as ConformanceError
 from alphazero.game.conformance import check_game as check_game
 from alphazero.game.interface import ILLEGAL as ILLEGAL
 from alphazero.game.interface import Box as Box
+from alphazero.game.interface import CompiledRules as CompiledRules
 from alphazero.game.interface import Discrete as Discrete
 from alphazero.game.interface import Game as Game
 from alphazero.game.interface import Symmetry as Symmetry

@@ -82,6 +82,7 @@ def check_game(
     checks = (
         partial(_check_ranges, probe, seen),
         partial(_check_answers, probe, seen, actions, generator),
+        partial(_check_compiled_rules, probe, seen, actions),
         partial(check_seats, probe, exchanged),
         partial(_check_moves_change_the_state, probe, seen, generator),
         partial(_check_totals, probe, plies),
@@ -251,6 +252,40 @@ def _check_answers(probe: Probe, seen: Positions, actions: Tensor, generator: to
         given, expected = probe.answers(positions, actions[index]), {name: kept[name][index] for name in kept}
         require_same(answers, kept, "an answer must not change when the game is asked again", seen)
         require_same(given, expected, BY_ITSELF, positions, rounding=True)
+
+
+def _check_compiled_rules(probe: Probe, seen: Positions, actions: Tensor) -> None:
+    """The compiled rules, if there are any, say the same as `step`, `to_play` and `legal`, and write nowhere else."""
+    rules = probe.game.compiled_rules
+    if rules is None or not seen.done.is_cpu:
+        return
+    count = len(actions)
+    fields = [torch.cat((field, torch.zeros_like(field))) for field in seen.state]
+    reward, done, turned = torch.empty(count), torch.empty_like(seen.done), torch.empty_like(seen.done)
+    legal = torch.empty_like(probe.query("legal", seen))
+    place = torch.arange(count - 1, -1, -1)
+    written = (tensor.numpy() for tensor in (reward, done, turned, legal))
+    read = (tensor.numpy() for tensor in (*fields, place, actions[place].clone()))
+    probe.call("compiled_rules", *read, count, *written, positions=seen)
+    before = take(seen, place)
+    successor, *outcome = probe.step(before, actions[place])
+    after = before._replace(state=successor, done=outcome[1])
+    said = dict(zip(("reward", "done"), (reward, done), strict=True))
+    probe.require_same(said, dict(zip(said, outcome, strict=True)), "compiled_rules: must agree with step", before)
+    names = named_fields(seen.state)
+    for promise, rows, expected in (
+        ("must not change the positions that it plays on from", slice(count), seen.state),
+        ("must write the successors of step", slice(count, None), successor),
+    ):
+        given = {name: field[rows] for name, field in zip(names, fields, strict=True)}
+        positions = seen if rows == slice(count) else before
+        probe.require_same(given, named_fields(expected), f"compiled_rules: {promise}", positions)
+    player, following = probe.query("to_play", before), probe.query("to_play", after)
+    for name, answer, truth in (
+        ("to_play", turned, player != following),
+        ("legal", legal, probe.query("legal", after)),
+    ):
+        probe.require(same_rows(answer, truth) | after.done, f"compiled_rules: must agree with {name}", before)
 
 
 def _check_moves_change_the_state(probe: Probe, seen: Positions, generator: torch.Generator) -> None:

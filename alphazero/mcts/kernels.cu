@@ -136,9 +136,8 @@ __global__ void select_edges(
 __global__ void expand_and_backup(
     int *children, float *logits, float *prior, int *visits, float *q, int *parent, int *parent_action, float *rewards,
     float *discounts, float *raw_value, float *value, bool *finished, const long long *parents,
-    const long long *actions, const float *new_logits, const bool *legal, const float *new_value, const float *reward,
-    const bool *done, const signed char *mover, const signed char *next_mover, int batch, int nodes, int masked,
-    double discount, int simulation) {
+    const long long *actions, const float *new_logits, const float *new_value, const float *reward, const bool *done,
+    const bool *turned, const bool *legal, int batch, int nodes, int masked, double discount, int simulation) {
     int b = blockIdx.x * blockDim.x + threadIdx.x;
     if (b >= batch) return;
     long long tree = (long long)b * nodes;
@@ -155,7 +154,7 @@ __global__ void expand_and_backup(
         discounts[here] = 0;
     } else {
         // A value changes sign exactly where the player to move changes: here, and nowhere else.
-        discounts[here] = mover[b] == next_mover[b] ? (float)discount : -(float)discount;
+        discounts[here] = turned[b] ? -(float)discount : (float)discount;
         gain = new_value[b];
         float likely[WIDTH], top = ILLEGAL, normaliser = 0;
         for (int a = 0; a < WIDTH; a++) {

@@ -187,7 +187,7 @@ def _softmax(b, node, logits, out):
 @njit(nogil=True, cache=True, error_model="numpy")
 def expand_and_backup(
     children, logits, prior, visits, q, parent, parent_action, rewards, discounts, raw_value, value, finished,
-    parents, actions, new_logits, legal, new_value, reward, done, mover, next_mover, discount, simulation,
+    parents, actions, new_logits, new_value, reward, done, turned, legal, discount, simulation,
 ):  # fmt: skip
     """Writes the new nodes, and backs their values up to the roots.
 
@@ -207,7 +207,7 @@ def expand_and_backup(
             discounts[b, node] = _ZERO
         else:
             # A value changes sign exactly where the player to move changes: here, and nowhere else.
-            discounts[b, node] = discount if mover[b] == next_mover[b] else -discount
+            discounts[b, node] = -discount if turned[b] else discount
             gain = new_value[b]
             for a in range(width):
                 logits[b, node, a] = new_logits[b, a]

@@ -7,14 +7,17 @@ The simulation is `simulate`: select, expand, evaluate, back up, for every tree 
 
 from __future__ import annotations
 
-from typing import Any, Generic, NamedTuple, TypedDict, Unpack
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Generic, NamedTuple, TypedDict, Unpack
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from alphazero.config import SearchConfig
-from alphazero.game import ILLEGAL, Game, S, Transition, map_states, masked
+from alphazero.game import ILLEGAL, CompiledRules, Game, S, Transition, map_states, masked, state_from
 from alphazero.mcts import cuda_graph, cuda_kernels, gumbel, kernels, puct, tree
 from alphazero.mcts.evaluator import Evaluation, Evaluator
 from alphazero.mcts.tree import Edges, Tree
@@ -105,8 +108,8 @@ def search_trees(
             logits = puct.noisy_logits(logits, config, gammas)
         elif noise is None:
             noise = gumbel.noise(shape, config, generator)
-        kind = tree_search(logits.device, options.get("compiled"), shape[1])
-        trees: TreeSearch[S] = kind(tree.make_tree(roots, evaluation, logits, config.simulations + 1), config, noise)
+        make = tree_search(game, logits.device, options.get("compiled"), shape[1])
+        trees = make(tree.make_tree(roots, evaluation, logits, config.simulations + 1), config, noise)
         for simulation in range(config.simulations):
             simulate(evaluator, game, trees, simulation, generator)
         return trees
@@ -117,11 +120,9 @@ def simulate(
 ) -> None:
     """One selection, one expansion, one evaluation and one backup, for every tree of the batch."""
     place, action = trees.select(simulation)
-    before = map_states(lambda field: field.index_select(0, place), trees.tree.states)
-    move = action if trees.tree.actions is None else trees.tree.actions[place, action]
-    transition = game.step(before, move)
-    evaluation = evaluate_unfinished(evaluator, transition, trees.tree, generator)
-    trees.expand_and_backup(game, before, transition, evaluation, simulation)
+    expansion = trees.step(game, place, action, simulation)
+    evaluation = evaluate_unfinished(evaluator, expansion.transition, trees.tree, generator)
+    trees.expand_and_backup(game, expansion, evaluation, simulation)
 
 
 def evaluate_unfinished(
@@ -132,7 +133,7 @@ def evaluate_unfinished(
     Where selecting them would wait for the device, it asks about all.
     """
     done = transition.done
-    if done.device.type != "cpu" or not done.numpy().any():
+    if not done.is_cpu or not np.count_nonzero(done.numpy()):
         return evaluator(transition.state, generator)
     sampled = None if trees.actions is None else torch.zeros_like(trees.actions[: trees.batch])
     full = Evaluation(torch.zeros_like(trees.logits[:, 0]), torch.zeros_like(trees.value[:, 0]), sampled)
@@ -143,6 +144,18 @@ def evaluate_unfinished(
             if field is not None and answer is not None:
                 field[unfinished] = answer
     return full
+
+
+class Expansion(NamedTuple, Generic[S]):
+    """The positions that a simulation adds to B trees, before they are evaluated.
+
+    turned: [B] bool, whether another player moves than before.
+    legal:  [B, A] bool.
+    """
+
+    transition: Transition[S]
+    turned: Tensor
+    legal: Tensor
 
 
 class TreeSearch(Generic[S]):
@@ -172,30 +185,35 @@ class TreeSearch(Generic[S]):
         self.depth = torch.maximum(self.depth, depth)
         return self.parent * self.tree.batch + self.trees, self.action
 
-    def expand_and_backup(
-        self, game: Game[S], before: S, transition: Transition[S], evaluation: Evaluation, simulation: int
-    ) -> None:
-        """Puts the new positions into the trees, and backs their values up."""
-        # A value changes sign exactly where the player to move changes: here, and nowhere else.
-        turns = game.to_play(before) != game.to_play(transition.state)
-        discount = game.discount * (1 - 2 * turns.to(torch.float32))
-        logits = masked(evaluation.logits, game.legal(transition.state))
-        node = tree.expand(
-            self.tree, (self.parent, self.action), transition, evaluation.value, logits, discount, simulation=simulation
-        )
-        tree.backup(self.tree, node, simulation=simulation, max_depth=self.max_depth)
-        self.keep(transition, evaluation.actions, simulation)
-
-    def keep(self, transition: Transition[S], actions: Tensor | None, simulation: int) -> None:
-        """Stores the new positions, and in a Box game their sampled actions.
+    def step(self, game: Game[S], place: Tensor, action: Tensor, simulation: int) -> Expansion[S]:
+        """Plays the selected actions, and stores the new positions.
 
         Where a walk ended in a known node, the room of the new one stays unused.
         """
-        node = simulation + 1
-        for room, new in zip(self.new_states[node], transition.state, strict=True):
+        before = map_states(lambda field: field.index_select(0, place), self.tree.states)
+        transition = game.step(before, action if self.tree.actions is None else self.tree.actions[place, action])
+        for room, new in zip(self.new_states[simulation + 1], transition.state, strict=True):
             room.copy_(new)
+        turned = game.to_play(before) != game.to_play(transition.state)
+        return Expansion(transition, turned, game.legal(transition.state))
+
+    def expand_and_backup(
+        self, game: Game[S], expansion: Expansion[S], evaluation: Evaluation, simulation: int
+    ) -> None:
+        """Puts the new nodes into the trees, and backs their values up."""
+        # A value changes sign exactly where the player to move changes: here, and nowhere else.
+        discount = game.discount * (1 - 2 * expansion.turned.to(torch.float32))
+        logits, edge = masked(evaluation.logits, expansion.legal), (self.parent, self.action)
+        node = tree.expand(
+            self.tree, edge, expansion.transition, evaluation.value, logits, discount, simulation=simulation
+        )
+        tree.backup(self.tree, node, simulation=simulation, max_depth=self.max_depth)
+        self.keep(evaluation.actions, simulation)
+
+    def keep(self, actions: Tensor | None, simulation: int) -> None:
+        """Stores the new nodes' sampled actions, in a Box game."""
         if self.tree.actions is not None and actions is not None:
-            self.tree.actions[node * self.tree.batch :][: self.tree.batch] = actions
+            self.tree.actions[(simulation + 1) * self.tree.batch :][: self.tree.batch] = actions
 
     def scores(self, edges: Edges) -> Tensor:
         """[B, A], by which a node's next action is chosen."""
@@ -271,13 +289,39 @@ class CompiledTreeSearch(TreeSearch[S]):
         return self.place, self.action
 
     def expand_and_backup(
-        self, game: Game[S], before: S, transition: Transition[S], evaluation: Evaluation, simulation: int
+        self, game: Game[S], expansion: Expansion[S], evaluation: Evaluation, simulation: int
     ) -> None:
-        found = (evaluation.logits, game.legal(transition.state), evaluation.value, transition.reward, transition.done)
-        movers = (game.to_play(before), game.to_play(transition.state))
-        arrays = (field.contiguous().numpy() for field in (*found, *movers))
-        kernels.expand_and_backup(*self.grown, *arrays, np.float32(game.discount), simulation)
-        self.keep(transition, evaluation.actions, simulation)
+        evaluated = evaluation.logits.contiguous().numpy(), evaluation.value.contiguous().numpy()
+        discount = np.float32(game.discount)
+        kernels.expand_and_backup(*self.grown, *evaluated, *self.arrays(expansion), discount, simulation)
+        self.keep(evaluation.actions, simulation)
+
+    def arrays(self, expansion: Expansion[S]) -> Iterable[NDArray[np.generic]]:
+        """All but the positions, as arrays."""
+        (_, reward, done), turned, legal = expansion
+        return (field.contiguous().numpy() for field in (reward, done, turned, legal))
+
+
+class CompiledRulesSearch(CompiledTreeSearch[S]):
+    """The same with a game whose rules are one compiled function, which reads and writes the trees' own positions."""
+
+    def __init__(self, root: Tree[S], config: SearchConfig, gumbel_noise: Tensor | None, rules: CompiledRules) -> None:
+        super().__init__(root, config, gumbel_noise)
+        batch, width = root.batch, root.children.shape[2]
+        self.rules_of_game = rules
+        self.read = *(field.numpy() for field in root.states), self.place.numpy(), self.action.numpy()
+        reward, done, turned = (torch.empty(batch, dtype=kind) for kind in (torch.float32, torch.bool, torch.bool))
+        self.found = reward, done, turned, torch.empty(batch, width, dtype=torch.bool)
+        self.written = [field.numpy() for field in self.found]
+
+    def step(self, game: Game[S], place: Tensor, action: Tensor, simulation: int) -> Expansion[S]:
+        self.rules_of_game(*self.read, (simulation + 1) * self.tree.batch, *self.written)
+        reward, done, turned, legal = self.found
+        successors = state_from(type(self.tree.states), self.new_states[simulation + 1])
+        return Expansion(Transition(successors, reward, done), turned, legal)
+
+    def arrays(self, expansion: Expansion[S]) -> Iterable[NDArray[np.generic]]:
+        return self.written
 
 
 class CudaTreeSearch(TreeSearch[S]):
@@ -306,21 +350,22 @@ class CudaTreeSearch(TreeSearch[S]):
         return self.place, self.action
 
     def expand_and_backup(
-        self, game: Game[S], before: S, transition: Transition[S], evaluation: Evaluation, simulation: int
+        self, game: Game[S], expansion: Expansion[S], evaluation: Evaluation, simulation: int
     ) -> None:
-        legal, after = game.legal(transition.state), transition.state
-        found = [evaluation.logits, legal, evaluation.value, transition.reward, transition.done]
-        movers = [game.to_play(before), game.to_play(after)]
-        arrays = [*self.statistics, self.parent, self.action, *(field.contiguous() for field in (*found, *movers))]
+        (_, reward, done), turned, legal = expansion
+        found = (evaluation.logits, evaluation.value, reward, done, turned, legal)
+        arrays = [*self.statistics, self.parent, self.action, *(field.contiguous() for field in found)]
         numbers = [*self.sizes, legal.shape[1], float(game.discount), simulation]
         cuda_kernels.launch(self.kernels.expand_and_backup, self.tree.batch, [*arrays, *numbers])
-        self.keep(transition, evaluation.actions, simulation)
+        self.keep(evaluation.actions, simulation)
 
 
-def tree_search(device: torch.device, compiled: bool | None, width: int) -> type[TreeSearch[Any]]:
-    """The class that searches trees of `width` actions on the device; `compiled` as in `Options`."""
+def tree_search(
+    game: Game[S], device: torch.device, compiled: bool | None, width: int
+) -> Callable[[Tree[S], SearchConfig, Tensor | None], TreeSearch[S]]:
+    """What searches trees of `width` actions on the device; `compiled` as in `Options`."""
     if compiled is False:
         return TreeSearch
     if device.type == "cpu":
-        return CompiledTreeSearch
+        return partial(CompiledRulesSearch, rules=game.compiled_rules) if game.compiled_rules else CompiledTreeSearch
     return CudaTreeSearch if device.type == "cuda" and cuda_kernels.compiled(width, device) else TreeSearch

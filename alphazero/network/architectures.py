@@ -216,13 +216,3 @@ def with_weights(model: onnx.ModelProto, module: InferenceModule) -> onnx.ModelP
     if weights:
         raise ValueError(f"the ONNX model has no place for {', '.join(sorted(weights))}; export it again with to_onnx")
     return filled
-
-
-def multiplies_bfloat16(device: str) -> bool:
-    """Whether the device has matrix units for bfloat16: recent CUDA GPUs, and CPUs with Intel AMX.
-
-    Without them bfloat16 is slower than float32.
-    """
-    if torch.device(device).type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return bool(torch.cpu.get_capabilities().get("amx_bf16", False))

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from alphazero.game import Game, S
 from alphazero.mcts.evaluator import Evaluation, Evaluator
-from alphazero.mcts.policy import policy_of
-from alphazero.network.architectures import InferenceModule, lay_out, multiplies_bfloat16, to_onnx, with_weights
+from alphazero.network.architectures import InferenceModule, lay_out, to_onnx, with_weights
 from alphazero.network.cudnn import fused
+from alphazero.network.int8 import largest_weight, quantized, ranges
 
 PADDING = 16  # batches of torch networks on the CPU are filled up to a multiple of this
 
@@ -74,26 +74,33 @@ class OnnxEvaluator(Generic[S]):
 
 
 class NetworkEvaluators(Generic[S]):
-    """Evaluators for one network's successive weights, with the engine that suits the device.
+    """Evaluators for one network's successive weights, with an engine of `network.engines`.
 
-    `engine` as in `SelfPlayConfig`. The network is exported to ONNX once; later weights are
-    filled into that. `threads` of ONNX Runtime for each operation.
+    The network is exported to ONNX once; later weights are filled into that. `threads` of ONNX Runtime for each
+    operation.
     """
 
-    def __init__(self, game: Game[S], *, engine: str = "auto", device: str = "cpu", threads: int = 1) -> None:
-        if engine == "auto":
-            fast = multiplies_bfloat16(device) and policy_of(game).bfloat16_suffices
-            engine = "bfloat16" if fast else "onnx" if device == "cpu" else "torch"
-        if engine == "onnx" and device != "cpu":
-            raise ValueError(f'the ONNX engine runs on the CPU, not on {device}; use engine = "torch" or "bfloat16"')
+    def __init__(self, game: Game[S], *, engine: str, device: str = "cpu", threads: int = 1) -> None:
+        if engine in ("onnx", "int8") and device != "cpu":
+            raise ValueError(f'the engine {engine} runs on the CPU, not on {device}; use "torch" or "bfloat16"')
         self.game, self.engine, self.device, self.threads = game, engine, device, threads
         self.exported: onnx.ModelProto | None = None
 
-    def __call__(self, module: InferenceModule) -> Evaluator[S]:
-        """A new evaluator with the module's weights; the module itself is left as it is."""
-        if self.engine != "onnx":
+    def __call__(self, module: InferenceModule, positions: S | None = None) -> Evaluator[S]:
+        """A new evaluator with the module's weights; the module itself is left as it is.
+
+        positions: what the network will meet; a hundred or more, from which int8 takes its scales.
+        """
+        if self.engine in ("torch", "bfloat16"):
             dtype = torch.bfloat16 if self.engine == "bfloat16" else torch.float32
             return TorchEvaluator(self.game, copy.deepcopy(module), device=self.device, dtype=dtype)
         if self.exported is None:
             self.exported = to_onnx(module, self.game.observation_shape)
-        return OnnxEvaluator(self.game, with_weights(self.exported, module), module=module, threads=self.threads)
+        model = with_weights(self.exported, module)
+        if self.engine == "int8":
+            if positions is None:
+                raise ValueError("the engine int8 needs positions to take its scales from")
+            found = ranges(model, self.game.observe(positions).numpy())
+            model = quantized(model, found, largest=largest_weight(torch.cpu.get_capabilities()))
+            return OnnxEvaluator(self.game, model, threads=self.threads)
+        return OnnxEvaluator(self.game, model, module=module, threads=self.threads)

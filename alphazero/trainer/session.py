@@ -22,6 +22,7 @@ from alphazero.game import Game, take
 from alphazero.game.pace import rules_seconds, slow_rules
 from alphazero.learner import Learner
 from alphazero.network.architectures import with_weights
+from alphazero.network.engines import at_hand, with_engines
 from alphazero.network.inference import NetworkEvaluators
 from alphazero.parallel.executor import Executor, ThreadExecutor, available_cores
 from alphazero.replay import Replay
@@ -50,8 +51,11 @@ def open_session(
 
     ConfigError if game and configuration do not fit or a device is missing, RunError if the folder cannot be used.
     """
+    if saved:
+        config = at_hand(game, config)
     try:
         check_fit(game, config)
+        config = with_engines(game, config)
         for opponent in config.evaluation.opponents:
             parse_player(opponent, game, seed=config.seed)
         learner, replay = Learner(game, config.learner, config.network, seed=config.seed), Replay(game, config.replay)
@@ -81,6 +85,7 @@ def open_session(
     loading.over()
     for notice in (*notices, f"{'Continuing' if saved else 'Training'} {game.name} in {folder}"):
         monitor.say(notice)
+    monitor.say(f"Engines: {config.self_play.engine} for self-play, {config.learner.precision} for learning")
     monitor.say(f"Watch it with: {python_command('-m', 'tensorboard.main', '--logdir', folder.parent)}")
     monitor.say("  at http://localhost:6006/#custom_scalars, strength first")
     # Exporting to ONNX switches oneDNN off for the whole process while it lasts, which would change the last bits of

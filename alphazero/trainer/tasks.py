@@ -11,11 +11,14 @@ import onnx
 from alphazero.config import Config
 from alphazero.game import Game, load_game
 from alphazero.network.architectures import InferenceModule
+from alphazero.network.engines import best_engine
 from alphazero.network.inference import NetworkEvaluators
 from alphazero.network.streams import own_stream
 from alphazero.parallel.executor import Counter
 from alphazero.replay import Arrays, Samples
 from alphazero.selfplay import SelfPlay, SelfPlayStatistics, Trajectories
+
+EXAMPLES = 256  # positions that show the network what to expect
 
 
 class Worker:
@@ -28,7 +31,8 @@ class Worker:
     def __init__(self, game: Game, config: Config, exported: onnx.ModelProto | None, *, threads: int = 1) -> None:
         self.game, self.config = game, config
         play = config.self_play
-        self.evaluators = NetworkEvaluators(game, engine=play.engine, device=play.device, threads=threads)
+        engine = best_engine(game, config.network, play.device) if play.engine == "auto" else play.engine
+        self.evaluators = NetworkEvaluators(game, engine=engine, device=play.device, threads=threads)
         self.match_evaluators = NetworkEvaluators(game, engine="onnx", threads=threads)
         self.evaluators.exported = self.match_evaluators.exported = exported
         self.of_thread = threading.local()  # a cache of positions for each thread: only one thread at a time can use it
@@ -70,6 +74,7 @@ class PlaySegment:
                 worker.game, config.search, config.self_play, seed=self.seed, stream=self.stream, arrays=self.games
             )
             stream.cache = getattr(worker.of_thread, "cache", None)
-            played = stream.play(worker.evaluators(weights), self.segment, simulations=self.simulations, progress=count)
+            evaluator = worker.evaluators(weights, stream.positions(EXAMPLES))
+            played = stream.play(evaluator, self.segment, simulations=self.simulations, progress=count)
             worker.of_thread.cache = stream.cache
             return PlayedSegment(*played, stream.arrays())

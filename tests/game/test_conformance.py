@@ -132,6 +132,20 @@ ALIKE = tuple(range(9))
 MIRRORED = (2, 1, 0, 5, 4, 3, 8, 7, 6)
 TURNED = (2, 5, 8, 1, 4, 7, 0, 3, 6)
 
+
+def compiled(change: Callable[[tuple[Any, ...], int], Any], message: str) -> Broken:
+    """Connect-four with compiled rules after which `change` is made to the arrays; `b` is the first successor's row."""
+
+    def rules(*arrays: Any) -> None:
+        sound = ConnectFour().compiled_rules
+        assert sound is not None
+        sound(*arrays)
+        read = [array for array in arrays if not isinstance(array, int)]
+        change((*read[:4], *read[6:]), arrays[6])
+
+    return Broken(ConnectFour, {"compiled_rules": property(lambda self: rules)}, f"compiled_rules: {message}")
+
+
 BROKEN = {
     # attributes
     "no name": Broken(TicTacToe, {"name": ""}, "name: must be a word, is ''"),
@@ -285,6 +299,14 @@ BROKEN = {
         "key", lambda state, key: (state.mine | state.theirs).long() + 1024 * state.done, ".* must agree in observe"
     ),
     "the pile as key": where_it_says("key", lambda state, key: state.pile, ".* must agree in to_play", Again),
+    # compiled_rules
+    "no reward": compiled(lambda arrays, b: arrays[-4].fill(0), "must agree with step"),
+    "never over": compiled(lambda arrays, b: arrays[-3].fill(False), "must agree with step"),
+    "one player's turn": compiled(lambda arrays, b: arrays[-2].fill(False), "must agree with to_play"),
+    "every column": compiled(lambda arrays, b: arrays[-1].fill(True), "must agree with legal"),
+    "stones that vanish": compiled(lambda arrays, b: arrays[0][b:].fill(0), "must write the successors of step"),
+    "stones that appear": compiled(lambda arrays, b: arrays[0][:b].fill(1), "must not change the positions that"),
+    "rules that fail": compiled(lambda arrays, b: arrays[9], "must not fail, but raised IndexError"),
     # render
     "a list as picture": where_it_says("render", lambda state, text: [text], "its answer must be a str, is a list"),
 }

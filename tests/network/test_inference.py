@@ -93,7 +93,7 @@ def test_an_evaluator_keeps_its_weights_when_newer_ones_arrive() -> None:
 
 
 def test_onnx_is_refused_off_the_cpu() -> None:
-    with pytest.raises(ValueError, match='the ONNX engine runs on the CPU, not on cuda; use engine = "torch"'):
+    with pytest.raises(ValueError, match='the engine onnx runs on the CPU, not on cuda; use "torch"'):
         NetworkEvaluators(GAME, engine="onnx", device="cuda")
 
 
