@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
@@ -100,6 +100,24 @@ def fresh_starts(game: Game, count: int, config: SelfPlayConfig, generator: torc
     return state
 
 
+class Starts:
+    """Fresh starts for games one after the other.
+
+    On a GPU, where many of them take as long as one, they are made for many moves at once.
+    """
+
+    def __init__(self, game: Game, config: SelfPlayConfig, generator: torch.Generator) -> None:
+        self.game, self.config, self.generator = game, config, generator
+        self.at_once = 0 if generator.device.type == "cpu" else config.parallel_games
+        self.ready: State | None = None
+
+    def take(self, count: int) -> State:
+        if self.ready is None or batch_size(self.ready) < count:
+            self.ready = fresh_starts(self.game, max(count, self.at_once), self.config, self.generator)
+        first, self.ready = take(self.ready, slice(count)), take(self.ready, slice(count, None))
+        return first
+
+
 class SelfPlay:
     """One stream of self-play: a fixed number of slots, each always in the middle of a game.
 
@@ -126,6 +144,7 @@ class SelfPlay:
         self.seed = (seed, stream)
         self.segments = 0  # the number of the next call of `play`, where each follows the one before it
         self.cache: CachedEvaluator | None = None
+        self._sure_room = 0  # moves for which there is room in any case; on a GPU, asking costs time
         if arrays is not None:
             self.load(arrays)
             return
@@ -176,29 +195,39 @@ class SelfPlay:
         """
         started = time.thread_time()
         generator = stream_generator(*self.seed, segment + 1, device=self.config.device)
+        starts = Starts(self.game, self.config, generator)
         timed = TimedEvaluator(evaluator)
         cached = self._with_cache(timed)
         ask = planners(self.game, timed, self.search_config, cached=cached)
         search_config = replace(self.search_config, simulations=simulations or self.search_config.simulations)
         statistics = SelfPlayStatistics()
+        statistics.moves = self.config.parallel_games * self.config.moves
+        statistics.simulations = statistics.moves * search_config.simulations
+        depth = torch.zeros_like(self.moves_played)
         parts: list[Samples] = []
+        ended: list[Trajectories] = []
         game = None
-        for _ in range(self.config.moves):
+        for move in range(1, self.config.moves + 1):
             result = search(ask.inner, self.game, self.state, search_config, generator, root_evaluator=ask.root)
-            finished = self._move(result, generator)
-            statistics.moves += self.config.parallel_games
-            statistics.simulations += self.config.parallel_games * search_config.simulations
-            statistics.depth += int(result.depth.sum())
+            depth += result.depth
+            # On a GPU nothing waits for the search before this: what follows it is asked for while it runs.
+            finished = self._move(result, generator).nonzero()[:, 0]
             if len(finished):
-                game = self._record(int(finished[0]))
-                parts.append(self._harvest(finished, segment, statistics))
-                self._restart(finished, generator)
+                ended.append(take(self.games_under_way, finished))
+                self._restart(finished, starts.take(len(finished)))
+            # Many games at a time, which take as long as one on a GPU; not too many for the memory.
+            many = sum(len(games.length) for games in ended) >= self.config.parallel_games
+            if ended and (many or move == self.config.moves):
+                game = first_game(ended[-1])
+                parts.append(self._harvest(ended, segment, statistics))
+                ended = []
             progress(self.config.parallel_games)
+        statistics.depth = int(depth.sum())
         if self.cache:
             statistics.cache_asked, statistics.cache_found = self.cache.asked, self.cache.found
         statistics.evaluations, statistics.inference_seconds = timed.evaluations, timed.seconds
-        no_slots = torch.zeros(0, dtype=torch.int64, device=self.config.device)
-        samples = concatenate(parts or [self._harvest(no_slots, segment, statistics)])
+        none = take(self.games_under_way, slice(0))
+        samples = concatenate(parts or [self._harvest([none], segment, statistics)])
         statistics.samples = samples.size
         statistics.seconds = time.thread_time() - started
         self.segments = segment + 1
@@ -214,7 +243,7 @@ class SelfPlay:
         return self.cache
 
     def _move(self, result: SearchResult, generator: torch.Generator) -> Tensor:
-        """Plays a move in every slot, writes it down, and returns the slots whose game ended."""
+        """Plays a move in every slot, writes it down, and returns in which the game ended, [G] bool."""
         action = result.action
         if self.config.temperature_moves:
             # Divided by its greatest, since with a low temperature all powers would be 0.
@@ -223,8 +252,14 @@ class SelfPlay:
             action = torch.where(self.moves_played < self.config.temperature_moves, drawn, action)
         transition = self.game.step(self.state, result.moves(action))
         games = self.games_under_way
-        if int(games.length.max()) == games.reward.shape[1]:
-            games = self.games_under_way = map_states(_doubled, games)
+        room = games.reward.shape[1]
+        if self._sure_room == 0:
+            longest = int(games.length.max())
+            if longest == room:
+                room *= 2
+                games = self.games_under_way = map_states(partial(_with_room, room), games)
+            self._sure_room = room - longest
+        self._sure_room -= 1
         row = torch.arange(self.config.parallel_games, device=self.config.device), games.length
         for stored, now in zip(games.states, self.state, strict=True):
             stored[row] = now
@@ -238,52 +273,40 @@ class SelfPlay:
         games.length.add_(1)
         self.moves_played = self.moves_played + 1
         self.state = transition.state
-        return transition.done.nonzero()[:, 0]
+        return transition.done
 
-    def _harvest(self, slots: Tensor, segment: int, statistics: SelfPlayStatistics) -> Samples:
-        """The samples of the finished games in `slots`."""
-        games = self.games_under_way
-        length = games.length[slots]
-        moves = max([1, *length.tolist()])
-        reward, mover, root_value = (f[slots, :moves] for f in (games.reward, games.mover, games.root_value))
+    def _harvest(self, ended: Sequence[Trajectories], segment: int, statistics: SelfPlayStatistics) -> Samples:
+        """The samples of finished games, on the CPU."""
+        moves = max([1, *torch.cat([games.length for games in ended]).tolist()])
+        games = concatenate([map_states(partial(_with_room, moves), games) for games in ended])
+        mover, length = games.mover, games.length
         outcome, value = targets(
-            reward, mover, root_value, length, discount=self.game.discount, td_lambda=self.config.td_lambda
+            games.reward, mover, games.root_value, length, discount=self.game.discount, td_lambda=self.config.td_lambda
         )
         result = torch.where(mover[:, 0] == 0, outcome[:, 0], -outcome[:, 0])
-        statistics.games += len(slots)
+        statistics.games += len(length)
         statistics.game_moves += int(length.sum())
         statistics.first_player_wins += int((result > 0).sum())
         statistics.draws += int((result == 0).sum())
         statistics.returns += float(result.sum())
 
-        counts = torch.arange(moves, device=length.device) < length[:, None]
         left = length[:, None] - torch.arange(moves, device=length.device)
+        made = (left > 0).nonzero(as_tuple=True)
         samples = Samples(
-            state=map_states(lambda f: f[slots, :moves][counts], games.states),
-            policy=games.policy[slots, :moves][counts],
-            value=value[counts],
-            outcome=outcome[counts],
-            drawn=(outcome[counts] == 0).float(),
-            root_value=root_value[counts],
-            plies_left=left[counts].int(),
-            iteration=torch.full_like(left[counts], segment, dtype=torch.int32),
-            weight=torch.ones_like(value[counts]),
-            sampled=games.sampled[slots, :moves][counts],
+            state=map_states(lambda f: f[made], games.states),
+            policy=games.policy[made],
+            value=value[made],
+            outcome=outcome[made],
+            drawn=(outcome[made] == 0).float(),
+            root_value=games.root_value[made],
+            plies_left=left[made].int(),
+            iteration=torch.full_like(made[0], segment, dtype=torch.int32),
+            weight=torch.ones_like(value[made]),
+            sampled=games.sampled[made],
         )
         return map_states(Tensor.cpu, samples)
 
-    def _record(self, slot: int) -> Trajectories:
-        """The game in the slot so far, on the CPU."""
-        moves = int(self.games_under_way.length[slot])
-
-        def cut(field: Tensor) -> Tensor:
-            one = field[slot : slot + 1]
-            return (one[:, :moves] if one.dim() > 1 else one).cpu().clone()
-
-        return map_states(cut, self.games_under_way)
-
-    def _restart(self, slots: Tensor, generator: torch.Generator) -> None:
-        starts = fresh_starts(self.game, len(slots), self.config, generator)
+    def _restart(self, slots: Tensor, starts: State) -> None:
         self.state = map_states(lambda now, new: now.index_copy(0, slots, new), self.state, starts)
         self.games_under_way.length[slots] = 0
         self.moves_played[slots] = 0
@@ -313,15 +336,25 @@ class SelfPlay:
         here = partial(Tensor.to, device=self.config.device)
         self.state, self.moves_played = map_states(here, state), here(moves_played)
         self.games_under_way = map_states(here, games)
+        self._sure_room = 0
 
     def skip_to(self, segment: int) -> None:
         """Makes this the number of the next segment."""
         self.segments = segment
 
 
-def _doubled(field: Tensor) -> Tensor:
-    """The field with room for twice as many moves; lengths, which have none, as they are."""
-    return torch.cat((field, torch.zeros_like(field)), 1) if field.dim() > 1 else field
+def first_game(games: Trajectories) -> Trajectories:
+    """The first of these games, without the room beyond its moves, on the CPU."""
+    moves = int(games.length[0])
+    return map_states(lambda field: _with_room(moves, field[:1]).cpu().clone(), games)
+
+
+def _with_room(moves: int, field: Tensor) -> Tensor:
+    """The field with room for so many moves, no more and no less; lengths, which have none, as they are."""
+    if field.dim() == 1:
+        return field
+    more = field.new_zeros(len(field), max(0, moves - field.shape[1]), *field.shape[2:])
+    return torch.cat((field, more), 1) if more.shape[1] else field[:, :moves]
 
 
 def targets(

@@ -29,9 +29,11 @@ class TorchEvaluator(Generic[S]):
         self.module = module.to(device=device, dtype=dtype)
         self.layout = lay_out(self.module, game.observation_shape)
         self.predict = fused(self.module)
+        # The parameters themselves: gathered anew for each search they would take longer than all else before it.
+        self._weights = dict(self.module.named_parameters()) | dict(self.module.named_buffers())
 
     def weights(self) -> Mapping[str, Tensor]:
-        return self.module.state_dict()
+        return self._weights
 
     def __call__(self, states: S, generator: torch.Generator) -> Evaluation:
         observation = self.game.observe(states)

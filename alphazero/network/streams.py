@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 
 _lock = threading.Lock()
-_idle: list[torch.cuda.Stream] = []  # few, each used again and again: memory that is freed stays with its stream
+# By device, the last used last, which is used again first: memory that is freed stays with its stream.
+_idle: defaultdict[torch.device, list[torch.cuda.Stream]] = defaultdict(list)
 
 
 @contextmanager
@@ -24,8 +26,8 @@ def own_stream(device: str | torch.device) -> Iterator[None]:
         return
     outside = torch.cuda.current_stream(device)
     with _lock:
-        place = next((i for i, stream in enumerate(_idle) if stream.device == outside.device), None)
-        stream = torch.cuda.Stream(device) if place is None else _idle.pop(place)
+        idle = _idle[outside.device]
+        stream = idle.pop() if idle else torch.cuda.Stream(device)
     stream.wait_stream(outside)
     try:
         with torch.cuda.stream(stream):
@@ -33,4 +35,4 @@ def own_stream(device: str | torch.device) -> Iterator[None]:
         stream.synchronize()
     finally:
         with _lock:
-            _idle.append(stream)
+            idle.append(stream)

@@ -17,6 +17,8 @@ def test_on_the_cpu_it_is_a_plain_context() -> None:
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_on_a_gpu_work_is_ordered_with_the_stream_outside() -> None:
+    with own_stream("cuda"), own_stream("cuda"):
+        pass  # two are idle from here on
     outside, seen = torch.cuda.current_stream(), []
     for _ in range(3):
         matrix = torch.ones(4096, 4096, device="cuda")
