@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import torch
@@ -15,7 +17,8 @@ from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from alphazero.config import LearnerConfig, NetworkConfig
-from alphazero.game import Game
+from alphazero.game import Game, map_states, named_fields, where
+from alphazero.mcts.cuda_graph import CannotRecordError, record
 from alphazero.mcts.policy import policy_of
 from alphazero.network.architectures import (
     InferenceModule,
@@ -26,6 +29,7 @@ from alphazero.network.architectures import (
 from alphazero.network.engines import best_precision
 from alphazero.replay import Samples
 
+WARM_UP = 2  # steps of a call of `learn` before one is recorded
 STAGES = ("opening", "middle", "end")  # thirds of the training set by plies left
 
 
@@ -76,20 +80,25 @@ class Learner:
         self.network.to(config.device)
         self.model: nn.Module = self.network
         self.layout = lay_out(self.network, game.observation_shape)
-        moving_average = get_ema_multi_avg_fn(config.ema_decay)
-        self.average = AveragedModel(self.network, multi_avg_fn=moving_average, use_buffers=True)
+        self.moving_average = get_ema_multi_avg_fn(config.ema_decay)
+        self.average = AveragedModel(self.network, multi_avg_fn=self.moving_average, use_buffers=True)
+        self.device = torch.device(config.device)
+        self.on_gpu = self.device.type == "cuda"
         self.policy = policy_of(game)
         precision = best_precision(game, config.device) if config.precision == "auto" else config.precision
         self.bfloat16 = precision == "bfloat16"
-        kind: Any = partial(AdamW, fused=True) if config.optimizer == "adamw" else partial(SGD, momentum=0.9)
+        sgd = partial(SGD, momentum=0.9, fused=self.on_gpu or None)
+        kind: Any = partial(AdamW, fused=True) if config.optimizer == "adamw" else sgd
         self.optimizer: Optimizer = kind(
             self.network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
         )
         self.steps = 0
+        self.recorded: RecordedStep | None = None
+        self.recordable = self.on_gpu
 
     def predict_with(self, model: nn.Module) -> None:
         """Makes predictions with `model`: the network in a wrapper that shares its gradients with other processes."""
-        self.model = model
+        self.model, self.recorded = model, None
 
     def weights(self) -> InferenceModule:
         """The averaged weights, ready for inference, as a copy on the CPU."""
@@ -120,28 +129,47 @@ class Learner:
         """Takes a step at each of the learning rates, on batches drawn from `samples`; returns mean metrics by tag."""
         started = time.thread_time()
         self.network.train()
-        tercile = terciles(samples)
+        tercile = moved(terciles(samples), self.device)
+        if self.on_gpu and fits(samples, self.device):
+            samples = map_states(partial(Tensor.to, device=self.device), samples)
         totals: dict[str, Tensor] = {}
-        for rate in rates:
-            inputs = self.inputs(draw(self.game, samples, self.config.batch_size, generator))
-            metrics = self.gradients(inputs, tercile)
-            metrics["loss/gradient_norm"] = self.update(rate)
-            for tag, metric in metrics.items():  # summed on their device, without waiting
-                totals[tag] = totals[tag] + metric if tag in totals else metric
+        for number, rate in enumerate(rates):
+            batch = draw(self.game, samples, self.config.batch_size, generator)
+            if self.recordable and self.recorded is None and number >= WARM_UP:
+                self.record(batch, tercile)
+            step = self.recorded or self.step
+            for tag, metric in step(batch, rate, tercile).items():  # summed on their device, without waiting
+                totals[tag] = totals.get(tag, 0) + metric
             progress(1)
         means = self.means({tag: float(total) for tag, total in totals.items()}, rates)
         return means | {"learner/seconds": time.thread_time() - started}
 
+    def step(self, batch: Batch, rate: float, tercile: Tensor) -> dict[str, Tensor]:
+        """A step on the batch at the learning rate; returns metrics by tag. tercile: see `gradients`."""
+        metrics = self.gradients(self.inputs(batch), tercile)
+        return metrics | {"loss/gradient_norm": self.update(rate)}
+
+    def record(self, batch: Batch, tercile: Tensor) -> None:
+        """Records a step such as one on this batch; warns if it cannot be recorded."""
+        try:
+            self.recorded = RecordedStep(self, batch, tercile)
+        except CannotRecordError as error:
+            self.recordable = False
+            warnings.warn(
+                f"{self.game.name}: a step of learning cannot be recorded as a CUDA graph, and takes longer without "
+                f"({error})",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+
     def inputs(self, batch: Batch) -> Inputs:
-        """The batch, each sample under its symmetry. Nothing waits for its copy to a GPU."""
+        """The batch, each sample under its symmetry."""
+        batch = map_states(partial(moved, device=self.device), batch)
         samples = batch.samples
         sampled = self.policy.coordinates(samples.sampled)
-        here = [*augmented(self.game, batch)]
-        here += [samples.value, samples.drawn, samples.weight, samples.plies_left, sampled]
-        if torch.device(self.config.device).type == "cuda":
-            here = [tensor.pin_memory() for tensor in here]
-        there = Inputs(*(tensor.to(self.config.device, non_blocking=True) for tensor in here))
-        return there._replace(observation=there.observation.contiguous(memory_format=self.layout))
+        view = augmented(self.game, batch)
+        view = view._replace(observation=view.observation.contiguous(memory_format=self.layout))
+        return Inputs(*view, samples.value, samples.drawn, samples.weight, samples.plies_left, sampled)
 
     def gradients(self, inputs: Inputs, tercile: Tensor) -> dict[str, Tensor]:
         """Computes the gradients of the batch's loss, which stay with the weights; returns metrics by tag.
@@ -149,7 +177,8 @@ class Learner:
         tercile: [2], what `terciles` returns.
         """
         config, weight = self.config, inputs.weight
-        with torch.autocast(torch.device(config.device).type, torch.bfloat16, enabled=self.bfloat16):
+        # No weight is used twice in a step, and recorded steps must not keep what they are in bfloat16 now.
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16, cache_enabled=False):
             prediction = self.model(inputs.observation)
         log_policy, entropy = self.policy.log_policy(prediction.logits.float(), inputs.legal, inputs.sampled)
         policy_losses = -(inputs.policy * log_policy).sum(-1)
@@ -175,10 +204,15 @@ class Learner:
         """Takes a step down the weights' gradients, and updates the average; returns the gradients' norm."""
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.max_grad_norm)
-        self.optimizer.step()
+        norm = self.descend()
         self.average.update_parameters(self.network)
         self.steps += 1
+        return norm
+
+    def descend(self) -> Tensor:
+        """Moves the weights down their gradients, and returns the gradients' norm."""
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.max_grad_norm)
+        self.optimizer.step()
         return norm
 
     def means(self, totals: Mapping[str, float], rates: Sequence[float]) -> dict[str, float]:
@@ -223,30 +257,106 @@ class Learner:
             raise ValueError(f'it was not made with learner.optimizer = "{self.config.optimizer}"')
         self.load_networks(tensors)
         self.optimizer.load_state_dict(optimizer)
+        self.recorded = None  # it goes on with the moments that were there before
         for group, own in zip(self.optimizer.param_groups, settings, strict=True):
             group.update(own)
         self.steps = steps
+
+
+class RecordedStep:
+    """`Learner.step` on a GPU as a CUDA graph (`cuda_graph`): recorded once, and repeated without Python in between.
+
+    It reads its batch and its learning rate in places of their own, and changes the learner's tensors where they are.
+    """
+
+    def __init__(self, learner: Learner, batch: Batch, tercile: Tensor) -> None:
+        """Takes no step, but needs a learner that has taken some. CannotRecordError if it cannot be recorded."""
+        self.learner = learner
+        self.batch = map_states(lambda field: moved(field, learner.device).clone(), batch)
+        self.tercile, self.rate = tercile.clone(), torch.zeros((), device=learner.device)
+        self._repeat = record(self._run, learner.device, warm=True)
+
+    def __call__(self, batch: Batch, rate: float, tercile: Tensor) -> dict[str, Tensor]:
+        """As `Learner.step`; what it returns changes with the next call."""
+        map_states(lambda own, given: own.copy_(moved(given, own.device)), self.batch, batch)
+        self.tercile.copy_(tercile)
+        self.rate.fill_(rate)
+        metrics = self._repeat()
+        self.learner.average.n_averaged += 1
+        self.learner.steps += 1
+        return metrics
+
+    def _run(self) -> dict[str, Tensor]:
+        learner, groups = self.learner, self.learner.optimizer.param_groups
+        metrics = learner.gradients(learner.inputs(self.batch), self.tercile)
+        settings = [dict(group) for group in groups]
+        for group in groups:
+            group.update({"lr": self.rate} | ({"capturable": True} if "capturable" in group else {}))
+        try:
+            metrics["loss/gradient_norm"] = learner.descend()
+        finally:
+            for group, before in zip(groups, settings, strict=True):
+                group.update(before)
+        self._average()
+        return metrics
+
+    def _average(self) -> None:
+        """What `average.update_parameters` does from its second call on, without asking the CPU for their number."""
+        learner = self.learner
+        networks = learner.average.module, learner.network
+        averaged, new = ([*itertools.chain(of.parameters(), of.buffers())] for of in networks)
+        for number in (False, True):
+            pairs = [pair for pair in zip(averaged, new, strict=True) if pair[0].is_floating_point() == number]
+            if pairs:
+                learner.moving_average(*map(list, zip(*pairs, strict=True)), None)
+
+
+def moved(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor on the device. Nothing waits for its copy to a GPU."""
+    tensor = tensor.pin_memory() if tensor.is_cpu and device.type == "cuda" else tensor
+    return tensor.to(device, non_blocking=True)
+
+
+def fits(samples: Samples, device: torch.device) -> bool:
+    """Whether the GPU has room for the samples, twice over."""
+    return 2 * sum(field.nbytes for field in named_fields(samples).values()) < torch.cuda.mem_get_info(device)[0]
 
 
 def draw(game: Game, samples: Samples, size: int, generator: torch.Generator) -> Batch:
     """`size` of the samples, each under a random symmetry of the game."""
     index = torch.randint(samples.size, (size,), generator=generator)
     symmetries = len(game.symmetries())
-    if not symmetries:  # then nothing is drawn for them
-        return Batch(samples.at(index), torch.zeros(size, dtype=torch.int64))
-    return Batch(samples.at(index), torch.randint(symmetries + 1, (size,), generator=generator))
+    if symmetries:
+        symmetry = torch.randint(symmetries + 1, (size,), generator=generator)
+    else:  # then nothing is drawn for them
+        symmetry = torch.zeros(size, dtype=torch.int64)
+    return Batch(samples.at(moved(index, samples.value.device)), symmetry)
 
 
-def augmented(game: Game, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+class View(NamedTuple):
+    """What a symmetry maps, of B samples."""
+
+    observation: Tensor
+    legal: Tensor
+    policy: Tensor
+
+
+def augmented(game: Game, batch: Batch) -> View:
     """Observation, legal mask and policy, each sample under its symmetry."""
     observation, legal = game.observe(batch.samples.state), game.legal(batch.samples.state)
     policy = batch.samples.policy
+    view = View(observation, legal, policy)
+    # All samples under each symmetry, since to choose some would wait for a GPU.
     for number, symmetry in enumerate(game.symmetries(), start=1):
-        chosen = (batch.symmetry == number).nonzero()[:, 0]
-        observation = observation.index_copy(0, chosen, symmetry.observation(observation[chosen]))
-        legal = legal.index_copy(0, chosen, legal[chosen][:, symmetry.actions])
-        policy = policy.index_copy(0, chosen, policy[chosen][:, symmetry.actions])
-    return observation, legal, policy
+        actions = _tensor(symmetry.actions, policy.device)
+        mapped = View(symmetry.observation(observation), *(f.index_select(1, actions) for f in (legal, policy)))
+        view = where(batch.symmetry == number, mapped, view)
+    return view
+
+
+@lru_cache(maxsize=256)
+def _tensor(numbers: tuple[int, ...], device: torch.device) -> Tensor:
+    return torch.tensor(numbers, device=device)
 
 
 def terciles(samples: Samples) -> Tensor:

@@ -353,8 +353,10 @@ def _with_room(moves: int, field: Tensor) -> Tensor:
     """The field with room for so many moves, no more and no less; lengths, which have none, as they are."""
     if field.dim() == 1:
         return field
-    more = field.new_zeros(len(field), max(0, moves - field.shape[1]), *field.shape[2:])
-    return torch.cat((field, more), 1) if more.shape[1] else field[:, :moves]
+    missing = moves - field.shape[1]
+    if missing <= 0:
+        return field[:, :moves]
+    return torch.cat((field, field.new_zeros(len(field), missing, *field.shape[2:])), 1)
 
 
 def targets(

@@ -15,6 +15,8 @@ from __future__ import annotations
 import copy
 import threading
 import warnings
+import weakref
+from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
@@ -180,26 +182,25 @@ def evaluations_of(evaluator: Evaluator[S]) -> int:
     return evaluator.evaluations if isinstance(evaluator, TimedEvaluator) else 0
 
 
-def record(run: Callable[[], T], device: torch.device) -> Callable[[], T]:
+def record(run: Callable[[], T], device: torch.device, *, warm: bool = False) -> Callable[[], T]:
     """Records the operations of `run` on a GPU. The function returned repeats them, and returns the same tensors anew.
 
     On the CPU it is `run` itself. CannotRecordError if `run` waits for the device, say.
+
+    warm: whether this thread has run it before, unrecorded: this compiles kernels, fills caches of constants and lets
+          cuDNN choose its algorithms. If not, it is done here.
     """
     if device.type != "cuda":
         return run
-    stream = torch.cuda.Stream(device)
-    stream.wait_stream(torch.cuda.current_stream(device))
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.stream(stream):
-        # Once unrecorded: this compiles kernels, fills caches of constants and lets cuDNN choose its algorithms.
-        run()
-        stream.synchronize()
-        try:
-            # Other threads may use the GPU meanwhile.
-            with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
-                found = run()
-        except Exception as error:
-            raise CannotRecordError(" ".join(str(error).split())[:300]) from error
+    # Other threads may use the GPU meanwhile, but not record: CUDA forbids to wait for a device that records.
+    with _records:
+        # Torch has 32 streams and hands them out in turn, also those in use: so each is used again once it is free.
+        # No two recordings share one, since cuBLAS has a workspace for each.
+        stream = _streams[device].pop() if _streams[device] else torch.cuda.Stream(device)
+        stream.wait_stream(torch.cuda.current_stream(device))
+        found = _recorded(run, graph, stream, warm=warm)
+    weakref.finalize(graph, _streams[device].append, stream)
 
     def repeat() -> T:
         graph.replay()
@@ -208,6 +209,20 @@ def record(run: Callable[[], T], device: torch.device) -> Callable[[], T]:
     return repeat
 
 
+def _recorded(run: Callable[[], T], graph: torch.cuda.CUDAGraph, stream: torch.cuda.Stream, *, warm: bool) -> T:
+    with torch.cuda.stream(stream):
+        if not warm:
+            run()
+        stream.synchronize()
+        try:
+            with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+                return run()
+        except Exception as error:
+            raise CannotRecordError(" ".join(str(error).split())[:300]) from error
+
+
+_records = threading.Lock()
+_streams: defaultdict[torch.device, list[torch.cuda.Stream]] = defaultdict(list)  # idle ones
 _lock = threading.Lock()
 _kept: list[tuple[Hashable, Recording[Any]]] = []  # those not in use, the last used last
 _refused: WeakSet[Game[Any]] = WeakSet()
@@ -217,7 +232,7 @@ _said: WeakSet[Game[Any]] = WeakSet()
 @contextmanager
 def _recording(key: Hashable, make: Callable[[], Recording[S]]) -> Iterator[Recording[S]]:
     """A recording under this key that nobody else uses meanwhile: a kept one, or a new one."""
-    with _lock:  # also, that no two are made at once: CUDA forbids to wait for a device that records
+    with _lock:
         place = next((i for i, (kept, _) in enumerate(_kept) if kept == key), None)
         recording = make() if place is None else _kept.pop(place)[1]
     yield recording
