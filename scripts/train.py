@@ -1,6 +1,6 @@
 """Trains an agent by self-play.
 
-    scripts/train.py CONFIG.toml [--run DIR] [--section.field value ...]
+    scripts/train.py CONFIG.toml [--minutes M] [--run DIR] [--section.field value ...]
     scripts/train.py --resume DIR [--section.field value ...]
     scripts/train.py --resume URL [--run DIR]   a run that cluster.mirror copied there, into a folder here
     scripts/train.py [CONFIG.toml] --help       every field, with its unit and the papers' values
@@ -81,7 +81,14 @@ def command() -> None:
             console.print(f"Copying {known.resume} to {resume} ...")
             fetch(known.resume, resume)
         saved = read_config(resume) if resume else load_config(config_file) if config_file else Config()
+        given = {argument.partition("=")[0] for argument in overrides}
+        if "--iterations" in given and "--minutes" not in given:
+            overrides.append("--minutes=0")  # what is given here counts more than the file
         config = overridden(saved, with_current_names(overrides))
+        if config.minutes and "--iterations" in given:
+            console.print(f"--minutes {config.minutes:g} counts, and --iterations does not")
+        elif saved.minutes and not config.minutes:
+            console.print(f"{config.iterations} iterations count, and not {saved.minutes:g} minutes")
         name = config_file.stem if config_file and config.game == saved.game else None
         train(config, saved, resume=resume, run=known.run, name=name, console=console)
     except OSError as error:
@@ -116,10 +123,14 @@ def train(
         results = session.train()
     if results:
         console.print(strength_table(game, results, config))
-    done = session.run.progress.iteration
+    done, config = session.run.progress.iteration, session.run.config
     if done < config.iterations:
         console.print(f"Stopped after {done} of {config.iterations} iterations, everything saved.")
         console.print(f"Continue with: {script_command('train.py', '--resume', folder)}", soft_wrap=True)
+    elif config.minutes:
+        console.print(f"It took {session.budget.spent / 60:.1f} of {config.minutes:g} minutes.")
+        again = script_command("train.py", folder / "config.toml", "--minutes", 0)
+        console.print(f"The same iterations again: {again}", soft_wrap=True)
     console.print(f"The agent: {folder / 'agent.onnx'}", soft_wrap=True)
     if game.discrete:
         console.print(f"Play against it: {script_command('play.py', folder)}", soft_wrap=True)
