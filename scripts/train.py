@@ -22,6 +22,7 @@ from alphazero.shell import cli, loading
 
 # isort: split
 import tyro
+from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
@@ -33,7 +34,7 @@ from alphazero.learner import LearningError
 from alphazero.parallel.executor import ExecutorError
 from alphazero.report.terminal import LEGEND, match_table, solo_table
 from alphazero.runs.checkpoint import read_config
-from alphazero.runs.configuration import load_config, with_current_names
+from alphazero.runs.configuration import describe_faults, load_config, with_current_names
 from alphazero.runs.files import RunError
 from alphazero.runs.mirror import check_protocol, fetch, is_url
 from alphazero.shell.commands import script_command
@@ -86,9 +87,9 @@ def command() -> None:
             overrides.append("--minutes=0")  # what is given here counts more than the file
         config = overridden(saved, with_current_names(overrides))
         if config.minutes and "--iterations" in given:
-            console.print(f"--minutes {config.minutes:g} counts, and --iterations does not")
+            console.print(f"minutes = {config.minutes:g} counts, not iterations = {config.iterations}")
         elif saved.minutes and not config.minutes:
-            console.print(f"{config.iterations} iterations count, and not {saved.minutes:g} minutes")
+            console.print(f"iterations = {config.iterations} counts, not minutes = {saved.minutes:g}")
         name = config_file.stem if config_file and config.game == saved.game else None
         train(config, saved, resume=resume, run=known.run, name=name, console=console)
     except OSError as error:
@@ -101,9 +102,12 @@ def overridden(config: Config, arguments: list[str]) -> Config:
     """The configuration with `--section.field value` from the command line; exits with a message if one is wrong."""
     style = (tyro.conf.FlagConversionOff, tyro.conf.AvoidSubcommands)
     prog = "scripts/train.py CONFIG.toml"
-    return tyro.cli(
-        Arguments, args=arguments, default=Arguments(config), prog=prog, config=style, use_underscores=True
-    ).config
+    try:
+        return tyro.cli(
+            Arguments, args=arguments, default=Arguments(config), prog=prog, config=style, use_underscores=True
+        ).config
+    except ValidationError as error:  # of a field outside of the sections; tyro tells of the others
+        raise ConfigError("; ".join(describe_faults(error))) from error
 
 
 def train(

@@ -3,30 +3,38 @@
 from __future__ import annotations
 
 import io
+import os
 import re
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
+import onnx
 import pytest
 from rich.console import Console
+from torch import Tensor
 
 from alphazero.config import ClusterConfig, Config, ConfigError
+from alphazero.network import inference
+from alphazero.network.architectures import InferenceModule, to_onnx
+from alphazero.report.fixed_positions import FixedPositions
+from alphazero.report.monitor import Monitor
 from alphazero.runs.checkpoint import checkpoints, read_config, verify
 from alphazero.runs.files import WHOLE
-from alphazero.trainer import budget
+from alphazero.trainer import budget, synchronous
 from alphazero.trainer.plan import Pace
-from alphazero.trainer.run import Iteration
+from alphazero.trainer.run import Iteration, Run, Stopped
 from alphazero.trainer.session import Session, open_session
 from games.tic_tac_toe import TicTacToe
-from tests.training_runs import SMALL, assert_same, run
+from tests.training_runs import SMALL, NotingObserver, assert_same, run_without_session
 
 EVALUATED = replace(SMALL, threads=1, evaluation=replace(SMALL.evaluation, every=3, games=2))
 TINY = replace(SMALL.self_play, parallel_games=8, moves=3)
 TIMED = replace(
     SMALL, threads=1, minutes=2.0, self_play=TINY, evaluation=replace(SMALL.evaluation, opponents=(), every=0)
 )
+EXPORTED: list[onnx.ModelProto] = []
 GROWING = replace(TIMED, self_play=replace(TIMED.self_play, first_simulations=2))
 
 
@@ -51,7 +59,17 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
 
     monkeypatch.setattr(budget, "measure", measure)
     monkeypatch.setattr(budget, "measure_matches", lambda run, matches, *arguments: [1.0] * len(matches))
+    # What takes seconds and matters elsewhere: the export of networks of one shape, and pictures.
+    monkeypatch.setattr(inference, "to_onnx", lambda module, shape: exported_once(module))
+    monkeypatch.setattr(FixedPositions, "show", lambda *arguments: None)
+    monkeypatch.setattr(Monitor, "_save_curves", lambda monitor: None)
     return clock
+
+
+def exported_once(module: InferenceModule) -> onnx.ModelProto:
+    if not EXPORTED:
+        EXPORTED.append(to_onnx(module, TicTacToe.observation_shape))
+    return EXPORTED[0]
 
 
 def train(
@@ -80,9 +98,17 @@ def train(
     return session
 
 
-def repeated(folder: Path, to: Path) -> dict[str, Any]:
+def weights_of(config: Config) -> dict[str, Tensor]:
+    """The weights that the iterations of the configuration lead to."""
+    alone = run_without_session(config)
+    with alone.executor:
+        synchronous.train(alone, NotingObserver(alone))
+    return alone.learner.tensors()
+
+
+def repeated(folder: Path) -> dict[str, Tensor]:
     """The weights of the run that the folder's configuration describes, by its iterations."""
-    return run(replace(read_config(folder), minutes=0.0), to)[0]
+    return weights_of(replace(read_config(folder), minutes=0.0))
 
 
 def log(folder: Path) -> str:
@@ -98,8 +124,7 @@ def test_as_many_iterations_are_trained_as_fit_and_the_plan_is_written_down(tmp_
     assert "2 minutes: 12 iterations of about 9 s (measured), 0 s for the last matches" in log(tmp_path / "run")
     assert "The pace has changed" not in log(tmp_path / "run")
     assert session.budget.spent == 4 + 12 * 9
-    same, _ = run(replace(TIMED, minutes=0.0, iterations=12), tmp_path / "same")
-    assert_same(session.run.learner.tensors(), same)
+    assert_same(session.run.learner.tensors(), weights_of(replace(TIMED, minutes=0.0, iterations=12)))
 
 
 def test_every_line_of_an_iteration_says_what_is_left(tmp_path: Path, clock: Clock) -> None:
@@ -141,8 +166,8 @@ def test_a_run_that_was_planned_anew_can_be_repeated_bit_for_bit(tmp_path: Path,
     plan = read_config(tmp_path / "run").plan
     assert len(plan) > 1
     weights = session.run.learner.tensors()
-    assert_same(weights, repeated(tmp_path / "run", tmp_path / "again"))
-    even, _ = run(replace(GROWING, minutes=0.0, iterations=session.run.progress.iteration), tmp_path / "even")
+    assert_same(weights, repeated(tmp_path / "run"))
+    even = weights_of(replace(GROWING, minutes=0.0, iterations=session.run.progress.iteration))
     assert any((weights[name] != even[name]).any() for name in even)
 
 
@@ -157,17 +182,17 @@ def test_so_can_one_that_was_stopped_and_given_another_time(tmp_path: Path, cloc
     session = train(replace(read_config(folder), minutes=4.0), folder, clock, resume=True)
     assert abs(session.budget.spent - 240) <= 20
     assert "minutes: 2.0 -> 4.0" in log(folder)
-    assert_same(session.run.learner.tensors(), repeated(folder, tmp_path / "again"))
+    assert_same(session.run.learner.tensors(), repeated(folder))
 
 
 def test_a_run_that_is_over_goes_on_with_more_time_where_that_share_of_it_was(tmp_path: Path, clock: Clock) -> None:
     folder = tmp_path / "run"
     train(TIMED, folder, clock)
-    session = train(replace(read_config(folder), minutes=8.0), folder, clock, resume=True)
+    session = train(replace(read_config(folder), minutes=4.0), folder, clock, resume=True)
     done, progress, iterations = read_config(folder).plan[-1]
-    assert (done, progress, iterations) == (12, (4 + 12 * 9) / 480, session.run.progress.iteration)
-    assert iterations == 12 + (480 - 112 - 4) // 9
-    assert_same(session.run.learner.tensors(), repeated(folder, tmp_path / "again"))
+    assert (done, progress, iterations) == (12, (4 + 12 * 9) / 240, session.run.progress.iteration)
+    assert iterations == 12 + (240 - 112 - 4) // 9
+    assert_same(session.run.learner.tensors(), repeated(folder))
 
 
 def test_time_that_is_over_is_no_error(tmp_path: Path, clock: Clock) -> None:
@@ -186,7 +211,7 @@ def test_a_run_changes_from_iterations_to_minutes_and_back(tmp_path: Path, clock
     back = replace(read_config(folder), minutes=0.0, iterations=8)
     session = train(back, folder, clock, resume=True)
     assert session.run.progress.iteration == 8
-    assert_same(session.run.learner.tensors(), repeated(folder, tmp_path / "again"))
+    assert_same(session.run.learner.tensors(), repeated(folder))
 
 
 def test_a_run_of_an_older_version_has_spent_what_its_iterations_took(tmp_path: Path, clock: Clock) -> None:
@@ -213,6 +238,20 @@ def test_too_little_time_for_an_iteration_is_one_error_and_leaves_nothing(tmp_pa
     )
     assert not (tmp_path / "run").exists()
     assert train(replace(short, minutes=0.4), tmp_path / "run", clock).run.progress.iteration == 1
+
+
+def test_ctrl_c_while_the_pace_is_measured_ends_the_run_at_once_and_leaves_nothing(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measure(run: Run, seconds: float, check: Callable[[int], None]) -> None:
+        check(0)
+        os.kill(os.getpid(), signal.SIGINT)
+        check(0)
+
+    monkeypatch.setattr(budget, "measure", measure)
+    with pytest.raises(Stopped):
+        train(TIMED, tmp_path / "run", clock)
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_last_iteration_may_end_somewhat_late_rather_than_never(tmp_path: Path, clock: Clock) -> None:
