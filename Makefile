@@ -1,8 +1,9 @@
 # Every target sets up its own .venv first: when there is none, and again whenever
 # pyproject.toml or constraints.txt is newer than the last successful set-up.
 
-CONFIG ?= configs/connect_four.toml
-ARGS   ?=
+CONFIG  ?= configs/connect_four.toml
+MINUTES ?=
+ARGS    ?=
 
 BIN   := .venv/bin
 STAMP := .venv/.set-up
@@ -16,7 +17,8 @@ CANDIDATES := python3 python3.13 python3.12 python3.11
 .PHONY: help train play test lint docs clean
 
 help:
-	@echo 'make train [ARGS="..."]  train connect four (CONFIG=configs/connect_four.toml); ARGS="--help" lists the options'
+	@echo 'make train [MINUTES=10]  train connect four, in 30 minutes or as many as are given'
+	@echo '    [CONFIG=configs/tic_tac_toe.toml] [ARGS="..."]  something else; ARGS="--help" lists the options'
 	@echo 'make play [ARGS="..."]    play against the newest agent, or before the first training the one that is included'
 	@echo 'make test [ARGS="..."]   lint, then run the tests (ARGS goes to pytest)'
 	@echo 'make lint                ruff, mypy and import-linter'
@@ -25,7 +27,7 @@ help:
 	@echo 'PYTHON=/path/to/python   the Python (3.11 or newer) that a new .venv is made with'
 
 train: $(STAMP)
-	@$(BIN)/python scripts/train.py $(CONFIG) $(ARGS)
+	@$(BIN)/python scripts/train.py $(CONFIG) $(if $(MINUTES),--minutes $(MINUTES)) $(ARGS)
 
 play: $(STAMP)
 	@$(BIN)/python scripts/play.py $(ARGS)

@@ -212,8 +212,12 @@ class Config:
     """The game, by import path: package.module:Class."""
     seed: Count = 1
     """Seeds everything random. The same seed gives the same weights on the same machine."""
+    minutes: NonNegativeFloat = 0.0
+    """The time of the whole run: it measures its pace and plans its iterations to end in time. 0: iterations count."""
     iterations: Positive = 100
-    """Rounds of self-play and learning."""
+    """Rounds of self-play and learning; a run of so many minutes writes here how many it plans."""
+    plan: tuple[tuple[Count, Fraction, Positive], ...] = ()
+    """Written by a run of so many minutes. Each: iteration, progress in [0, 1] then, planned iterations in all."""
     threads: Count = 0
     """Threads that share self-play and learning; 0: as many as cores. The result does not depend on it."""
     workers: Count | Literal["auto"] = 0

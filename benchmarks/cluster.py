@@ -271,6 +271,7 @@ def drive(executor: RayExecutor, segment: PlayedSegment, nap: float, window: flo
     """Runs until `window` seconds and a whole number of iterations, two or more, are over. The first does not count."""
     config = replace(
         RECIPE,
+        minutes=0.0,
         iterations=1_000_000,  # the window ends it
         workers=executor.size,
         search=replace(RECIPE.search, simulations=max(1, round(1000 * nap))),  # see `simulate`

@@ -1,6 +1,6 @@
 """Trains an agent by self-play.
 
-    scripts/train.py CONFIG.toml [--run DIR] [--section.field value ...]
+    scripts/train.py CONFIG.toml [--minutes M] [--run DIR] [--section.field value ...]
     scripts/train.py --resume DIR [--section.field value ...]
     scripts/train.py --resume URL [--run DIR]   a run that cluster.mirror copied there, into a folder here
     scripts/train.py [CONFIG.toml] --help       every field, with its unit and the papers' values
@@ -22,6 +22,7 @@ from alphazero.shell import cli, loading
 
 # isort: split
 import tyro
+from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
@@ -33,7 +34,7 @@ from alphazero.learner import LearningError
 from alphazero.parallel.executor import ExecutorError
 from alphazero.report.terminal import LEGEND, match_table, solo_table
 from alphazero.runs.checkpoint import read_config
-from alphazero.runs.configuration import load_config, with_current_names
+from alphazero.runs.configuration import describe_faults, load_config, with_current_names
 from alphazero.runs.files import RunError
 from alphazero.runs.mirror import check_protocol, fetch, is_url
 from alphazero.shell.commands import script_command
@@ -81,7 +82,14 @@ def command() -> None:
             console.print(f"Copying {known.resume} to {resume} ...")
             fetch(known.resume, resume)
         saved = read_config(resume) if resume else load_config(config_file) if config_file else Config()
+        given = {argument.partition("=")[0] for argument in overrides}
+        if "--iterations" in given and "--minutes" not in given:
+            overrides.append("--minutes=0")  # what is given here counts more than the file
         config = overridden(saved, with_current_names(overrides))
+        if config.minutes and "--iterations" in given:
+            console.print(f"minutes = {config.minutes:g} counts, not iterations = {config.iterations}")
+        elif saved.minutes and not config.minutes:
+            console.print(f"iterations = {config.iterations} counts, not minutes = {saved.minutes:g}")
         name = config_file.stem if config_file and config.game == saved.game else None
         train(config, saved, resume=resume, run=known.run, name=name, console=console)
     except OSError as error:
@@ -94,9 +102,12 @@ def overridden(config: Config, arguments: list[str]) -> Config:
     """The configuration with `--section.field value` from the command line; exits with a message if one is wrong."""
     style = (tyro.conf.FlagConversionOff, tyro.conf.AvoidSubcommands)
     prog = "scripts/train.py CONFIG.toml"
-    return tyro.cli(
-        Arguments, args=arguments, default=Arguments(config), prog=prog, config=style, use_underscores=True
-    ).config
+    try:
+        return tyro.cli(
+            Arguments, args=arguments, default=Arguments(config), prog=prog, config=style, use_underscores=True
+        ).config
+    except ValidationError as error:  # of a field outside of the sections; tyro tells of the others
+        raise ConfigError("; ".join(describe_faults(error))) from error
 
 
 def train(
@@ -116,10 +127,14 @@ def train(
         results = session.train()
     if results:
         console.print(strength_table(game, results, config))
-    done = session.run.progress.iteration
+    done, config = session.run.progress.iteration, session.run.config
     if done < config.iterations:
         console.print(f"Stopped after {done} of {config.iterations} iterations, everything saved.")
         console.print(f"Continue with: {script_command('train.py', '--resume', folder)}", soft_wrap=True)
+    elif config.minutes:
+        console.print(f"It took {session.budget.spent / 60:.1f} of {config.minutes:g} minutes.")
+        again = script_command("train.py", folder / "config.toml", "--minutes", 0)
+        console.print(f"The same iterations again: {again}", soft_wrap=True)
     console.print(f"The agent: {folder / 'agent.onnx'}", soft_wrap=True)
     if game.discrete:
         console.print(f"Play against it: {script_command('play.py', folder)}", soft_wrap=True)

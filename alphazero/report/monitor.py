@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -49,9 +49,10 @@ class Monitor:
         first_iteration: int,
         console: Console | None = None,
         units: Mapping[str, str] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """units: of the game's own metrics (`Game.metric_units`)."""
-        self.units = units
+        """units: of the game's own metrics (`Game.metric_units`). clock: seconds, by which the time left is told."""
+        self.units, self.clock = units, clock
         self.iterations, self.first_iteration, self.console = iterations, first_iteration, console or Console()
         self.folder, self.log, self.curves = folder, folder / LOG, folder / CURVES
         folder.mkdir(parents=True, exist_ok=True)
@@ -59,16 +60,14 @@ class Monitor:
         self.history = self.metrics.rows
         # Reentrant: a signal handler may print while the thread that it interrupts does.
         self._lock = threading.RLock()
-        self._explained, self._newest = False, first_iteration - 1
-        self._bars = ProgressBars(self.console, first_iteration, iterations)
+        self._explained, self._configured = False, False
+        self._end: float | None = None  # by the clock
+        self._bars = ProgressBars(self.console, first_iteration, iterations, self.seconds_left)
 
     def __enter__(self) -> Self:
         with ExitStack() as undo:
             undo.enter_context(_quiet_event_writer())
             self._events = EventWriter(self.folder, self.first_iteration)
-            if (configuration := self.folder / CONFIG).exists():
-                self._events.configuration(configuration.read_text(encoding="utf-8"))
-            self._began = time.monotonic()
             self._bars.start()
             self._undo = undo.pop_all()
         return self
@@ -88,6 +87,15 @@ class Monitor:
         """Shows the text above the progress bars and appends it to the log."""
         self._bars.say(Text(text))
         self._append_to_log(text)
+
+    def plan(self, iterations: int, seconds: float | None) -> None:
+        """From now on the run has so many iterations in all, and so many seconds left; None: nobody knows."""
+        self.iterations, self._end = iterations, None if seconds is None else self.clock() + seconds
+        self._bars.plan(iterations)
+
+    def seconds_left(self) -> float | None:
+        """The time to the end of the run, as it is planned."""
+        return None if self._end is None else max(0.0, self._end - self.clock())
 
     def start(self, iteration: int, parts: Mapping[str, int]) -> None:
         """Begins an iteration's progress bars: a bar for each part, with its total."""
@@ -112,6 +120,9 @@ class Monitor:
         if points:
             scalars = {MEAN_POINTS: sum(points) / len(points), **scalars}
         with self._lock:
+            if not self._configured and (configuration := self.folder / CONFIG).exists():
+                self._events.configuration(configuration.read_text(encoding="utf-8"))  # with the plan, if there is one
+            self._configured = True
             self.metrics.record(iteration, scalars)
             self._events.scalars(iteration, scalars, self.metrics.tags)
             if points:
@@ -121,12 +132,9 @@ class Monitor:
         """Sums the iteration up in a few lines, in the terminal and the log; before the first, explains them."""
         with self._lock:
             explain, self._explained = not self._explained, True
-            self._newest = max(self._newest, iteration)
-            pace = (time.monotonic() - self._began) / max(1, self._newest + 1 - self.first_iteration)
         if explain:
             self.say(LEGEND)
-        left = pace * (self.iterations - self._newest - 1)
-        report = iteration_report(iteration, self.iterations, scalars, left)
+        report = iteration_report(iteration, self.iterations, scalars, self.seconds_left())
         width = self.console.width if self.console.is_terminal else None
         for number, (label, items) in enumerate(report):
             head = f"  {label}".ljust(LABEL_WIDTH) if number else f"{label}  "

@@ -139,6 +139,7 @@ def run_section(folder: Path, config: Config, learner: Learner, section: Section
     rows = [
         ("game", f"{learner.game.name} (`{config.game}`)"),
         ("iterations", f"{int(saved[-1].name) if saved else 0} of {config.iterations}"),
+        *([("budget", f"{config.minutes:g} minutes")] if config.minutes else []),
         ("core-seconds", f"{last['time/core_seconds']:,.0f}" if "time/core_seconds" in last else "not recorded"),
         ("network", f"{network.blocks} {kind} of {network.width}, {parameters:,} parameters"),
         ("search", f"{search.algorithm}, {growing}{search.simulations} simulations a move"),

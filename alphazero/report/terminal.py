@@ -36,7 +36,7 @@ RIGHT = Column(justify="right", no_wrap=True)
 
 
 def iteration_report(
-    iteration: int, iterations: int, scalars: Mapping[str, float], seconds_left: float = 0.0
+    iteration: int, iterations: int, scalars: Mapping[str, float], seconds_left: float | None = None
 ) -> Report:
     """The lines of an iteration's report, from the scalars that are there, and the run's time left if there is some."""
     times = said("iteration", scalars)
@@ -193,12 +193,19 @@ class _Title(ProgressColumn):
 class ProgressBars(Bars):
     """Bars of a training run: the parts of the iteration under way, matches under way, and the run."""
 
-    def __init__(self, console: Console, first_iteration: int, iterations: int) -> None:
-        """The run's bar begins at the iterations that are done already."""
+    def __init__(
+        self,
+        console: Console,
+        first_iteration: int,
+        iterations: int,
+        seconds_left: Callable[[], float | None] = lambda: None,
+    ) -> None:
+        """The run's bar begins at the iterations that are done already. seconds_left: of the run, if they are known."""
         super().__init__(console, _Done(table_column=RIGHT), _Rate(table_column=RIGHT), refresh_per_second=4)
         self._run = self.add_task(
-            "run", total=iterations, completed=first_iteration, begun_at=first_iteration, place=_Place.RUN
-        )
+            "run", total=iterations, completed=first_iteration, begun_at=first_iteration, place=_Place.RUN,
+            seconds_left=seconds_left,
+        )  # fmt: skip
         self._parts: dict[str, TaskID] = {}
         self._matches: dict[str, TaskID] = {}
         self._iteration = 0
@@ -226,6 +233,10 @@ class ProgressBars(Bars):
             for part in old.values():
                 self.remove_task(part)
             self.update(self._run, completed=iteration, refresh=True)
+
+    def plan(self, iterations: int) -> None:
+        """From now on the run has so many iterations."""
+        self.update(self._run, total=iterations)
 
     def start_match(self, name: str, moves: int) -> None:
         """Adds a match's bar, which iterations neither end nor count; a bar of the same name goes."""
@@ -285,6 +296,8 @@ class TimeLeft(ProgressColumn):
     """Time left; that of a run and of a match from the mean speed since it began, because recent ones differ."""
 
     def render(self, task: Task) -> Text:
+        if (planned := task.fields.get("seconds_left")) and (seconds := planned()) is not None:
+            return Text(f"{clock(seconds)} left")
         speed = task.speed
         if "begun_at" in task.fields and task.elapsed:
             speed = (task.completed - task.fields["begun_at"]) / task.elapsed

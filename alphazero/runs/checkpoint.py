@@ -40,11 +40,13 @@ class Progress(NamedTuple):
     iteration:    number of iterations done.
     new_samples:  samples not learned from yet, from which the next iteration's steps follow.
     core_seconds: CPU time of self-play and learning so far.
+    seconds:      wall-clock time so far, of everything; 0 in checkpoints of older versions.
     """
 
     iteration: int = 0
     new_samples: int = 0
     core_seconds: float = 0.0
+    seconds: float = 0.0
 
 
 def create_run(folder: Path, config: Config) -> None:
@@ -182,7 +184,7 @@ def restore(
             except (KeyError, ValueError):
                 # Other self_play.streams or games: the games under way are given up, nothing else.
                 say("the games under way do not fit the changed configuration; all slots start new games")
-        return Progress(state["iteration"], state["new_samples"], state["core_seconds"])
+        return Progress(state["iteration"], state["new_samples"], state["core_seconds"], state.get("seconds", 0.0))
     raise RunError(f"{folder} has no whole checkpoint to resume from; start anew with --run{reason}")
 
 
@@ -227,7 +229,7 @@ def verify(path: Path, names: Sequence[str]) -> dict[str, Any]:
         raise RunError(f"{path / 'state.json'} is not a checkpoint's state ({error!r})") from error
     if version != FORMAT:
         raise RunError(f"{path} has format {version}; this version of alphazero reads format {FORMAT}")
-    if missing := {"game", "steps", *Progress._fields} - set(state):
+    if missing := {"game", "steps", *Progress._fields} - {"seconds"} - set(state):
         raise RunError(f"{path / 'state.json'} lacks {', '.join(sorted(missing))}")
     if state["iteration"] != int(path.name):
         raise RunError(f"{path} holds iteration {state['iteration']}: the folder was renamed or altered")

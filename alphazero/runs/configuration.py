@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import logging
+import re
 import tomllib
 from collections.abc import Sequence
 from dataclasses import asdict, fields, is_dataclass
@@ -105,7 +106,8 @@ def describe_faults(error: ValidationError) -> list[str]:
 
 
 def to_toml(config: Config) -> str:
-    return tomli_w.dumps(asdict(config))
+    """The configuration in TOML, with each piece of a plan in a line."""
+    return re.sub(r"\[\s+(\d+),\s+(\S+),\s+(\d+),\s+\]", r"[\1, \2, \3]", tomli_w.dumps(asdict(config)))
 
 
 def differences(old: Config, new: Config) -> list[str]:

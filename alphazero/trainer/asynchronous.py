@@ -19,6 +19,7 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from fractions import Fraction
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -79,6 +80,11 @@ class Segments:
                 segment = self.run.start_segment(stream, *self._heads[stream], weights)
                 segment.add_done_callback(partial(self._come_in, stream, born))
 
+    def add(self, count: int) -> None:
+        """Changes how many segments there are in all; those that have begun stay."""
+        with self._lock:
+            self.startable += count
+
     def close(self) -> None:
         """Starts no more."""
         with self._lock:
@@ -115,15 +121,15 @@ class Gathered:
 class AsynchronousLoop:
     """The asynchronous loop over one run.
 
-    arrived: segments taken in so far, out of `total`.
+    arrived: segments taken in so far.
     owed:    steps that learning must still take.
     """
 
     def __init__(self, run: Run, observer: Observer) -> None:
         self.run, self.observer = run, observer
-        self.total = run.config.iterations * len(run.streams)
         self.arrived = run.progress.iteration * len(run.streams)
         self.owed = run.steps_for(run.progress.new_samples)
+        self.planned = self.total
         self.segments = Segments(run, self.total - self.arrived)
         self.gathered = Gathered()
         self.learning: Future[dict[str, float]] | None = None
@@ -139,6 +145,11 @@ class AsynchronousLoop:
             self.take_in_the_next()
             self.keep_learning()
         self.finish()
+
+    @property
+    def total(self) -> int:
+        """Segments in all."""
+        return self.run.config.iterations * len(self.run.streams)
 
     @property
     def steps(self) -> int:
@@ -179,7 +190,7 @@ class AsynchronousLoop:
             self.begin_learning(portion)
 
     def begin_learning(self, steps: int) -> None:
-        share = min(1.0, self.arrived / self.total)
+        share = self.run.share(Fraction(self.arrived, len(self.run.streams)))
         self.learning = self.run.start_learning(steps, self.run.learner.steps, share, share)
         self.owed -= steps
 
@@ -218,6 +229,8 @@ class AsynchronousLoop:
         number, seconds = run.progress.iteration, time.monotonic() - gathered.started
         run.finish(not_learned_yet, gathered.statistics.seconds + scalars.get("learner/seconds", 0.0))
         self.observer.iteration_over(Iteration(number, scalars, gathered.statistics, gathered.games, seconds))
+        self.segments.add(self.total - self.planned)  # the observer may have planned anew
+        self.planned = self.total
         self.observer.save()
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from fractions import Fraction
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
@@ -22,6 +23,7 @@ from alphazero.parallel.executor import Executor
 from alphazero.replay import Arrays, Replay
 from alphazero.runs.checkpoint import Progress
 from alphazero.selfplay import SelfPlay, SelfPlayStatistics, Trajectories, stream_generator
+from alphazero.trainer.plan import piece_at, replanned
 from alphazero.trainer.tasks import PlayedSegment, PlaySegment
 
 LEARNING = 1_000_001  # sets the seed of learning apart from those of the streams, which count from 0
@@ -132,11 +134,15 @@ class Run:
         parts = {"self-play": self.moves, "learning": learning_steps}
         self.control.begin(self.progress.iteration, {name: total for name, total in parts.items() if total})
 
+    def share(self, iteration: Fraction | int) -> float:
+        """The progress in [0, 1] when so many iterations are done, as the iteration under way sees it."""
+        return float(piece_at(self.config, self.progress.iteration).at(iteration))
+
     def simulations(self, iteration: int) -> int:
         """Simulations a move: early games teach little whatever the search; later ones gain from a longer one."""
         last = self.config.search.simulations
         first = self.config.self_play.first_simulations or last
-        return round(first + (last - first) * iteration / self.config.iterations)
+        return round(first + (last - first) * piece_at(self.config, iteration).at(iteration))
 
     def steps_for(self, samples: int) -> float:
         """Steps that the replay ratio asks for after so many new samples."""
@@ -166,4 +172,10 @@ class Run:
     def finish(self, new_samples: int, seconds: float) -> None:
         """Counts an iteration. new_samples: those not learned from yet. seconds: CPU time."""
         before = self.progress
-        self.progress = Progress(before.iteration + 1, new_samples, before.core_seconds + seconds)
+        self.progress = before._replace(
+            iteration=before.iteration + 1, new_samples=new_samples, core_seconds=before.core_seconds + seconds
+        )
+
+    def replan(self, iterations: int) -> None:
+        """From now on the run has so many iterations in all."""
+        self.config = replanned(self.config, self.progress.iteration, iterations)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property, partial
@@ -14,7 +15,7 @@ import psutil
 import torch
 from rich.console import Console
 
-from alphazero.arena.evaluation import EvaluationMatches, Results, scalars_of
+from alphazero.arena.evaluation import EvaluationMatches, PlayMatch, Results, evaluation_matches, scalars_of
 from alphazero.arena.opponents import fitting_opponents
 from alphazero.arena.players import parse_player
 from alphazero.config import Config, ConfigError
@@ -32,25 +33,35 @@ from alphazero.runs import checkpoint, files
 from alphazero.runs.agents import export_agent
 from alphazero.runs.checkpoint import Progress
 from alphazero.runs.configuration import check_fit, differences
-from alphazero.runs.metrics import buffer_scalars, self_play_scalars
+from alphazero.runs.metrics import buffer_scalars, read_history, self_play_scalars
 from alphazero.runs.mirror import Mirror, mirrored
 from alphazero.selfplay import SelfPlay
 from alphazero.shell import loading
 from alphazero.shell.commands import python_command
 from alphazero.shell.signals import on_signals
 from alphazero.trainer import asynchronous, synchronous
+from alphazero.trainer.budget import Budget
+from alphazero.trainer.plan import resumed
 from alphazero.trainer.run import Control, Iteration, Learn, Run, Stopped
 from alphazero.trainer.tasks import Worker, make_worker
 
 
 @contextmanager
 def open_session(
-    game: Game, config: Config, folder: Path, *, saved: Config | None = None, console: Console | None = None
+    game: Game,
+    config: Config,
+    folder: Path,
+    *,
+    saved: Config | None = None,
+    console: Console | None = None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Session]:
     """A session of a new run in the folder, or of the run that is there and was saved with the configuration `saved`.
 
+    clock: seconds, which count towards `minutes` from now on.
     ConfigError if game and configuration do not fit or a device is missing, RunError if the folder cannot be used.
     """
+    began = clock()
     if saved:
         config = at_hand(game, config)
     try:
@@ -70,18 +81,25 @@ def open_session(
     notices: list[str] = []
     if saved:
         progress = checkpoint.restore(folder, game, learner, replay, streams, say=notices.append)
-        if config.iterations < progress.iteration:
+        if not progress.seconds:  # an older version saved it, which wrote down the seconds of iterations alone
+            rows = read_history(folder / files.METRICS)
+            seconds = sum(rows[i].get("time/iteration", 0.0) for i in rows if i < progress.iteration)
+            progress = progress._replace(seconds=seconds)
+        if config.iterations < progress.iteration and not config.minutes:
             raise ConfigError(
                 f"{folder} has {progress.iteration} iterations behind it; --iterations must be at least that"
             )
         notices += [f"changed {difference}" for difference in differences(saved, config)]
+        config = resumed(saved, config, progress.iteration, progress.seconds)
         checkpoint.write_config(folder, config)
     else:
         progress = Progress()
         checkpoint.create_run(folder, config)
     evaluators = NetworkEvaluators(game, engine="onnx")
     first, units = progress.iteration, game.metric_units
-    monitor = Monitor(folder, iterations=config.iterations, first_iteration=first, console=console, units=units)
+    monitor = Monitor(
+        folder, iterations=config.iterations, first_iteration=first, console=console, units=units, clock=clock
+    )
     loading.over()
     for notice in (*notices, f"{'Continuing' if saved else 'Training'} {game.name} in {folder}"):
         monitor.say(notice)
@@ -91,24 +109,39 @@ def open_session(
     # Exporting to ONNX switches oneDNN off for the whole process while it lasts, which would change the last bits of
     # what another thread computes: so it comes before there are other threads.
     evaluators(learner.weights())
-    with monitor:
-        control = Control(monitor.start, monitor.advance)
+    control = Control(monitor.start, monitor.advance)
+    try:
         with (
+            monitor,
             mirrored(folder, config.cluster.mirror, say=monitor.say, give_up=control.stop_now.is_set) as mirror,
             executor_of(game, config, learner, evaluators, folder, monitor) as (executor, learn),
         ):
             run = Run(game, config, learner, replay, streams, executor, learn, progress, control)
-            yield Session(run, folder, evaluators, monitor, mirror)
+            yield Session(run, folder, evaluators, monitor, mirror, clock=clock, began=began)
+    except (ConfigError, Stopped):
+        if not checkpoint.checkpoints(folder):  # nothing to go on from, and in the way of a next try
+            files.remove(folder)
+        raise
 
 
 class Session:
     """The observer of a run (`run.Observer`), and what drives it."""
 
     def __init__(
-        self, run: Run, folder: Path, evaluators: NetworkEvaluators, monitor: Monitor, mirror: Mirror | None
+        self,
+        run: Run,
+        folder: Path,
+        evaluators: NetworkEvaluators,
+        monitor: Monitor,
+        mirror: Mirror | None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        began: float | None = None,
     ) -> None:
+        """clock, began: as for `Budget`."""
         self.run, self.folder, self.evaluators, self.monitor, self.mirror = run, folder, evaluators, monitor, mirror
-        self._measuring = False
+        self.budget = Budget(run, folder, monitor, clock=clock, began=began)
+        self._planning = self._measuring = False
         states = run.streams[0].state
         pace = rules_seconds(run.game, states)
         # A simulation asks who moves before and after its step; `observe` counts as inference.
@@ -124,10 +157,14 @@ class Session:
         They are empty without opponents in a game for two, and if the run was stopped before its end: then the
         iteration under way is finished and saved first.
         """
-        run, config = self.run, self.run.config
-        loop = asynchronous.train if config.cluster.mode == "asynchronous" else synchronous.train
+        run = self.run
+        loop = asynchronous.train if run.config.cluster.mode == "asynchronous" else synchronous.train
         with on_signals(self._asked_to_stop), run.executor, run.control.ending():
+            self._planning = True
+            self.budget.begin(self._matches)
+            self._planning = False
             loop(run, self)
+            config = run.config
             self._record_matches(wait=True)
             self._export()
             if run.control.stop.is_set():
@@ -156,13 +193,22 @@ class Session:
         if run.game.num_players == 1:
             return []
         matches = 2 + (run.config.iterations // evaluation.every if evaluation.every else 0)  # the last counts twice
-        seconds = run.progress.core_seconds / max(1, run.progress.iteration) * run.config.iterations
+        if run.config.minutes:
+            limit = evaluation.time_share * 60 * run.config.minutes * run.executor.size
+        else:
+            seconds = run.progress.core_seconds / max(1, run.progress.iteration) * run.config.iterations
+            limit = max(60, evaluation.time_share * seconds)
         return list(
             fitting_opponents(
                 run.game, evaluation.opponents, games=2 * matches * evaluation.games,
-                limit=max(60, evaluation.time_share * seconds), say=self.monitor.say, check=run.control.check,
+                limit=limit, say=self.monitor.say, check=run.control.check,
             )
         )  # fmt: skip
+
+    def _matches(self) -> dict[str, PlayMatch]:
+        """The matches of an evaluation during the run."""
+        config = self.run.config
+        return evaluation_matches(self.run.game, config, self.opponents, games=config.evaluation.games)
 
     def matches_due(self, iteration: int, weights: Any) -> None:
         if self._due(iteration):
@@ -184,12 +230,14 @@ class Session:
         scalars |= {"time/iteration": iteration.seconds, "time/core_seconds": run.progress.core_seconds}
         scalars |= run.executor.scalars() | {"memory/resident_mb": psutil.Process().memory_info().rss / 2**20}
         self.monitor.record(number, scalars)
+        self.budget.iteration_over(number, round(scalars.get("learner/steps", 0.0)), evaluated=self._due(number))
         self.monitor.report(number, scalars)
 
     def save(self) -> None:
         """Writes a checkpoint, and now and then the agent and its evaluation of the fixed positions."""
         run, done = self.run, self.run.progress.iteration
-        checkpoint.save_checkpoint(self.folder, run.game, run.progress, run.learner, run.replay, run.streams)
+        progress = run.progress._replace(seconds=self.budget.spent)
+        checkpoint.save_checkpoint(self.folder, run.game, progress, run.learner, run.replay, run.streams)
         checkpoint.prune_checkpoints(self.folder, every=run.config.evaluation.every)
         if self.mirror:
             self.mirror.update()
@@ -227,7 +275,7 @@ class Session:
         if self._measuring:
             control.stop_now.set()
             text = "Stopping: the agent is saved, but stays unmeasured ..."
-        elif control.stop.is_set():
+        elif control.stop.is_set() or self._planning:
             control.stop_now.set()
             text = "Stopping at once ..."
         else:

@@ -47,5 +47,5 @@ def start_learning(run: Run) -> Future[dict[str, float]]:
         nothing: Future[dict[str, float]] = Future()
         nothing.set_result({})
         return nothing
-    iteration, iterations = run.progress.iteration, run.config.iterations
-    return run.start_learning(steps, iteration, iteration / iterations, (iteration + 1) / iterations)
+    iteration = run.progress.iteration
+    return run.start_learning(steps, iteration, run.share(iteration), run.share(iteration + 1))

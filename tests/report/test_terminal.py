@@ -47,15 +47,16 @@ def test_a_report_takes_four_lines_of_80_columns(tmp_path: Path) -> None:
         for name, share in {"points": 0.76, "win": 0.7, "draw": 0.12, "loss": 0.18}.items()
     }
     console = terminal(80)
-    with Monitor(tmp_path, iterations=400, first_iteration=0, console=console) as shown:
+    with Monitor(tmp_path, iterations=400, first_iteration=0, console=console, clock=lambda: 0.0) as shown:
+        shown.plan(400, 5000.5)
         for iteration in (118, 119):
             shown.report(iteration, SCALARS | shares | games | losses | matches)
     lines = [line.rstrip() for line in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", output(console)).splitlines()]
     lines = [line for line in lines if line and "━" not in line]  # without the bars
     legend, reports = lines[:3], lines[3:]
     assert "\n".join(legend) == LEGEND
-    assert [line.replace("0:00:01", "H:MM:SS") for line in reports[:4]] == [
-        "iteration 119 of 400  83 s · H:MM:SS left · network 21, tree 64, learning 15 %",
+    assert reports[:4] == [
+        "iteration 119 of 400  83 s · 1:23:21 left · network 21, tree 64, learning 15 %",
         "  self-play  20.5 k moves/s · 36.2 moves a game · first wins 53, draws 21 %",
         "  learning   policy loss 1.66 · at best 0.734 · value 1.02 · 1.23 M samples",
         "  strength   random 76 % (70/12/18) · minimax:5 76 % (70/12/18)",
@@ -63,27 +64,40 @@ def test_a_report_takes_four_lines_of_80_columns(tmp_path: Path) -> None:
     assert len(reports) == 8
 
 
-def test_the_time_left_comes_from_the_iterations_since_this_start(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_iteration_says_the_time_left_of_the_plan(tmp_path: Path) -> None:
     console, now = plain(), [1000.0]
-    monkeypatch.setattr("alphazero.report.monitor.time.monotonic", lambda: now[0])
-    with Monitor(tmp_path, iterations=25, first_iteration=10, console=console) as shown:
-        for seconds, iteration in ((60, 10), (30, 11), (30, 12), (0, 11)):  # the last is of matches that took longer
-            now[0] += seconds
-            shown.report(iteration, {})
-        now[0] += 480
-        shown.report(24, {})
+    with Monitor(tmp_path, iterations=25, first_iteration=10, console=console, clock=lambda: now[0]) as shown:
+        shown.report(10, {})  # nobody knows
+        shown.plan(25, 840.0)
+        shown.report(10, {})
+        now[0] += 255
+        shown.report(11, {})
+        shown.plan(30, 480.0)
+        now[0] += 0.5
+        shown.report(11, {})  # of matches that took longer
+        now[0] += 500
+        shown.report(12, {})
     expected = [
+        "iteration 11 of 25",
         "iteration 11 of 25  0:14:00 left",
         "iteration 12 of 25  0:09:45 left",
-        "iteration 13 of 25  0:08:00 left",
-        "iteration 12 of 25  0:08:00 left",
-        "iteration 25 of 25",
+        "iteration 12 of 30  0:08:00 left",
+        "iteration 13 of 30",
     ]
     assert [line.rstrip() for line in output(console).splitlines()[3:]] == expected
     log = [line.split("  ", 1)[1] for line in (tmp_path / "log.txt").read_text().splitlines()[3:]]
     assert [line.rstrip(": ") for line in log] == [line.replace("  ", ": ") for line in expected]
+
+
+def test_the_run_s_bar_shows_the_time_left_of_the_plan(tmp_path: Path) -> None:
+    console = terminal(80)
+    with Monitor(tmp_path, iterations=25, first_iteration=0, console=console, clock=lambda: 7.0) as shown:
+        shown.plan(40, 1000.0)
+        shown.start(10, {})
+    lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", output(console)).replace("\r", "\n").splitlines()
+    assert re.fullmatch(
+        r"run +[━╸╺]+ +10 of 40 +0:16:40 left", [line for line in lines if "10 of 40" in line][-1].strip()
+    )
 
 
 def test_packing_fills_lines() -> None:

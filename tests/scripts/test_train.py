@@ -10,10 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 
 from alphazero.runs.checkpoint import checkpoints
 from games.tic_tac_toe import TicTacToe
-from tests.training_runs import SMALL, Train, Whole, start, wait_for_checkpoints, write
+from tests.training_runs import SMALL, Train, Whole, assert_same, start, wait_for_checkpoints, write
 
 
 class Keyless(TicTacToe):
@@ -49,6 +50,35 @@ def test_a_run_cannot_be_resumed_to_fewer_iterations_or_from_damage(tmp_path: Pa
     assert damaged.returncode == 1
     assert "has no whole checkpoint" in damaged.stderr
     assert "replay.npz is missing" in damaged.stderr
+
+
+def test_a_time_that_is_too_short_is_one_error_and_leaves_nothing(tmp_path: Path, train: Train) -> None:
+    short = train("--run", tmp_path / "run", "--minutes", 1e-4, config=write(tmp_path, SMALL))
+    assert short.returncode == 2
+    assert "error: 0.0001 minutes are too short: here an iteration takes about" in short.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_is_given_counts_and_minutes_count_more_than_iterations(tmp_path: Path, train: Train) -> None:
+    timed = write(tmp_path, replace(SMALL, minutes=5.0, evaluation=replace(SMALL.evaluation, opponents=(), every=0)))
+    one = train("--run", tmp_path / "one", "--iterations", 1, config=timed)
+    assert one.returncode == 0, one.stderr
+    assert "iterations = 1 counts, not minutes = 5" in one.stdout
+    assert "Measuring" not in one.stdout
+    assert "iteration 1 of 1" in one.stdout
+    both = train("--run", tmp_path / "both", "--iterations", 1, "--minutes", 0.1, config=timed)
+    assert both.returncode == 0, both.stderr
+    assert "minutes = 0.1 counts, not iterations = 1" in both.stdout
+    again = f"train.py {tmp_path / 'both' / 'config.toml'} --minutes 0"
+    assert again in both.stdout
+    last = checkpoints(tmp_path / "both")[-1]
+    repeated = train("--run", tmp_path / "again", "--minutes", 0, config=tmp_path / "both" / "config.toml")
+    assert repeated.returncode == 0, repeated.stderr
+    weights = [
+        safetensors.torch.load_file(folder / "checkpoints" / last.name / "model.safetensors")
+        for folder in (tmp_path / "both", tmp_path / "again")
+    ]
+    assert_same(*weights)
 
 
 def test_learning_that_gives_no_number_is_reported_and_loses_nothing(tmp_path: Path, train: Train) -> None:
@@ -95,6 +125,9 @@ def test_ctrl_c_finishes_the_iteration_and_saves(tmp_path: Path) -> None:
         (["no_such.toml"], "no_such.toml: cannot be read"),
         (["configs/tic_tac_toe.toml", "--search.simulation", "3"], "--search.simulations"),
         (["configs/tic_tac_toe.toml", "--search.simulations", "0"], "greater than or equal to 1"),
+        (["configs/tic_tac_toe.toml", "--minutes", "-1"], "`minutes`: input should be greater than or equal to 0"),
+        (["configs/tic_tac_toe.toml", "--iterations", "0"], "`iterations`: input should be greater than or equal to 1"),
+        (["configs/tic_tac_toe.toml", "--minutes", "ten"], "--minutes"),
         (["configs/tic_tac_toe.toml", "--game", "games.chess:Chess"], "cannot import 'games.chess'"),
         (["configs/tic_tac_toe.toml", "--game", "games.tic_tac_toe:Tic"], "it offers TicTacToe"),
         (["configs/trebuchet.toml", "--replay.merge", "log"], 'set replay.merge = "none"'),
