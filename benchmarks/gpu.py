@@ -65,7 +65,7 @@ GAME = ConnectFour()
 RECIPE = ROOT / "configs" / "connect_four_gpu.toml"
 POSITIONS = ROOT / "games" / "data" / "connect_four" / "positions.csv"
 PROMISED, ALLOWED_MISTAKES = 1.5, 0.016  # times mctx's speed; AlphaZero.jl's mistakes with 600 simulations, about
-LIMITS = {"tests": 100, "overlap": 40, "training": 320, "search": 300, "profile": 60}  # seconds
+LIMITS = {"tests": 100, "overlap": 40, "training": 80, "search": 300, "profile": 60}  # seconds, besides --minutes
 LIMIT = 475  # of all
 
 
@@ -107,10 +107,11 @@ def measure() -> int:
                         help="blocks x channels (4x32 5x64 8x128)")  # fmt: skip
     parser.add_argument("--batches", type=whole, nargs="+", default=[256, 2048, 16384],
                         help="games at once (256 2048 16384)")  # fmt: skip
-    parser.add_argument("--simulations", type=whole, default=32, help="simulations a move (32)")
+    parser.add_argument("--simulations", type=whole,
+                        help="simulations a move (32; overlap, training: as configured)")  # fmt: skip
     parser.add_argument("--seconds", type=seconds, default=0.25, help="length of a measurement in each round (0.25)")
     parser.add_argument("--rounds", type=whole, default=3, help="rounds, of which the median is shown (3)")
-    parser.add_argument("--minutes", type=seconds, default=4.0, help="training: how long (4)")
+    parser.add_argument("--minutes", type=seconds, default=4.0, help="training: how long, all in all (4)")
     parser.add_argument("--games", type=whole, help="overlap, training: games at once (as configured)")
     parser.add_argument("--network", type=size, help="overlap, training: blocks x channels (as configured)")
     parser.add_argument("--search", type=whole, default=600, help="training: simulations of the measured agent (600)")
@@ -131,13 +132,14 @@ def measure() -> int:
 def run_parts(options: argparse.Namespace) -> int:
     """Runs each part in a process of its own, and joins what they have written."""
     joined: dict[str, Any] = {"parts": {}}
+    limits = LIMITS | {"training": LIMITS["training"] + 60 * options.minutes}
     failed, began = False, time.monotonic()
     with (options.out / "gpu.txt").open("w", encoding="utf-8") as log:
         for part in options.parts:
             say(log, f"\n--- {part}")
             written, started = options.out / f"{part}.json", time.monotonic()
             written.unlink(missing_ok=True)
-            status = run_part(part, min(LIMITS[part], LIMIT - (started - began)), log)
+            status = run_part(part, min(limits[part], LIMIT - (started - began)), log)
             taken = time.monotonic() - started
             failed |= status != "done"
             report = json.loads(written.read_text()) if written.exists() else {}
@@ -254,7 +256,7 @@ def searches(options: argparse.Namespace, result: Result) -> None:
         result.note(f"search: without mctx and pgx, since {', '.join(missing)} is missing (extra `peers`)")
     # They compile at the same time, each in its process, before anything is measured.
     peers = {
-        key: side_by_side([partial(peer_work, *key, options.simulations, options.device)])
+        key: side_by_side([partial(peer_work, *key, simulations(options), options.device)])
         for key in sizes
         if not missing
     }
@@ -286,6 +288,10 @@ def searches(options: argparse.Namespace, result: Result) -> None:
         for what in ("search", "self-play") if "mctx" in speeds else ():
             ratio = speeds[what].rate / speeds["mctx"].rate
             result.ratio(f"{network}, batch {batch}: {what} / mctx", ratio, promised=PROMISED)
+
+
+def simulations(options: argparse.Namespace) -> int:
+    return options.simulations or 32
 
 
 def peer_work(network: Size, batch: int, simulations: int, device: str) -> Work:
@@ -321,7 +327,7 @@ def positions(batch: int, device: str) -> State:
 
 
 def search_work(evaluator: Evaluator, batch: int, options: argparse.Namespace, **how: Any) -> Work:
-    config, roots = SearchConfig(simulations=options.simulations), positions(batch, options.device)
+    config, roots = SearchConfig(simulations=simulations(options)), positions(batch, options.device)
     generator = stream_generator(0, device=options.device)
 
     def work() -> int:
@@ -333,9 +339,10 @@ def search_work(evaluator: Evaluator, batch: int, options: argparse.Namespace, *
 
 
 def self_play_work(evaluator: Evaluator, batch: int, options: argparse.Namespace) -> Work:
-    """A move in every game: search, play, harvest, restart."""
-    config = SelfPlayConfig(parallel_games=batch, moves=1, cache=0, device=options.device)
-    stream = SelfPlay(GAME, SearchConfig(simulations=options.simulations), config, seed=0, stream=0)
+    """A few moves in every game: search, play, harvest, restart."""
+    moves = max(1, min(16, 32768 // batch))  # those of configs/connect_four_gpu.toml, but no longer than measured
+    config = SelfPlayConfig(parallel_games=batch, moves=moves, cache=0, device=options.device)
+    stream = SelfPlay(GAME, SearchConfig(simulations=simulations(options)), config, seed=0, stream=0)
 
     def work() -> int:
         return stream.play(evaluator, stream.segments).statistics.simulations
@@ -363,10 +370,13 @@ def recipe(options: argparse.Namespace) -> Config:
     config = load_config(RECIPE)
     games = options.games or config.self_play.parallel_games
     network = options.network or Size(config.network.blocks, config.network.width)
+    play = replace(config.self_play, device=options.device, parallel_games=games)
+    if options.simulations:
+        config = replace(config, search=replace(config.search, simulations=options.simulations))
+        play = replace(play, first_simulations=0)
     return replace(
         config,
-        search=replace(config.search, simulations=options.simulations),
-        self_play=replace(config.self_play, device=options.device, parallel_games=games),
+        self_play=play,
         network=replace(config.network, blocks=network.blocks, width=network.width),
         learner=replace(config.learner, device=options.device),
         evaluation=replace(config.evaluation, opponents=(), every=0),
@@ -434,29 +444,30 @@ def rate(works: list[Work], length: float) -> list[Speed]:
 
 
 def training(options: argparse.Namespace, result: Result) -> None:
-    """Trains for as many iterations as fit into the time, and counts the mistakes in solved positions."""
-    config = recipe(options)
+    """Trains for the minutes, and counts the mistakes in solved positions."""
+    config = replace(recipe(options), minutes=options.minutes)
     with TemporaryDirectory() as folder:
         runs = Path(folder)
-        pace = train(replace(config, iterations=4), runs / "pace").seconds
-        wanted = max(1, int(60 * options.minutes / pace))
-        result.note(f"training: an iteration takes {pace:.1f} s, so {wanted} fit into {options.minutes:g} minutes")
-        trained = train(replace(config, iterations=wanted), runs / "run", most=60 * options.minutes)
+        started = time.monotonic()
+        with open_session(GAME, config, runs / "run") as session:
+            session.train()
+            weights = session.run.learner.weights()
+        trained = time.monotonic() - started
         for name in ("metrics.csv", "agent.onnx", "agent.json"):
             shutil.copy(runs / "run" / name, options.out / name)
     history = read_history(options.out / "metrics.csv")
     last = history[max(history)]
-    result.add(iterations=len(history), training_seconds=trained.whole, last=last)
-    chosen = ("simulations_per_second", "positions_per_second", "learner/steps", "buffer/samples", "left_out", "loss/")
-    result.note(f"training: {len(history)} of {wanted} iterations in {trained.whole:.0f} s; in the last one:")
+    result.add(iterations=len(history), training_seconds=trained, last=last)
+    chosen = ("simulations", "positions_per_second", "learner/steps", "buffer/samples", "left_out", "loss/")
+    result.note(f"training: {len(history)} iterations in {trained:.0f} s; in the last one:")
     for tag in [tag for tag in last if any(part in tag for part in chosen)]:
         result.say(f"  {tag:40}  {last[tag]:14,.3f}")
-    evaluator = evaluator_of(trained.weights, options.device)
+    evaluator = evaluator_of(weights, options.device)
     solved = load_positions(POSITIONS, GAME)
-    for simulations in (0, 64, options.search):
+    for budget in (0, 64, options.search):
         started = time.perf_counter()
-        found = mistakes(evaluator, solved, replace(config.search, max_depth=42), simulations, options.device)
-        name = f"{simulations} simulations" if simulations else "network alone"
+        found = mistakes(evaluator, solved, replace(config.search, max_depth=42), budget, options.device)
+        name = f"{budget} simulations" if budget else "network alone"
         result.add(**{f"mistakes, {name}": {"rate": found.rate, "interval": found.interval}})
         result.note(f"training: {name}: {found}, measured in {time.perf_counter() - started:.1f} s")
     result.ratio(
@@ -464,29 +475,6 @@ def training(options: argparse.Namespace, result: Result) -> None:
         ALLOWED_MISTAKES / max(1e-9, found.rate),
         promised=1.0,
     )
-
-
-class Trained(NamedTuple):
-    """seconds: of an iteration, once learning takes part. whole: of the training, in seconds."""
-
-    weights: InferenceModule
-    seconds: float
-    whole: float
-
-
-def train(config: Config, folder: Path, *, most: float | None = None) -> Trained:
-    """Trains a run in the folder; after `most` seconds, the iteration under way is its last."""
-    with open_session(GAME, config, folder) as session:
-        timer = threading.Timer(most or 0, session.run.control.stop.set)
-        if most:
-            timer.start()
-        started = time.monotonic()
-        session.train()
-        whole = time.monotonic() - started
-        timer.cancel()
-        weights = session.run.learner.weights()
-    taken = [row["time/iteration"] for row in read_history(folder / "metrics.csv").values()]
-    return Trained(weights, sum(taken[-2:]) / len(taken[-2:]), whole)
 
 
 def mistakes(

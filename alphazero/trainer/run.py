@@ -15,6 +15,8 @@ from fractions import Fraction
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
+import torch
+
 from alphazero.config import Config
 from alphazero.game import Game
 from alphazero.learner import Learner
@@ -26,6 +28,7 @@ from alphazero.selfplay import SelfPlay, SelfPlayStatistics, Trajectories, strea
 from alphazero.trainer.plan import piece_at, replanned
 from alphazero.trainer.tasks import PlayedSegment, PlaySegment
 
+LEAPS = 4  # in which a GPU's simulations grow, since a search is recorded anew for each number of them
 LEARNING = 1_000_001  # sets the seed of learning apart from those of the streams, which count from 0
 
 
@@ -142,7 +145,10 @@ class Run:
         """Simulations a move: early games teach little whatever the search; later ones gain from a longer one."""
         last = self.config.search.simulations
         first = self.config.self_play.first_simulations or last
-        return round(first + (last - first) * piece_at(self.config, iteration).at(iteration))
+        progress = piece_at(self.config, iteration).at(iteration)
+        if torch.device(self.config.self_play.device).type == "cuda":
+            progress = Fraction(round(LEAPS * progress), LEAPS)
+        return round(first + (last - first) * progress)
 
     def steps_for(self, samples: int) -> float:
         """Steps that the replay ratio asks for after so many new samples."""

@@ -15,7 +15,7 @@ from benchmarks import gpu
 from benchmarks.gpu import main
 
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "gpu.py"
-TINY = "--networks 1x4 --batches 4 --simulations 2 --seconds 0 --rounds 1 --minutes 0.02 --games 8 --network 1x4"
+TINY = "--networks 1x4 --batches 4 --simulations 2 --seconds 0 --rounds 1 --minutes 0.3 --games 8 --network 1x4"
 
 
 def measure(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -60,9 +60,8 @@ def test_a_part_that_fails_or_takes_too_long_does_not_end_the_others(
     )
     monkeypatch.setattr(gpu, "__file__", str(script))
     monkeypatch.setattr(gpu, "LIMITS", gpu.LIMITS | {"training": 1})
-    monkeypatch.setattr(
-        sys, "argv", ["gpu.py", "overlap", "training", "search", "--device", "cpu", "--out", str(tmp_path / "out")]
-    )
+    arguments = ["overlap", "training", "search", "--device", "cpu", "--minutes", "0", "--out", str(tmp_path / "out")]
+    monkeypatch.setattr(sys, "argv", ["gpu.py", *arguments])
     assert main() == 1
     parts = json.loads((tmp_path / "out" / "gpu.json").read_text())["parts"]
     assert [part["status"] for part in parts.values()] == [

@@ -88,6 +88,14 @@ def test_simulations_grow_evenly_from_the_first_to_the_last() -> None:
     assert {steady.simulations(iteration) for iteration in range(11)} == {24}
 
 
+def test_on_a_gpu_they_grow_in_four_leaps() -> None:
+    search = replace(SMALL.search, simulations=24)
+    play = replace(SMALL.self_play, first_simulations=4, device="cuda")
+    growing = made(replace(SMALL, search=search, self_play=play, iterations=16))
+    expected = [4, 4, 4, 9, 9, 9, 14, 14, 14, 14, 14, 19, 19, 19, 24, 24, 24]
+    assert [growing.simulations(iteration) for iteration in range(17)] == expected
+
+
 def test_steps_draw_every_sample_as_often_as_the_replay_ratio_says() -> None:
     run = made(replace(SMALL, learner=replace(SMALL.learner, batch_size=32, replay_ratio=2.5)))
     assert run.steps_for(64) * 32 == 2.5 * 64
