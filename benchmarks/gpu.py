@@ -389,7 +389,7 @@ def overlap(options: argparse.Namespace, result: Result) -> None:
     learner = Learner(GAME, config.learner, config.network, seed=0)
     evaluator = evaluator_of(learner.weights(), options.device)
     samples = some_samples(config)
-    stream = SelfPlay(GAME, config.search, replace(config.self_play, moves=1), seed=0, stream=0)
+    stream = SelfPlay(GAME, config.search, replace(config.self_play, moves=4), seed=0, stream=0)
 
     def play() -> int:
         with own_stream(options.device):
@@ -397,8 +397,8 @@ def overlap(options: argparse.Namespace, result: Result) -> None:
 
     def learn() -> int:
         with own_stream(options.device):
-            learner.learn(samples, [1e-3] * 4, stream_generator(0))
-        return 4
+            learner.learn(samples, [1e-3] * 16, stream_generator(0))
+        return 16
 
     length = 10 * options.seconds
     alone = [rate([work], length)[0] for work in (play, learn)]

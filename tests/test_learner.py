@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Literal
 
@@ -16,13 +17,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from alphazero import learner as learner_module
-from alphazero.config import LearnerConfig, NetworkConfig
+from alphazero.config import LearnerConfig, NetworkConfig, SearchConfig
 from alphazero.game import masked
 from alphazero.learner import Batch, Learner, LearningError, augmented, by_stage, draw, terciles, value_loss
 from alphazero.mcts.cuda_graph import CannotRecordError
 from alphazero.mcts.evaluator import UniformEvaluator
+from alphazero.mcts.search import search
 from alphazero.network.architectures import Prediction, inference_module
+from alphazero.network.streams import own_stream
 from alphazero.replay import Samples
+from alphazero.selfplay import stream_generator
 from games.connect_four import ConnectFour
 from games.tic_tac_toe import TicTacToe, TicTacToeState
 from tests.positions import tic_tac_toe_board
@@ -442,6 +446,29 @@ def test_on_a_gpu_steps_are_recorded_in_bfloat16_as_well() -> None:
         after = learn(made, few, 10)["loss/total"]
     assert made.recorded is not None
     assert after < 0.8 * before
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_on_a_gpu_steps_and_searches_are_recorded_side_by_side() -> None:
+    made, game = Learner(GAME, replace(PLAIN, device="cuda"), NetworkConfig(blocks=2, width=16), seed=0), TicTacToe()
+    learn(made, samples(16, seed=0), 3)
+
+    def play() -> list[int]:
+        with own_stream("cuda"):
+            generator = stream_generator(0, device="cuda")
+            roots, uniform = game.initial(64, generator=generator), UniformEvaluator(game)
+            configs = [SearchConfig(simulations=simulations) for simulations in range(4, 24)]
+            found = [search(uniform, game, roots, config, generator, recorded=True) for config in configs]
+            return [int(result.visits[0].sum()) for result in found]
+
+    with ThreadPoolExecutor() as pool, own_stream("cuda"):
+        played = [pool.submit(play) for _ in range(2)]
+        for _ in range(10):
+            moments = copy.deepcopy(made.optimizer.state_dict())
+            made.load({name: tensor.clone() for name, tensor in made.tensors().items()}, moments, made.steps)
+            assert math.isfinite(learn(made, samples(16, seed=0), 6)["loss/total"])
+            assert made.recorded is not None
+        assert [one.result() for one in played] == 2 * [list(range(4, 24))]
 
 
 def test_a_step_that_cannot_be_recorded_is_taken_all_the_same_with_one_warning(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,13 +16,13 @@ from torch import Tensor
 
 from alphazero import selfplay
 from alphazero.config import SearchConfig, SelfPlayConfig
-from alphazero.game import Discrete, Game, Transition, take
+from alphazero.game import Discrete, Game, Transition, concatenate, take
 from alphazero.mcts.evaluator import UniformEvaluator
 from alphazero.mcts.search import SearchResult, search
 from alphazero.network.architectures import inference_module
 from alphazero.network.inference import NetworkEvaluators
 from alphazero.replay import Samples
-from alphazero.selfplay import SelfPlay, SelfPlayStatistics, fresh_starts, stream_generator, targets
+from alphazero.selfplay import SelfPlay, SelfPlayStatistics, Starts, fresh_starts, stream_generator, targets
 from games.connect_four import ConnectFour
 from games.tic_tac_toe import TicTacToe
 from tests.evaluators import ScrambledEvaluator
@@ -155,6 +155,19 @@ def test_no_start_is_finished_however_long_the_opening() -> None:
 def test_without_opening_moves_games_start_at_the_beginning() -> None:
     starts = fresh_starts(TicTacToe(), 100, replace(QUIET, opening_share=1.0, opening_moves=0), stream_generator(0))
     assert (starts.mine | starts.theirs).eq(0).all()
+
+
+@pytest.mark.parametrize(("ahead", "made"), [(0, [3, 5, 2]), (8, [8, 8]), (4, [4, 5, 4])])
+def test_starts_are_handed_out_in_order_singly_or_made_ahead(ahead: int, made: list[int]) -> None:
+    game, config = ConnectFour(), replace(QUIET, opening_share=0.7, opening_moves=9)
+    starts, generator = Starts(game, config, stream_generator(0)), stream_generator(0)
+    assert starts.at_once == 0  # on a CPU
+    starts.at_once = ahead
+    parts = [fresh_starts(game, count, config, generator) for count in made]
+    if ahead == 4:  # what is left of too few is dropped
+        parts[0] = take(parts[0], slice(3))
+    found, expected = concatenate([starts.take(count) for count in (3, 5, 2)]), concatenate(parts)
+    assert all(torch.equal(field, other[:10]) for field, other in zip(found, expected, strict=True))
 
 
 # --- Games
