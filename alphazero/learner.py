@@ -177,7 +177,7 @@ class Learner:
         tercile: [2], what `terciles` returns.
         """
         config, weight = self.config, inputs.weight
-        # No weight is used twice in a step, and recorded steps must not keep what they are in bfloat16 now.
+        # No cache of converted weights: none is used twice in a step, and a recorded step must convert them anew.
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16, cache_enabled=False):
             prediction = self.model(inputs.observation)
         log_policy, entropy = self.policy.log_policy(prediction.logits.float(), inputs.legal, inputs.sampled)
