@@ -15,6 +15,7 @@ A script imports this module before any other that loads torch:
 from __future__ import annotations
 
 import argparse
+import gc
 import io
 import os
 import sys
@@ -28,12 +29,19 @@ os.environ.setdefault("PYDANTIC_ERRORS_INCLUDE_URL", "0")
 
 from alphazero.shell import loading
 
+# Torch makes some hundred thousand objects that stay to the end: looking through them for garbage, now and again at the
+# end, would take a third of a short command's time.
+gc.disable()
+
 # isort: split
 import torch
 from rich.console import Console
 
 from alphazero.config import ConfigError
 from alphazero.runs.files import RunError
+
+gc.freeze()
+gc.enable()
 
 Parsed = TypeVar("Parsed")
 Errors = tuple[type[Exception], ...]
