@@ -29,10 +29,6 @@ os.environ.setdefault("PYDANTIC_ERRORS_INCLUDE_URL", "0")
 
 from alphazero.shell import loading
 
-# Torch makes some hundred thousand objects that stay to the end: looking through them for garbage, now and again at the
-# end, would take a third of a short command's time.
-gc.disable()
-
 # isort: split
 import torch
 from rich.console import Console
@@ -40,7 +36,7 @@ from rich.console import Console
 from alphazero.config import ConfigError
 from alphazero.runs.files import RunError
 
-gc.freeze()
+gc.freeze()  # see `loading`
 gc.enable()
 
 Parsed = TypeVar("Parsed")
