@@ -140,8 +140,9 @@ class AgentPlayer:
     def __init__(
         self, game: Game, evaluator: Evaluator, config: SearchConfig, seed: int, *, seconds: float | None = None
     ) -> None:
-        self.name = f"agent:{SearchBudget(config.simulations, seconds)}"
-        self._game, self._config, self._seconds = game, config, seconds
+        self.budget = SearchBudget(config.simulations, seconds)
+        self.name = f"agent:{self.budget}"
+        self._game, self._config = game, config
         self._planners = planners(game, evaluator, config, cached=with_cache(game, evaluator))
         self._generator = torch.Generator().manual_seed(seed)
 
@@ -152,10 +153,10 @@ class AgentPlayer:
     def think(self, states: State) -> TreeSearch:
         """The search trees that the actions come from."""
         root, inner = self._planners
-        if self._seconds is None:
+        if self.budget.seconds is None:
             return search_trees(inner, self._game, states, self._config, self._generator, root_evaluator=root)
         forced = self._game.discrete and bool((self._game.legal(states).sum(1) <= 1).all())
-        clock = Clock(0.0 if forced else self._seconds * batch_size(states), inner)
+        clock = Clock(0.0 if forced else self.budget.seconds * batch_size(states), inner)
         config = replace(self._config, simulations=MOST_BY_CLOCK)
         return search_by_clock(
             clock.evaluate, self._game, states, config, self._generator, clock.share, root_evaluator=root
