@@ -19,12 +19,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from alphazero.shell import cli
 
 # isort: split
-import torch
 from rich.console import Console
 
 from alphazero.arena.players import parse_budget
 from alphazero.game.record import Record
-from alphazero.network.engines import quickest
+from alphazero.network.threads import on_all_cores
 from alphazero.parallel.executor import available_cores
 from alphazero.replay import Samples
 from alphazero.runs.agents import Agent, continuous_game, load_agent
@@ -67,8 +66,7 @@ def play() -> None:
     if not agent.game.discrete:
         raise ValueError(f"{agent.game.name} has {': '.join(unplayable(path, agent.game.name))}")
     record = Record(agent.game, arguments.moves)
-    every_core = quickest(agent.evaluator, record.state, torch.Generator(), cores=available_cores())
-    agent = agent._replace(evaluator=every_core)
+    agent = agent._replace(evaluator=on_all_cores(agent.evaluator, available_cores()))
     explorer = Explorer(agent, partial(samples_beside, path, agent, console))
     shell: Shell
     if arguments.explore:

@@ -14,7 +14,6 @@ Games with continuous actions are played and learned in float32 everywhere: an a
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,11 +23,10 @@ from typing import Any, Literal
 import torch
 
 from alphazero.config import Config, ConfigError, NetworkConfig
-from alphazero.game import Game, S, random_actions
-from alphazero.mcts.evaluator import Evaluator
+from alphazero.game import Game, random_actions
 from alphazero.mcts.policy import policy_of
 from alphazero.network.architectures import inference_module, make_network
-from alphazero.network.inference import NetworkEvaluators, OnnxEvaluator
+from alphazero.network.inference import NetworkEvaluators
 
 Engine = Literal["onnx", "torch", "bfloat16", "int8"]
 Precision = Literal["float32", "bfloat16"]
@@ -136,30 +134,3 @@ def at_hand(game: Game, saved: Config) -> Config:
         if unfit(game, saved):
             saved = replace(saved, **{section: replace(getattr(saved, section), **{field: "auto"})})
     return saved
-
-
-def quickest(evaluator: Evaluator[S], states: S, generator: torch.Generator, *, cores: int) -> Evaluator[S]:
-    """The evaluator on as many threads as answer these states the soonest, as measured now; its answers stay the same.
-
-    For one player at a terminal, whom nobody asks for several searches side by side. On a machine that is busy with
-    other work, threads wait for one another, and one is the quickest. Only ONNX Runtime's threads can be chosen.
-    """
-    best, threads = evaluator, 2
-    while isinstance(best, OnnxEvaluator) and threads <= cores:
-        # One after the other: a session's threads keep their cores busy for a while after each of its answers.
-        soonest = answer_seconds(best, states, generator)
-        other = OnnxEvaluator(best.game, best.serialized, module=best.module, threads=threads)
-        if answer_seconds(other, states, generator) > 0.9 * soonest:
-            break
-        best, threads = other, 2 * threads
-    return best
-
-
-def answer_seconds(evaluator: Evaluator[S], states: S, generator: torch.Generator, *, answers: int = 20) -> float:
-    """The seconds that an answer takes: the median, once it is warm."""
-    times = []
-    for _ in range(5 + answers):
-        started = time.perf_counter()
-        evaluator(states, generator)
-        times.append(time.perf_counter() - started)
-    return statistics.median(times[5:])
