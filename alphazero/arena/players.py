@@ -155,8 +155,9 @@ class AgentPlayer:
         root, inner = self._planners
         if self.budget.seconds is None:
             return search_trees(inner, self._game, states, self._config, self._generator, root_evaluator=root)
-        forced = self._game.discrete and bool((self._game.legal(states).sum(1) <= 1).all())
-        clock = Clock(0.0 if forced else self.budget.seconds * batch_size(states), inner)
+        clock = Clock(self.budget.seconds * batch_size(states), inner)  # from now on: compiled rules may have to load
+        if self._game.discrete and bool((self._game.legal(states).sum(1) <= 1).all()):
+            clock.seconds = 0.0
         config = replace(self._config, simulations=MOST_BY_CLOCK)
         return search_by_clock(
             clock.evaluate, self._game, states, config, self._generator, clock.share, root_evaluator=root
@@ -182,7 +183,7 @@ class Clock:
     """
 
     def __init__(self, seconds: float, evaluator: Evaluator) -> None:
-        self._seconds, self._evaluator = seconds, evaluator
+        self.seconds, self._evaluator = seconds, evaluator
         self._started = time.monotonic()
         self._asked, self._unasked = 0, 0  # how often, and simulations since
 
@@ -193,9 +194,9 @@ class Clock:
     def share(self) -> float:
         """The share of the time that is over."""
         self._unasked += 1
-        if self._seconds == 0 or self._unasked >= max(NOTHING_NEW, self._asked):
+        if self.seconds == 0 or self._unasked >= max(NOTHING_NEW, self._asked):
             return 1.0
-        return (time.monotonic() - self._started) / self._seconds
+        return (time.monotonic() - self._started) / self.seconds
 
 
 class Stoppable:

@@ -74,8 +74,10 @@ class TimedHalving:
         share: the part of the time that is over.
         """
         for considered, (left, visits, done) in self.rounds.items():
-            over = done >= left
-            now = (self.left(considered, share), visits + 1, 1) if over else (left, visits, done + 1)
+            if done < left:
+                now = left, visits, done + 1
+            else:  # the next round, of which the first is for all, though much of the time may be over
+                now = self.left(considered, share if visits >= 0 else 0.0), visits + 1, 1
             self.rounds[considered] = now
             yield considered, now[1]
 

@@ -227,6 +227,19 @@ def test_an_agent_thinks_for_as_long_as_it_was_given(game: Game, seconds: float,
     assert simulations >= 1000 * seconds - 1
 
 
+def test_the_time_that_rules_take_to_load_counts(clock: Clock) -> None:
+    class Loading(Keyless):
+        loaded = False
+
+        def legal(self, state: ConnectFourState) -> Tensor:
+            clock.now += 0.0 if self.loaded else 0.3
+            self.loaded = True
+            return super().legal(state)
+
+    taken, _ = thinks(clock, Loading(), CONNECT_FOUR.initial(1), seconds=0.5)
+    assert taken == pytest.approx(0.5, abs=0.0011)
+
+
 def test_a_long_think_is_not_limited_by_the_simulations_of_a_budget(
     clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -47,7 +47,10 @@ def test_every_section_reports_its_speeds_and_promises(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["treee"], "there is no section 'treee'; choose from tree, inference, self-play, minimax, peers"),
+        (
+            ["treee"],
+            "there is no section 'treee'; choose from tree, inference, self-play, engines, minimax, move, peers",
+        ),
         (["--batch", "0"], "'0' is not a whole number of 1 or more"),
         (["--seconds", "-1"], "not a number of seconds"),
         (["--engine", "gpu"], "invalid choice: 'gpu'"),

@@ -49,6 +49,11 @@ def test_time_is_halved_as_simulations_are(considered: int) -> None:
     assert tuple(visits) == considered_visits(considered, simulations)
 
 
+def test_the_first_round_is_for_all_though_half_of_the_time_is_over() -> None:
+    halving = TimedHalving([4])
+    assert [dict(halving.visits(0.6))[4] for _ in range(8)] == [0, 0, 0, 0, 1, 1, 2, 2]
+
+
 def test_a_round_is_finished_before_fewer_actions_are_left() -> None:
     """Of three actions two are left after half of the time, which here is over in the midst of the second round."""
     halving = TimedHalving([3])
