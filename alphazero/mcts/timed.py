@@ -87,4 +87,4 @@ class TimedHalving:
         if considered <= 1:
             return 1
         phases = math.ceil(math.log2(considered))
-        return max(2, considered >> min(int(share * phases), phases - 1))
+        return max(2, considered >> int(share * phases))
