@@ -1,8 +1,8 @@
 """Measures how fast the engine is, here and now, and how it compares with mctx.
 
-    benchmarks/speed.py [tree] [inference] [self-play] [engines] [minimax] [peers] [options]      all by default
+    benchmarks/speed.py [tree] [inference] [self-play] [engines] [minimax] [move] [peers] [options]
 
-Everything is connect-four. Contenders take turns within one process (A B A B ...), and medians
+All of them by default. Everything is connect-four. Contenders take turns within one process (A B A B ...), and medians
 of the rounds are shown: on a busy machine absolute figures suffer, ratios much less.
 `peers` needs the packages of the extra of that name.
 """
@@ -30,9 +30,13 @@ from alphazero.learner import Learner
 from alphazero.mcts.evaluator import Evaluator, UniformEvaluator
 from alphazero.mcts.search import search
 from alphazero.network.architectures import InferenceModule, inference_module, make_network
+from alphazero.network.cache import with_cache
 from alphazero.network.engines import best_engine, best_precision, multiplies_bfloat16
 from alphazero.network.inference import NetworkEvaluators
+from alphazero.network.threads import on_all_cores
+from alphazero.parallel.executor import available_cores
 from alphazero.replay import Samples, no_actions
+from alphazero.runs.agents import load_agent
 from alphazero.selfplay import SelfPlay, SelfPlayStatistics, fresh_starts, stream_generator
 from benchmarks.harness import (
     Report,
@@ -50,6 +54,8 @@ from benchmarks.harness import (
 from games.connect_four import ConnectFour
 
 GAME = ConnectFour()
+AGENT = Path(__file__).resolve().parents[1] / "games" / "data" / "connect_four" / "agent.onnx"
+OPENING = 12  # moves of the game that the included agent plays against itself
 PROMISED = (3.0, 2.6, 1.6)  # in int8 and bfloat16 against float32: inference, self-play, learning
 ENGINES = ("auto", "int8", "onnx", "torch", "bfloat16")
 
@@ -61,12 +67,13 @@ def main() -> int:
 def measure() -> None:
     sections = {
         "tree": tree, "inference": inference, "self-play": self_play, "engines": engines, "minimax": baseline,
-        "peers": peers,
+        "move": move, "peers": peers,
     }  # fmt: skip
     parser = sections_parser(__doc__, list(sections))
     parser.add_argument("--batch", type=whole, default=256, help="games at once (256)")
     parser.add_argument("--simulations", type=whole, default=32, help="simulations a move (32)")
     parser.add_argument("--moves", type=whole, default=20, help="moves of a network, until the cache is emptied (20)")
+    parser.add_argument("--move-simulations", type=whole, default=600, help="move: simulations of each move (600)")
     parser.add_argument("--blocks", type=whole, default=4, help="residual blocks of the network (4)")
     parser.add_argument("--width", type=whole, default=32, help="channels of the network (32)")
     parser.add_argument("--engine", choices=ENGINES, default="auto", help="in self-play")
@@ -173,6 +180,30 @@ def baseline(options: argparse.Namespace, report: Report) -> None:
         report.speed("minimax", what, speed, "positions/s")
 
 
+def move(options: argparse.Namespace, report: Report) -> None:
+    """A move of the included agent at the board: at the start, and on average in the opening of a game.
+
+    With the cache, which both sides and hints share, and on as many threads as `scripts/play.py` takes here.
+    """
+    agent, one = load_agent(AGENT), "one thread"
+    evaluator = on_all_cores(agent.evaluator, available_cores())
+    config = replace(agent.search, simulations=options.move_simulations)
+    contenders = {
+        f"start, {one}": opening_work(agent.evaluator, config, 1, cache=False),
+        f"opening, {one}": opening_work(agent.evaluator, config, OPENING, cache=False),
+        f"opening, {one}, cache": opening_work(agent.evaluator, config, OPENING, cache=True),
+    }
+    if evaluator is not agent.evaluator:
+        contenders["start, all cores"] = opening_work(evaluator, config, 1, cache=False)
+        contenders["opening, all cores, cache"] = opening_work(evaluator, config, OPENING, cache=True)
+    speeds = in_turns(contenders, options.rounds, options.seconds)
+    for what, speed in speeds.items():
+        report.speed("move", what, scaled(speed, config.simulations), "simulations/s")
+        report.notes.append(f"move: {what}: {1000 / speed.rate:.0f} ms a move")
+    names = list(speeds)
+    report.ratio("move", f"{names[-1]} / opening, {one}", speeds[names[-1]].rate / speeds[names[1]].rate)
+
+
 def peers(options: argparse.Namespace, report: Report) -> None:
     """The same work on mctx and pgx, which may use every core."""
     try:
@@ -262,6 +293,19 @@ def inference_work(evaluator: Evaluator, states: State) -> Work:
     def work() -> int:
         evaluator(states, generator)
         return batch_size(states)
+
+    return work
+
+
+def opening_work(evaluator: Evaluator, config: SearchConfig, moves: int, *, cache: bool) -> Work:
+    """So many first moves of a game, searched one at a time. A cache starts empty with each game."""
+
+    def work() -> int:
+        asked, state = with_cache(GAME, evaluator) if cache else evaluator, GAME.initial(1)
+        for _ in range(moves):
+            found = search(asked, GAME, state, config, stream_generator(0))
+            state = GAME.step(state, found.action).state
+        return moves
 
     return work
 

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -23,20 +24,21 @@ from alphazero.shell import cli
 
 # isort: split
 import torch
-from matplotlib.figure import Figure
 from rich.console import Console
 from torch import Tensor
 
 from alphazero.arena.players import planning_player
 from alphazero.dynamics.surrogate import Network, Transitions, approximate, errors, learn_step, random_play
 from alphazero.game import take
-from alphazero.report.position_figures import png
 from alphazero.report.terminal import make_table, metres, progress_bar
 from benchmarks.harness import whole
 from benchmarks.targets import median_and_most
 from games.trebuchet import shoot
 from games.trebuchet.discover import Settings
 from games.trebuchet.game import ANGLES, COUNTERWEIGHTS, WINDS, Aiming, TrebuchetState, score
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 STEPS = 2000
 BATCH = 4096
@@ -102,6 +104,8 @@ def whole_shot(options: argparse.Namespace, generator: torch.Generator, console:
         f"a shot of {BATCH:,}: simulator {1e6 * simulator / BATCH:.2f} µs, network {1e6 * surrogate / BATCH:.2f} µs, "
         f"{simulator / surrogate:.0f} times faster"
     )
+    from alphazero.report.position_figures import png  # matplotlib takes its time to load
+
     (options.out / "shot.png").write_bytes(png(distances(network)))
     return {"errors": found, "faster": simulator / surrogate}
 
@@ -124,6 +128,8 @@ def pace(call: Callable[[], object]) -> float:
 
 def distances(network: Network) -> Figure:
     """Distances by the angle, for three counterweights in still air, the last one heavier than any that was seen."""
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(7, 4), layout="constrained", facecolor="white")
     axes = figure.subplots()
     angle = torch.linspace(*ANGLES, 181, dtype=torch.float64)

@@ -43,7 +43,7 @@ from games.trebuchet.aiming_network import (
 )
 from games.trebuchet.game import ANGLES, COUNTERWEIGHTS, WINDS, Aiming, TrebuchetState
 from games.trebuchet.physics import POUND, Shot
-from games.trebuchet.render import draw, save_animation, sketch
+from games.trebuchet.sketch import sketch
 
 CLOSE = 1e-6  # m: a hit
 PATIENT = 1000  # steps of a descent that goes on until it hits
@@ -246,6 +246,8 @@ def duration(seconds: float) -> str:
 
 
 def save(path: Path, wind: float, target: float, angle: float, kg: float) -> None:
+    from games.trebuchet.render import draw, save_animation  # matplotlib takes its time to load
+
     if path.suffix == ".gif":
         save_animation(path, wind, angle, kg, target=target)
     else:

@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -24,18 +24,19 @@ from alphazero.shell import cli
 
 # isort: split
 import torch
-from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
-from torch.utils.tensorboard import SummaryWriter
 
 from alphazero.dynamics import figures, lotka_volterra
 from alphazero.dynamics.equations import Case, Choice, Equation, PoorFitError, Recovered, plain, recover
 from alphazero.dynamics.trajectories import read_trajectories, write_trajectories
 from alphazero.dynamics.ude import DiscoveryError, Learned, Observed, Progress, learn, thoroughness
-from alphazero.report.position_figures import pixels, png
 from alphazero.report.terminal import make_table, progress_bar
 from games.trebuchet import discover
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from torch.utils.tensorboard import SummaryWriter
 
 SHOTS = 20
 NOISE = {"drag": 0.01, "gravity": 0.0, "lotka-volterra": 0.005}
@@ -82,6 +83,9 @@ def parsed(words: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def run(arguments: argparse.Namespace, console: Console) -> None:
+    import pysindy  # noqa: F401  now, so that its absence does not show only once the network has learned
+    from torch.utils.tensorboard import SummaryWriter
+
     noise, case = arguments.noise, CASES[arguments.case]()
     generator = torch.Generator().manual_seed(arguments.seed)
     if arguments.data:
@@ -123,6 +127,7 @@ def solve(
     events: SummaryWriter, console: Console,
 ) -> None:  # fmt: skip
     """Learns the term, turns it into an equation, and writes and shows both."""
+    from alphazero.report.position_figures import pixels, png  # matplotlib takes its time to load
 
     def save(name: str, figure: Figure) -> None:
         (out / f"{name}.png").write_bytes(png(figure))

@@ -23,6 +23,8 @@ from rich.console import Console
 
 from alphazero.arena.players import parse_budget
 from alphazero.game.record import Record
+from alphazero.network.threads import on_all_cores
+from alphazero.parallel.executor import available_cores
 from alphazero.replay import Samples
 from alphazero.runs.agents import Agent, continuous_game, load_agent
 from alphazero.runs.checkpoint import load_samples, run_folder
@@ -64,6 +66,7 @@ def play() -> None:
     if not agent.game.discrete:
         raise ValueError(f"{agent.game.name} has {': '.join(unplayable(path, agent.game.name))}")
     record = Record(agent.game, arguments.moves)
+    agent = agent._replace(evaluator=on_all_cores(agent.evaluator, available_cores()))
     explorer = Explorer(agent, partial(samples_beside, path, agent, console))
     shell: Shell
     if arguments.explore:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -20,8 +20,10 @@ from rich.table import Column
 from rich.text import Text
 
 from alphazero.report.fitting_table import FittingTable
-from alphazero.report.run_report import Section, Table, report_sections, write_report
 from alphazero.runs.files import REPORT
+
+if TYPE_CHECKING:
+    from alphazero.report.run_report import Section, Table
 
 
 def main() -> int:
@@ -37,6 +39,9 @@ def report() -> int:
     parser.add_argument("--out", type=Path, help="folder for the report (RUN/report)")
     parser.add_argument("--text", action="store_true", help="no figures")
     arguments = parser.parse_args()
+
+    from alphazero.report.run_report import report_sections, write_report  # only now: figures are slow to load
+
     sections = report_sections(
         arguments.run, iteration=arguments.iteration, game_iteration=arguments.game, stream=arguments.stream
     )

@@ -17,8 +17,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, special
-from scipy.sparse import csgraph
 
 from alphazero.arena.match import Z95, Tally
 
@@ -107,6 +105,8 @@ def _maximum(points: Array, players: Sequence[str]) -> Array:
     Hunter's own steps need no matrices, but crawl where results are lopsided: a chain of 20 players, each of whom
     beat the next in all of 200 games, takes more than 100,000 of them, and 18 of these.
     """
+    from scipy import optimize  # only where players are rated: it takes its time to load
+
     _check_connected(points, players)
     games, won = points + points.T, points.sum(1)
     total = games.sum(1)
@@ -127,6 +127,8 @@ def _maximum(points: Array, players: Sequence[str]) -> Array:
 
 def _win_probability(log_gamma: Array) -> Array:
     """[n, n], p_ij; 1/2 on the diagonal."""
+    from scipy import special
+
     return np.asarray(special.expit(log_gamma[:, None] - log_gamma))
 
 
@@ -143,6 +145,8 @@ def _information(games: Array, log_gamma: Array) -> Array:
 
 def _check_connected(points: Array, players: Sequence[str]) -> None:
     """ValueError if some players took no point from any of the others."""
+    from scipy.sparse import csgraph
+
     if not players:
         raise ValueError("there are no matches to rate players by")
     for start in range(len(players)):

@@ -24,10 +24,12 @@ from alphazero.mcts.evaluator import Evaluation, Evaluator, UniformEvaluator
 from alphazero.mcts.gaussian import raw_deviation
 from alphazero.mcts.planning import Planners, likeliest, planners
 from alphazero.mcts.search import TreeSearch, search_trees
+from alphazero.mcts.timed import search_by_clock
 from alphazero.network.cache import with_cache
 
-# For a budget in seconds: the simulations of the first search, which measures the pace; and the limits of any budget.
-FIRST_SIMULATIONS, MOST_SIMULATIONS, MOST_SECONDS = 64, 1 << 16, 3600
+# The limits of a budget; and of a search by seconds, whose trees take some 2 kB of memory for each simulation.
+MOST_SIMULATIONS, MOST_SECONDS, MOST_BY_CLOCK = 1 << 16, 3600, 1 << 20
+NOTHING_NEW = 1000  # simulations in a row without a new position, after which a search by seconds may be over
 
 
 class Player(Protocol):
@@ -131,18 +133,18 @@ class NetworkPlayer(ScorePlayer):
 class AgentPlayer:
     """Searches from every state and plays the search's choice; evaluations are cached where the game has keys.
 
-    With `seconds` it ignores `config.simulations`: it takes about that time for each state, seldom more, and at most
-    MOST_SIMULATIONS.
+    With `seconds` it ignores `config.simulations`, and takes that time for each state. It answers sooner where there is
+    one legal action, where a search finds no new position any more, or after MOST_BY_CLOCK simulations.
     """
 
     def __init__(
         self, game: Game, evaluator: Evaluator, config: SearchConfig, seed: int, *, seconds: float | None = None
     ) -> None:
-        self.name = f"agent:{SearchBudget(config.simulations, seconds)}"
-        self._game, self._config, self._seconds = game, config, seconds
+        self.budget = SearchBudget(config.simulations, seconds)
+        self.name = f"agent:{self.budget}"
+        self._game, self._config = game, config
         self._planners = planners(game, evaluator, config, cached=with_cache(game, evaluator))
         self._generator = torch.Generator().manual_seed(seed)
-        self._pace = 0.0  # simulations a second
 
     def actions(self, states: State) -> Tensor:
         found = self.think(states).result()
@@ -150,21 +152,16 @@ class AgentPlayer:
 
     def think(self, states: State) -> TreeSearch:
         """The search trees that the actions come from."""
-        if self._seconds is None:
-            return self._search(states, self._config.simulations)
-        # Sequential halving must know the number of simulations beforehand. So the search starts anew with as many as
-        # the remaining time allows, as long as these are more than the last search had.
-        deadline = time.monotonic() + self._seconds * batch_size(states)
-        simulations = self._affordable(states, deadline) if self._pace else FIRST_SIMULATIONS
-        while True:
-            started = time.monotonic()
-            trees = self._search(states, simulations)
-            pace = simulations * batch_size(states) / max(1e-9, time.monotonic() - started)
-            # Evaluations that are cached now will cost time at the next position.
-            self._pace = min(pace, 1.5 * self._pace) if self._pace else pace
-            done, simulations = simulations, self._affordable(states, deadline)
-            if simulations <= done:
-                return trees
+        root, inner = self._planners
+        if self.budget.seconds is None:
+            return search_trees(inner, self._game, states, self._config, self._generator, root_evaluator=root)
+        clock = Clock(self.budget.seconds * batch_size(states), inner)  # from now on: compiled rules may have to load
+        if self._game.discrete and bool((self._game.legal(states).sum(1) <= 1).all()):
+            clock.seconds = 0.0
+        config = replace(self._config, simulations=MOST_BY_CLOCK)
+        return search_by_clock(
+            clock.evaluate, self._game, states, config, self._generator, clock.share, root_evaluator=root
+        )
 
     def watch(self, check: Callable[[int], object]) -> None:
         """Makes it call `check(0)` before each evaluation; see `Stoppable`."""
@@ -175,14 +172,31 @@ class AgentPlayer:
 
         self._planners = Planners(*(partial(evaluate, evaluator) for evaluator in self._planners))
 
-    def _affordable(self, states: State, deadline: float) -> int:
-        """Simulations that each state can have before the deadline, at the last search's pace."""
-        affordable = self._pace * (deadline - time.monotonic()) / batch_size(states)
-        return int(min(max(FIRST_SIMULATIONS, affordable), MOST_SIMULATIONS))
 
-    def _search(self, states: State, simulations: int) -> TreeSearch:
-        (root, inner), config = self._planners, replace(self._config, simulations=simulations)
-        return search_trees(inner, self._game, states, config, self._generator, root_evaluator=root)
+class Clock:
+    """The clock of a search, and its evaluator; see `search_by_clock`.
+
+    The search is over, too, once the evaluator has not been asked for NOTHING_NEW simulations in a row, nor for as many
+    as it had been asked in before: then every line that the search takes ends with the game.
+
+    seconds: what it may take from now on; with 0 it is as short as can be.
+    """
+
+    def __init__(self, seconds: float, evaluator: Evaluator) -> None:
+        self.seconds, self._evaluator = seconds, evaluator
+        self._started = time.monotonic()
+        self._asked, self._unasked = 0, 0  # how often, and simulations since
+
+    def evaluate(self, states: State, generator: torch.Generator) -> Evaluation:
+        self._asked, self._unasked = self._asked + 1, -1
+        return self._evaluator(states, generator)
+
+    def share(self) -> float:
+        """The share of the time that is over."""
+        self._unasked += 1
+        if self.seconds == 0 or self._unasked >= max(NOTHING_NEW, self._asked):
+            return 1.0
+        return (time.monotonic() - self._started) / self.seconds
 
 
 class Stoppable:
@@ -278,7 +292,7 @@ def parse_budget(text: str) -> SearchBudget:
     if re.fullmatch(r"\d+", text) and 1 <= int(text) <= MOST_SIMULATIONS:
         return SearchBudget(int(text))
     if re.fullmatch(r"(\d+\.?\d*|\.\d+)s", text) and 0 < float(text[:-1]) <= MOST_SECONDS:
-        return SearchBudget(FIRST_SIMULATIONS, float(text[:-1]))
+        return SearchBudget(MOST_SIMULATIONS, float(text[:-1]))
     raise ValueError(
         f"{text[:40]!r} is no search budget; expected simulations a move as 600, at most {MOST_SIMULATIONS}, "
         f"or seconds as 2s or 0.5s, at most {MOST_SECONDS}"

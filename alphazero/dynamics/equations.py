@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import pysindy
 import torch
 from torch import Tensor
 
@@ -258,6 +257,8 @@ def regress(of: Incomplete, library: tuple[Candidate, ...], observed: Observed) 
 
     The number of terms is chosen by how much they leave of these derivatives.
     """
+    import pysindy  # takes a second to load
+
     slopes = pysindy.SmoothedFiniteDifference(smoother_kws={"window_length": SMOOTHED})
     dy = np.stack(list(map(slopes, observed.states.numpy(), observed.times.numpy())))
     y, given = observed.states.flatten(0, 1).T, observed.given.repeat_interleave(observed.states.shape[1], 0).T

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
 
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from alphazero.dynamics.equations import WORST, Case, Choice, Recovered
 from alphazero.dynamics.lotka_volterra import OBSERVED, Extrapolation
 from alphazero.dynamics.ude import NONE, Observed, Term, fit, fixed, inputs_of, predict
 from alphazero.game import take
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 TRUTH, NETWORK, EQUATION, DATA = "#8a9299", "#d98324", "#2f6690", "#2b3036"
 LINES = {"truth": ("-", TRUTH, 5.0), "network": ("-", NETWORK, 1.6), "equation": ("--", EQUATION, 1.6)}
@@ -82,7 +85,7 @@ def formula(case: Case, recovered: Recovered) -> Figure:
         lines.append(rf"${name}$:  {value:.7g} ± {error:.1g}, in {share:.0%} of resamples")
     if direct:
         lines += ["", "straight from the data, without the network:", f"${direct.formula(case.symbol)}$"]
-    figure = Figure(figsize=(9, 0.6 + 0.42 * len(lines)), facecolor="white")
+    figure = _figure(9, 0.6 + 0.42 * len(lines), layout=None)
     for number, line in enumerate(lines):
         height = 1 - (number + 0.7) / (len(lines) + 0.4)
         size, colour = (10, DATA) if number else (16, EQUATION)
@@ -103,5 +106,7 @@ def extrapolation(case: Case, found: Extrapolation) -> Figure:
     return figure
 
 
-def _figure(width: float, height: float) -> Figure:
-    return Figure(figsize=(width, height), layout="constrained", facecolor="white")
+def _figure(width: float, height: float, *, layout: Literal["constrained"] | None = "constrained") -> Figure:
+    from matplotlib.figure import Figure  # takes its time to load
+
+    return Figure(figsize=(width, height), layout=layout, facecolor="white")

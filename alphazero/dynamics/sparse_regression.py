@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import pysindy
 import torch
 from numpy.typing import NDArray
 
@@ -56,6 +55,8 @@ def supports(of: Regression) -> list[list[int]]:
     size gains (floating search; Pudil, Novovicova and Kittler 1994): the best pair need not hold the best single one.
     `pysindy`'s SSR, which leaves one out after the other, is where that starts from.
     """
+    import pysindy  # takes a second to load
+
     # A candidate that is 0 throughout explains nothing, and has no norm.
     real = np.flatnonzero(np.square(of.features).sum(0) > 0).tolist()
     if not real:

@@ -70,7 +70,8 @@ def recorded_search(
 ) -> SearchResult | None:
     """The result of `search` with these arguments, from a recording; None if there can be none, or it is not wanted."""
     device, wanted, compiled = roots[0].device, options.get("recorded"), options.get("compiled")
-    if game in _refused or not (device.type == "cuda" if wanted is None else wanted):
+    wanted = device.type == "cuda" if wanted is None else wanted
+    if not wanted or game in _refused or options.get("schedule") is not None:
         return None
     weights = weights_of(evaluator)
     if weights is None or options.get("root_evaluator") not in (None, evaluator):

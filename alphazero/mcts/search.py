@@ -8,6 +8,7 @@ The simulation is `simulate`: select, expand, evaluate, back up, for every tree 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from typing import Generic, NamedTuple, TypedDict, Unpack
 
@@ -64,6 +65,7 @@ class Options(TypedDict, Generic[S], total=False):
 
     root_evaluator: evaluates the roots, in place of the evaluator of all other positions.
     gumbel_noise:   [B, A] float32, in place of the noise that would be drawn.
+    schedule:       [considered_actions + 1, simulations] int32, in place of `gumbel.schedules`.
     gammas:         [B, A] float32, in place of those that would be drawn for PUCT's Dirichlet noise.
     compiled:       whether to use the kernels (default, where there are some) or the tensor operations.
     recorded:       whether `search` records itself and repeats the recording (default on a GPU; see `cuda_graph`).
@@ -72,6 +74,7 @@ class Options(TypedDict, Generic[S], total=False):
     root_evaluator: Evaluator[S] | None
     gumbel_noise: Tensor | None
     gammas: Tensor | None
+    schedule: Tensor | None
     compiled: bool | None
     recorded: bool | None
 
@@ -99,6 +102,22 @@ def search_trees(
 ) -> TreeSearch[S]:
     """As `search`, with the trees to look at: `.tree`, `.result()` and `.main_line(row)`."""
     with torch.inference_mode():
+        trees = plant(evaluator, game, roots, config, generator, **options)
+        for simulation in range(config.simulations):
+            simulate(evaluator, game, trees, simulation, generator)
+        return trees
+
+
+def plant(
+    evaluator: Evaluator[S],
+    game: Game[S],
+    roots: S,
+    config: SearchConfig,
+    generator: torch.Generator,
+    **options: Unpack[Options[S]],
+) -> TreeSearch[S]:
+    """Trees that hold nothing but their roots, ready for `simulate`."""
+    with torch.inference_mode():
         evaluation = (options.get("root_evaluator") or evaluator)(roots, generator)
         logits, noise = masked(evaluation.logits, game.legal(roots)), options.get("gumbel_noise")
         shape = logits.shape[0], logits.shape[1]
@@ -109,10 +128,8 @@ def search_trees(
         elif noise is None:
             noise = gumbel.noise(shape, config, generator)
         make = tree_search(game, logits.device, options.get("compiled"), shape[1])
-        trees = make(tree.make_tree(roots, evaluation, logits, config.simulations + 1), config, noise)
-        for simulation in range(config.simulations):
-            simulate(evaluator, game, trees, simulation, generator)
-        return trees
+        root = tree.make_tree(roots, evaluation, logits, config.simulations + 1)
+        return make(root, config, noise, options.get("schedule"))
 
 
 def simulate(
@@ -161,8 +178,10 @@ class Expansion(NamedTuple, Generic[S]):
 class TreeSearch(Generic[S]):
     """Trees under search: the parts of a simulation before and after step and evaluation, in tensor operations."""
 
-    def __init__(self, root: Tree[S], config: SearchConfig, gumbel_noise: Tensor | None) -> None:
-        """root: trees that hold nothing but their roots."""
+    def __init__(
+        self, root: Tree[S], config: SearchConfig, gumbel_noise: Tensor | None, schedule: Tensor | None = None
+    ) -> None:
+        """root: trees that hold nothing but their roots, or those of a search that goes on. schedule: see `Options`."""
         batch, nodes, width = root.children.shape
         device = root.children.device
         self.tree, self.config = root, config
@@ -174,8 +193,20 @@ class TreeSearch(Generic[S]):
         self.max_depth = config.max_depth or config.simulations
         self.gumbel = torch.zeros(batch, width, device=device) if gumbel_noise is None else gumbel_noise
         most = min(config.considered_actions, width)
-        self.schedule = gumbel.schedules(most, config.simulations, device)
+        self.schedule = gumbel.schedules(most, config.simulations, device) if schedule is None else schedule
         self.considered = (root.logits[:, 0] != ILLEGAL).sum(-1).clamp(max=most)
+
+    def enlarged(self, simulations: int, schedule: Tensor) -> TreeSearch[S]:
+        """The same search with room for so many simulations in all, and a schedule for those that are still to come."""
+        config = replace(self.config, simulations=simulations)
+        larger = self.made(tree.enlarged(self.tree, simulations + 1), config, self.gumbel, schedule)
+        larger.depth.copy_(self.depth)
+        return larger
+
+    @property
+    def made(self) -> Callable[..., TreeSearch[S]]:
+        """Makes a search of the same kind, by what the constructor takes."""
+        return type(self)
 
     def select(self, simulation: int) -> tuple[Tensor, Tensor]:
         """The edges to evaluate: their nodes' places among all states, and their actions, [B] int64."""
@@ -269,8 +300,10 @@ class TreeSearch(Generic[S]):
 class CompiledTreeSearch(TreeSearch[S]):
     """The same on the CPU, by kernels over the tree's arrays."""
 
-    def __init__(self, root: Tree[S], config: SearchConfig, gumbel_noise: Tensor | None) -> None:
-        super().__init__(root, config, gumbel_noise)
+    def __init__(
+        self, root: Tree[S], config: SearchConfig, gumbel_noise: Tensor | None, schedule: Tensor | None = None
+    ) -> None:
+        super().__init__(root, config, gumbel_noise, schedule)
         statistics = tuple(getattr(root, name).numpy() for name in tree.STATISTICS)
         self.parent, self.action, self.place = (torch.zeros_like(self.root) for _ in range(3))
         edges = self.parent.numpy(), self.action.numpy()  # the same memory, as all arrays here
@@ -305,14 +338,26 @@ class CompiledTreeSearch(TreeSearch[S]):
 class CompiledRulesSearch(CompiledTreeSearch[S]):
     """The same with a game whose rules are one compiled function, which reads and writes the trees' own positions."""
 
-    def __init__(self, root: Tree[S], config: SearchConfig, gumbel_noise: Tensor | None, rules: CompiledRules) -> None:
-        super().__init__(root, config, gumbel_noise)
+    def __init__(
+        self,
+        root: Tree[S],
+        config: SearchConfig,
+        gumbel_noise: Tensor | None,
+        schedule: Tensor | None = None,
+        *,
+        rules: CompiledRules,
+    ) -> None:
+        super().__init__(root, config, gumbel_noise, schedule)
         batch, width = root.batch, root.children.shape[2]
         self.rules_of_game = rules
         self.read = *(field.numpy() for field in root.states), self.place.numpy(), self.action.numpy()
         reward, done, turned = (torch.empty(batch, dtype=kind) for kind in (torch.float32, torch.bool, torch.bool))
         self.found = reward, done, turned, torch.empty(batch, width, dtype=torch.bool)
         self.written = [field.numpy() for field in self.found]
+
+    @property
+    def made(self) -> Callable[..., TreeSearch[S]]:
+        return partial(CompiledRulesSearch, rules=self.rules_of_game)
 
     def step(self, game: Game[S], place: Tensor, action: Tensor, simulation: int) -> Expansion[S]:
         self.rules_of_game(*self.read, (simulation + 1) * self.tree.batch, *self.written)
@@ -327,8 +372,10 @@ class CompiledRulesSearch(CompiledTreeSearch[S]):
 class CudaTreeSearch(TreeSearch[S]):
     """The same on a GPU, by kernels over the tree's arrays, a thread for each tree."""
 
-    def __init__(self, root: Tree[S], config: SearchConfig, gumbel_noise: Tensor | None) -> None:
-        super().__init__(root, config, gumbel_noise)
+    def __init__(
+        self, root: Tree[S], config: SearchConfig, gumbel_noise: Tensor | None, schedule: Tensor | None = None
+    ) -> None:
+        super().__init__(root, config, gumbel_noise, schedule)
         batch, nodes, width = root.children.shape
         found = cuda_kernels.compiled(width, root.children.device)
         assert found, "`tree_search` chooses this class only where there are kernels"
@@ -340,7 +387,7 @@ class CudaTreeSearch(TreeSearch[S]):
         else:
             rule, constants = kernels.PUCT, (config.c_init, config.c_base)
         self.sizes = [batch, nodes]
-        self.rules = [config.simulations, rule, int(config.rescale_q), *map(float, constants)]
+        self.rules = [self.schedule.shape[1], rule, int(config.rescale_q), *map(float, constants)]
 
     def select(self, simulation: int) -> tuple[Tensor, Tensor]:
         halving = [self.gumbel, self.considered, self.schedule]
@@ -362,7 +409,7 @@ class CudaTreeSearch(TreeSearch[S]):
 
 def tree_search(
     game: Game[S], device: torch.device, compiled: bool | None, width: int
-) -> Callable[[Tree[S], SearchConfig, Tensor | None], TreeSearch[S]]:
+) -> Callable[[Tree[S], SearchConfig, Tensor | None, Tensor | None], TreeSearch[S]]:
     """What searches trees of `width` actions on the device; `compiled` as in `Options`."""
     if compiled is False:
         return TreeSearch

@@ -116,6 +116,23 @@ def make_tree(roots: S, evaluation: Evaluation, logits: Tensor, nodes: int) -> T
     return tree
 
 
+def enlarged(tree: Tree[S], nodes: int) -> Tree[S]:
+    """The same trees with room for `nodes` nodes."""
+    added = nodes - tree.children.shape[1]
+
+    def by_tree(name: str) -> Tensor:
+        field = getattr(tree, name)
+        filler = UNVISITED if name == "children" else 0
+        return torch.cat((field, field.new_full((tree.batch, added, *field.shape[2:]), filler)), 1)
+
+    def by_node(field: Tensor) -> Tensor:
+        return torch.cat((field, field.new_zeros(added * tree.batch, *field.shape[1:])))
+
+    statistics = {name: by_tree(name) for name in STATISTICS}
+    actions = None if tree.actions is None else by_node(tree.actions)
+    return tree._replace(**statistics, states=map_states(by_node, tree.states), actions=actions)
+
+
 def edges_at(tree: Tree[S], node: Tensor) -> Edges:
     """The statistics at `node` [B] int64 of every tree."""
     rows = torch.arange(tree.batch, device=node.device)

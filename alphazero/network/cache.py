@@ -110,5 +110,7 @@ CACHED_POSITIONS = 1 << 19
 
 
 def with_cache(game: Game[S], evaluator: Evaluator[S]) -> Evaluator[S]:
-    """The evaluator behind a cache, if the game has keys."""
-    return CachedEvaluator(game, evaluator, capacity=CACHED_POSITIONS) if game.has_key else evaluator
+    """The evaluator behind a cache, if the game has keys; it stays as it is if it has a cache already."""
+    if isinstance(evaluator, CachedEvaluator) or not game.has_key:
+        return evaluator
+    return CachedEvaluator(game, evaluator, capacity=CACHED_POSITIONS)

@@ -62,6 +62,8 @@ class OnnxEvaluator(Generic[S]):
         self.serialized = model if isinstance(model, bytes) else model.SerializeToString()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+        # Threads wait for the next evaluation as long as a search needs to ask for it, and then leave their cores.
+        options.add_session_config_entry("session.intra_op.spin_duration_us", "500")
         self.session = onnxruntime.InferenceSession(self.serialized, options, providers=["CPUExecutionProvider"])
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -10,20 +10,17 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from matplotlib.figure import Figure
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, TaskID, TextColumn
 from rich.table import Table
-from torch.utils.tensorboard import SummaryWriter
 
 from alphazero.arena.benchmark import Benchmark, CurvePoint, Standing
 from alphazero.arena.evaluation import ALONE
 from alphazero.arena.match import MatchResult, SoloResult
 from alphazero.arena.registry import PlayerSpec
 from alphazero.report.colours import INK
-from alphazero.report.curves import OPPONENT_COLOURS, caption, label_ends, series, show_shares
-from alphazero.report.position_figures import new_figure, pixels, png
 from alphazero.report.terminal import RIGHT, Bars, between, make_table, match_table, solo_table
 from alphazero.runs.files import (
     BENCHMARK,
@@ -36,6 +33,9 @@ from alphazero.runs.files import (
 )
 from alphazero.runs.metrics import History, read_history
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 LONGEST_NAME = 22
 RECORDED = {"agent": "strength", "network": "network"}  # the same in the tags of training
 
@@ -45,6 +45,9 @@ def curve_figure(points: Sequence[CurvePoint], history: History, *, title: str) 
 
     history: of training, whose points against the same opponents are drawn in thin lines.
     """
+    from alphazero.report.curves import OPPONENT_COLOURS, caption, label_ends, series, show_shares
+    from alphazero.report.position_figures import new_figure
+
     opponents = list(dict.fromkeys(point.opponent for point in points))
     end = max((point.iteration for point in points), default=1)
     figure = new_figure(11, 4.4)
@@ -83,6 +86,10 @@ def write_beside_run(benchmark: Benchmark) -> None:
     run, iteration = benchmark.run, benchmark.iteration
     if run is None or iteration is None or not (benchmark.results or benchmark.errors):
         return
+    from torch.utils.tensorboard import SummaryWriter  # only now: it and figures are slow to load
+
+    from alphazero.report.position_figures import pixels, png
+
     points = benchmark.points()
     with clear_errors(run):
         write_json(run / BENCHMARK, benchmark.record())

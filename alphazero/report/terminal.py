@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from enum import IntEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.box import MARKDOWN, SIMPLE_HEAD
@@ -19,10 +19,12 @@ from rich.segment import ControlType
 from rich.table import Column, Table
 from rich.text import Text
 
-from alphazero.arena.match import MatchResult, SoloResult
 from alphazero.report.fitting_table import FittingTable
 from alphazero.report.metrics_table import OUTCOMES, number, percent, said
 from alphazero.runs.metrics import opponents_of
+
+if TYPE_CHECKING:
+    from alphazero.arena.match import MatchResult, SoloResult
 
 # A report: lines of a label and the items under it.
 Report = list[tuple[str, list[str]]]

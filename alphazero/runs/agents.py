@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,12 +17,11 @@ import onnx
 
 from alphazero.config import Config, NetworkConfig, SearchConfig
 from alphazero.game import Game, box_of, load_game, num_actions
-from alphazero.learner import Learner
 from alphazero.mcts.evaluator import Evaluator
 from alphazero.mcts.policy import policy_of
 from alphazero.network.architectures import in_torch
 from alphazero.network.inference import NetworkEvaluators, OnnxEvaluator
-from alphazero.runs.checkpoint import FORMAT, checkpoints, load_weights, read_config, run_folder
+from alphazero.runs.checkpoint import FORMAT, checkpoints, load_network, read_config, run_folder
 from alphazero.runs.files import AGENT, CARD, CONFIG, RunError, clear_errors, write_file
 
 
@@ -39,14 +38,15 @@ def load_agent(path: Path | str) -> Agent:
     if not found:
         raise RunError(f"{folder} has no checkpoint yet; train a little longer")
     game = load_game(config.game)
-    learner = Learner(game, replace(config.learner, device="cpu"), config.network, seed=0)
     try:
-        load_weights(found[-1], game, learner)
+        module = load_network(found[-1], game, config.network)
     except RunError as error:
         others = [str(other) for other in (*reversed(found[:-1]), folder / AGENT) if other.exists()]
         raise RunError(f"{error}; name another instead: {' or '.join(others[:2])}" if others else str(error)) from error
-    evaluator = NetworkEvaluators(game, engine="onnx")(learner.weights())
-    return Agent(game, evaluator, config.search.without_noise(), f"{folder.name}, iteration {int(found[-1].name)}")
+    evaluators = NetworkEvaluators(game, engine="onnx")
+    evaluators.exported = exported_graph(folder, game, config.network)
+    title = f"{folder.name}, iteration {int(found[-1].name)}"
+    return Agent(game, evaluators(module), config.search.without_noise(), title)
 
 
 def load_exported(path: Path) -> Agent:
@@ -79,6 +79,19 @@ def load_exported(path: Path) -> Agent:
         raise RunError(f"{card_path} does not describe the network in {path.name}: {error}") from error
     title = f"{path.resolve().parent.name}/{path.name}, iteration {card.get('iteration', '?')}"
     return Agent(game, OnnxEvaluator(game, serialized, module=module), search.without_noise(), title)
+
+
+def exported_graph(folder: Path, game: Game, network: NetworkConfig) -> onnx.ModelProto | None:
+    """The run's exported agent, for other weights of the same network: exporting anew takes seconds.
+
+    None if there is none that fits.
+    """
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        card, serialized = json.loads((folder / CARD).read_bytes()), (folder / AGENT).read_bytes()
+        fits = agent_form(game).items() <= card.items() and NetworkConfig(**card["network"]) == network
+        if fits and hashlib.sha256(serialized).hexdigest() == card["sha256"]:
+            return onnx.load_from_string(serialized)
+    return None
 
 
 def continuous_game(card: Path) -> str | None:

@@ -21,10 +21,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import safetensors.torch
 import torch
+from torch import Tensor
 
-from alphazero.config import Config, ReplayConfig
+from alphazero.config import Config, NetworkConfig, ReplayConfig
 from alphazero.game import Game
 from alphazero.learner import Learner
+from alphazero.network.architectures import InferenceModule, inference_module, make_network
 from alphazero.replay import Replay, Samples, to_arrays
 from alphazero.runs import files
 from alphazero.runs.configuration import load_config, to_toml
@@ -201,12 +203,31 @@ def load_samples(folder: Path, game: Game) -> Samples | None:
 
 
 def load_weights(path: Path, game: Game, learner: Learner) -> None:
-    """Loads the networks of a checkpoint into the learner, to play with. RunError if it cannot be read."""
+    """Loads the networks of a checkpoint into the learner. RunError if it cannot be read."""
+    with files.reading(path):
+        learner.load_networks(_networks(path, game))
+
+
+def load_network(path: Path, game: Game, config: NetworkConfig) -> InferenceModule:
+    """The averaged network of a checkpoint, to play with. RunError if it cannot be read.
+
+    It needs no learner, whose optimizer has torch load its compiler, which takes a second.
+    """
+    with torch.random.fork_rng():
+        network = make_network(game, config)
+    prefix = "average.module."
+    with files.reading(path):
+        tensors = _networks(path, game).items()
+        network.load_state_dict({name.removeprefix(prefix): one for name, one in tensors if name.startswith(prefix)})
+    return inference_module(network)
+
+
+def _networks(path: Path, game: Game) -> dict[str, Tensor]:
+    """What `Learner.tensors` returned when the checkpoint was saved."""
     state = verify(path, LIGHT)
     if state["game"] != game.name:
         raise RunError(f"{path} was made by the game {state['game']}, not {game.name}")
-    with files.reading(path):
-        learner.load_networks(safetensors.torch.load_file(path / "model.safetensors"))
+    return safetensors.torch.load_file(path / "model.safetensors")
 
 
 def run_folder(path: Path) -> Path:

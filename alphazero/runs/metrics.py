@@ -6,10 +6,13 @@ import csv
 import io
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from alphazero.replay import Replay
 from alphazero.runs.files import RunError, naming, write_file
-from alphazero.selfplay import SelfPlayStatistics
+
+if TYPE_CHECKING:
+    from alphazero.selfplay import SelfPlayStatistics
 
 History = Mapping[int, Mapping[str, float]]  # scalars by tag, by iteration
 

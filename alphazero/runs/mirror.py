@@ -17,9 +17,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import fsspec
-from fsspec.implementations.dirfs import DirFileSystem
-
 from alphazero.runs import files
 from alphazero.runs.checkpoint import checkpoints, verify
 from alphazero.runs.files import CHECKPOINTS, IDENTITY, LIGHT, WHOLE, RunError
@@ -190,6 +187,9 @@ class Place:
     """A folder at an address, and the sizes of the files of a run that are in it. Other files are not seen."""
 
     def __init__(self, url: str) -> None:
+        import fsspec  # only if there is a mirror
+        from fsspec.implementations.dirfs import DirFileSystem
+
         # Instances of its own: fsspec would give us those whose connection broke, and their old listings.
         system, path = fsspec.url_to_fs(url, skip_instance_cache=True)
         self.files = DirFileSystem(path.rstrip("/"), system, skip_instance_cache=True)
@@ -289,6 +289,8 @@ def hold(path: Path, held: Path, names: tuple[str, ...]) -> None:
 
 def check_protocol(url: str) -> None:
     """RunError if fsspec does not know it, or lacks the package for it."""
+    import fsspec
+
     try:
         fsspec.get_filesystem_class(fsspec.utils.get_protocol(url))
     except (ValueError, ImportError) as error:

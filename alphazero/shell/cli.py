@@ -15,6 +15,7 @@ A script imports this module before any other that loads torch:
 from __future__ import annotations
 
 import argparse
+import gc
 import io
 import os
 import sys
@@ -34,6 +35,9 @@ from rich.console import Console
 
 from alphazero.config import ConfigError
 from alphazero.runs.files import RunError
+
+gc.freeze()  # see `loading`
+gc.enable()
 
 Parsed = TypeVar("Parsed")
 Errors = tuple[type[Exception], ...]

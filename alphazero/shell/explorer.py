@@ -41,12 +41,12 @@ class PositionStatistics(NamedTuple):
 
 
 class Explorer:
-    """Examines positions with one agent; the network's evaluations are cached."""
+    """Examines positions with one agent, whose evaluations are cached from here on, for all who ask this agent."""
 
     def __init__(self, agent: Agent, load_samples: Callable[[], Samples | None] = lambda: None) -> None:
         """`load_samples` returns the replay buffer, once it is needed: it may be large."""
-        self.agent, self.samples = agent, cache(load_samples)
-        self.evaluator = with_cache(agent.game, agent.evaluator)
+        self.agent = agent._replace(evaluator=with_cache(agent.game, agent.evaluator))
+        self.samples = cache(load_samples)
 
     @cached_property
     def _keys(self) -> Tensor:
@@ -59,7 +59,7 @@ class Explorer:
             raise ValueError("the game is over: there is nothing to search")
         agent, generator = self.agent, torch.Generator().manual_seed(0)
         config = replace(agent.search, simulations=simulations)
-        trees = search_trees(self.evaluator, agent.game, record.state, config, generator)
+        trees = search_trees(agent.evaluator, agent.game, record.state, config, generator)
         found = trees.result()
         return PositionStatistics(
             simulations=simulations,
@@ -79,8 +79,8 @@ class Explorer:
         after, reward, done = game.step(before, legal)
         turns = game.to_play(before) != game.to_play(after)
         value = torch.zeros(len(legal))
-        if not done.all():
-            value[~done] = self.evaluator(take(after, ~done), torch.Generator()).value
+        for row in (~done).nonzero():  # one by one as in a search, which will find the very same in the cache
+            value[row] = self.agent.evaluator(take(after, row), torch.Generator()).value
         q = reward + game.discount * torch.where(turns, -value, value)
         return torch.zeros(num_actions(game)).scatter(0, legal, q)
 

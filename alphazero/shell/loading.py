@@ -6,6 +6,7 @@ is missing, end a script in one line as well.
 
 from __future__ import annotations
 
+import gc
 import shutil
 import sys
 from types import TracebackType
@@ -43,3 +44,6 @@ def last_words(kind: type[BaseException], error: BaseException, trace: Traceback
 sys.excepthook = last_words
 if "torch" not in sys.modules:
     show("Loading torch ...")
+    # Torch makes some hundred thousand objects that stay to the end. Looking through them for garbage, now and again at
+    # the end, would take a third of a short command's time: `cli` goes on collecting, but of what comes after.
+    gc.disable()

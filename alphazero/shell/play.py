@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from rich.console import Console
 
 from alphazero.arena.players import AgentPlayer, Player, SearchBudget, parse_budget
@@ -84,9 +86,14 @@ class PlayShell(Shell):
         """The player's action, and a text about what it expects."""
         if not isinstance(player, AgentPlayer):
             return int(player.actions(self.record.state)[0]), ""
+        started = time.monotonic()
         trees = player.think(self.record.state)
         found, line = trees.result(), trees.main_line(0)
-        return int(found.action[0]), f" · {expects} {self.expectation(float(found.value[0]))} · line {self.line(line)}"
+        used = ""
+        if player.budget.seconds is not None:
+            used = f" · {int(found.visits.sum()):,} simulations in {time.monotonic() - started:.2f} s"
+        value = self.expectation(float(found.value[0]))
+        return int(found.action[0]), f"{used} · {expects} {value} · line {self.line(line)}"
 
     def over(self) -> bool:
         return self.record.finished or self.resigned is not None

@@ -6,19 +6,21 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import safetensors
 import safetensors.torch
 import torch
-from matplotlib.figure import Figure
 from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 
 from games.trebuchet.game import ANGLES, COUNTERWEIGHTS, FARTHEST, NEAREST, WINDS, farthest, truncated_normal
 from games.trebuchet.physics import DEFAULT, shoot
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 WIDTH = 24  # of both hidden layers
 SHAPES = ((2, WIDTH), (WIDTH,), (WIDTH, WIDTH), (WIDTH,), (WIDTH, 2), (2,))
@@ -242,6 +244,8 @@ def measure(
 
 def histogram(miss: Tensor, *, title: str = "") -> Figure:
     """A histogram of misses [B] in m; the worst 2 % are shown at the edges."""
+    from matplotlib.figure import Figure  # takes its time to load
+
     figure = Figure(figsize=(7, 4), layout="constrained", facecolor="white")
     axes = figure.subplots()
     edge = 100 * max(miss.abs().quantile(0.98).item(), 1e-6)

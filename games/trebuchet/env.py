@@ -54,6 +54,7 @@ from games.trebuchet.game import (
     farthest,
 )
 from games.trebuchet.physics import DEFAULT, Trebuchet
+from games.trebuchet.sketch import sketch
 
 if TYPE_CHECKING:
     from games.trebuchet.render import Window
@@ -181,12 +182,12 @@ def _scene(info: Info, trebuchet: Trebuchet, earlier: list[float]) -> dict[str, 
 
 
 def _frame(mode: str, info: Info, trebuchet: Trebuchet, earlier: list[float]) -> str | NDArray[np.uint8]:
-    from games.trebuchet import render  # matplotlib takes its time
-
     scene = _scene(info, trebuchet, earlier)
     if mode == "rgb_array":
+        from games.trebuchet import render  # matplotlib takes its time
+
         return render.pixels(render.draw(**scene))
-    return render.sketch(**scene) + ("" if info["reachable"] else f"\n{UNREACHABLE}")
+    return sketch(**scene) + ("" if info["reachable"] else f"\n{UNREACHABLE}")
 
 
 def _check_mode(mode: str | None, modes: list[str]) -> None:

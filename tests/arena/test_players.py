@@ -13,7 +13,7 @@ import alphazero.arena.players
 from alphazero.arena.match import play_match
 from alphazero.arena.minimax import minimax
 from alphazero.arena.players import (
-    FIRST_SIMULATIONS,
+    NOTHING_NEW,
     AgentPlayer,
     MinimaxPlayer,
     NetworkPlayer,
@@ -25,7 +25,8 @@ from alphazero.arena.players import (
 )
 from alphazero.config import SearchConfig
 from alphazero.game import Box, Game, State, batch_size, concatenate, map_states
-from alphazero.mcts.evaluator import Evaluation
+from alphazero.mcts.evaluator import Evaluation, Evaluator, UniformEvaluator
+from alphazero.mcts.timed import LEAST
 from games.connect_four import BOARD, BOTTOM, COLUMNS, ConnectFour, ConnectFourState
 from games.tic_tac_toe import TicTacToe
 from tests.evaluators import ScrambledEvaluator
@@ -183,7 +184,7 @@ def test_rollouts_find_the_win_the_block_and_beat_random_play() -> None:
 class Clock:
     """Time that passes by evaluating: a thousandth of a second for every position."""
 
-    def __init__(self, evaluator: ScrambledEvaluator) -> None:
+    def __init__(self, evaluator: Evaluator) -> None:
         self.evaluator, self.now = evaluator, 0.0
 
     def monotonic(self) -> float:
@@ -200,34 +201,93 @@ class Keyless(ConnectFour):
     key = Game.key
 
 
-@pytest.mark.parametrize("cached", [True, False])
-def test_an_agent_thinks_for_as_long_as_it_was_given(monkeypatch: pytest.MonkeyPatch, cached: bool) -> None:
-    """A cached position costs nothing here, and yet the next one, which is not cached, does not take much longer."""
-    game = CONNECT_FOUR if cached else Keyless()
+def thinks(clock: Clock, game: Game, state: State, *, seconds: float) -> tuple[float, int]:
+    """The seconds that an agent takes, by the clock, and its simulations of the first state."""
+    player = AgentPlayer(game, clock, SearchConfig().without_noise(), seed=1, seconds=seconds)
+    before = clock.now
+    visits = player.think(state).result().visits
+    return clock.now - before, int(visits[0].sum())
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock(ScrambledEvaluator(CONNECT_FOUR))
     monkeypatch.setattr(alphazero.arena.players, "time", clock)
-    player = AgentPlayer(game, clock, SearchConfig().without_noise(), seed=1, seconds=0.5)
-    for seed, batch in enumerate((1, 1, 3)):
-        before = clock.now
-        visits = player.think(random_positions(CONNECT_FOUR, batch, plies=6, seed=seed)).result().visits.sum(1)
-        assert 0.25 * batch <= clock.now - before <= (0.8 if cached else 0.55) * batch
-        assert (visits >= 250).all()
+    return clock
 
 
-def test_time_is_not_spent_on_more_simulations_than_there_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(alphazero.arena.players, "MOST_SIMULATIONS", 100)
-    clock = Clock(ScrambledEvaluator(CONNECT_FOUR))
-    monkeypatch.setattr(alphazero.arena.players, "time", clock)
-    player = AgentPlayer(CONNECT_FOUR, clock, SearchConfig().without_noise(), seed=1, seconds=1000)
-    for _ in range(2):
-        assert int(player.think(CONNECT_FOUR.initial(1)).result().visits.sum()) == 100
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("seconds", [0.2, 2.0])
+@pytest.mark.parametrize("game", [CONNECT_FOUR, Keyless()], ids=["cached", "not cached"])
+def test_an_agent_thinks_for_as_long_as_it_was_given(game: Game, seconds: float, batch: int, clock: Clock) -> None:
+    """To the last evaluation; what is found in the cache takes no time, so that there is time for more simulations."""
+    states = random_positions(CONNECT_FOUR, batch, plies=6, seed=0)
+    taken, simulations = thinks(clock, game, states, seconds=seconds)
+    assert seconds * batch <= taken + 1e-9 < seconds * batch + 1.001 * batch / 1000
+    assert simulations >= 1000 * seconds - 1
 
 
-def test_an_agent_in_a_hurry_still_searches(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Clock(ScrambledEvaluator(CONNECT_FOUR))
-    monkeypatch.setattr(alphazero.arena.players, "time", clock)
-    player = AgentPlayer(CONNECT_FOUR, clock, SearchConfig().without_noise(), seed=1, seconds=1e-6)
-    assert int(player.think(CONNECT_FOUR.initial(1)).result().visits.sum()) == FIRST_SIMULATIONS
+def test_the_time_that_rules_take_to_load_counts(clock: Clock) -> None:
+    class Loading(Keyless):
+        loaded = False
+
+        def legal(self, state: ConnectFourState) -> Tensor:
+            clock.now += 0.0 if self.loaded else 0.3
+            self.loaded = True
+            return super().legal(state)
+
+    taken, _ = thinks(clock, Loading(), CONNECT_FOUR.initial(1), seconds=0.5)
+    assert taken == pytest.approx(0.5, abs=0.0011)
+
+
+def test_a_long_think_is_not_limited_by_the_simulations_of_a_budget(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where every position is worth the same, no line is better than the others, and new positions do not end."""
+    monkeypatch.setattr(alphazero.arena.players, "MOST_SIMULATIONS", 1000)
+    clock.evaluator = UniformEvaluator(CONNECT_FOUR)
+    taken, simulations = thinks(clock, Keyless(), CONNECT_FOUR.initial(1), seconds=3.0)
+    assert taken == pytest.approx(3.0, abs=0.0011)
+    assert simulations >= 2999
+
+
+def test_time_is_not_spent_on_more_simulations_than_memory_has_room_for(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alphazero.arena.players, "MOST_BY_CLOCK", 100)
+    assert thinks(clock, CONNECT_FOUR, CONNECT_FOUR.initial(1), seconds=1000)[1] == 100
+
+
+def test_an_agent_in_a_hurry_still_searches(clock: Clock) -> None:
+    assert thinks(clock, CONNECT_FOUR, CONNECT_FOUR.initial(1), seconds=1e-6)[1] == LEAST
+
+
+def test_a_forced_move_is_answered_at_once(clock: Clock) -> None:
+    """All columns but one are full, and nobody has won; beside it another position is searched for its whole time."""
+    forced = board("""
+        . o x o x o x
+        . o x o x o x
+        . x o x o x o
+        . x o x o x o
+        . o x o x o x
+        . x o x o x o""")
+    assert thinks(clock, Keyless(), forced, seconds=5.0)[1] == LEAST
+    taken, _ = thinks(clock, Keyless(), concatenate((forced, CONNECT_FOUR.initial(1))), seconds=0.1)
+    assert taken >= 0.2
+
+
+def test_a_search_that_finds_nothing_new_is_over(clock: Clock) -> None:
+    """Two columns of two cells each are left: some dozen positions, whatever the time."""
+    late = board("""
+        . . x o x o x
+        . . x o x o x
+        x o o x o x o
+        o x o x o x o
+        x o x o x o x
+        o x x o x o o""")
+    taken, simulations = thinks(clock, Keyless(), late, seconds=1000.0)
+    assert taken < 0.03
+    assert NOTHING_NEW < simulations < 2 * NOTHING_NEW
 
 
 class SolvedGame(ConnectFour):

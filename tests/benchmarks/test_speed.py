@@ -27,6 +27,8 @@ def test_every_section_reports_its_speeds_and_promises(tmp_path: Path) -> None:
         "inference",
         "self-play",
         "minimax",
+        "move",
+        "--move-simulations=8",
         *(f"--{name}={value}" for name, value in TINY.items()),
         "--json",
         "speeds.json",
@@ -34,7 +36,7 @@ def test_every_section_reports_its_speeds_and_promises(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     report = json.loads((tmp_path / "speeds.json").read_text())
-    assert {speed["section"] for speed in report["speeds"]} == {"tree", "inference", "self-play", "minimax"}
+    assert {speed["section"] for speed in report["speeds"]} == {"tree", "inference", "self-play", "minimax", "move"}
     assert all(speed["rate"] > 0 for speed in report["speeds"])
     assert [ratio["promised"] for ratio in report["ratios"] if ratio["promised"]] == [0.9, 1.0]
     for speed in report["speeds"]:
@@ -45,7 +47,10 @@ def test_every_section_reports_its_speeds_and_promises(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["treee"], "there is no section 'treee'; choose from tree, inference, self-play, minimax, peers"),
+        (
+            ["treee"],
+            "there is no section 'treee'; choose from tree, inference, self-play, engines, minimax, move, peers",
+        ),
         (["--batch", "0"], "'0' is not a whole number of 1 or more"),
         (["--seconds", "-1"], "not a number of seconds"),
         (["--engine", "gpu"], "invalid choice: 'gpu'"),

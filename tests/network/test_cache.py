@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from alphazero.config import SearchConfig
 from alphazero.game import concatenate, take
 from alphazero.mcts.search import search
-from alphazero.network.cache import CachedEvaluator
+from alphazero.network.cache import CachedEvaluator, with_cache
 from games.connect_four import ConnectFour, ConnectFourState
 from tests.evaluators import CountingEvaluator, ScrambledEvaluator
 from tests.positions import played, random_positions
@@ -135,10 +135,10 @@ def test_a_search_finds_the_same_with_a_cache() -> None:
     config = SearchConfig(simulations=64)
     roots = random_positions(GAME, 60, plies=19, seed=1)
     plain = ScrambledEvaluator(GAME)
-    with_cache = search(cache, GAME, roots, config, torch.Generator().manual_seed(2))
+    cached_search = search(cache, GAME, roots, config, torch.Generator().manual_seed(2))
     without = search(plain, GAME, roots, config, torch.Generator().manual_seed(2))
-    assert torch.equal(with_cache.visits, without.visits)
-    assert torch.equal(with_cache.policy, without.policy)
+    assert torch.equal(cached_search.visits, without.visits)
+    assert torch.equal(cached_search.policy, without.policy)
     assert counting.evaluations == plain.evaluations - cache.found
     assert cache.found > 0
 
@@ -146,3 +146,11 @@ def test_a_search_finds_the_same_with_a_cache() -> None:
 def test_a_game_without_keys_is_refused() -> None:
     with pytest.raises(ValueError, match=r"drift has no `key`.*set self_play\.cache = 0"):
         CachedEvaluator(Drift(), ScrambledEvaluator(Drift()), capacity=10)
+
+
+def test_there_is_one_cache_around_an_evaluator_however_often_one_is_asked_for() -> None:
+    evaluator = ScrambledEvaluator(GAME)
+    once = with_cache(GAME, evaluator)
+    assert isinstance(once, CachedEvaluator)
+    assert with_cache(GAME, once) is once
+    assert with_cache(Drift(), evaluator) is evaluator  # has no keys

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+import alphazero.network.inference
 from alphazero.config import SearchConfig
 from alphazero.network.architectures import to_onnx
 from alphazero.runs.agents import export_agent, load_agent
-from alphazero.runs.checkpoint import (
-    create_run,
-)
+from alphazero.runs.checkpoint import create_run
 from alphazero.runs.files import RunError
 from tests.small_checkpoints import CONFIG, cut, parts, save
 
@@ -44,3 +45,41 @@ def test_agent_run_and_checkpoint_say_the_same_as_the_learner(folder: Path) -> N
     cut(folder / "agent.onnx")
     with pytest.raises(RunError, match="was truncated or altered"):
         load_agent(folder / "agent.onnx")
+
+
+def test_a_run_is_played_without_exporting_its_network_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its exported agent has the graph, though other weights; an export, which takes seconds, says the same."""
+    made, earlier = parts(iterations=2), parts(seed=3)
+    save(folder, made, 2)
+    state, exports = made.streams[0].state, []
+
+    def counted(*arguments: Any) -> Any:
+        exports.append(arguments)
+        return to_onnx(*arguments)
+
+    monkeypatch.setattr(alphazero.network.inference, "to_onnx", counted)
+    anew = load_agent(folder).evaluator(state, torch.Generator())
+    model = to_onnx(earlier.learner.weights(), made.game.observation_shape)
+    export_agent(folder, made.game, CONFIG, model, iteration=1)
+    said = load_agent(folder).evaluator(state, torch.Generator())
+    assert len(exports) == 1
+    assert torch.equal(said.logits, anew.logits)
+    assert torch.equal(said.value, anew.value)
+
+
+@pytest.mark.parametrize("fault", ["another network", "altered", "no card"])
+def test_an_exported_agent_that_does_not_fit_its_run_is_left_aside(fault: str, folder: Path) -> None:
+    made = parts(iterations=2)
+    save(folder, made, 2)
+    wider = replace(CONFIG, network=replace(CONFIG.network, width=16))
+    other = parts(config=wider) if fault == "another network" else made
+    model = to_onnx(other.learner.weights(), made.game.observation_shape)
+    export_agent(folder, made.game, wider if other is not made else CONFIG, model, iteration=1)
+    if fault == "altered":
+        cut(folder / "agent.onnx")
+    elif fault == "no card":
+        (folder / "agent.json").unlink()
+    state = made.streams[0].state
+    expected = made.learner.weights()(made.game.observe(state))
+    said = load_agent(folder).evaluator(state, torch.Generator())
+    torch.testing.assert_close(said.logits, expected[0], rtol=1e-5, atol=1e-5)

@@ -181,6 +181,12 @@ def test_torch_gets_one_thread_whatever_loads_it_first() -> None:
     assert finished.stdout == "1\n"
 
 
+def test_garbage_is_collected_but_not_among_what_torch_loaded() -> None:
+    code = "import alphazero.shell.cli, gc; print(gc.isenabled(), len(gc.get_objects()) < gc.get_freeze_count() / 10)"
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert finished.stdout == "True True\n"
+
+
 def ended_by(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
 

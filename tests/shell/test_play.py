@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import io
+import re
 from typing import NamedTuple
 
+import pytest
 import torch
+from rich.console import Console
 from torch import Tensor
 
+from alphazero.arena.players import SearchBudget
+from alphazero.config import SearchConfig
 from alphazero.game import Discrete, Game, Transition
+from alphazero.game.record import Record
+from alphazero.runs.agents import Agent
+from alphazero.shell.explorer import Explorer
+from alphazero.shell.play import PlayShell
 from games.tic_tac_toe import TicTacToe, TicTacToeState
+from tests.evaluators import ScrambledEvaluator
 from tests.shell.both_shells import shells
 
 
@@ -84,3 +95,55 @@ def test_a_player_that_fails_stops_the_game_and_loses_nothing() -> None:
     play.onecmd("opponent minimax:1")
     play.postcmd(play.onecmd("continue"), "continue")
     assert "o (minimax:1) plays" in printed.getvalue()
+
+
+class Keyless(TicTacToe):
+    """The same without keys, so that nothing is cached."""
+
+    key = Game.key
+
+
+def at_the_board(game: TicTacToe, *, seconds: float | None = None) -> tuple[PlayShell, ScrambledEvaluator, io.StringIO]:
+    """A person against an agent of 60 simulations or so many seconds, its network, and what is printed."""
+    network, printed = ScrambledEvaluator(TicTacToe()), io.StringIO()
+    explorer = Explorer(Agent(game, network, SearchConfig().without_noise(), "scrambled"))
+    console = Console(file=printed, width=100, highlight=False)
+    budget = SearchBudget(60, seconds)
+    shell = PlayShell(explorer, Record(game, ""), console, seats=["human", "agent"], budget=budget, seed=1)
+    return shell, network, printed
+
+
+def test_hints_moves_and_the_explorer_are_the_same_with_the_cache_and_cost_less(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said, evaluations = [], []
+    for game in (TicTacToe(), Keyless()):
+        shell, network, printed = at_the_board(game)
+        monkeypatch.setattr("sys.stdin", io.StringIO("do\nundo\nquit\n" * 9))
+        for line in ("hint", "b2", "hint", "explore", "undo", "hint", "a1", "swap", "hint"):
+            shell.onecmd(line)
+            shell.advance()
+        said.append(printed.getvalue())
+        evaluations.append(network.evaluations)
+    assert said[0].count("you can expect") >= 3
+    assert said[0] == said[1]
+    assert evaluations[0] < 0.6 * evaluations[1]
+
+
+def test_a_second_hint_asks_the_network_nothing() -> None:
+    shell, network, printed = at_the_board(TicTacToe())
+    shell.onecmd("hint")
+    once = network.evaluations
+    assert 30 < once <= 61
+    shell.onecmd("hint")
+    assert network.evaluations == once
+    assert printed.getvalue().count("you can expect") == 2
+
+
+def test_what_an_agent_did_with_its_seconds_is_shown() -> None:
+    shell, _, printed = at_the_board(TicTacToe(), seconds=0.2)
+    shell.onecmd("hint")
+    found = re.search(r"· ([\d,]+) simulations in (0\.\d\d) s · you can expect", printed.getvalue())
+    assert found
+    assert int(found[1].replace(",", "")) >= 16
+    assert float(found[2]) > 0.0
