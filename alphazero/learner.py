@@ -18,7 +18,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from alphazero.config import LearnerConfig, NetworkConfig
 from alphazero.game import Game, map_states, named_fields, where
-from alphazero.mcts.cuda_graph import CannotRecordError, record
+from alphazero.mcts.cuda_graph import GATE, CannotRecordError, record
 from alphazero.mcts.policy import policy_of
 from alphazero.network.architectures import (
     InferenceModule,
@@ -129,17 +129,19 @@ class Learner:
         """Takes a step at each of the learning rates, on batches drawn from `samples`; returns mean metrics by tag."""
         started = time.thread_time()
         self.network.train()
-        tercile = moved(terciles(samples), self.device)
-        if self.on_gpu and fits(samples, self.device):
-            samples = map_states(partial(Tensor.to, device=self.device), samples)
+        with GATE.using(self.device):
+            tercile = moved(terciles(samples), self.device)
+            if self.on_gpu and fits(samples, self.device):
+                samples = map_states(partial(Tensor.to, device=self.device), samples)
         totals: dict[str, Tensor] = {}
         for number, rate in enumerate(rates):
-            batch = draw(self.game, samples, self.config.batch_size, generator)
-            if self.recordable and self.recorded is None and number >= WARM_UP:
-                self.record(batch, tercile)
-            step = self.recorded or self.step
-            for tag, metric in step(batch, rate, tercile).items():  # summed on their device, without waiting
-                totals[tag] = totals.get(tag, 0) + metric
+            with GATE.using(self.device):
+                batch = draw(self.game, samples, self.config.batch_size, generator)
+                if self.recordable and self.recorded is None and number >= WARM_UP:
+                    self.record(batch, tercile)
+                step = self.recorded or self.step
+                for tag, metric in step(batch, rate, tercile).items():  # summed on their device, without waiting
+                    totals[tag] = totals.get(tag, 0) + metric
             progress(1)
         means = self.means({tag: float(total) for tag, total in totals.items()}, rates)
         return means | {"learner/seconds": time.thread_time() - started}

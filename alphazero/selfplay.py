@@ -14,6 +14,7 @@ from torch import Tensor
 
 from alphazero.config import SearchConfig, SelfPlayConfig
 from alphazero.game import Game, State, batch_size, concatenate, map_states, random_actions, take, where
+from alphazero.mcts.cuda_graph import GATE
 from alphazero.mcts.evaluator import Evaluator, TimedEvaluator
 from alphazero.mcts.planning import planners
 from alphazero.mcts.policy import policy_of
@@ -208,19 +209,20 @@ class SelfPlay:
         ended: list[Trajectories] = []
         game = None
         for move in range(1, self.config.moves + 1):
-            result = search(ask.inner, self.game, self.state, search_config, generator, root_evaluator=ask.root)
-            depth += result.depth
-            # On a GPU nothing waits for the search before this: what follows it is asked for while it runs.
-            finished = self._move(result, generator).nonzero()[:, 0]
-            if len(finished):
-                ended.append(take(self.games_under_way, finished))
-                self._restart(finished, starts.take(len(finished)))
-            # Many games at a time, which take as long as one on a GPU; not too many for the memory.
-            many = sum(len(games.length) for games in ended) >= self.config.parallel_games
-            if ended and (many or move == self.config.moves):
-                game = first_game(ended[-1])
-                parts.append(self._harvest(ended, segment, statistics))
-                ended = []
+            with GATE.using(self.config.device):
+                result = search(ask.inner, self.game, self.state, search_config, generator, root_evaluator=ask.root)
+                depth += result.depth
+                # On a GPU nothing waits for the search before this: what follows it is asked for while it runs.
+                finished = self._move(result, generator).nonzero()[:, 0]
+                if len(finished):
+                    ended.append(take(self.games_under_way, finished))
+                    self._restart(finished, starts.take(len(finished)))
+                # Many games at a time, which take as long as one on a GPU; not too many for the memory.
+                many = sum(len(games.length) for games in ended) >= self.config.parallel_games
+                if ended and (many or move == self.config.moves):
+                    game = first_game(ended[-1])
+                    parts.append(self._harvest(ended, segment, statistics))
+                    ended = []
             progress(self.config.parallel_games)
         statistics.depth = int(depth.sum())
         if self.cache:

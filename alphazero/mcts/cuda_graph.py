@@ -16,7 +16,7 @@ import copy
 import threading
 import warnings
 import weakref
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
@@ -183,6 +183,55 @@ def evaluations_of(evaluator: Evaluator[S]) -> int:
     return evaluator.evaluations if isinstance(evaluator, TimedEvaluator) else 0
 
 
+class Gate:
+    """Lets threads use a GPU side by side, but the one that records use it alone: others could spoil the recording.
+
+    CUDA forbids to wait for a device that records, which happens where one does not see it: cuDNN, for instance, frees
+    memory after it has tried its algorithms.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._users: Counter[int] = Counter()  # by thread
+        self._recorder: int | None = None
+
+    @contextmanager
+    def using(self, device: torch.device | str) -> Iterator[None]:
+        """A context that waits while another thread records; on other devices than GPUs it does nothing."""
+        if torch.device(device).type != "cuda":
+            yield
+            return
+        here = threading.get_ident()
+        with self._changed:
+            self._changed.wait_for(lambda: self._recorder in (None, here))
+            self._users[here] += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._users[here] -= 1
+                self._changed.notify_all()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """A context that begins when nobody else is `using` a GPU; who enters it may be doing so."""
+        here = threading.get_ident()
+        with self._changed:
+            own = self._users.pop(here, 0)
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._recorder is None and not self._users.total())
+            self._recorder = here
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._recorder, self._users[here] = None, own
+                self._changed.notify_all()
+
+
+GATE = Gate()
+
+
 def record(run: Callable[[], T], device: torch.device, *, warm: bool = False) -> Callable[[], T]:
     """Records the operations of `run` on a GPU. The function returned repeats them, and returns the same tensors anew.
 
@@ -194,8 +243,7 @@ def record(run: Callable[[], T], device: torch.device, *, warm: bool = False) ->
     if device.type != "cuda":
         return run
     graph = torch.cuda.CUDAGraph()
-    # Other threads may use the GPU meanwhile, but not record: CUDA forbids to wait for a device that records.
-    with _records:
+    with GATE.alone():
         # Torch has 32 streams and hands them out in turn, also those in use: so each is used again once it is free.
         # No two recordings share one, since cuBLAS has a workspace for each.
         stream = _streams[device].pop() if _streams[device] else torch.cuda.Stream(device)
@@ -222,7 +270,6 @@ def _recorded(run: Callable[[], T], graph: torch.cuda.CUDAGraph, stream: torch.c
             raise CannotRecordError(" ".join(str(error).split())[:300]) from error
 
 
-_records = threading.Lock()
 _streams: defaultdict[torch.device, list[torch.cuda.Stream]] = defaultdict(list)  # idle ones
 _lock = threading.Lock()
 _kept: list[tuple[Hashable, Recording[Any]]] = []  # those not in use, the last used last
@@ -235,7 +282,8 @@ def _recording(key: Hashable, make: Callable[[], Recording[S]]) -> Iterator[Reco
     """A recording under this key that nobody else uses meanwhile: a kept one, or a new one."""
     with _lock:
         place = next((i for i, (kept, _) in enumerate(_kept) if kept == key), None)
-        recording = make() if place is None else _kept.pop(place)[1]
+        kept = None if place is None else _kept.pop(place)[1]
+    recording = kept or make()
     yield recording
     with _lock:
         _kept.append((key, recording))

@@ -246,3 +246,40 @@ def test_on_a_gpu_searches_are_recorded_unless_told_otherwise() -> None:
     found = searched(evaluator, game, roots, config, recorded=None)
     assert len(cuda_graph._kept) == 1
     assert_the_same(found, searched(evaluator, game, roots, config, recorded=False))
+
+
+def test_who_records_is_alone() -> None:
+    """Two threads use the device in turns of their own, and each records now and then; no turn overlaps a recording."""
+    gate, busy, recording, seen = cuda_graph.Gate(), threading.Semaphore(0), threading.Event(), []
+    using = 0
+    lock = threading.Lock()
+
+    def change(by: int) -> None:
+        nonlocal using
+        with lock:
+            using += by
+
+    def work(number: int) -> None:
+        for turn in range(60):
+            with gate.using("cuda"):
+                change(1)
+                seen.append(("used", recording.is_set()))
+                if turn % 10 == number:
+                    change(-1)
+                    with gate.alone():
+                        recording.set()
+                        seen.append(("recorded", using > 0))
+                        busy.acquire(timeout=0.01)  # leaves the others time for a mistake
+                        seen.append(("recorded", using > 0))
+                        recording.clear()
+                    change(1)
+                change(-1)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    assert not any(thread.is_alive() for thread in threads)
+    assert seen.count(("used", False)) == 180
+    assert seen.count(("recorded", False)) == 36
