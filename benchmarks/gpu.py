@@ -51,7 +51,7 @@ from alphazero.mcts.search import search
 from alphazero.network.architectures import InferenceModule, inference_module, make_network
 from alphazero.network.engines import best_engine
 from alphazero.network.inference import NetworkEvaluators
-from alphazero.network.streams import own_stream
+from alphazero.network.streams import URGENT, own_stream
 from alphazero.replay import Samples
 from alphazero.runs.configuration import load_config
 from alphazero.runs.metrics import read_history
@@ -396,7 +396,7 @@ def overlap(options: argparse.Namespace, result: Result) -> None:
             return stream.play(evaluator, stream.segments).statistics.moves
 
     def learn() -> int:
-        with own_stream(options.device):
+        with own_stream(options.device, URGENT):
             learner.learn(samples, [1e-3] * 16, stream_generator(0))
         return 16
 

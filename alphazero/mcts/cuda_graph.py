@@ -246,10 +246,12 @@ def record(run: Callable[[], T], device: torch.device, *, warm: bool = False) ->
     with GATE.alone():
         # Torch has 32 streams and hands them out in turn, also those in use: so each is used again once it is free.
         # No two recordings share one, since cuBLAS has a workspace for each.
-        stream = _streams[device].pop() if _streams[device] else torch.cuda.Stream(device)
-        stream.wait_stream(torch.cuda.current_stream(device))
+        current = torch.cuda.current_stream(device)
+        idle = _streams[device, current.priority]
+        stream = idle.pop() if idle else torch.cuda.Stream(device, current.priority)
+        stream.wait_stream(current)
         found = _recorded(run, graph, stream, warm=warm)
-    weakref.finalize(graph, _streams[device].append, stream)
+    weakref.finalize(graph, idle.append, stream)
 
     def repeat() -> T:
         graph.replay()
@@ -270,7 +272,8 @@ def _recorded(run: Callable[[], T], graph: torch.cuda.CUDAGraph, stream: torch.c
             raise CannotRecordError(" ".join(str(error).split())[:300]) from error
 
 
-_streams: defaultdict[torch.device, list[torch.cuda.Stream]] = defaultdict(list)  # idle ones
+# Idle ones, by device and priority: what is recorded keeps the priority of its stream.
+_streams: defaultdict[tuple[torch.device, int], list[torch.cuda.Stream]] = defaultdict(list)
 _lock = threading.Lock()
 _kept: list[tuple[Hashable, Recording[Any]]] = []  # those not in use, the last used last
 _refused: WeakSet[Game[Any]] = WeakSet()

@@ -43,7 +43,7 @@ def train(run: Run, observer: Observer) -> None:
 
 
 class Arrival(NamedTuple):
-    """A segment that has ended. born: how many segments had come in when its weights were handed out."""
+    """A segment that has ended. born: how many steps its weights had learned."""
 
     stream: int
     born: int
@@ -73,7 +73,7 @@ class Segments:
         with self._lock:
             # Arrivals that wait count as well: if the loop cannot follow, self-play pauses.
             size = self.run.executor.size
-            room = size + 1 - self.under_way - max(0, self.arrivals.qsize() - size)
+            room = size + 1 - self.under_way - max(0, self.arrivals.qsize() - min(size, len(self.run.streams)))
             for _ in range(min(room, len(self._idle), self.startable)):
                 stream, (weights, born) = self._idle.popleft(), self._weights
                 self.under_way, self.startable = self.under_way + 1, self.startable - 1
@@ -165,7 +165,8 @@ class AsynchronousLoop:
             return
         segment, gathered, limits = arrival.segment.result(), self.gathered, self.run.config.cluster
         self.run.streams[arrival.stream].load(segment.games)
-        age = (self.arrived - arrival.born) / len(self.run.streams)  # in iterations, as are both limits
+        # In iterations, as are both limits. Counted by what has been learned since: without that no weights are newer.
+        age = (self.run.learner.steps - arrival.born) / self.steps
         self.arrived += 1
         gathered.ages.append(age)
         gathered.statistics += segment.statistics
@@ -205,7 +206,7 @@ class AsynchronousLoop:
     def hand_out(self) -> None:
         started, self.handed_out = time.monotonic(), self.run.learner.steps
         self.weights = self.run.executor.share(self.run.learner.weights())
-        self.segments.hand_out(self.weights, self.arrived)
+        self.segments.hand_out(self.weights, self.handed_out)
         self.next_hand_out = time.monotonic() + (time.monotonic() - started) / HANDING_OUT
 
     def finish(self) -> None:

@@ -20,7 +20,7 @@ import torch
 from alphazero.config import Config
 from alphazero.game import Game
 from alphazero.learner import Learner
-from alphazero.network.streams import own_stream
+from alphazero.network.streams import URGENT, own_stream
 from alphazero.parallel.executor import Executor
 from alphazero.replay import Arrays, Replay
 from alphazero.runs.checkpoint import Progress
@@ -170,7 +170,7 @@ class Run:
             rates = self.learner.learning_rates(steps, start, end)
             generator = stream_generator(self.config.seed, LEARNING, number)
             count = partial(self.control.count, "learning")
-            with own_stream(self.config.learner.device):
+            with own_stream(self.config.learner.device, URGENT):
                 return self.learn(self.replay.training_set(), rates, generator, progress=count)
 
         return self.executor.local.submit(learn)
