@@ -10,12 +10,15 @@ import functools
 import os
 import signal
 
+import onnx
 import pytest
 import torch
 from hypothesis import settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
+from alphazero.network import inference
+from alphazero.network.architectures import InferenceModule, to_onnx, with_weights
 from tests.commands import command  # noqa: F401  (a fixture)
 from tests.training_runs import ROOT, Train, Whole, call_train, whole_run
 
@@ -28,6 +31,20 @@ os.environ.update(RAY_worker_niceness="0")
 # A process that a shell runs in the background ignores Ctrl-C, and so do its children: tests of it would wait in vain.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+_exported: dict[tuple[str, tuple[int, ...]], onnx.ModelProto] = {}
+
+
+def to_onnx_once(module: InferenceModule, observation_shape: tuple[int, ...]) -> onnx.ModelProto:
+    """As `to_onnx`, which takes seconds, but once in a process for all networks that are written alike."""
+    key = str(module), observation_shape
+    if key not in _exported:
+        _exported[key] = to_onnx(module, observation_shape)
+    return with_weights(_exported[key], module)
+
+
+inference.to_onnx = to_onnx_once  # for runs; tests of the export itself import it from where it is
 
 
 @functools.cache

@@ -10,14 +10,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import onnx
 import pytest
 from rich.console import Console
 from torch import Tensor
 
 from alphazero.config import ClusterConfig, Config, ConfigError
-from alphazero.network import inference
-from alphazero.network.architectures import InferenceModule, to_onnx
 from alphazero.report.fixed_positions import FixedPositions
 from alphazero.report.monitor import Monitor
 from alphazero.runs.checkpoint import checkpoints, read_config, verify
@@ -34,7 +31,6 @@ TINY = replace(SMALL.self_play, parallel_games=8, moves=3)
 TIMED = replace(
     SMALL, threads=1, minutes=2.0, self_play=TINY, evaluation=replace(SMALL.evaluation, opponents=(), every=0)
 )
-EXPORTED: list[onnx.ModelProto] = []
 GROWING = replace(TIMED, self_play=replace(TIMED.self_play, first_simulations=2))
 
 
@@ -59,17 +55,10 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
 
     monkeypatch.setattr(budget, "measure", measure)
     monkeypatch.setattr(budget, "measure_matches", lambda run, matches, *arguments: [1.0] * len(matches))
-    # What takes seconds and matters elsewhere: the export of networks of one shape, and pictures.
-    monkeypatch.setattr(inference, "to_onnx", lambda module, shape: exported_once(module))
+    # Pictures take seconds, and matter elsewhere.
     monkeypatch.setattr(FixedPositions, "show", lambda *arguments: None)
     monkeypatch.setattr(Monitor, "_save_curves", lambda monitor: None)
     return clock
-
-
-def exported_once(module: InferenceModule) -> onnx.ModelProto:
-    if not EXPORTED:
-        EXPORTED.append(to_onnx(module, TicTacToe.observation_shape))
-    return EXPORTED[0]
 
 
 def train(
