@@ -84,9 +84,9 @@ def sigma(q: Tensor, edges: Edges, config: SearchConfig) -> Tensor:
     return (config.c_visit + edges.visits.amax(-1, keepdim=True)) * config.c_scale * q
 
 
-def improved_policy(edges: Edges, config: SearchConfig) -> Tensor:
-    """pi' = softmax(logits + sigma(completed Q)) [B, A]. Equation 11."""
-    return (edges.logits + sigma(completed_q(edges), edges, config)).softmax(-1)
+def improved_policy(edges: Edges, config: SearchConfig, q: Tensor | None = None) -> Tensor:
+    """pi' = softmax(logits + sigma(completed Q)) [B, A]. Equation 11. `q`: the completed Q, if it is at hand."""
+    return (edges.logits + sigma(completed_q(edges) if q is None else q, edges, config)).softmax(-1)
 
 
 def scores(edges: Edges, config: SearchConfig) -> Tensor:
@@ -94,7 +94,7 @@ def scores(edges: Edges, config: SearchConfig) -> Tensor:
     return improved_policy(edges, config) - edges.visits / (1 + edges.visits.sum(-1, keepdim=True))
 
 
-def root_scores(edges: Edges, gumbel: Tensor, target: Tensor, config: SearchConfig) -> Tensor:
-    """g + logits + sigma(q) [B, A] of the actions with `target` [B] visits, -inf of all others."""
-    score = gumbel + edges.logits + sigma(completed_q(edges), edges, config)
+def root_scores(edges: Edges, gumbel: Tensor, target: Tensor, config: SearchConfig, q: Tensor | None = None) -> Tensor:
+    """g + logits + sigma(q) [B, A] of the actions with `target` [B] visits, -inf of all others; q as above."""
+    score = gumbel + edges.logits + sigma(completed_q(edges) if q is None else q, edges, config)
     return torch.where((edges.visits == target[:, None]) & (edges.logits != ILLEGAL), score, -torch.inf)

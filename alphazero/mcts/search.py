@@ -271,11 +271,11 @@ class TreeSearch(Generic[S]):
         edges = tree.edges_at(self.tree, self.root)
         legal = edges.logits != ILLEGAL
         if self.config.algorithm == "gumbel":
-            most = torch.where(legal, edges.visits, -1).amax(-1)
-            scores = gumbel.root_scores(edges, self.gumbel, most, self.config)
+            most, q = torch.where(legal, edges.visits, -1).amax(-1), gumbel.completed_q(edges)
+            scores = gumbel.root_scores(edges, self.gumbel, most, self.config, q)
             action = scores.argmax(-1)
-            policy = gumbel.improved_policy(edges, self.config)
-            value = (policy * gumbel.completed_q(edges)).sum(-1)
+            policy = gumbel.improved_policy(edges, self.config, q)
+            value = (policy * q).sum(-1)
         else:
             scores = puct.scores(edges, self.config)
             action = torch.where(legal, edges.visits, -1).argmax(-1)
