@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import signal
 import sys
@@ -64,19 +65,22 @@ def test_a_command_of_the_readme_does_what_it_says(command: str, fresh: Path) ->
     terminal = pexpect.spawn(
         "/bin/sh", ["-c", shortened(command)], cwd=str(fresh), dimensions=(40, 80), encoding="utf-8", timeout=240
     )
-    if command in ANSWERS:
-        awaited, *answers = ANSWERS[command]
-        for answer in answers:
-            terminal.expect(awaited)
-            terminal.sendline(answer)
+    terminal.logfile_read = shown = io.StringIO()
     interrupted = [sign for script, sign in INTERRUPTED.items() if script in command]
-    for sign in interrupted:
-        terminal.expect(sign)
-        terminal.sendintr()
-    terminal.expect(pexpect.EOF)
+    try:
+        if command in ANSWERS:
+            awaited, *answers = ANSWERS[command]
+            for answer in answers:
+                terminal.expect(awaited)
+                terminal.sendline(answer)
+        for sign in interrupted:
+            terminal.expect(sign)
+            terminal.sendintr()
+        terminal.expect(pexpect.EOF)
+    except pexpect.ExceptionPexpect as error:
+        pytest.fail(f"{type(error).__name__}: {shown.getvalue()}")
     terminal.close()
-    shown = str(terminal.before)
     # Ctrl-C goes to the shell around the script as well, which ends by it.
     ended = {130, signal.SIGINT} if interrupted else {0}
-    assert terminal.exitstatus in ended or terminal.signalstatus in ended, shown
+    assert terminal.exitstatus in ended or terminal.signalstatus in ended, shown.getvalue()
     assert "Traceback" not in shown
