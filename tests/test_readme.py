@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import signal
 import sys
@@ -62,9 +63,12 @@ def test_there_are_commands() -> None:
 @pytest.mark.skipif(not set_up(), reason="make would set this environment up anew")
 @pytest.mark.parametrize("command", [command for command in COMMANDS if command != "make test"])  # which runs this
 def test_a_command_of_the_readme_does_what_it_says(command: str, fresh: Path) -> None:
+    # Of `make test ARGS=...`, which make hands on to every make within.
+    environment = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MFLAGS", "ARGS")}
     terminal = pexpect.spawn(
-        "/bin/sh", ["-c", shortened(command)], cwd=str(fresh), dimensions=(40, 80), encoding="utf-8", timeout=240
-    )
+        "/bin/sh", ["-c", shortened(command)], cwd=str(fresh), dimensions=(40, 80), encoding="utf-8", timeout=240,
+        env=environment,
+    )  # fmt: skip
     terminal.logfile_read = shown = io.StringIO()
     interrupted = [sign for script, sign in INTERRUPTED.items() if script in command]
     try:
