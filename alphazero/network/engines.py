@@ -17,7 +17,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import Any, Literal
 
 import torch
@@ -81,7 +81,7 @@ def faster_engine(game: Game, network: NetworkConfig, *, seconds: float = 0.3) -
     rates = {}
     for engine in ("onnx", "int8"):
         evaluator = NetworkEvaluators(game, engine=engine)(module, states)
-        rates[engine] = rate(lambda evaluator=evaluator: evaluator(states, generator), seconds)  # type: ignore[misc]
+        rates[engine] = rate(partial(evaluator, states, generator), seconds)
     return "int8" if rates["int8"] > 1.2 * rates["onnx"] else "onnx"
 
 

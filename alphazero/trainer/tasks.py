@@ -74,7 +74,8 @@ class PlaySegment:
                 worker.game, config.search, config.self_play, seed=self.seed, stream=self.stream, arrays=self.games
             )
             stream.cache = getattr(worker.of_thread, "cache", None)
-            evaluator = worker.evaluators(weights, stream.positions(EXAMPLES))
+            positions = stream.positions(EXAMPLES) if worker.evaluators.engine == "int8" else None
+            evaluator = worker.evaluators(weights, positions)
             played = stream.play(evaluator, self.segment, simulations=self.simulations, progress=count)
             worker.of_thread.cache = stream.cache
             return PlayedSegment(*played, stream.arrays())
