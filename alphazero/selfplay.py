@@ -18,7 +18,8 @@ from alphazero.mcts.cuda_graph import GATE
 from alphazero.mcts.evaluator import Evaluator, TimedEvaluator
 from alphazero.mcts.planning import planners
 from alphazero.mcts.policy import policy_of
-from alphazero.mcts.search import SearchResult, search
+from alphazero.mcts.search import search
+from alphazero.mcts.tree_search import SearchResult
 from alphazero.network.cache import CachedEvaluator
 from alphazero.replay import Arrays, Samples, no_actions, state_of, to_arrays
 

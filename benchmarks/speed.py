@@ -27,7 +27,7 @@ from alphazero.arena.minimax import minimax
 from alphazero.config import LearnerConfig, NetworkConfig, SearchConfig, SelfPlayConfig
 from alphazero.game import State, batch_size
 from alphazero.learner import Learner
-from alphazero.mcts.evaluator import Evaluator, UniformEvaluator
+from alphazero.mcts.evaluator import Evaluation, Evaluator, UniformEvaluator
 from alphazero.mcts.search import search
 from alphazero.network.architectures import InferenceModule, inference_module, make_network
 from alphazero.network.cache import with_cache
@@ -278,13 +278,24 @@ def positions(batch: int) -> State:
 def tree_work(options: argparse.Namespace, batch: int, *, algorithm: str = "gumbel") -> Work:
     """Searches from empty boards, as the peers do."""
     config = SearchConfig(simulations=options.simulations, algorithm=algorithm)  # type: ignore[arg-type]
-    evaluator, generator, roots = UniformEvaluator(GAME), stream_generator(0), GAME.initial(batch)
+    evaluator, generator, roots = the_same_answer(batch), stream_generator(0), GAME.initial(batch)
 
     def work() -> int:
         search(evaluator, GAME, roots, config, generator)
         return batch * config.simulations
 
     return work
+
+
+def the_same_answer(batch: int) -> Evaluator:
+    """Answers as `UniformEvaluator`, but with the same tensors each time: mctx compiles such an answer to a constant."""
+    answer = UniformEvaluator(GAME)(GAME.initial(batch), stream_generator(0))
+
+    def evaluate(states: State, generator: torch.Generator) -> Evaluation:
+        count = batch_size(states)
+        return answer if count == batch else Evaluation(answer.logits[:count], answer.value[:count])
+
+    return evaluate
 
 
 def inference_work(evaluator: Evaluator, states: State) -> Work:

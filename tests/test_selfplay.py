@@ -18,7 +18,8 @@ from alphazero import selfplay
 from alphazero.config import SearchConfig, SelfPlayConfig
 from alphazero.game import Discrete, Game, Transition, concatenate, take
 from alphazero.mcts.evaluator import UniformEvaluator
-from alphazero.mcts.search import SearchResult, search
+from alphazero.mcts.search import search
+from alphazero.mcts.tree_search import SearchResult
 from alphazero.network.architectures import inference_module
 from alphazero.network.inference import NetworkEvaluators
 from alphazero.replay import Samples

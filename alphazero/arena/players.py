@@ -23,8 +23,9 @@ from alphazero.game import ILLEGAL, Game, S, State, batch_size, box_of, masked, 
 from alphazero.mcts.evaluator import Evaluation, Evaluator, UniformEvaluator
 from alphazero.mcts.gaussian import raw_deviation
 from alphazero.mcts.planning import Planners, likeliest, planners
-from alphazero.mcts.search import TreeSearch, search_trees
+from alphazero.mcts.search import search_trees
 from alphazero.mcts.timed import search_by_clock
+from alphazero.mcts.tree_search import TreeSearch
 from alphazero.network.cache import with_cache
 
 # The limits of a budget; and of a search by seconds, whose trees take some 2 kB of memory for each simulation.

@@ -31,7 +31,8 @@ from alphazero.mcts import gumbel, puct
 from alphazero.mcts.evaluator import Evaluator, TimedEvaluator, weights_of
 
 if TYPE_CHECKING:
-    from alphazero.mcts.search import Options, SearchResult, TreeSearch
+    from alphazero.mcts.search import Options
+    from alphazero.mcts.tree_search import SearchResult, TreeSearch
 
 T = TypeVar("T")
 

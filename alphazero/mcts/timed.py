@@ -12,7 +12,8 @@ from torch import Tensor
 from alphazero.config import SearchConfig
 from alphazero.game import Game, S
 from alphazero.mcts.evaluator import Evaluator
-from alphazero.mcts.search import TreeSearch, plant, simulate
+from alphazero.mcts.search import plant, simulate
+from alphazero.mcts.tree_search import TreeSearch
 
 ROOM = 1 << 10  # simulations that trees have room for at first; it doubles as often as it must
 LEAST = 16  # simulations that even a search without time has

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from alphazero.game import State, num_actions, take
 from alphazero.game.record import Record
-from alphazero.mcts.search import SearchResult, search_trees
+from alphazero.mcts.search import search_trees
+from alphazero.mcts.tree_search import SearchResult
 from alphazero.network.cache import with_cache
 from alphazero.replay import Samples
 from alphazero.runs.agents import Agent

@@ -19,7 +19,8 @@ from alphazero.game import Game, State, Transition, map_states
 from alphazero.mcts import cuda_graph
 from alphazero.mcts.evaluator import Evaluation, Evaluator, TimedEvaluator, UniformEvaluator
 from alphazero.mcts.planning import planners
-from alphazero.mcts.search import SearchResult, search
+from alphazero.mcts.search import search
+from alphazero.mcts.tree_search import SearchResult
 from alphazero.network.architectures import inference_module
 from alphazero.network.inference import TorchEvaluator
 from alphazero.network.streams import own_stream

@@ -22,7 +22,8 @@ from alphazero.mcts import cuda_kernels
 from alphazero.mcts import search as search_module
 from alphazero.mcts.cuda_kernels import Kernels, source
 from alphazero.mcts.evaluator import UniformEvaluator
-from alphazero.mcts.search import CudaTreeSearch, SearchResult, TreeSearch, search, tree_search
+from alphazero.mcts.search import search
+from alphazero.mcts.tree_search import CudaTreeSearch, SearchResult, TreeSearch, tree_search
 from alphazero.network.architectures import inference_module
 from alphazero.network.inference import TorchEvaluator
 from games.connect_four import ConnectFour

@@ -14,7 +14,8 @@ from torch import Tensor
 from alphazero.config import SearchConfig
 from alphazero.game import State, concatenate, take
 from alphazero.mcts.evaluator import UniformEvaluator
-from alphazero.mcts.search import SearchResult, search
+from alphazero.mcts.search import search
+from alphazero.mcts.tree_search import SearchResult
 from games.connect_four import ConnectFour
 from games.tic_tac_toe import LINES, TicTacToe, TicTacToeState
 from tests.evaluators import CountingEvaluator, ScrambledEvaluator

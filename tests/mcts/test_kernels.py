@@ -10,7 +10,8 @@ import torch
 from alphazero.config import SearchConfig
 from alphazero.game import Game, State
 from alphazero.mcts.evaluator import Evaluator, UniformEvaluator
-from alphazero.mcts.search import SearchResult, search
+from alphazero.mcts.search import search
+from alphazero.mcts.tree_search import SearchResult
 from games.connect_four import ConnectFour
 from games.tic_tac_toe import TicTacToe
 from tests.evaluators import ScrambledEvaluator

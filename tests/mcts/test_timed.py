@@ -14,8 +14,9 @@ from alphazero.config import SearchConfig
 from alphazero.game import Game, State
 from alphazero.mcts.gumbel import considered_visits
 from alphazero.mcts.planning import planners
-from alphazero.mcts.search import SearchResult, search
+from alphazero.mcts.search import search
 from alphazero.mcts.timed import LEAST, TimedHalving, search_by_clock
+from alphazero.mcts.tree_search import SearchResult
 from games.connect_four import ConnectFour
 from games.tic_tac_toe import TicTacToe
 from games.trebuchet.game import Siege

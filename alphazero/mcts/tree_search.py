@@ -1,0 +1,313 @@
+"""Trees under search: what a simulation does before and after step and evaluation, and what comes of it.
+
+On any device in tensor operations; on the CPU and on a GPU also by kernels, which tests hold to these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import partial
+from typing import Generic, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from alphazero.config import SearchConfig
+from alphazero.game import ILLEGAL, CompiledRules, Game, S, Transition, map_states, masked, state_from
+from alphazero.mcts import cuda_kernels, gumbel, kernels, puct, tree
+from alphazero.mcts.evaluator import Evaluation
+from alphazero.mcts.tree import Edges, Tree
+
+
+class SearchResult(NamedTuple):
+    """The result of searching B positions. Actions are indices; those of finished positions mean nothing.
+
+    action:  [B] int64, the one to play: Gumbel's winner of sequential halving, PUCT's most visited.
+    policy:  [B, A] float32, improved: pi' (Gumbel), visits / sum visits (PUCT); 0 where illegal.
+    value:   [B] float32, for the player to move: sum of pi' times completed Q (Gumbel), which leaves out
+             what sequential halving had to try; the mean of all that was backed up (PUCT).
+    visits:  [B, A] int32, of the root's edges.
+    q:       [B, A] float32, of the root's edges, 0 where unvisited.
+    prior:   [B, A] float32, of the root, with noise if there was any.
+    raw_value: [B] float32, the evaluator's own value of the root.
+    scores:  [B, A] float32, by which Gumbel or PUCT would choose its next action.
+    actions: [B, K, D] float32, the sampled actions of a Box game, else None.
+    depth:   [B] int64, edges from the root to the deepest node.
+    """
+
+    action: Tensor
+    policy: Tensor
+    value: Tensor
+    visits: Tensor
+    q: Tensor
+    prior: Tensor
+    raw_value: Tensor
+    scores: Tensor
+    actions: Tensor | None
+    depth: Tensor
+
+    def copied(self) -> SearchResult:
+        """The same in memory of its own."""
+        return self._replace(**{name: field.clone() for name, field in self._asdict().items() if field is not None})
+
+    def moves(self, choice: Tensor) -> Tensor:
+        """The actions that `step` takes, by their indices [B] int64: the same in a discrete game."""
+        return choice if self.actions is None else self.actions[torch.arange(len(choice), device=choice.device), choice]
+
+
+class Expansion(NamedTuple, Generic[S]):
+    """The positions that a simulation adds to B trees, before they are evaluated.
+
+    turned: [B] bool, whether another player moves than before.
+    legal:  [B, A] bool.
+    """
+
+    transition: Transition[S]
+    turned: Tensor
+    legal: Tensor
+
+
+class TreeSearch(Generic[S]):
+    """Trees under search: the parts of a simulation before and after step and evaluation, in tensor operations."""
+
+    def __init__(
+        self, root: Tree[S], config: SearchConfig, gumbel_noise: Tensor | None, schedule: Tensor | None = None
+    ) -> None:
+        """root: trees that hold nothing but their roots, or those of a search that goes on. schedule: see `Options`."""
+        batch, nodes, width = root.children.shape
+        device = root.children.device
+        self.tree, self.config = root, config
+        by_node = (field.view(nodes, batch, *field.shape[1:]).unbind() for field in root.states)
+        self.new_states = list(zip(*by_node, strict=True))  # node after node: the room of all trees' states
+        self.trees = torch.arange(batch, device=device)
+        self.root = torch.zeros(batch, dtype=torch.int64, device=device)
+        self.depth = torch.zeros_like(self.root)
+        self.max_depth = config.max_depth or config.simulations
+        self.gumbel = torch.zeros(batch, width, device=device) if gumbel_noise is None else gumbel_noise
+        most = min(config.considered_actions, width)
+        self.schedule = gumbel.schedules(most, config.simulations, device) if schedule is None else schedule
+        self.considered = (root.logits[:, 0] != ILLEGAL).sum(-1).clamp(max=most)
+
+    def enlarged(self, simulations: int, schedule: Tensor) -> TreeSearch[S]:
+        """The same search with room for so many simulations in all, and a schedule for those that are still to come."""
+        config = replace(self.config, simulations=simulations)
+        larger = self.made(tree.enlarged(self.tree, simulations + 1), config, self.gumbel, schedule)
+        larger.depth.copy_(self.depth)
+        return larger
+
+    @property
+    def made(self) -> Callable[..., TreeSearch[S]]:
+        """Makes a search of the same kind, by what the constructor takes."""
+        return type(self)
+
+    def select(self, simulation: int) -> tuple[Tensor, Tensor]:
+        """The edges to evaluate: their nodes' places among all states, and their actions, [B] int64."""
+        self.parent, self.action, depth = tree.select(
+            self.tree, self.root_scores(simulation), self.scores, simulation=simulation, max_depth=self.max_depth
+        )
+        self.depth = torch.maximum(self.depth, depth)
+        return self.parent * self.tree.batch + self.trees, self.action
+
+    def step(self, game: Game[S], place: Tensor, action: Tensor, simulation: int) -> Expansion[S]:
+        """Plays the selected actions, and stores the new positions.
+
+        Where a walk ended in a known node, the room of the new one stays unused.
+        """
+        before = map_states(lambda field: field.index_select(0, place), self.tree.states)
+        transition = game.step(before, action if self.tree.actions is None else self.tree.actions[place, action])
+        for room, new in zip(self.new_states[simulation + 1], transition.state, strict=True):
+            room.copy_(new)
+        turned = game.to_play(before) != game.to_play(transition.state)
+        return Expansion(transition, turned, game.legal(transition.state))
+
+    def expand_and_backup(
+        self, game: Game[S], expansion: Expansion[S], evaluation: Evaluation, simulation: int
+    ) -> None:
+        """Puts the new nodes into the trees, and backs their values up."""
+        # A value changes sign exactly where the player to move changes: here, and nowhere else.
+        discount = game.discount * (1 - 2 * expansion.turned.to(torch.float32))
+        logits, edge = masked(evaluation.logits, expansion.legal), (self.parent, self.action)
+        node = tree.expand(
+            self.tree, edge, expansion.transition, evaluation.value, logits, discount, simulation=simulation
+        )
+        tree.backup(self.tree, node, simulation=simulation, max_depth=self.max_depth)
+        self.keep(evaluation.actions, simulation)
+
+    def keep(self, actions: Tensor | None, simulation: int) -> None:
+        """Stores the new nodes' sampled actions, in a Box game."""
+        if self.tree.actions is not None and actions is not None:
+            self.tree.actions[(simulation + 1) * self.tree.batch :][: self.tree.batch] = actions
+
+    def scores(self, edges: Edges) -> Tensor:
+        """[B, A], by which a node's next action is chosen."""
+        if self.config.algorithm == "puct":
+            return puct.scores(edges, self.config)
+        return gumbel.scores(edges, self.config)
+
+    def root_scores(self, simulation: int) -> Tensor:
+        """[B, A], by which the root's next action is chosen."""
+        edges = tree.edges_at(self.tree, self.root)
+        if self.config.algorithm == "puct":
+            return puct.scores(edges, self.config)
+        target = self.schedule[self.considered, simulation]
+        return gumbel.root_scores(edges, self.gumbel, target, self.config)
+
+    def root_ranking(self) -> Tensor:
+        """[B, A], the scores of all the root's actions without noise: normalised logits + sigma(q), or PUCT's Q + U."""
+        edges = tree.edges_at(self.tree, self.root)
+        if self.config.algorithm == "puct":
+            return puct.scores(edges, self.config)
+        return edges.logits.log_softmax(-1) + gumbel.sigma(gumbel.completed_q(edges), edges, self.config)
+
+    def result(self) -> SearchResult:
+        edges = tree.edges_at(self.tree, self.root)
+        legal = edges.logits != ILLEGAL
+        if self.config.algorithm == "gumbel":
+            most, q = torch.where(legal, edges.visits, -1).amax(-1), gumbel.completed_q(edges)
+            scores = gumbel.root_scores(edges, self.gumbel, most, self.config, q)
+            action = scores.argmax(-1)
+            policy = gumbel.improved_policy(edges, self.config, q)
+            value = (policy * q).sum(-1)
+        else:
+            scores = puct.scores(edges, self.config)
+            action = torch.where(legal, edges.visits, -1).argmax(-1)
+            policy = edges.visits / edges.visits.sum(-1, keepdim=True)
+            value = edges.value
+        actions = None if self.tree.actions is None else self.tree.actions[: self.tree.batch]
+        return SearchResult(
+            action, policy, value, edges.visits, edges.q, edges.prior, edges.raw_value, scores, actions, self.depth
+        )
+
+    def main_line(self, row: int) -> list[int]:
+        """The line of play that tree `row` expects: the chosen action, then the most visited ones."""
+        line, node, action = [], 0, int(self.result().action[row])
+        while True:
+            line.append(action)
+            node = int(self.tree.children[row, node, action])
+            if node == tree.UNVISITED or not self.tree.visits[row, node].any():
+                return line
+            action = int(self.tree.visits[row, node].argmax())
+
+
+class CompiledTreeSearch(TreeSearch[S]):
+    """The same on the CPU, by kernels over the tree's arrays."""
+
+    def __init__(
+        self, root: Tree[S], config: SearchConfig, gumbel_noise: Tensor | None, schedule: Tensor | None = None
+    ) -> None:
+        super().__init__(root, config, gumbel_noise, schedule)
+        statistics = tuple(getattr(root, name).numpy() for name in tree.STATISTICS)
+        self.parent, self.action, self.place = (torch.zeros_like(self.root) for _ in range(3))
+        edges = self.parent.numpy(), self.action.numpy()  # the same memory, as all arrays here
+        if config.algorithm == "gumbel":
+            rule, constants = kernels.GUMBEL, (config.c_visit, config.c_scale)
+        else:
+            rule, constants = kernels.PUCT, (config.c_init, config.c_base)
+        halving = self.gumbel.numpy(), self.considered.numpy(), self.schedule.numpy()
+        # The kernels' arguments that stay the same over all simulations.
+        self.rules = *statistics, rule, *map(np.float32, constants), config.rescale_q, *halving
+        self.walks = *edges, self.place.numpy(), self.depth.numpy()
+        self.grown = *statistics, *edges
+
+    def select(self, simulation: int) -> tuple[Tensor, Tensor]:
+        kernels.select(*self.rules, simulation, self.max_depth, *self.walks)
+        return self.place, self.action
+
+    def expand_and_backup(
+        self, game: Game[S], expansion: Expansion[S], evaluation: Evaluation, simulation: int
+    ) -> None:
+        evaluated = evaluation.logits.contiguous().numpy(), evaluation.value.contiguous().numpy()
+        discount = np.float32(game.discount)
+        kernels.expand_and_backup(*self.grown, *evaluated, *self.arrays(expansion), discount, simulation)
+        self.keep(evaluation.actions, simulation)
+
+    def arrays(self, expansion: Expansion[S]) -> Iterable[NDArray[np.generic]]:
+        """All but the positions, as arrays."""
+        (_, reward, done), turned, legal = expansion
+        return (field.contiguous().numpy() for field in (reward, done, turned, legal))
+
+
+class CompiledRulesSearch(CompiledTreeSearch[S]):
+    """The same with a game whose rules are one compiled function, which reads and writes the trees' own positions."""
+
+    def __init__(
+        self,
+        root: Tree[S],
+        config: SearchConfig,
+        gumbel_noise: Tensor | None,
+        schedule: Tensor | None = None,
+        *,
+        rules: CompiledRules,
+    ) -> None:
+        super().__init__(root, config, gumbel_noise, schedule)
+        batch, width = root.batch, root.children.shape[2]
+        self.rules_of_game = rules
+        self.read = *(field.numpy() for field in root.states), self.place.numpy(), self.action.numpy()
+        reward, done, turned = (torch.empty(batch, dtype=kind) for kind in (torch.float32, torch.bool, torch.bool))
+        self.found = reward, done, turned, torch.empty(batch, width, dtype=torch.bool)
+        self.written = [field.numpy() for field in self.found]
+
+    @property
+    def made(self) -> Callable[..., TreeSearch[S]]:
+        return partial(CompiledRulesSearch, rules=self.rules_of_game)
+
+    def step(self, game: Game[S], place: Tensor, action: Tensor, simulation: int) -> Expansion[S]:
+        self.rules_of_game(*self.read, (simulation + 1) * self.tree.batch, *self.written)
+        reward, done, turned, legal = self.found
+        successors = state_from(type(self.tree.states), self.new_states[simulation + 1])
+        return Expansion(Transition(successors, reward, done), turned, legal)
+
+    def arrays(self, expansion: Expansion[S]) -> Iterable[NDArray[np.generic]]:
+        return self.written
+
+
+class CudaTreeSearch(TreeSearch[S]):
+    """The same on a GPU, by kernels over the tree's arrays, a thread for each tree."""
+
+    def __init__(
+        self, root: Tree[S], config: SearchConfig, gumbel_noise: Tensor | None, schedule: Tensor | None = None
+    ) -> None:
+        super().__init__(root, config, gumbel_noise, schedule)
+        batch, nodes, width = root.children.shape
+        found = cuda_kernels.compiled(width, root.children.device)
+        assert found, "`tree_search` chooses this class only where there are kernels"
+        self.kernels = found
+        self.parent, self.action, self.place = (torch.zeros_like(self.root) for _ in range(3))
+        self.statistics = [getattr(root, name) for name in tree.STATISTICS]
+        if config.algorithm == "gumbel":
+            rule, constants = kernels.GUMBEL, (config.c_visit, config.c_scale)
+        else:
+            rule, constants = kernels.PUCT, (config.c_init, config.c_base)
+        self.sizes = [batch, nodes]
+        self.rules = [self.schedule.shape[1], rule, int(config.rescale_q), *map(float, constants)]
+
+    def select(self, simulation: int) -> tuple[Tensor, Tensor]:
+        halving = [self.gumbel, self.considered, self.schedule]
+        walks = [self.parent, self.action, self.place, self.depth]
+        arguments = [*self.statistics, *halving, *walks, *self.sizes, *self.rules, simulation, self.max_depth]
+        cuda_kernels.launch(self.kernels.select_edges, self.tree.batch, arguments)
+        return self.place, self.action
+
+    def expand_and_backup(
+        self, game: Game[S], expansion: Expansion[S], evaluation: Evaluation, simulation: int
+    ) -> None:
+        (_, reward, done), turned, legal = expansion
+        found = (evaluation.logits, evaluation.value, reward, done, turned, legal)
+        arrays = [*self.statistics, self.parent, self.action, *(field.contiguous() for field in found)]
+        numbers = [*self.sizes, legal.shape[1], float(game.discount), simulation]
+        cuda_kernels.launch(self.kernels.expand_and_backup, self.tree.batch, [*arrays, *numbers])
+        self.keep(evaluation.actions, simulation)
+
+
+def tree_search(
+    game: Game[S], device: torch.device, compiled: bool | None, width: int
+) -> Callable[[Tree[S], SearchConfig, Tensor | None, Tensor | None], TreeSearch[S]]:
+    """What searches trees of `width` actions on the device; `compiled` as in `Options`."""
+    if compiled is False:
+        return TreeSearch
+    if device.type == "cpu":
+        return partial(CompiledRulesSearch, rules=game.compiled_rules) if game.compiled_rules else CompiledTreeSearch
+    return CudaTreeSearch if device.type == "cuda" and cuda_kernels.compiled(width, device) else TreeSearch
