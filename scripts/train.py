@@ -34,7 +34,7 @@ from alphazero.learner import LearningError
 from alphazero.parallel.executor import ExecutorError
 from alphazero.report.terminal import LEGEND, match_table, solo_table
 from alphazero.runs.checkpoint import read_config
-from alphazero.runs.configuration import describe_faults, load_config, with_current_names
+from alphazero.runs.configuration import describe_faults, load_config, with_current_names, with_plain_lists
 from alphazero.runs.files import RunError
 from alphazero.runs.mirror import check_protocol, fetch, is_url
 from alphazero.shell.commands import script_command
@@ -85,7 +85,7 @@ def command() -> None:
         given = {argument.partition("=")[0] for argument in overrides}
         if "--iterations" in given and "--minutes" not in given:
             overrides.append("--minutes=0")  # what is given here counts more than the file
-        config = overridden(saved, with_current_names(overrides))
+        config = overridden(saved, with_plain_lists(with_current_names(overrides)))
         if config.minutes and "--iterations" in given:
             console.print(f"minutes = {config.minutes:g} counts, not iterations = {config.iterations}")
         elif saved.minutes and not config.minutes:

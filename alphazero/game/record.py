@@ -69,12 +69,14 @@ class Record:
         self.states.append(state)
         self.actions.append(action)
 
-    def undo(self) -> None:
-        """Takes the last move back. ValueError at the start."""
+    def undo(self, moves: int = 1) -> None:
+        """Takes the last moves back. ValueError, and nothing is taken back, if there are fewer."""
         if not self.actions:
             raise ValueError("there is no move to take back")
+        if moves > len(self.actions):
+            raise ValueError(f"only {len(self.actions)} can be taken back, not {moves}")
         for of_plies in (self.actions, self.states, self.scores):
-            of_plies.pop()
+            del of_plies[-moves:]
         self.finished = False
 
     def mirrored(self, number: int = 0) -> Record:

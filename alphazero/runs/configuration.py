@@ -7,6 +7,7 @@ import logging
 import re
 import tomllib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, fields, is_dataclass
 from functools import cache
 from pathlib import Path
@@ -76,6 +77,26 @@ def with_current_names(arguments: Sequence[str]) -> list[str]:
         renamed.append(option + equals + value)
     _notice(tuple(old))
     return renamed
+
+
+def with_plain_lists(arguments: Sequence[str]) -> list[str]:
+    """Command-line arguments with each list of texts, written as in TOML, as the words that it holds: `[]` as none."""
+    plain: list[str] = []
+    for argument in arguments:
+        option, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
+        words = _texts(value)
+        plain += [argument] if words is None else [*([option] if equals else []), *words]
+    return plain
+
+
+def _texts(value: str) -> list[str] | None:
+    """The texts of a list in TOML; None if it is none."""
+    if value.startswith("[") and value.endswith("]"):
+        with suppress(tomllib.TOMLDecodeError, RecursionError):
+            found = tomllib.loads(f"x = {value}").get("x")
+            if isinstance(found, list) and all(isinstance(text, str) for text in found):
+                return found
+    return None
 
 
 @cache

@@ -73,7 +73,10 @@ class Shell(cmd.Cmd):
             if (action := self.named_action(line)) is not None:
                 self.play(action)
             elif word.lower() in self.commands():
-                stop = bool(getattr(self, f"do_{word.lower()}")(rest.strip()))
+                command = getattr(self, f"do_{word.lower()}")
+                if rest.strip() and command.__doc__.startswith(f"{word.lower()}: "):
+                    raise ValueError(f"`{word.lower()}` takes nothing after it, such as {printable(rest.strip())}")
+                stop = bool(command(rest.strip()))
             elif line == "EOF":
                 self.say()
                 stop = True
@@ -162,8 +165,8 @@ class Shell(cmd.Cmd):
         self.move_to(record)
 
     def do_undo(self, argument: str) -> None:
-        """undo: takes the last move back"""
-        self.record.undo()
+        """undo [N]: takes the last move back, or the last N"""
+        self.record.undo(times(argument))
         self.move_to(self.record)
 
     def do_restart(self, argument: str) -> None:
@@ -291,6 +294,13 @@ def expanded(path: str) -> Path:
         return Path(path).expanduser()
     except RuntimeError as error:
         raise ValueError(f"{printable(path)}: {error}") from error
+
+
+def times(argument: str) -> int:
+    """How often: once if nothing is said. ValueError if it is no number from 1."""
+    if argument and not (argument.isdecimal() and 1 <= len(argument) <= 9 and int(argument)):
+        raise ValueError(f"{printable(argument)} is no number of times; say a whole number from 1")
+    return int(argument or 1)
 
 
 def printable(text: str) -> str:

@@ -9,7 +9,7 @@ from rich.console import Console
 from alphazero.arena.players import AgentPlayer, Player, SearchBudget, parse_budget
 from alphazero.arena.registry import agent_spec, find_player
 from alphazero.game.record import Record
-from alphazero.shell.base import Shell, printable
+from alphazero.shell.base import Shell, printable, times
 from alphazero.shell.explore import ExploreShell
 from alphazero.shell.explorer import Explorer
 
@@ -127,13 +127,11 @@ class PlayShell(Shell):
     # ------------------------------------------------------------------------------ commands
 
     def do_undo(self, argument: str) -> None:
-        """undo: takes back to your last turn"""
-        if self.resigned is not None:
-            self.resigned = None
-        else:
-            self.record.undo()
-            while HUMAN in self.seats and self.seats[self.record.seat] != HUMAN and self.record.actions:
-                self.record.undo()
+        """undo [N]: takes back to your last turn, or to the N-th before"""
+        moves = self.moves_of(times(argument) - (self.resigned is not None))
+        if moves:
+            self.record.undo(moves)
+        self.resigned = None
         self.paused = self.seats[self.record.seat] != HUMAN
         self.show()
 
@@ -147,6 +145,19 @@ class PlayShell(Shell):
         self.say(f"{self.game.action_name(action)}{thoughts}")
 
     def do_continue(self, argument: str) -> None:
+    def moves_of(self, turns: int) -> int:
+        """The number of moves since your turn so many turns ago, or since the start. ValueError if there are fewer."""
+        seats = [self.seats[int(self.game.to_play(state)[0])] for state in self.record.states]
+        left = played = len(self.record.actions)
+        for turn in range(turns):
+            if not left:
+                many = f"only {turn} can be taken back, not {turns}"
+                raise ValueError(many if turn else "there is no move to take back")
+            left -= 1
+            while HUMAN in self.seats and seats[left] != HUMAN and left:
+                left -= 1
+        return played - left
+
         """continue: lets the players go on, after you stopped them or took back"""
         self.paused = False
         if self.over():

@@ -81,3 +81,15 @@ def test_moves_that_cannot_be_played_are_named(moves: str, complaint: str) -> No
 def test_there_is_nothing_to_take_back_at_the_start() -> None:
     with pytest.raises(ValueError, match="no move to take back"):
         Record(CONNECT_FOUR).undo()
+
+
+def test_several_moves_are_taken_back_at_once_or_none() -> None:
+    record = Record(CONNECT_FOUR, "44536")
+    record.undo(3)
+    assert record.moves == "44"
+    assert Record(CONNECT_FOUR, "44").scores == record.scores
+    with pytest.raises(ValueError, match="only 2 can be taken back, not 3"):
+        record.undo(3)
+    assert record.moves == "44"
+    record.undo(2)
+    assert record.moves == ""

@@ -29,6 +29,7 @@ from alphazero.runs.configuration import (
     make_config,
     to_toml,
     with_current_names,
+    with_plain_lists,
 )
 
 
@@ -191,6 +192,21 @@ def test_the_names_of_the_version_before_are_read_on_the_command_line(
         "`self_play.games` is now `self_play.parallel_games`, `learner.batch` is now `learner.batch_size`, "
         "`learner.average` is now `learner.ema_decay`; the old names are read for one more version"
     ]
+
+
+@pytest.mark.parametrize(
+    ("given", "plain"),
+    [
+        (["--evaluation.opponents", "[]", "--seed", "1"], ["--evaluation.opponents", "--seed", "1"]),
+        (["--evaluation.opponents=[]"], ["--evaluation.opponents"]),
+        (["--evaluation.opponents", '["random", "minimax:5"]'], ["--evaluation.opponents", "random", "minimax:5"]),
+        (["--evaluation.opponents=['random']"], ["--evaluation.opponents", "random"]),
+        (["--evaluation.opponents", "random"], ["--evaluation.opponents", "random"]),
+        (others := ["--run=runs/[b]", "[1, 2]", "[", "[x]", "[" * 10_000 + "]"], others),
+    ],
+)
+def test_lists_are_taken_as_the_messages_write_them(given: list[str], plain: list[str]) -> None:
+    assert with_plain_lists(given) == plain
 
 
 def test_a_field_by_both_its_names_is_a_fault(fresh_notices: None, tmp_path: Path) -> None:

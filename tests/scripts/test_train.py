@@ -144,7 +144,9 @@ def test_ctrl_c_finishes_the_iteration_and_saves(tmp_path: Path) -> None:
 )
 def test_bad_input_gets_one_clear_error(arguments: list[str], complaint: str, train: Train) -> None:
     finished = train(*arguments)
+        (["configs/tic_tac_toe.toml", "--game", "tests.stubs:Mine", "--evaluation.opponents", "[]"], 'use "scalar"'),
     unusable = ("is not a run", "tests exists already", "cannot write")
+        (["configs/tic_tac_toe.toml", '--evaluation.opponents=["minmax:3"]'], "no player is called 'minmax:3'"),
     assert finished.returncode == (1 if complaint in unusable else 2)
     assert complaint in " ".join((finished.stdout + finished.stderr).replace("│", " ").split())
     assert "Traceback" not in finished.stderr
