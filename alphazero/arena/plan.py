@@ -31,6 +31,7 @@ def plan(
     files: Sequence[Path] = (),
     curve: int = 0,
     curve_budget: SearchBudget | None = None,
+    named: str | None = None,
 ) -> Benchmark:
     """Plans a benchmark: loads and checks all its parts.
 
@@ -39,11 +40,12 @@ def plan(
     files:          files of solved positions, or of positions to solve.
     curve:          number of earlier checkpoints that play a quarter of the games against the same opponents.
     curve_budget:   for the agents on the curve; None: like `budget`, but at most CURVE_SIMULATIONS.
+    named:          the game, where it must be named: see `load_agent`.
 
     ValueError or RunError if a part cannot be played.
     """
     kept = checkpoints(path)
-    agent = load_agent(kept[-1] if kept else path)
+    agent = load_agent(kept[-1] if kept else path, game=named)
     game, alone = agent.game, agent.game.num_players == 1
     if not alone and (games < 2 or games % 2):
         raise ValueError(f"a match is made of pairs of games: games must be even and at least 2, not {games}")
@@ -53,7 +55,7 @@ def plan(
         raise ValueError(f"{game.name} is a game for one: nobody can oppose the agent")
     if against is None:
         against = () if tournament else default_opponents(game)
-    find = partial(find_player, agent=agent, budget=budget)
+    find = partial(find_player, agent=agent, budget=budget, game=named)
     # Each name once: a path is loaded once, and stays the same checkpoint even while its run trains on.
     found = {name: find(name) for name in dict.fromkeys([*against, *tournament])}
     me, network = find("agent"), find("network")
@@ -77,7 +79,7 @@ def plan(
         benchmark.position_tests += [PositionTest(player, str(file)) for player in tested]
     if kept and opponents and curve:
         slow = SearchBudget(min(budget.simulations, CURVE_SIMULATIONS))
-        _plan_curve(benchmark, watcher, kept, curve, curve_budget or slow)
+        _plan_curve(benchmark, watcher, kept, curve, curve_budget or slow, named)
     return benchmark
 
 
@@ -86,7 +88,9 @@ def default_opponents(game: Game) -> tuple[str, ...]:
     return () if game.num_players == 1 else ("random", *minimax, "mcts:1000")
 
 
-def _plan_curve(benchmark: Benchmark, watcher: Watcher, kept: Sequence[Path], count: int, budget: SearchBudget) -> None:
+def _plan_curve(
+    benchmark: Benchmark, watcher: Watcher, kept: Sequence[Path], count: int, budget: SearchBudget, named: str | None
+) -> None:
     """Adds matches of earlier checkpoints, and of the last: the table's own where they are the same."""
     last = int(kept[-1].name)
     chosen = spread(kept[:-1], count, last)
@@ -95,7 +99,7 @@ def _plan_curve(benchmark: Benchmark, watcher: Watcher, kept: Sequence[Path], co
     for folder in chosen:
         advance(1)
         try:
-            agents[int(folder.name)] = load_agent(folder)
+            agents[int(folder.name)] = load_agent(folder, game=named)
         except RunError as error:
             benchmark.notes.append(f"left out of the curve: {error}")
     watcher.end("loading checkpoints", "")

@@ -47,9 +47,10 @@ PLAYERS = (
 )
 
 
-def find_player(text: str, agent: Agent, budget: SearchBudget) -> PlayerSpec:
+def find_player(text: str, agent: Agent, budget: SearchBudget, *, game: str | None = None) -> PlayerSpec:
     """The player of `agent.game` with this name, see PLAYERS; `budget` is for agents whose name includes none.
 
+    game: for agents of a path, see `load_agent`.
     ValueError for any other name and for an agent of another game, RunError for a path that holds no agent.
     """
     match = re.fullmatch(r"(agent|network)(?::([^@:]+))?(?:@([^@:]+))?", text)
@@ -60,7 +61,7 @@ def find_player(text: str, agent: Agent, budget: SearchBudget) -> PlayerSpec:
         return network_spec(None, agent, temperature=parse_temperature(temperature))
     path, _, own_budget = text.rpartition("@") if re.search(r"@[\d.]+s?$", text) else (text, "", "")
     if "/" in path or path.endswith(".onnx") or Path(path).is_dir():
-        other = load_agent(Path(path).expanduser())
+        other = load_agent(Path(path).expanduser(), game=game)
         if other.game.name != agent.game.name:
             raise ValueError(f"{path} plays {other.game.name}, not {agent.game.name}")
         return agent_spec(text, other, parse_budget(own_budget) if own_budget else budget)

@@ -16,40 +16,46 @@ from typing import Any, NamedTuple
 import onnx
 
 from alphazero.config import Config, NetworkConfig, SearchConfig
-from alphazero.game import Game, box_of, load_game, num_actions
+from alphazero.game import Game, box_of, num_actions
 from alphazero.mcts.evaluator import Evaluator
 from alphazero.mcts.policy import policy_of
 from alphazero.network.architectures import in_torch
 from alphazero.network.inference import NetworkEvaluators, OnnxEvaluator
 from alphazero.runs.checkpoint import FORMAT, checkpoints, load_network, read_config, run_folder
 from alphazero.runs.files import AGENT, CARD, CONFIG, RunError, clear_errors, write_file
+from alphazero.runs.trust import load_game_of
 
 
-def load_agent(path: Path | str) -> Agent:
-    """The agent of a run, of a checkpoint, or an exported one. RunError if there is none."""
+def load_agent(path: Path | str, *, game: str | None = None) -> Agent:
+    """The agent of a run, of a checkpoint, or an exported one.
+
+    game: the import path of its game, to be named where that is neither this project's nor registered by an installed
+          package: files alone get no other code imported. What was named is kept for the agent's folder.
+    RunError if there is no agent, or its game must be named. ValueError if the game that is named cannot be loaded.
+    """
     path = Path(path)
     exported = path / AGENT if (path / AGENT).is_file() and not (path / CONFIG).is_file() else path
     if exported.suffix == ".onnx":
-        return load_exported(exported)
+        return load_exported(exported, game=game)
     path = path.resolve()
     folder = run_folder(path)
     config = read_config(folder)
     found = [path] if folder != path else checkpoints(folder)
     if not found:
         raise RunError(f"{folder} has no checkpoint yet; train a little longer")
-    game = load_game(config.game)
+    loaded = load_game_of(folder / CONFIG, config.game, named=game)
     try:
-        module = load_network(found[-1], game, config.network)
+        module = load_network(found[-1], loaded, config.network)
     except RunError as error:
         others = [str(other) for other in (*reversed(found[:-1]), folder / AGENT) if other.exists()]
         raise RunError(f"{error}; name another instead: {' or '.join(others[:2])}" if others else str(error)) from error
-    evaluators = NetworkEvaluators(game, engine="onnx")
-    evaluators.exported = exported_graph(folder, game, config.network)
+    evaluators = NetworkEvaluators(loaded, engine="onnx")
+    evaluators.exported = exported_graph(folder, loaded, config.network)
     title = f"{folder.name}, iteration {int(found[-1].name)}"
-    return Agent(game, evaluators(module), config.search.without_noise(), title)
+    return Agent(loaded, evaluators(module), config.search.without_noise(), title)
 
 
-def load_exported(path: Path) -> Agent:
+def load_exported(path: Path, *, game: str | None = None) -> Agent:
     """The agent of an agent.onnx with its card, agent.json, beside it. RunError if they do not fit."""
     card_path = path.with_suffix(".json")
     try:
@@ -69,16 +75,17 @@ def load_exported(path: Path) -> Agent:
         raise RunError(f"{card_path} has format {version}; this version of alphazero reads format {FORMAT}")
     if hashlib.sha256(serialized).hexdigest() != expected:
         raise RunError(f"{path} was truncated or altered: its digest is not the one in {card_path.name}")
-    game = load_game(game_path)
-    for field, now in agent_form(game).items():
+    loaded = load_game_of(card_path, game_path, named=game)
+    for field, now in agent_form(loaded).items():
         if card.get(field) != now:
-            raise RunError(f"{card_path} is of a game with {field} {card.get(field)}; {game_path} now has {now}")
+            it_has = f"{game or game_path} now has {now}"
+            raise RunError(f"{card_path} is of a game with {field} {card.get(field)}; {it_has}")
     try:
-        module = None if network is None else in_torch(onnx.load_from_string(serialized), game, network)
+        module = None if network is None else in_torch(onnx.load_from_string(serialized), loaded, network)
     except ValueError as error:
         raise RunError(f"{card_path} does not describe the network in {path.name}: {error}") from error
     title = f"{path.resolve().parent.name}/{path.name}, iteration {card.get('iteration', '?')}"
-    return Agent(game, OnnxEvaluator(game, serialized, module=module), search.without_noise(), title)
+    return Agent(loaded, OnnxEvaluator(loaded, serialized, module=module), search.without_noise(), title)
 
 
 def exported_graph(folder: Path, game: Game, network: NetworkConfig) -> onnx.ModelProto | None:

@@ -33,10 +33,14 @@ from typing import Any
 import numpy as np
 import safetensors.torch
 
-IDENTITY, CONFIG, METRICS, LOG, RAY_LOG = "run.id", "config.toml", "metrics.csv", "log.txt", "ray.log"
-POLICIES, AGENT, CARD, CURVES = "policies.npz", "agent.onnx", "agent.json", "curves.png"
+from alphazero.game import loading
+
+# By these a run's folder is known, and nothing is imported from there.
+CONFIG, CHECKPOINTS, CARD = loading.CONFIG, loading.CHECKPOINTS, loading.CARD
+IDENTITY, METRICS, LOG, RAY_LOG = "run.id", "metrics.csv", "log.txt", "ray.log"
+POLICIES, AGENT, CURVES = "policies.npz", "agent.onnx", "curves.png"
 BENCHMARK, BENCHMARK_CURVE = "benchmark.json", "benchmark.png"
-CHECKPOINTS, GAMES, TENSORBOARD, REPORT = "checkpoints", "games", "tensorboard", "report"
+GAMES, TENSORBOARD, REPORT = "games", "tensorboard", "report"
 EVENTS = "events.out.tfevents."  # begins the names of TensorBoard's files
 # The files of a checkpoint; state.json, which makes it whole, is the last.
 WHOLE = ("model.safetensors", "optimizer.pt", "replay.npz", "streams.npz", "state.json")
@@ -46,7 +50,7 @@ LIGHT = ("model.safetensors", "state.json")
 FILES = (IDENTITY, CONFIG, METRICS, LOG, RAY_LOG, POLICIES, AGENT, CARD, CURVES, BENCHMARK, BENCHMARK_CURVE)
 FOLDERS = {
     GAMES: r"[0-9]+\.npz",
-    "": (events := rf"{re.escape(EVENTS)}[^/]+"),
+    "": (events := rf"{re.escape(EVENTS)}[0-9]+(\.[\w.-]+)?\.[0-9]+\.[0-9]+"),  # time, host, process, number
     TENSORBOARD: events,
     REPORT: r"report\.md|[a-z]+(_[0-9]+)*\.png",
 }

@@ -81,6 +81,14 @@ def part(text: str) -> float:
     return float(text)
 
 
+def add_game(parser: argparse.ArgumentParser) -> None:
+    """Adds `--game`, which names the game of the run or the agent."""
+    told = (
+        "the game, where neither this project nor an installed package registers it: files alone get no other imported"
+    )
+    parser.add_argument("--game", metavar="MODULE:CLASS", help=told)
+
+
 def console() -> Console:
     """A console that takes no text for markup, and on which tables and lines are whole when piped, however wide."""
     return Console(width=None if sys.stdout.isatty() else 1_000, highlight=False, markup=False)

@@ -23,11 +23,19 @@ class PlayShell(Shell):
     prompt = "your move: "
 
     def __init__(
-        self, explorer: Explorer, record: Record, console: Console, *, seats: list[str], budget: SearchBudget, seed: int
+        self,
+        explorer: Explorer,
+        record: Record,
+        console: Console,
+        *,
+        seats: list[str],
+        budget: SearchBudget,
+        seed: int,
+        named: str | None = None,
     ) -> None:
-        """`seats`: the name of each seat's player, "human" or as in `find_player`."""
+        """`seats`: the name of each seat's player, "human" or as in `find_player`; `named`: the game, as there."""
         super().__init__(explorer, record, console, budget=budget)
-        self.seed = seed
+        self.seed, self.named = seed, named
         self.seats, self.rivals = list(seats), list(seats)  # rivals: the last player of each seat that was no person
         self.players: list[Player | None] = [None] * len(seats)
         self.resigned: int | None = None
@@ -37,7 +45,9 @@ class PlayShell(Shell):
 
     def sit(self, seat: int, name: str) -> None:
         """Gives a seat to the player of this name. ValueError or RunError if there is none."""
-        player = None if name == HUMAN else find_player(name, self.agent, self.budget).build(self.seed + seat)
+        player = None
+        if name != HUMAN:
+            player = find_player(name, self.agent, self.budget, game=self.named).build(self.seed + seat)
         self.players[seat], self.seats[seat] = player, name
         if player:
             self.rivals[seat] = name
@@ -135,16 +145,6 @@ class PlayShell(Shell):
         self.paused = self.seats[self.record.seat] != HUMAN
         self.show()
 
-    def do_hint(self, argument: str) -> None:
-        """hint: the agent's move here, and what it expects then"""
-        if self.over():
-            raise ValueError("the game is over")
-        with self.thinking("the agent thinks"):
-            player = agent_spec(None, self.agent, self.budget).build(self.seed)
-            action, thoughts = self.think(player, "you can expect")
-        self.say(f"{self.game.action_name(action)}{thoughts}")
-
-    def do_continue(self, argument: str) -> None:
     def moves_of(self, turns: int) -> int:
         """The number of moves since your turn so many turns ago, or since the start. ValueError if there are fewer."""
         seats = [self.seats[int(self.game.to_play(state)[0])] for state in self.record.states]
@@ -158,6 +158,16 @@ class PlayShell(Shell):
                 left -= 1
         return played - left
 
+    def do_hint(self, argument: str) -> None:
+        """hint: the agent's move here, and what it expects then"""
+        if self.over():
+            raise ValueError("the game is over")
+        with self.thinking("the agent thinks"):
+            player = agent_spec(None, self.agent, self.budget).build(self.seed)
+            action, thoughts = self.think(player, "you can expect")
+        self.say(f"{self.game.action_name(action)}{thoughts}")
+
+    def do_continue(self, argument: str) -> None:
         """continue: lets the players go on, after you stopped them or took back"""
         self.paused = False
         if self.over():

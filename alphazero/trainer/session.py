@@ -20,6 +20,7 @@ from alphazero.arena.opponents import fitting_opponents
 from alphazero.arena.players import parse_player
 from alphazero.config import Config, ConfigError
 from alphazero.game import Game, take
+from alphazero.game.loading import is_loaded_as
 from alphazero.game.pace import rules_seconds, slow_rules
 from alphazero.learner import Learner
 from alphazero.network.architectures import with_weights
@@ -29,7 +30,7 @@ from alphazero.parallel.executor import Executor, ThreadExecutor, available_core
 from alphazero.replay import Replay
 from alphazero.report.fixed_positions import FixedPositions
 from alphazero.report.monitor import Monitor
-from alphazero.runs import checkpoint, files
+from alphazero.runs import checkpoint, files, trust
 from alphazero.runs.agents import export_agent
 from alphazero.runs.checkpoint import Progress
 from alphazero.runs.configuration import check_fit, differences
@@ -80,6 +81,8 @@ def open_session(
     ]
     notices: list[str] = []
     if saved:
+        if not is_loaded_as(config.game, game):  # workers would import it
+            trust.check(folder / files.CONFIG, config.game)
         progress = checkpoint.restore(folder, game, learner, replay, streams, say=notices.append)
         if not progress.seconds:  # an older version saved it, which wrote down the seconds of iterations alone
             rows = read_history(folder / files.METRICS)
@@ -95,6 +98,8 @@ def open_session(
     else:
         progress = Progress()
         checkpoint.create_run(folder, config)
+        if is_loaded_as(config.game, game):
+            trust.trust(folder, config.game)
     evaluators = NetworkEvaluators(game, engine="onnx")
     first, units = progress.iteration, game.metric_units
     monitor = Monitor(

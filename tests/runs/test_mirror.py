@@ -26,7 +26,7 @@ from alphazero.runs.files import LIGHT, WHOLE, RunError
 from alphazero.runs.mirror import Mirror, Place, fetch, is_url, mirrored
 from tests.small_checkpoints import CONFIG, Parts, alter, assert_the_same, contents, files, go_on, parts, save
 
-EVENTS = "events.out.tfevents.1"
+EVENTS = "events.out.tfevents.1.host.2.0"
 WRITTEN_OVER = {
     *("run.id", "config.toml", "metrics.csv", "log.txt", "ray.log", "policies.npz", "agent.onnx", "agent.json"),
     *("curves.png", "benchmark.json", "benchmark.png", "report/report.md", "report/game_000003_0.png"),
