@@ -13,6 +13,8 @@ runs/<name>/
   benchmark.json  .png       what scripts/benchmark.py found
   report/                    what scripts/report.py wrote
   run.id                     tells the run from others, where it is mirrored
+  run.lock                   the process that trains the run, which locks it; never copied
+  run.holder                 the process that copies the run, where it is mirrored and only there
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ from alphazero.game import loading
 
 # By these a run's folder is known, and nothing is imported from there.
 CONFIG, CHECKPOINTS, CARD = loading.CONFIG, loading.CHECKPOINTS, loading.CARD
-IDENTITY, METRICS, LOG, RAY_LOG = "run.id", "metrics.csv", "log.txt", "ray.log"
+IDENTITY, LOCK, HOLDER, METRICS, LOG, RAY_LOG = "run.id", "run.lock", "run.holder", "metrics.csv", "log.txt", "ray.log"
 POLICIES, AGENT, CURVES = "policies.npz", "agent.onnx", "curves.png"
 BENCHMARK, BENCHMARK_CURVE = "benchmark.json", "benchmark.png"
 GAMES, TENSORBOARD, REPORT = "games", "tensorboard", "report"

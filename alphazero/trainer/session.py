@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property, partial
@@ -34,6 +34,7 @@ from alphazero.runs import checkpoint, files, trust
 from alphazero.runs.agents import export_agent
 from alphazero.runs.checkpoint import Progress
 from alphazero.runs.configuration import check_fit, differences
+from alphazero.runs.lock import RunLock, run_lock
 from alphazero.runs.metrics import buffer_scalars, read_history, self_play_scalars
 from alphazero.runs.mirror import Mirror, mirrored
 from alphazero.selfplay import SelfPlay
@@ -80,53 +81,63 @@ def open_session(
         for number in range(config.self_play.streams)
     ]
     notices: list[str] = []
-    if saved:
-        if not is_loaded_as(config.game, game):  # workers would import it
-            trust.check(folder / files.CONFIG, config.game)
-        progress = checkpoint.restore(folder, game, learner, replay, streams, say=notices.append)
-        if not progress.seconds:  # an older version saved it, which wrote down the seconds of iterations alone
-            rows = read_history(folder / files.METRICS)
-            seconds = sum(rows[i].get("time/iteration", 0.0) for i in rows if i < progress.iteration)
-            progress = progress._replace(seconds=seconds)
-        if config.iterations < progress.iteration and not config.minutes:
-            raise ConfigError(
-                f"{folder} has {progress.iteration} iterations behind it; --iterations must be at least that"
-            )
-        notices += [f"changed {difference}" for difference in differences(saved, config)]
-        config = resumed(saved, config, progress.iteration, progress.seconds)
-        checkpoint.write_config(folder, config)
-    else:
-        progress = Progress()
+    if not saved:
         checkpoint.create_run(folder, config)
-        if is_loaded_as(config.game, game):
-            trust.trust(folder, config.game)
-    evaluators = NetworkEvaluators(game, engine="onnx")
-    first, units = progress.iteration, game.metric_units
-    monitor = Monitor(
-        folder, iterations=config.iterations, first_iteration=first, console=console, units=units, clock=clock
-    )
-    loading.over()
-    for notice in (*notices, f"{'Continuing' if saved else 'Training'} {game.name} in {folder}"):
-        monitor.say(notice)
-    monitor.say(f"Engines: {config.self_play.engine} for self-play, {config.learner.precision} for learning")
-    monitor.say(f"Watch it with: {python_command('-m', 'tensorboard.main', '--logdir', folder.parent)}")
-    monitor.say("  at http://localhost:6006/#custom_scalars, strength first")
-    # Exporting to ONNX switches oneDNN off for the whole process while it lasts, which would change the last bits of
-    # what another thread computes: so it comes before there are other threads.
-    evaluators(learner.weights())
-    control = Control(monitor.start, monitor.advance)
     try:
-        with (
-            monitor,
-            mirrored(folder, config.cluster.mirror, say=monitor.say, give_up=control.stop_now.is_set) as mirror,
-            executor_of(game, config, learner, evaluators, folder, monitor) as (executor, learn),
-        ):
-            run = Run(game, config, learner, replay, streams, executor, learn, progress, control)
-            yield Session(run, folder, evaluators, monitor, mirror, clock=clock, began=began)
+        with run_lock(folder, say=notices.append) as lock:
+            if saved:
+                config, progress = _restored(game, config, folder, saved, learner, replay, streams, say=notices.append)
+            else:
+                progress = Progress()
+                if is_loaded_as(config.game, game):
+                    trust.trust(folder, config.game)
+            evaluators = NetworkEvaluators(game, engine="onnx")
+            first, units = progress.iteration, game.metric_units
+            monitor = Monitor(
+                folder, iterations=config.iterations, first_iteration=first, console=console, units=units, clock=clock
+            )
+            loading.over()
+            for notice in (*notices, f"{'Continuing' if saved else 'Training'} {game.name} in {folder}"):
+                monitor.say(notice)
+            monitor.say(f"Engines: {config.self_play.engine} for self-play, {config.learner.precision} for learning")
+            monitor.say(f"Watch it with: {python_command('-m', 'tensorboard.main', '--logdir', folder.parent)}")
+            monitor.say("  at http://localhost:6006/#custom_scalars, strength first")
+            # Exporting to ONNX switches oneDNN off for the whole process while it lasts, which would change the last
+            # bits of what another thread computes: so it comes before there are other threads.
+            evaluators(learner.weights())
+            control = Control(monitor.start, monitor.advance)
+            with (
+                monitor,
+                mirrored(folder, config.cluster.mirror, say=monitor.say, give_up=control.stop_now.is_set) as mirror,
+                executor_of(game, config, learner, evaluators, folder, monitor) as (executor, learn),
+            ):
+                run = Run(game, config, learner, replay, streams, executor, learn, progress, control)
+                yield Session(run, folder, evaluators, monitor, mirror, lock, clock=clock, began=began)
     except (ConfigError, Stopped):
         if not checkpoint.checkpoints(folder):  # nothing to go on from, and in the way of a next try
             files.remove(folder)
         raise
+
+
+def _restored(
+    game: Game, config: Config, folder: Path, saved: Config, learner: Learner, replay: Replay,
+    streams: Sequence[SelfPlay], *, say: Callable[[str], None],
+) -> tuple[Config, Progress]:  # fmt: skip
+    """Loads the run that was saved with the configuration `saved`, and writes down the one that it goes on with."""
+    if not is_loaded_as(config.game, game):  # workers would import it
+        trust.check(folder / files.CONFIG, config.game)
+    progress = checkpoint.restore(folder, game, learner, replay, streams, say=say)
+    if not progress.seconds:  # an older version saved it, which wrote down the seconds of iterations alone
+        rows = read_history(folder / files.METRICS)
+        seconds = sum(rows[i].get("time/iteration", 0.0) for i in rows if i < progress.iteration)
+        progress = progress._replace(seconds=seconds)
+    if config.iterations < progress.iteration and not config.minutes:
+        raise ConfigError(f"{folder} has {progress.iteration} iterations behind it; --iterations must be at least that")
+    for difference in differences(saved, config):
+        say(f"changed {difference}")
+    config = resumed(saved, config, progress.iteration, progress.seconds)
+    checkpoint.write_config(folder, config)
+    return config, progress
 
 
 class Session:
@@ -139,12 +150,14 @@ class Session:
         evaluators: NetworkEvaluators,
         monitor: Monitor,
         mirror: Mirror | None,
+        lock: RunLock,
         *,
         clock: Callable[[], float] = time.monotonic,
         began: float | None = None,
     ) -> None:
         """clock, began: as for `Budget`."""
         self.run, self.folder, self.evaluators, self.monitor, self.mirror = run, folder, evaluators, monitor, mirror
+        self.lock = lock
         self.budget = Budget(run, folder, monitor, clock=clock, began=began)
         self._planning = self._measuring = False
         states = run.streams[0].state
@@ -221,6 +234,7 @@ class Session:
 
     def iteration_over(self, iteration: Iteration) -> None:
         """Saves the iteration's games, and records and reports its metrics."""
+        self.lock.check()
         run, number, statistics = self.run, iteration.number, iteration.statistics
         checkpoint.save_games(self.folder, number, iteration.games)
         learning_seconds = iteration.scalars.pop("learner/seconds", 0.0)
@@ -240,6 +254,7 @@ class Session:
 
     def save(self) -> None:
         """Writes a checkpoint, and now and then the agent and its evaluation of the fixed positions."""
+        self.lock.check()
         run, done = self.run, self.run.progress.iteration
         progress = run.progress._replace(seconds=self.budget.spent)
         checkpoint.save_checkpoint(self.folder, run.game, progress, run.learner, run.replay, run.streams)

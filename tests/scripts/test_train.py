@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -96,6 +97,9 @@ def test_killed_at_any_moment_a_run_goes_on_from_its_last_checkpoint(tmp_path: P
     long = write(tmp_path, replace(SMALL, iterations=100_000))
     process = start(long, "--run", tmp_path / "run")
     wait_for_checkpoints(tmp_path / "run", 2)
+    second = train("--resume", tmp_path / "run")
+    assert second.returncode == 1
+    assert f"is held by process {process.pid} on {socket.gethostname()}, since " in second.stderr
     process.kill()
     process.communicate()
     done = int(checkpoints(tmp_path / "run")[-1].name)
@@ -103,6 +107,8 @@ def test_killed_at_any_moment_a_run_goes_on_from_its_last_checkpoint(tmp_path: P
     assert resumed.returncode == 0, resumed.stderr
     assert f"iterations: 100000 -> {done + 2}" in resumed.stdout
     assert int(checkpoints(tmp_path / "run")[-1].name) == done + 2
+    rows = [line.partition(",")[0] for line in (tmp_path / "run" / "metrics.csv").read_text().splitlines()[1:]]
+    assert rows == [str(number) for number in range(done + 2)]
 
 
 def test_ctrl_c_finishes_the_iteration_and_saves(tmp_path: Path) -> None:
@@ -138,15 +144,15 @@ def test_ctrl_c_finishes_the_iteration_and_saves(tmp_path: Path) -> None:
         (["configs/tic_tac_toe.toml", "--run", "/proc/run"], "cannot write"),
         (["configs/tic_tac_toe.toml", "--game", "tests.stubs:Mine"], "set evaluation.opponents = []"),
         (["configs/tic_tac_toe.toml", "--game", "tests.stubs:Mine", "--evaluation.opponents"], 'use "scalar"'),
+        (["configs/tic_tac_toe.toml", "--game", "tests.stubs:Mine", "--evaluation.opponents", "[]"], 'use "scalar"'),
         (["configs/tic_tac_toe.toml", "--evaluation.opponents", "minmax:3"], "no player is called 'minmax:3'"),
+        (["configs/tic_tac_toe.toml", '--evaluation.opponents=["minmax:3"]'], "no player is called 'minmax:3'"),
         (["configs/tic_tac_toe.toml", "--self_play.device", "cuda:7"], "cuda:7"),
     ],
 )
 def test_bad_input_gets_one_clear_error(arguments: list[str], complaint: str, train: Train) -> None:
     finished = train(*arguments)
-        (["configs/tic_tac_toe.toml", "--game", "tests.stubs:Mine", "--evaluation.opponents", "[]"], 'use "scalar"'),
     unusable = ("is not a run", "tests exists already", "cannot write")
-        (["configs/tic_tac_toe.toml", '--evaluation.opponents=["minmax:3"]'], "no player is called 'minmax:3'"),
     assert finished.returncode == (1 if complaint in unusable else 2)
     assert complaint in " ".join((finished.stdout + finished.stderr).replace("│", " ").split())
     assert "Traceback" not in finished.stderr

@@ -112,7 +112,7 @@ def train_by_hand(
     with open_small(config, folder) as session:
         executor = HeldExecutor(Worker(TicTacToe(), config, session.evaluators.exported), size)
         run = replace(session.run, executor=executor, control=Script(lambda: act(executor)))
-        Session(run, folder, session.evaluators, session.monitor, None).train()
+        Session(run, folder, session.evaluators, session.monitor, None, session.lock).train()
     return run, read_history(folder / "metrics.csv")
 
 
