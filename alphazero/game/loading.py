@@ -95,20 +95,16 @@ def run_around(path: Path) -> Path | None:
 
     A folder that holds the engine itself, or the Python that runs, is none, whatever else is in it.
     """
-    for place in dict.fromkeys((Path(os.path.abspath(path)), path.resolve())):
-        for folder in (place, *place.parents):
-            if _is_run(folder) and not any(_holds(folder, own) for own in (ROOT, Path(sys.prefix))):
-                return folder
+    place = path.resolve()
+    for folder in (place, *place.parents):
+        if _is_run(folder) and not any(own.resolve().is_relative_to(folder) for own in (ROOT, Path(sys.prefix))):
+            return folder
     return None
 
 
 def _is_run(folder: Path) -> bool:
     run = os.path.isfile(folder / CONFIG) and os.path.isdir(folder / CHECKPOINTS)
     return run or os.path.isfile(folder / CARD)
-
-
-def _holds(folder: Path, path: Path) -> bool:
-    return path.is_relative_to(folder) or path.resolve().is_relative_to(folder.resolve())
 
 
 class InRunError(ImportError):

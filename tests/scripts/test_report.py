@@ -79,7 +79,6 @@ def test_bad_input_gets_one_clear_error(trained: Path, tmp_path: Path, report: R
         ((tmp_path,), "is not a run"),
         ((trained, "--iteration", 77), "has no checkpoint 77"),
         ((trained, "--game-iteration", 77), "has no game of iteration 77"),
-        ((trained, "--game", 77), "has no game of iteration 77"),  # as it was called before
         ((trained, "--stream", 3), "no game of stream 3"),
         ((trained, "--out", tmp_path / "file"), "cannot write"),
     ):
@@ -89,3 +88,11 @@ def test_bad_input_gets_one_clear_error(trained: Path, tmp_path: Path, report: R
         assert complaint in finished.stderr
         assert finished.stderr.count("\n") == 1
         assert finished.stdout == ""
+
+
+def test_the_iteration_of_a_game_is_read_under_its_old_name_too(trained: Path, report: Report) -> None:
+    finished = report(trained, "--text", "--game", 77)
+    assert finished.returncode == 1
+    notice, error = finished.stderr.splitlines()
+    assert "--game N is now --game-iteration N" in notice
+    assert "has no game of iteration 77" in error
