@@ -12,24 +12,28 @@ from alphazero.game import Game, S, take
 from alphazero.mcts.evaluator import Evaluation, Evaluator
 from alphazero.mcts.policy import policy_of
 
+MEMORY = 64 << 20  # bytes of a cache at the most, unless it is told otherwise
+POSITION = 17  # bytes of a position beside its logits: key, version, value, and a part of its bucket's clock
+
 
 class CachedEvaluator(Generic[S]):
     """Remembers an evaluator's answers for discrete positions, by `game.key` and the weights' version.
 
-    Bounded: `capacity` positions, in buckets of four; a full bucket forgets its oldest. Found
-    positions cost no evaluation. `renew` brings a new evaluator, and forgets the answers of
+    Bounded: `capacity` positions, or as many as go into `memory` bytes, in buckets of four; a full bucket forgets its
+    oldest. Found positions cost no evaluation. `renew` brings a new evaluator, and forgets the answers of
     the one before. Lives on the CPU. One thread at a time.
     """
 
     WAYS = 4
 
-    def __init__(self, game: Game[S], evaluator: Evaluator[S], *, capacity: int) -> None:
+    def __init__(self, game: Game[S], evaluator: Evaluator[S], *, capacity: int, memory: int = MEMORY) -> None:
         if not game.has_key:
             raise ValueError(f"{game.name} has no `key`, so its evaluations cannot be cached; set self_play.cache = 0")
         self.game, self.evaluator = game, evaluator
-        buckets = max(1, capacity // self.WAYS)
         width = policy_of(game).outputs
+        buckets = max(1, min(capacity, memory // (POSITION + 4 * width)) // self.WAYS)
         self.version = 1
+        # Zeros take no memory until something else is written there.
         self.keys = np.zeros((buckets, self.WAYS), np.int64)
         self.versions = np.zeros((buckets, self.WAYS), np.int32)
         self.clock = np.zeros(buckets, np.uint8)  # the way that the next entry overwrites

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections import deque
 
+import psutil
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from alphazero.config import SearchConfig
-from alphazero.game import concatenate, take
+from alphazero.game import Discrete, concatenate, take
+from alphazero.mcts.evaluator import UniformEvaluator
 from alphazero.mcts.search import search
 from alphazero.network.cache import CachedEvaluator, with_cache
 from games.connect_four import ConnectFour, ConnectFourState
@@ -55,6 +57,26 @@ def test_known_and_new_positions_may_come_mixed() -> None:
     assert torch.equal(said.logits, expected.logits)
     assert torch.equal(said.value, expected.value)
     assert counting.batches == [20, 30]
+
+
+class Wide(ConnectFour):
+    """Connect-four, for a network of 1300 outputs."""
+
+    actions = Discrete(1300)
+
+
+def test_memory_is_bounded_in_bytes_and_taken_as_it_fills() -> None:
+    whole, positions = CachedEvaluator(GAME, UniformEvaluator(GAME), capacity=262_144), different(100)
+    assert whole.keys.size == 262_144
+    whole(positions, RANDOM)  # loads what is compiled
+    before = psutil.Process().memory_info().rss
+    wide = CachedEvaluator(Wide(), UniformEvaluator(Wide()), capacity=262_144)
+    arrays = (wide.keys, wide.versions, wide.clock, wide.logits, wide.values)
+    assert 60 << 20 < sum(array.nbytes for array in arrays) <= 64 << 20
+    for _ in range(2):
+        assert wide(positions, RANDOM).logits.eq(0).all()
+    assert wide.found == 100
+    assert psutil.Process().memory_info().rss - before < 16 << 20  # of 100 positions: 0.5 MB, or a page each
 
 
 def test_the_same_position_twice_in_a_batch_gets_one_answer() -> None:
