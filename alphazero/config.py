@@ -122,7 +122,7 @@ class SelfPlayConfig:
     td_lambda: Fraction = 0.85
     """Value target: 1 the outcome (AlphaZero), 0 the search's root value, between them TD(lambda) (Sutton 1988)."""
     cache: Count = 262_144
-    """The most positions whose evaluation is remembered, for each thread; 0: none. 44 bytes each in connect-four."""
+    """The most positions whose evaluation is remembered, for each thread; 0: none. 48 bytes each in connect-four."""
     cache_mb: Positive = 64
     """The most megabytes that they take, for each thread: with many actions fewer positions. Taken as they fill."""
     engine: Literal["auto", "int8", "onnx", "torch", "bfloat16"] = "auto"

@@ -70,13 +70,15 @@ def test_memory_is_bounded_in_bytes_and_taken_as_it_fills() -> None:
     assert whole.keys.size == 262_144
     whole(positions, RANDOM)  # loads what is compiled
     before = psutil.Process().memory_info().rss
-    wide = CachedEvaluator(Wide(), UniformEvaluator(Wide()), capacity=262_144)
-    arrays = (wide.keys, wide.versions, wide.clock, wide.logits, wide.values)
-    assert 60 << 20 < sum(array.nbytes for array in arrays) <= 64 << 20
-    for _ in range(2):
-        assert wide(positions, RANDOM).logits.eq(0).all()
-    assert wide.found == 100
-    assert psutil.Process().memory_info().rss - before < 16 << 20  # of 100 positions: 0.5 MB, or a page each
+    wide = CachedEvaluator(Wide(), UniformEvaluator(Wide()), capacity=262_144, memory=16 << 20)
+    wide(positions, RANDOM)
+    assert psutil.Process().memory_info().rss - before < 8 << 20  # there is room for 1024 positions: 5 MB
+    many = random_positions(GAME, 4096, plies=30, seed=1)  # more than go into so many bytes
+    for start in range(0, 4096, 100):
+        wide(take(many, slice(start, start + 100)), RANDOM)
+    arrays = (wide.keys, wide.versions, wide.clock, wide.rows, wide.logits, wide.values)
+    assert 15 << 20 < sum(array.nbytes for array in arrays) <= 16 << 20
+    assert wide.used <= len(wide.logits) == wide.keys.size
 
 
 def test_the_same_position_twice_in_a_batch_gets_one_answer() -> None:
