@@ -22,6 +22,9 @@ PositiveFloat = Annotated[float, Field(gt=0, strict=True)]
 NonNegativeFloat = Annotated[float, Field(ge=0, strict=True)]
 
 
+MAX_MOVES = 1_000  # the longest game, unless a configuration says otherwise
+
+
 @dataclass(frozen=True, config=_strict)
 class SearchConfig:
     """How the tree search chooses its simulations."""
@@ -33,7 +36,7 @@ class SearchConfig:
     max_depth: Count = 0
     """Deepest path, in edges; 0: no limit. On a GPU a limit saves time: it bounds the loop of a selection."""
     rescale_q: bool = False
-    """Stretch a node's Q to [0, 1] before use, for games whose rewards are not within [-1, 1]."""
+    """Stretch a node's Q to [0, 1] before use, where values differ by little. They must be in [-1, 1] all the same."""
     considered_actions: Positive = 16
     """Gumbel: actions sampled at the root (m). The paper: 16."""
     c_visit: NonNegativeFloat = 50.0
@@ -102,6 +105,10 @@ class SelfPlayConfig:
     """Games at once in each stream: the batch of the search."""
     moves: Positive = 40
     """Moves that every game makes in an iteration, so samples: streams * parallel_games * moves."""
+    max_moves: Positive = MAX_MOVES
+    """The most moves of a game after its opening, here and in the agent's matches: there it ends. AlphaZero: 512."""
+    at_max_moves: Literal["draw", "value"] = "draw"
+    """What counts there: the rewards so far, without any a draw; or in self-play the search's value in their place."""
     first_simulations: Count = 0
     """Simulations a move at the start of the run, growing evenly to search.simulations at its end; 0: no growth."""
     opening_share: Fraction = 0.7
@@ -115,7 +122,9 @@ class SelfPlayConfig:
     td_lambda: Fraction = 0.85
     """Value target: 1 the outcome (AlphaZero), 0 the search's root value, between them TD(lambda) (Sutton 1988)."""
     cache: Count = 262_144
-    """Positions whose evaluation is remembered, for each stream; 0: none. 44 bytes each in connect-four."""
+    """The most positions whose evaluation is remembered, for each thread; 0: none. 48 bytes each in connect-four."""
+    cache_mb: Positive = 64
+    """The most megabytes that they take, for each thread: with many actions fewer positions. Taken as they fill."""
     engine: Literal["auto", "int8", "onnx", "torch", "bfloat16"] = "auto"
     """What runs the network: ONNX Runtime (int8; onnx: float32) or torch. auto: bfloat16 on CUDA and AMX, else int8."""
     device: str = "cpu"

@@ -48,8 +48,8 @@ def parse_arguments() -> argparse.Namespace:
         "--against",
         metavar="NAMES",
         type=names,
-        help=f"opponents, separated by commas: {PLAYERS}. Default: random,minimax:1,minimax:3,minimax:5,mcts:1000; "
-        "none beside --tournament",
+        help=f"opponents, separated by commas: {PLAYERS}. Default: random,minimax:1,minimax:3,minimax:5,mcts:1000, "
+        "in large games without the deeper of minimax; none beside --tournament",
     )
     parser.add_argument("--games", type=int, default=200, help="games of each match, an even number; default: 200")
     parser.add_argument(

@@ -10,6 +10,7 @@ Ctrl-C stops a run after the iteration under way, with everything saved.
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import dataclass
 from datetime import datetime
@@ -33,7 +34,7 @@ from alphazero.game.conformance import ConformanceError, check_game
 from alphazero.game.loading import run_around
 from alphazero.learner import LearningError
 from alphazero.parallel.executor import ExecutorError
-from alphazero.report.terminal import LEGEND, match_table, solo_table
+from alphazero.report.terminal import LEGEND, LITERAL, match_table, solo_table
 from alphazero.runs.checkpoint import read_config
 from alphazero.runs.configuration import describe_faults, load_config, with_current_names, with_plain_lists
 from alphazero.runs.files import CONFIG, RunError
@@ -70,7 +71,7 @@ def command() -> None:
     parser.add_argument("--run", type=Path)
     parser.add_argument("--resume")
     known, overrides = parser.parse_known_args(given)
-    console = Console()
+    console = Console(**LITERAL)
     try:
         if {"-h", "--help"} & set(overrides):
             print(f"{__doc__}\n{LEGEND}\n")
@@ -143,7 +144,8 @@ def train(
     check_game(game, games=16)
     if config.cluster.mirror:
         check_protocol(config.cluster.mirror)
-    folder = resume or run or Path("runs") / f"{name or game.name}-{datetime.now():%Y%m%d-%H%M%S}"
+    word = re.sub(r"[^\w.-]+", "_", name or game.name)  # a game's name may be none of a folder
+    folder = resume or run or Path("runs") / f"{word}-{datetime.now():%Y%m%d-%H%M%S}"
     with open_session(game, config, folder, saved=saved if resume else None, console=console) as session:
         results = session.train()
     if results:

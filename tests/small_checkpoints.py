@@ -24,7 +24,7 @@ CONFIG = Config(
     game="games.tic_tac_toe:TicTacToe",
     search=SearchConfig(simulations=4),
     network=NetworkConfig(kind="dense", blocks=1, width=8),
-    self_play=SelfPlayConfig(streams=2, parallel_games=4, moves=8, cache=0, opening_moves=2),
+    self_play=SelfPlayConfig(streams=2, parallel_games=4, moves=8, max_moves=500, cache=0, opening_moves=2),
     learner=LearnerConfig(batch_size=8, precision="float32"),
 )
 

@@ -18,18 +18,21 @@ import torch
 from torch import Tensor
 
 from alphazero.arena.minimax import minimax
-from alphazero.config import SearchConfig
+from alphazero.config import MAX_MOVES, SearchConfig
 from alphazero.game import ILLEGAL, Game, S, State, batch_size, box_of, masked, num_actions, random_actions, take
 from alphazero.mcts.evaluator import Evaluation, Evaluator, UniformEvaluator
 from alphazero.mcts.gaussian import raw_deviation
 from alphazero.mcts.planning import Planners, likeliest, planners
+from alphazero.mcts.policy import policy_of
 from alphazero.mcts.search import search_trees
 from alphazero.mcts.timed import search_by_clock
+from alphazero.mcts.tree import tree_bytes
 from alphazero.mcts.tree_search import TreeSearch
 from alphazero.network.cache import with_cache
 
 # The limits of a budget; and of a search by seconds, whose trees take some 2 kB of memory for each simulation.
 MOST_SIMULATIONS, MOST_SECONDS, MOST_BY_CLOCK = 1 << 16, 3600, 1 << 20
+TREES = 1 << 30  # bytes of the trees that a search by simulations holds at once
 NOTHING_NEW = 1000  # simulations in a row without a new position, after which a search by seconds may be over
 
 
@@ -148,8 +151,13 @@ class AgentPlayer:
         self._generator = torch.Generator().manual_seed(seed)
 
     def actions(self, states: State) -> Tensor:
-        found = self.think(states).result()
-        return found.moves(found.action)
+        batch, at_once = batch_size(states), batch_size(states)
+        if self.budget.seconds is None:
+            width, _ = policy_of(self._game).shapes(self._config)
+            at_once = max(1, TREES // tree_bytes(states, self._config.simulations + 1, width))
+        parts = (take(states, slice(start, start + at_once)) for start in range(0, batch, at_once))
+        found = [self.think(part).result() for part in parts]
+        return torch.cat([of_part.moves(of_part.action) for of_part in found])
 
     def think(self, states: State) -> TreeSearch:
         """The search trees that the actions come from."""
@@ -219,17 +227,16 @@ class Stoppable:
 # Over uniform priors: in connect-four, 200 simulations took 44 % of the points from minimax of depth 3
 # with a c_init of 2.0, and 14, 32 and 38 % with 0.7, 4 and 7.
 ROLLOUT_SEARCH = SearchConfig(algorithm="puct", c_init=2.0, dirichlet_fraction=0.0)
-LONGEST_ROLLOUT = 1_000  # moves
 
 
 class RolloutEvaluator(Generic[S]):
     """Uniform priors; the value is the mean return of games that are played on at random (as in plain MCTS).
 
-    A game longer than LONGEST_ROLLOUT counts with its rewards so far.
+    A game longer than `max_moves` from here counts with its rewards so far.
     """
 
-    def __init__(self, game: Game[S], *, rollouts: int = 1) -> None:
-        self.game, self.rollouts, self.uniform = game, rollouts, UniformEvaluator(game)
+    def __init__(self, game: Game[S], *, rollouts: int = 1, max_moves: int = MAX_MOVES) -> None:
+        self.game, self.rollouts, self.uniform, self.max_moves = game, rollouts, UniformEvaluator(game), max_moves
 
     def __call__(self, states: S, generator: torch.Generator) -> Evaluation:
         evaluation = self.uniform(states, generator)
@@ -238,7 +245,7 @@ class RolloutEvaluator(Generic[S]):
         viewer = self.game.to_play(state)
         gain = torch.zeros(len(viewer), device=device)
         worth = torch.ones_like(gain)  # the discount so far
-        for _ in range(LONGEST_ROLLOUT):
+        for _ in range(self.max_moves):
             mover = self.game.to_play(state)
             state, reward, done = self.game.step(state, random_actions(self.game, state, generator))
             gain = gain + worth * torch.where(mover == viewer, reward, -reward)
@@ -254,8 +261,9 @@ class RolloutPlayer(AgentPlayer):
     It plays the most visited action.
     """
 
-    def __init__(self, game: Game, budget: SearchBudget, seed: int) -> None:
-        config, rollouts = replace(ROLLOUT_SEARCH, simulations=budget.simulations), RolloutEvaluator(game)
+    def __init__(self, game: Game, budget: SearchBudget, seed: int, *, max_moves: int = MAX_MOVES) -> None:
+        config = replace(ROLLOUT_SEARCH, simulations=budget.simulations)
+        rollouts = RolloutEvaluator(game, max_moves=max_moves)
         super().__init__(game, rollouts, config, seed, seconds=budget.seconds)
         self._planners = Planners(rollouts, rollouts)  # no cache: it would freeze the first rollout of every position
         self.name = f"mcts:{budget}"
@@ -267,10 +275,10 @@ NAMES = (
 )
 
 
-def parse_player(text: str, game: Game, *, seed: int, names: str = NAMES) -> Player:
+def parse_player(text: str, game: Game, *, seed: int, names: str = NAMES, max_moves: int = MAX_MOVES) -> Player:
     """The player with this name, see NAMES. ValueError for other names, and if this game does not allow the player.
 
-    names: the names that the message about another one lists.
+    names: the names that the message about another one lists. max_moves: of a rollout.
     """
     match = re.fullmatch(r"(random|minimax|mcts|perfect)(?::([^@:]+))?(?:@([^@:]+))?", text)
     kind, setting, temperature = match.groups() if match else ("", None, None)
@@ -282,7 +290,7 @@ def parse_player(text: str, game: Game, *, seed: int, names: str = NAMES) -> Pla
         if kind == "minimax" and setting and setting.isdecimal() and int(setting) >= 1:
             return MinimaxPlayer(game, int(setting), seed, temperature=parse_temperature(temperature))
         if kind == "mcts" and setting and temperature is None:
-            return RolloutPlayer(game, parse_budget(setting), seed)
+            return RolloutPlayer(game, parse_budget(setting), seed, max_moves=max_moves)
     except TypeError as error:  # a game with continuous actions
         raise ValueError(str(error)) from error
     raise ValueError(f"no player is called {text!r}; expected {names}")

@@ -18,6 +18,7 @@ from alphazero.arena.players import (
     parse_player,
     parse_temperature,
 )
+from alphazero.config import MAX_MOVES
 from alphazero.game import Game
 from alphazero.runs.agents import Agent, load_agent
 
@@ -65,14 +66,14 @@ def find_player(text: str, agent: Agent, budget: SearchBudget, *, game: str | No
         if other.game.name != agent.game.name:
             raise ValueError(f"{path} plays {other.game.name}, not {agent.game.name}")
         return agent_spec(text, other, parse_budget(own_budget) if own_budget else budget)
-    return named_spec(text, agent.game, PLAYERS)
+    return named_spec(text, agent.game, PLAYERS, max_moves=agent.max_moves)
 
 
-def named_spec(text: str, game: Game, names: str = NAMES) -> PlayerSpec:
+def named_spec(text: str, game: Game, names: str = NAMES, *, max_moves: int = MAX_MOVES) -> PlayerSpec:
     """A player without a network, as `parse_player` names it."""
     # Built once here, so that a player that cannot be is refused now and not after hours.
     name = parse_player(text, game, seed=0, names=names).name
-    return PlayerSpec(name, lambda seed: parse_player(text, game, seed=seed))
+    return PlayerSpec(name, lambda seed: parse_player(text, game, seed=seed, max_moves=max_moves))
 
 
 def agent_spec(name: str | None, agent: Agent, budget: SearchBudget) -> PlayerSpec:

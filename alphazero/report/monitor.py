@@ -25,7 +25,7 @@ from rich.text import Text
 
 from alphazero.report.events import EventWriter
 from alphazero.report.metrics_table import MEAN_POINTS
-from alphazero.report.terminal import ALARM, LABEL_WIDTH, LEGEND, ProgressBars, iteration_report, pack
+from alphazero.report.terminal import ALARM, LABEL_WIDTH, LEGEND, LITERAL, ProgressBars, iteration_report, pack
 from alphazero.runs.files import CONFIG, CURVES, LOG, METRICS, naming, write_file
 from alphazero.runs.metrics import MetricsFile, opponents_of
 
@@ -53,7 +53,7 @@ class Monitor:
     ) -> None:
         """units: of the game's own metrics (`Game.metric_units`). clock: seconds, by which the time left is told."""
         self.units, self.clock = units, clock
-        self.iterations, self.first_iteration, self.console = iterations, first_iteration, console or Console()
+        self.iterations, self.first_iteration, self.console = iterations, first_iteration, console or Console(**LITERAL)
         self.folder, self.log, self.curves = folder, folder / LOG, folder / CURVES
         folder.mkdir(parents=True, exist_ok=True)
         self.metrics = MetricsFile(folder / METRICS, first_iteration)

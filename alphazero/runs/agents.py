@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import onnx
 
-from alphazero.config import Config, NetworkConfig, SearchConfig
+from alphazero.config import MAX_MOVES, Config, NetworkConfig, SearchConfig, SelfPlayConfig
 from alphazero.game import Game, box_of, num_actions
 from alphazero.mcts.evaluator import Evaluator
 from alphazero.mcts.policy import policy_of
@@ -52,7 +52,7 @@ def load_agent(path: Path | str, *, game: str | None = None) -> Agent:
     evaluators = NetworkEvaluators(loaded, engine="onnx")
     evaluators.exported = exported_graph(folder, loaded, config.network)
     title = f"{folder.name}, iteration {int(found[-1].name)}"
-    return Agent(loaded, evaluators(module), config.search.without_noise(), title)
+    return Agent(loaded, evaluators(module), config.search.without_noise(), title, config.self_play.max_moves)
 
 
 def load_exported(path: Path, *, game: str | None = None) -> Agent:
@@ -63,6 +63,7 @@ def load_exported(path: Path, *, game: str | None = None) -> Agent:
         card = json.loads(card_path.read_bytes())
         version, game_path, expected = card["format"], card["game"], card["sha256"]
         search = SearchConfig(**card.get("search", {}))
+        longest = SelfPlayConfig(max_moves=card.get("max_moves", MAX_MOVES)).max_moves
         network = NetworkConfig(**card["network"]) if "network" in card else None  # older cards have none
         if not isinstance(game_path, str):
             raise TypeError(f"the game is {game_path!r}")
@@ -85,7 +86,7 @@ def load_exported(path: Path, *, game: str | None = None) -> Agent:
     except ValueError as error:
         raise RunError(f"{card_path} does not describe the network in {path.name}: {error}") from error
     title = f"{path.resolve().parent.name}/{path.name}, iteration {card.get('iteration', '?')}"
-    return Agent(loaded, OnnxEvaluator(loaded, serialized, module=module), search.without_noise(), title)
+    return Agent(loaded, OnnxEvaluator(loaded, serialized, module=module), search.without_noise(), title, longest)
 
 
 def exported_graph(folder: Path, game: Game, network: NetworkConfig) -> onnx.ModelProto | None:
@@ -129,6 +130,7 @@ def export_agent(folder: Path, game: Game, config: Config, model: onnx.ModelProt
         "iteration": iteration,
         "search": asdict(config.search),
         "network": asdict(config.network),
+        "max_moves": config.self_play.max_moves,
         **agent_form(game),
         "inputs": {"observation": "[batch, *observation_shape] float32, seen by the player to move"},
         "outputs": {"logits": policy_of(game).description, "value": "[batch] in [-1, 1], for the player to move"},
@@ -144,9 +146,11 @@ class Agent(NamedTuple):
 
     search: the settings that it learned with, without their noise.
     title:  its origin, for people.
+    max_moves: of its games.
     """
 
     game: Game
     evaluator: Evaluator
     search: SearchConfig
     title: str
+    max_moves: int = MAX_MOVES

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import logging
+import math
 import re
 import tomllib
 from collections.abc import Sequence
@@ -160,6 +161,12 @@ def check_fit(game: Game, config: Config) -> None:
         raise ValueError("the cache of evaluations lives on the CPU; set self_play.cache = 0 for self-play elsewhere")
     if game.num_players != 2 and config.evaluation.opponents:
         raise ValueError(f"{game.name} is a game for one: nobody can oppose it; set evaluation.opponents = []")
+    numbers = config.learner.batch_size // max(1, config.learner_gpus or config.cluster.learner_ranks)
+    if config.network.kind == "residual" and numbers * math.prod(game.observation_shape[1:]) < 2:
+        raise ValueError(
+            f"{game.name} observes a single cell, and a residual network normalises over the cells of a batch, which "
+            f'needs two of them: network.kind = "dense", or a larger learner.batch_size ({config.learner.batch_size})'
+        )
     if config.search.refine_steps and discrete:
         raise ValueError(f"{game.name} has discrete actions, which cannot be refined; set search.refine_steps = 0")
     if merging and not discrete:

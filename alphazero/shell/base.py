@@ -206,7 +206,8 @@ class Shell(cmd.Cmd):
         self.show()
 
     def say(self, text: str | Text = "") -> None:
-        self.console.print(text, soft_wrap=not self.console.is_terminal, highlight=False, markup=False)
+        text = Text(text) if isinstance(text, str) else text  # in which nothing is markup
+        self.console.print(text, soft_wrap=not self.console.is_terminal, highlight=False)
 
     def show(self) -> None:
         """Prints the board, and a line about it."""
@@ -255,7 +256,7 @@ class Shell(cmd.Cmd):
     def thinking(self, text: str) -> Iterator[None]:
         """Surrounds a computation that Ctrl-C may end; a terminal shows a spinner meanwhile."""
         draws = self.console.is_terminal and not self.console.is_dumb_terminal
-        with self.console.status(f"{text} …") if draws else nullcontext():
+        with self.console.status(Text(f"{text} …")) if draws else nullcontext():
             try:
                 yield
             except KeyboardInterrupt:

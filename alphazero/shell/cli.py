@@ -91,7 +91,7 @@ def add_game(parser: argparse.ArgumentParser) -> None:
 
 def console() -> Console:
     """A console that takes no text for markup, and on which tables and lines are whole when piped, however wide."""
-    return Console(width=None if sys.stdout.isatty() else 1_000, highlight=False, markup=False)
+    return Console(width=None if sys.stdout.isatty() else 1_000, highlight=False, markup=False, emoji=False)
 
 
 def run(main: Callable[[], int | None], *, wrong: Errors = (), errors: Errors = (), stopped: str = "Stopped.") -> int:

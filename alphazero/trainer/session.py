@@ -37,7 +37,7 @@ from alphazero.runs.configuration import check_fit, differences
 from alphazero.runs.lock import RunLock, run_lock
 from alphazero.runs.metrics import buffer_scalars, read_history, self_play_scalars
 from alphazero.runs.mirror import Mirror, mirrored
-from alphazero.selfplay import SelfPlay
+from alphazero.selfplay import SelfPlay, SelfPlayStatistics
 from alphazero.shell import loading
 from alphazero.shell.commands import python_command
 from alphazero.shell.signals import on_signals
@@ -160,6 +160,7 @@ class Session:
         self.lock = lock
         self.budget = Budget(run, folder, monitor, clock=clock, began=began)
         self._planning = self._measuring = False
+        self._warned: set[str] = set()
         states = run.streams[0].state
         pace = rules_seconds(run.game, states)
         # A simulation asks who moves before and after its step; `observe` counts as inference.
@@ -247,10 +248,29 @@ class Session:
         scalars |= self._record_matches(number, wait=run.config.cluster.mode == "synchronous")
         scalars |= {"self_play/simulations": float(run.simulations(number))}
         scalars |= {"time/iteration": iteration.seconds, "time/core_seconds": run.progress.core_seconds}
+        self._warn(number, statistics)
         scalars |= run.executor.scalars() | {"memory/resident_mb": psutil.Process().memory_info().rss / 2**20}
         self.monitor.record(number, scalars)
         self.budget.iteration_over(number, round(scalars.get("learner/steps", 0.0)), evaluated=self._due(number))
         self.monitor.report(number, scalars)
+
+    def _warn(self, iteration: int, statistics: SelfPlayStatistics) -> None:
+        """Says, once each time it comes to that, that no game ended, and that values do not reach as far as returns."""
+        play, warned = self.run.config.self_play, self._warned
+        self._warned = {
+            name for name, holds in (("endless", not statistics.games), ("beyond", statistics.beyond)) if holds
+        }
+        if "endless" in self._warned - warned:
+            longest = max(int(stream.moves_played.max()) for stream in self.run.streams)
+            self.monitor.say(
+                f"No game ended in iteration {iteration + 1}, so there is nothing new to learn from. The longest has "
+                f"{longest:,} moves, and ends after self_play.max_moves = {play.max_moves:,} at the latest"
+            )
+        if "beyond" in self._warned - warned:
+            self.monitor.say(
+                f"{statistics.beyond:,} of {statistics.games:,} games had returns beyond -1 or 1, where values end: "
+                f"nothing tells these from one another. Have the `step` of {self.run.game.name} divide its rewards"
+            )
 
     def save(self) -> None:
         """Writes a checkpoint, and now and then the agent and its evaluation of the fixed positions."""

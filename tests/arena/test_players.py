@@ -27,9 +27,10 @@ from alphazero.config import SearchConfig
 from alphazero.game import Box, Game, State, batch_size, concatenate, map_states
 from alphazero.mcts.evaluator import Evaluation, Evaluator, UniformEvaluator
 from alphazero.mcts.timed import LEAST
+from alphazero.mcts.tree import STATISTICS, make_tree, tree_bytes
 from games.connect_four import BOARD, BOTTOM, COLUMNS, ConnectFour, ConnectFourState
 from games.tic_tac_toe import TicTacToe
-from tests.evaluators import ScrambledEvaluator
+from tests.evaluators import CountingEvaluator, ScrambledEvaluator
 from tests.positions import CONNECT_FOUR, Web, after, board, random_positions, tic_tac_toe_board
 from tests.stubs import Again, AgainState, Mine, MineState
 
@@ -411,3 +412,23 @@ def test_a_search_can_be_ended_within_a_move(name: str) -> None:
     with pytest.raises(EndedError):
         player.actions(CONNECT_FOUR.initial(2))
     assert asked == [0] * 5
+
+
+def test_a_large_batch_is_searched_in_parts_and_answered_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    game = TicTacToe()
+    states = random_positions(game, 40, plies=3, seed=1)
+    config = SearchConfig(simulations=16).without_noise()
+    expected = AgentPlayer(game, ScrambledEvaluator(game), config, seed=1).actions(states)
+    counting = CountingEvaluator(ScrambledEvaluator(game))
+    monkeypatch.setattr(alphazero.arena.players, "TREES", 7 * tree_bytes(states, 17, 9))
+    player = AgentPlayer(game, counting, config, seed=1)
+    assert torch.equal(player.actions(states), expected)
+    assert max(counting.batches) == 7
+
+
+def test_a_tree_is_as_large_as_said() -> None:
+    game = TicTacToe()
+    roots = game.initial(5)
+    made = make_tree(roots, UniformEvaluator(game)(roots, torch.Generator()), torch.zeros(5, 9), 17)
+    arrays = [*(getattr(made, name) for name in STATISTICS), *made.states]
+    assert sum(array.nbytes for array in arrays) == 5 * tree_bytes(roots, 17, 9)

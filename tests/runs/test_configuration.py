@@ -17,6 +17,7 @@ from alphazero.config import (
     ConfigError,
     EvaluationConfig,
     LearnerConfig,
+    NetworkConfig,
     ReplayConfig,
     SearchConfig,
     SelfPlayConfig,
@@ -24,6 +25,7 @@ from alphazero.config import (
 from alphazero.runs.configuration import (
     OLD_NAMES,
     SECTIONS,
+    check_fit,
     differences,
     load_config,
     make_config,
@@ -31,6 +33,7 @@ from alphazero.runs.configuration import (
     with_current_names,
     with_plain_lists,
 )
+from tests.stubs import Mine
 
 
 def fault(toml: str, folder: Path) -> str:
@@ -218,3 +221,22 @@ def test_differences_name_field_and_both_values() -> None:
     new = replace(old, seed=7, search=replace(old.search, simulations=16))
     assert differences(old, new) == ["seed: 1 -> 7", "search.simulations: 32 -> 16"]
     assert differences(old, old) == []
+
+
+class Cell(Mine):
+    """Observes one number, as a board of a single cell."""
+
+    observation_shape = (1, 1, 1)
+
+
+def test_a_network_that_cannot_learn_from_a_single_number_is_refused() -> None:
+    residual = replace(Config(), evaluation=EvaluationConfig(opponents=()))
+    check_fit(Cell(), residual)
+    alone = replace(residual, learner=LearnerConfig(batch_size=1))
+    shared = replace(residual, learner=LearnerConfig(batch_size=4), cluster=ClusterConfig(learner_ranks=4))
+    for config in (alone, shared):
+        with pytest.raises(
+            ValueError, match=r'mine observes a single cell.*network.kind = "dense", or a larger learner'
+        ):
+            check_fit(Cell(), config)
+        check_fit(Cell(), replace(config, network=NetworkConfig(kind="dense")))
