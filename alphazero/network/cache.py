@@ -6,9 +6,9 @@ from typing import Generic
 
 import numpy as np
 import torch
-from numba import njit
 
 from alphazero.game import Game, S, take
+from alphazero.game.compilation import njit
 from alphazero.mcts.evaluator import Evaluation, Evaluator
 from alphazero.mcts.policy import policy_of
 
@@ -64,14 +64,14 @@ class CachedEvaluator(Generic[S]):
         return Evaluation(torch.from_numpy(logits), torch.from_numpy(values))
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def _bucket(key, buckets):
     """Fibonacci hashing (Knuth, The Art of Computer Programming 3, 6.4)."""
     mixed = np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)
     return np.int64((mixed ^ (mixed >> np.uint64(32))) % np.uint64(buckets))
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def _look_up(keys, version, table, versions, table_logits, table_values, logits, values, missing):
     """Fills in the known answers, lists the other positions in `missing`, and returns their number."""
     count = 0
@@ -91,7 +91,7 @@ def _look_up(keys, version, table, versions, table_logits, table_values, logits,
     return count
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def _insert(
     keys, index, new_logits, new_values, version, table, versions, clock, table_logits, table_values, logits, values
 ):
