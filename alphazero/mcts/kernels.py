@@ -12,9 +12,9 @@ edges, so that those have one visit less in all than the edge that leads to it.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from alphazero.game import ILLEGAL
+from alphazero.game.compilation import njit
 
 GUMBEL, PUCT = 0, 1
 _ILLEGAL = np.float32(ILLEGAL)
@@ -22,7 +22,7 @@ _ZERO, _ONE, _TINY = np.float32(0), np.float32(1), np.float32(1e-8)
 _LOWEST = np.float32(-np.inf)
 
 
-@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+@njit(error_model="numpy", inline="always")
 def _completed_q(b, node, prior, visits, q, raw_value, total, out):
     """Writes completed Q of every action to `out`."""
     mass, weighted = _ZERO, _ZERO
@@ -38,7 +38,7 @@ def _completed_q(b, node, prior, visits, q, raw_value, total, out):
         out[a] = known if visits[b, node, a] > 0 else mixed
 
 
-@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+@njit(error_model="numpy", inline="always")
 def _stretch(b, node, logits, q):
     """Maps q to [0, 1] between the least and the greatest of the legal actions, in place."""
     low, high = -_LOWEST, _LOWEST
@@ -49,7 +49,7 @@ def _stretch(b, node, logits, q):
         q[a] = (q[a] - low) / max(high - low, _TINY)
 
 
-@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+@njit(error_model="numpy", inline="always")
 def _argmax(x):
     best, top = 0, x[0]
     for a in range(1, x.shape[0]):
@@ -60,7 +60,7 @@ def _argmax(x):
     return best
 
 
-@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+@njit(error_model="numpy", inline="always")
 def _most(b, node, visits):
     most = visits[b, node, 0]
     for a in range(1, visits.shape[2]):
@@ -68,7 +68,7 @@ def _most(b, node, visits):
     return np.float32(most)
 
 
-@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+@njit(error_model="numpy", inline="always")
 def _halving_action(
     b, node, logits, prior, visits, q, raw_value, total, gumbel, target, c_visit, c_scale, rescale, score
 ):
@@ -89,7 +89,7 @@ def _halving_action(
     return best
 
 
-@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+@njit(error_model="numpy", inline="always")
 def _gumbel_action(b, node, logits, prior, visits, q, raw_value, total, c_visit, c_scale, rescale, score):
     """The action where the improved policy is furthest ahead of the visits."""
     width = logits.shape[2]
@@ -116,7 +116,7 @@ def _gumbel_action(b, node, logits, prior, visits, q, raw_value, total, c_visit,
     return _argmax(score)
 
 
-@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+@njit(error_model="numpy", inline="always")
 def _puct_action(b, node, logits, prior, visits, q, value, total, c_init, c_base, rescale):
     """The action with the highest Q + U."""
     width = logits.shape[2]
@@ -138,7 +138,7 @@ def _puct_action(b, node, logits, prior, visits, q, value, total, c_init, c_base
     return best
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def select(
     children, logits, prior, visits, q, parent, parent_action, reward, discount, raw_value, value, finished,
     rule, c1, c2, rescale, gumbel, considered, schedule, simulation, max_depth, parents, actions, places, depths,
@@ -171,7 +171,7 @@ def select(
         depths[b] = max(depths[b], depth)
 
 
-@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+@njit(error_model="numpy", inline="always")
 def _softmax(b, node, logits, out):
     top = logits[b, node, 0]
     for a in range(1, logits.shape[2]):
@@ -184,7 +184,7 @@ def _softmax(b, node, logits, out):
         out[b, node, a] /= normaliser
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def expand_and_backup(
     children, logits, prior, visits, q, parent, parent_action, rewards, discounts, raw_value, value, finished,
     parents, actions, new_logits, new_value, reward, done, turned, legal, discount, simulation,

@@ -144,6 +144,11 @@ def edges_at(tree: Tree[S], node: Tensor) -> Edges:
     return Edges(*(getattr(tree, name)[rows, node] for name in Edges._fields))
 
 
+def root_edges(tree: Tree[S]) -> Edges:
+    """The statistics at every tree's root, in memory of their own."""
+    return Edges(*(getattr(tree, name)[:, 0].clone() for name in Edges._fields))
+
+
 def select(
     tree: Tree[S], root_scores: Tensor, scores: Callable[[Edges], Tensor], *, simulation: int, max_depth: int
 ) -> tuple[Tensor, Tensor, Tensor]:

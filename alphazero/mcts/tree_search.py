@@ -83,8 +83,7 @@ class TreeSearch(Generic[S]):
         by_node = (field.view(nodes, batch, *field.shape[1:]).unbind() for field in root.states)
         self.new_states = list(zip(*by_node, strict=True))  # node after node: the room of all trees' states
         self.trees = torch.arange(batch, device=device)
-        self.root = torch.zeros(batch, dtype=torch.int64, device=device)
-        self.depth = torch.zeros_like(self.root)
+        self.depth = torch.zeros(batch, dtype=torch.int64, device=device)
         self.max_depth = config.max_depth or config.simulations
         self.gumbel = torch.zeros(batch, width, device=device) if gumbel_noise is None else gumbel_noise
         most = min(config.considered_actions, width)
@@ -149,7 +148,7 @@ class TreeSearch(Generic[S]):
 
     def root_scores(self, simulation: int) -> Tensor:
         """[B, A], by which the root's next action is chosen."""
-        edges = tree.edges_at(self.tree, self.root)
+        edges = tree.root_edges(self.tree)
         if self.config.algorithm == "puct":
             return puct.scores(edges, self.config)
         target = self.schedule[self.considered, simulation]
@@ -157,13 +156,13 @@ class TreeSearch(Generic[S]):
 
     def root_ranking(self) -> Tensor:
         """[B, A], the scores of all the root's actions without noise: normalised logits + sigma(q), or PUCT's Q + U."""
-        edges = tree.edges_at(self.tree, self.root)
+        edges = tree.root_edges(self.tree)
         if self.config.algorithm == "puct":
             return puct.scores(edges, self.config)
         return edges.logits.log_softmax(-1) + gumbel.sigma(gumbel.completed_q(edges), edges, self.config)
 
     def result(self) -> SearchResult:
-        edges = tree.edges_at(self.tree, self.root)
+        edges = tree.root_edges(self.tree)
         legal = edges.logits != ILLEGAL
         if self.config.algorithm == "gumbel":
             most, q = torch.where(legal, edges.visits, -1).amax(-1), gumbel.completed_q(edges)
@@ -200,7 +199,7 @@ class CompiledTreeSearch(TreeSearch[S]):
     ) -> None:
         super().__init__(root, config, gumbel_noise, schedule)
         statistics = tuple(getattr(root, name).numpy() for name in tree.STATISTICS)
-        self.parent, self.action, self.place = (torch.zeros_like(self.root) for _ in range(3))
+        self.parent, self.action, self.place = (torch.zeros_like(self.depth) for _ in range(3))
         edges = self.parent.numpy(), self.action.numpy()  # the same memory, as all arrays here
         if config.algorithm == "gumbel":
             rule, constants = kernels.GUMBEL, (config.c_visit, config.c_scale)
@@ -275,7 +274,7 @@ class CudaTreeSearch(TreeSearch[S]):
         found = cuda_kernels.compiled(width, root.children.device)
         assert found, "`tree_search` chooses this class only where there are kernels"
         self.kernels = found
-        self.parent, self.action, self.place = (torch.zeros_like(self.root) for _ in range(3))
+        self.parent, self.action, self.place = (torch.zeros_like(self.depth) for _ in range(3))
         self.statistics = [getattr(root, name) for name in tree.STATISTICS]
         if config.algorithm == "gumbel":
             rule, constants = kernels.GUMBEL, (config.c_visit, config.c_scale)

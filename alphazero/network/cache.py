@@ -6,9 +6,9 @@ from typing import Generic
 
 import numpy as np
 import torch
-from numba import njit
 
 from alphazero.game import Game, S, take
+from alphazero.game.compilation import njit
 from alphazero.mcts.evaluator import Evaluation, Evaluator
 from alphazero.mcts.policy import policy_of
 
@@ -78,14 +78,14 @@ class CachedEvaluator(Generic[S]):
             self.logits = grown
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def _bucket(key, buckets):
     """Fibonacci hashing (Knuth, The Art of Computer Programming 3, 6.4)."""
     mixed = np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)
     return np.int64((mixed ^ (mixed >> np.uint64(32))) % np.uint64(buckets))
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def _look_up(keys, version, table, versions, rows, table_logits, table_values, logits, values, missing):
     """Fills in the known answers, lists the other positions in `missing`, and returns their number."""
     count = 0
@@ -105,7 +105,7 @@ def _look_up(keys, version, table, versions, rows, table_logits, table_values, l
     return count
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def _insert(
     keys, index, new_logits, new_values, version,
     table, versions, clock, rows, used, table_logits, table_values, logits, values,

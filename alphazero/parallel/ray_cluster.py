@@ -45,7 +45,6 @@ def cluster(address: str, *, cores: int, modules: tuple[str, ...] = (), log: Pat
     modules: names of modules that other machines need beside the engine and the games.
     log:     the file for Ray's own messages, instead of the terminal.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no usage reports
     # Off, Ray takes 127.0.0.1 for this machine's address and listens there only; on Linux it is on by default.
     constants: Any = importlib.import_module("ray._private.ray_constants")
     constants.ENABLE_RAY_CLUSTER = bool(address) and not address.startswith(("127.", "localhost", "[::1]"))

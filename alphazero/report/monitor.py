@@ -37,7 +37,6 @@ class Monitor:
     """Shows a run from its iteration `first_iteration` on; iterations count from 0 to `iterations` - 1.
 
     Records of `first_iteration` and later, left by a run that ended before it had saved, are dropped.
-    `history` holds the scalars by iteration, including those from before a resume.
     All methods may be called from any thread, and from a signal handler.
     """
 
@@ -57,12 +56,16 @@ class Monitor:
         self.folder, self.log, self.curves = folder, folder / LOG, folder / CURVES
         folder.mkdir(parents=True, exist_ok=True)
         self.metrics = MetricsFile(folder / METRICS, first_iteration)
-        self.history = self.metrics.rows
         # Reentrant: a signal handler may print while the thread that it interrupts does.
         self._lock = threading.RLock()
         self._explained, self._configured = False, False
         self._end: float | None = None  # by the clock
         self._bars = ProgressBars(self.console, first_iteration, iterations, self.seconds_left)
+
+    @property
+    def history(self) -> dict[int, dict[str, float]]:
+        """The scalars by iteration, including those from before a resume."""
+        return self.metrics.history
 
     def __enter__(self) -> Self:
         with ExitStack() as undo:

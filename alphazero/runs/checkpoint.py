@@ -6,7 +6,7 @@ that was cut short or altered is noticed. Nothing that is read can run code: saf
 without objects, JSON, and torch's tensors-only format.
 
 Everything to continue a run is kept for the last two checkpoints; older ones keep the network
-alone, and of those only the ones that were measured.
+alone, and of those only the ones that were measured. Games are kept for longer, and then as sparsely.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from alphazero.runs.files import CHECKPOINTS, LIGHT, WHOLE, RunError
 from alphazero.selfplay import SelfPlay, Trajectories
 
 FORMAT = 1
+RECENT_GAMES = 100  # iterations of which all games are kept
 
 
 class Progress(NamedTuple):
@@ -109,6 +110,13 @@ def save_games(folder: Path, iteration: int, games: Mapping[int, Trajectories]) 
 def kept_games(folder: Path) -> list[int]:
     """The iterations of which the run has games, in order."""
     return sorted(int(path.stem) for path in (folder / files.GAMES).glob("*.npz") if path.stem.isdecimal())
+
+
+def prune_games(folder: Path, *, every: int) -> None:
+    """Keeps the games of the last iterations; of older ones, those of every `every`-th (0: of none)."""
+    for iteration in kept_games(folder)[:-RECENT_GAMES]:
+        if not every or iteration % every:
+            (folder / files.GAMES / f"{iteration:06d}.npz").unlink(missing_ok=True)
 
 
 def load_games(folder: Path, iteration: int, game: Game) -> dict[int, Trajectories]:

@@ -46,36 +46,50 @@ def opponents_of(history: History) -> list[str]:
 class MetricsFile:
     """The scalars of a run as a CSV file: the iteration, then a column a tag, empty where there is none.
 
-    rows: by iteration, scalars by tag. Rows of `first_iteration` and later are dropped from an old file.
+    Rows of `first_iteration` and later are dropped from an old file.
     """
 
     def __init__(self, path: Path, first_iteration: int) -> None:
         self.path = path
-        old = read_history(path)
-        self.rows = {iteration: scalars for iteration, scalars in old.items() if iteration < first_iteration}
-        self.tags = list(dict.fromkeys(tag for scalars in self.rows.values() for tag in scalars))
+        old = {number: row for number, row in read_history(path).items() if number < first_iteration}
+        self.tags = list(dict.fromkeys(tag for scalars in old.values() for tag in scalars))
+        # By iteration, as long as the tags were then: dictionaries would take megabytes an hour in a run of short ones.
+        self._rows = {iteration: [scalars.get(tag) for tag in self.tags] for iteration, scalars in old.items()}
         if path.exists():
             self._rewrite()
 
+    @property
+    def history(self) -> dict[int, dict[str, float]]:
+        """By iteration, scalars by tag."""
+        return {
+            iteration: {tag: scalar for tag, scalar in zip(self.tags, row, strict=False) if scalar is not None}
+            for iteration, row in self._rows.items()
+        }
+
     def record(self, iteration: int, scalars: Mapping[str, float]) -> None:
         """Adds a row, or to a row; new tags become columns."""
-        appended = iteration not in self.rows and all(tag in self.tags for tag in scalars) and self.path.exists()
-        self.rows.setdefault(iteration, {}).update({tag: float(scalar) for tag, scalar in scalars.items()})
+        appended = iteration not in self._rows and all(tag in self.tags for tag in scalars) and self.path.exists()
         self.tags += [tag for tag in scalars if tag not in self.tags]
+        row = self._rows.setdefault(iteration, [])
+        row += [None] * (len(self.tags) - len(row))
+        for tag, scalar in scalars.items():
+            row[self.tags.index(tag)] = float(scalar)
         if appended:
             with naming(self.path), self.path.open("a", encoding="utf-8", newline="") as file:
-                csv.writer(file, lineterminator="\n").writerow(self._row(iteration))
+                csv.writer(file, lineterminator="\n").writerow(self._cells(iteration))
         else:
             self._rewrite()
 
-    def _row(self, iteration: int) -> list[int | float | str]:
-        return [iteration, *(self.rows[iteration].get(tag, "") for tag in self.tags)]
+    def _cells(self, iteration: int) -> list[int | float | str]:
+        row = self._rows[iteration]
+        cells = ["" if scalar is None else scalar for scalar in row]
+        return [iteration, *cells, *[""] * (len(self.tags) - len(row))]
 
     def _rewrite(self) -> None:
         content = io.StringIO(newline="")
         table = csv.writer(content, lineterminator="\n")
         table.writerow(["iteration", *self.tags])
-        table.writerows(map(self._row, self.rows))
+        table.writerows(map(self._cells, self._rows))
         with naming(self.path):
             write_file(self.path, content.getvalue().encode())
 

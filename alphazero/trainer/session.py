@@ -279,6 +279,7 @@ class Session:
         progress = run.progress._replace(seconds=self.budget.spent)
         checkpoint.save_checkpoint(self.folder, run.game, progress, run.learner, run.replay, run.streams)
         checkpoint.prune_checkpoints(self.folder, every=run.config.evaluation.every)
+        checkpoint.prune_games(self.folder, every=run.config.evaluation.every)
         if self.mirror:
             self.mirror.update()
         if self._due(done) or done == run.config.iterations:

@@ -25,8 +25,10 @@ from alphazero.runs.checkpoint import (
     Progress,
     checkpoints,
     create_run,
+    kept_games,
     load_weights,
     prune_checkpoints,
+    prune_games,
     read_config,
     restore,
 )
@@ -342,6 +344,20 @@ def test_the_last_two_are_kept_whole_and_of_the_others_the_measured_networks(
     for path in paths[:-2]:
         assert {file.name for file in path.iterdir()} == set(LIGHT)
         load_weights(path, made.game, made.learner)
+
+
+@pytest.mark.parametrize(("every", "older"), [(0, []), (20, [0, 20, 40, 60, 80, 100, 120, 140])])
+def test_games_of_a_hundred_iterations_are_kept_and_of_older_ones_the_measured(
+    every: int, older: list[int], folder: Path
+) -> None:
+    (folder / "games").mkdir()
+    own = folder / "games" / "the best one.npz"
+    own.touch()
+    for iteration in range(250):  # all before the last hundred are 0 to 149
+        (folder / "games" / f"{iteration:06d}.npz").touch()
+        prune_games(folder, every=every)
+    assert kept_games(folder) == [*older, *range(150, 250)]
+    assert own.exists()
 
 
 def test_folders_that_people_put_there_are_left_alone(folder: Path) -> None:
