@@ -12,6 +12,7 @@ from collections.abc import Iterable
 import torch
 
 from alphazero.game.interface import Game, num_actions
+from alphazero.game.messages import printable
 from alphazero.game.states import State
 
 
@@ -32,7 +33,7 @@ class Record:
             try:
                 self.play(action)
             except ValueError as error:
-                raise ValueError(f"move {number} of {moves!r}: {error}") from error
+                raise ValueError(f"move {number} of {printable(moves)}: {error}") from error
 
     @property
     def state(self) -> State:

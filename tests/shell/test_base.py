@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from alphazero.game.messages import printable
 from alphazero.game.record import Record
-from alphazero.shell.base import draw, printable
+from alphazero.shell.base import draw
 from games.tic_tac_toe import TicTacToe
 from tests.shell.both_shells import SolvedTicTacToe, shells
 
