@@ -30,6 +30,7 @@ from alphazero.arena.match import MatchResult, SoloResult
 from alphazero.config import Config, ConfigError
 from alphazero.game import Game, load_game
 from alphazero.game.conformance import ConformanceError, check_game
+from alphazero.game.messages import printable
 from alphazero.learner import LearningError
 from alphazero.parallel.executor import ExecutorError
 from alphazero.report.terminal import LEGEND, match_table, solo_table
@@ -100,6 +101,8 @@ def command() -> None:
 
 def overridden(config: Config, arguments: list[str]) -> Config:
     """The configuration with `--section.field value` from the command line; exits with a message if one is wrong."""
+    if long := [argument for argument in arguments if len(argument) > cli.LONGEST]:
+        raise ConfigError(f"{printable(long[0])} is longer than any option or value")
     style = (tyro.conf.FlagConversionOff, tyro.conf.AvoidSubcommands)
     prog = "scripts/train.py CONFIG.toml"
     try:
