@@ -24,8 +24,8 @@ MOST_SIMULATIONS = 1 << 16  # a move
 Positive = Annotated[int, Field(ge=1, le=MOST, strict=True)]
 Count = Annotated[int, Field(ge=0, le=MOST, strict=True)]
 Fraction = Annotated[float, Field(ge=0, le=1, strict=True)]
-PositiveFloat = Annotated[float, Field(ge=1e-12, le=1e6, strict=True)]
-NonNegativeFloat = Annotated[float, Field(ge=0, le=1e6, strict=True)]
+PositiveFloat = Annotated[float, Field(ge=1e-12, le=1e9, strict=True)]
+NonNegativeFloat = Annotated[float, Field(ge=0, le=1e9, strict=True)]
 Device = Annotated[str, Field(pattern=r"^(cpu|cuda|mps|xpu)(:\d{1,3})?$")]
 
 
@@ -35,7 +35,7 @@ class SearchConfig:
 
     algorithm: Literal["gumbel", "puct"] = "gumbel"
     """Gumbel AlphaZero (Danihelka et al. 2022) or AlphaZero's PUCT (Silver et al. 2018)."""
-    simulations: Annotated[Positive, Field(le=MOST_SIMULATIONS)] = 32
+    simulations: Annotated[Positive, Field(le=1 << 20)] = 32  # as many only in a search by the clock
     """Simulations a move. AlphaZero: 800; Gumbel AlphaZero learns with 2 to 200."""
     max_depth: Annotated[Count, Field(le=MOST_SIMULATIONS)] = 0
     """Deepest path, in edges; 0: no limit. On a GPU a limit saves time: it bounds the loop of a selection."""

@@ -28,6 +28,7 @@ from alphazero.runs.checkpoint import (
     prune_checkpoints,
     read_config,
     restore,
+    verify,
 )
 from alphazero.runs.files import LIGHT, WHOLE, RunError, save_arrays
 from games.connect_four import ConnectFour
@@ -142,6 +143,49 @@ def test_a_state_without_a_field_is_passed_over_too(folder: Path) -> None:
         progress, (line,) = resume(folder, parts())
         assert progress.iteration == 1
         assert field in line
+
+
+def test_no_flipped_bit_of_a_state_is_believed(folder: Path) -> None:
+    """Unless it is one of the spaces between what it says."""
+    path = save(folder, parts(), 1)
+    before = (path / "state.json").read_bytes()
+    noticed = 0
+    for place in range(len(before)):
+        content = bytearray(before)
+        content[place] ^= 1 << place % 7
+        (path / "state.json").write_bytes(content)
+        try:
+            verify(path, ["state.json"])
+        except RunError:
+            noticed += 1
+        else:
+            assert json.loads(content) == json.loads(before), content[place - 20 : place + 20]
+    assert noticed > 0.8 * len(before)
+
+
+def test_a_state_of_before_has_no_digest_and_is_read(folder: Path) -> None:
+    made = parts(iterations=1)
+    path = save(folder, made, 1)
+    state = json.loads((path / "state.json").read_bytes())
+    for missing in ("digest", "seconds"):
+        del state[missing]
+        (path / "state.json").write_text(json.dumps(state))
+        assert resume(folder, parts())[0] == Progress(1, 17, 2.5)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("steps", -1), ("steps", "3"), ("steps", True), ("iteration", 1.5), ("core_seconds", -1), ("core_seconds", 1e308),
+     ("game", 3), ("sha256", {"replay.npz": 3}), ("new_samples", 1 << 70), ("more", 1)],
+)  # fmt: skip
+def test_a_state_that_cannot_be_is_refused_whoever_signed_it(field: str, value: Any, folder: Path) -> None:
+    path = save(folder, parts(), 1)
+    state = json.loads((path / "state.json").read_bytes())
+    (path / "state.json").write_text(json.dumps(state | {field: value}))
+    if field != "sha256":
+        sign(path)
+    with pytest.raises(RunError, match=rf"state\.json is not a checkpoint's state: .*`?{field}"):
+        verify(path, ["state.json"])
 
 
 def test_without_a_whole_checkpoint_it_says_how_to_start(folder: Path) -> None:

@@ -212,7 +212,7 @@ configs = st.builds(
     ),
     self_play=st.builds(SelfPlayConfig, td_lambda=shares, device=st.sampled_from(["cpu", "cuda", "cuda:1"])),
     replay=st.builds(ReplayConfig, merge=st.sampled_from(["none", "linear", "log", "constant"]), growth=shares),
-    learner=st.builds(LearnerConfig, learning_rate=st.floats(1e-12, 1e6)),
+    learner=st.builds(LearnerConfig, learning_rate=st.floats(1e-12, 1e9)),
     evaluation=st.builds(EvaluationConfig, opponents=st.lists(st.sampled_from(["random", "minimax:3"])).map(tuple)),
 )
 
