@@ -24,6 +24,7 @@ from alphazero.network.cache import CachedEvaluator
 from alphazero.replay import Arrays, Samples, no_actions, state_of, to_arrays
 
 ROUNDING = 1e-6  # by which a value may be beyond 1 or -1
+ROOM = 64  # moves of each game for which there is room at first
 
 
 @dataclass
@@ -157,7 +158,7 @@ class SelfPlay:
         generator = stream_generator(*self.seed, 0, device=config.device)
         self.state = fresh_starts(game, config.parallel_games, config, generator)
         self.moves_played = torch.zeros(config.parallel_games, dtype=torch.int64, device=config.device)
-        self.games_under_way = self._room(64)
+        self.games_under_way = self._room(ROOM)
 
     def _room(self, moves: int) -> Trajectories:
         slots, device = self.config.parallel_games, self.config.device

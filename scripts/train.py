@@ -32,6 +32,7 @@ from alphazero.config import Config, ConfigError
 from alphazero.game import Game, load_game
 from alphazero.game.conformance import ConformanceError, check_game
 from alphazero.game.loading import run_around
+from alphazero.game.messages import printable
 from alphazero.learner import LearningError
 from alphazero.parallel.executor import ExecutorError
 from alphazero.report.terminal import LEGEND, LITERAL, match_table, solo_table
@@ -110,6 +111,8 @@ def command() -> None:
 
 def overridden(config: Config, arguments: list[str]) -> Config:
     """The configuration with `--section.field value` from the command line; exits with a message if one is wrong."""
+    if long := [argument for argument in arguments if len(argument) > cli.LONGEST]:
+        raise ConfigError(f"{printable(long[0])} is longer than any option or value")
     style = (tyro.conf.FlagConversionOff, tyro.conf.AvoidSubcommands)
     prog = "scripts/train.py CONFIG.toml"
     try:

@@ -10,7 +10,7 @@ from alphazero.arena.benchmark import Benchmark, CurveMatch, Match, PositionTest
 from alphazero.arena.opponents import random_positions
 from alphazero.arena.players import SearchBudget
 from alphazero.arena.registry import PlayerSpec, agent_spec, find_player, network_spec
-from alphazero.arena.solved import load_positions
+from alphazero.arena.solved import line_count, load_positions
 from alphazero.game import Game
 from alphazero.runs.agents import Agent, load_agent
 from alphazero.runs.checkpoint import checkpoints
@@ -73,7 +73,7 @@ def plan(
             raise ValueError("a round robin needs another player beside the agent itself")
     minimaxes = [found[name] for name in dict.fromkeys(against) if name.startswith("minimax:")]
     for file in files:
-        title, rows = f"reading {file.name}", len(file.read_bytes().splitlines()) - 1
+        title, rows = f"reading {file.name}", line_count(file) - 1
         advance = watcher.begin(title, max(1, rows), "positions", steps=0)
         benchmark.positions[str(file)] = load_positions(file, game, progress=advance)
         watcher.end(title, "")

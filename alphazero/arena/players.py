@@ -18,8 +18,9 @@ import torch
 from torch import Tensor
 
 from alphazero.arena.minimax import minimax
-from alphazero.config import MAX_MOVES, SearchConfig
+from alphazero.config import MAX_MOVES, MOST_SIMULATIONS, SearchConfig
 from alphazero.game import ILLEGAL, Game, S, State, batch_size, box_of, masked, num_actions, random_actions, take
+from alphazero.game.messages import printable
 from alphazero.mcts.evaluator import Evaluation, Evaluator, UniformEvaluator
 from alphazero.mcts.gaussian import raw_deviation
 from alphazero.mcts.planning import Planners, likeliest, planners
@@ -31,8 +32,10 @@ from alphazero.mcts.tree_search import TreeSearch
 from alphazero.network.cache import with_cache
 
 # The limits of a budget; and of a search by seconds, whose trees take some 2 kB of memory for each simulation.
-MOST_SIMULATIONS, MOST_SECONDS, MOST_BY_CLOCK = 1 << 16, 3600, 1 << 20
+MOST_SECONDS, MOST_BY_CLOCK = 3600, 1 << 20
 TREES = 1 << 30  # bytes of the trees that a search by simulations holds at once
+MOST_PLIES = 100  # that minimax looks ahead: as deep it is slow even where there are two actions
+TEMPERATURES = (1e-6, 1e6)  # the least and the greatest: scores divided by it stay numbers
 NOTHING_NEW = 1000  # simulations in a row without a new position, after which a search by seconds may be over
 
 
@@ -93,8 +96,8 @@ class MinimaxPlayer(ScorePlayer):
     """Looks `depth` plies ahead with `minimax`."""
 
     def __init__(self, game: Game, depth: int, seed: int, *, temperature: float = 0.0) -> None:
-        if depth < 1:
-            raise ValueError(f"minimax looks at least 1 ply ahead, not {depth}")
+        if not 1 <= depth <= MOST_PLIES:
+            raise ValueError(f"minimax looks 1 to {MOST_PLIES} plies ahead, not {printable(depth)}")
         num_actions(game)  # a game with continuous actions is refused here, not at the first move
         self._minimax = partial(minimax, game, depth=depth, best_only=temperature == 0)
         super().__init__(f"minimax:{depth}", self._minimax, seed, temperature)
@@ -287,32 +290,36 @@ def parse_player(text: str, game: Game, *, seed: int, names: str = NAMES, max_mo
             return RandomPlayer(game, seed)
         if text == "perfect":
             return PerfectPlayer(game, seed)
-        if kind == "minimax" and setting and setting.isdecimal() and int(setting) >= 1:
+        if kind == "minimax" and setting and re.fullmatch(r"\d{1,9}", setting) and int(setting):
             return MinimaxPlayer(game, int(setting), seed, temperature=parse_temperature(temperature))
         if kind == "mcts" and setting and temperature is None:
             return RolloutPlayer(game, parse_budget(setting), seed, max_moves=max_moves)
     except TypeError as error:  # a game with continuous actions
         raise ValueError(str(error)) from error
-    raise ValueError(f"no player is called {text!r}; expected {names}")
+    raise ValueError(f"no player is called {printable(text)}; expected {names}")
 
 
 def parse_budget(text: str) -> SearchBudget:
     """`600` simulations or `2s`, seconds a move. ValueError otherwise."""
-    if re.fullmatch(r"\d+", text) and 1 <= int(text) <= MOST_SIMULATIONS:
+    if re.fullmatch(r"\d{1,9}", text) and 1 <= int(text) <= MOST_SIMULATIONS:
         return SearchBudget(int(text))
     if re.fullmatch(r"(\d+\.?\d*|\.\d+)s", text) and 0 < float(text[:-1]) <= MOST_SECONDS:
         return SearchBudget(MOST_SIMULATIONS, float(text[:-1]))
     raise ValueError(
-        f"{text[:40]!r} is no search budget; expected simulations a move as 600, at most {MOST_SIMULATIONS}, "
+        f"{printable(text)} is no search budget; expected simulations a move as 600, at most {MOST_SIMULATIONS}, "
         f"or seconds as 2s or 0.5s, at most {MOST_SECONDS}"
     )
 
 
 def parse_temperature(text: str | None) -> float:
-    """A number from 0; 0 for None. ValueError otherwise."""
+    """A number within TEMPERATURES, or 0, as for None. ValueError otherwise."""
+    low, high = TEMPERATURES
     if re.fullmatch(r"\d+\.?\d*|\.\d+", text or "0"):
-        return float(text or "0")
-    raise ValueError(f"{text!r} is no temperature; expected a number from 0, as 0.5")
+        temperature = float(text or "0")
+        if temperature == 0 or low <= temperature <= high:
+            return temperature
+    expected = f"a number from 0, as 0.5, and otherwise from {low:g} to {high:g}"
+    raise ValueError(f"{printable(text)} is no temperature; expected {expected}")
 
 
 WIDE = 0.5  # standard deviation of an untrained policy, of half the Box

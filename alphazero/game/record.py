@@ -13,6 +13,7 @@ from functools import lru_cache
 import torch
 
 from alphazero.game.interface import Game, num_actions
+from alphazero.game.messages import printable
 from alphazero.game.states import State
 
 SEPARATORS = {r"\s": " ", ",": ", ", ";": "; "}  # of moves: how each is found in a text, and how it is written
@@ -35,7 +36,7 @@ class Record:
             try:
                 self.play(action)
             except ValueError as error:
-                raise ValueError(f"move {number} of {moves!r}: {error}") from error
+                raise ValueError(f"move {number} of {printable(moves)}: {error}") from error
 
     @property
     def state(self) -> State:

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from alphazero.config import MOST
+from alphazero.game.messages import printable
 from alphazero.replay import Replay
-from alphazero.runs.files import RunError, naming, write_file
+from alphazero.runs.files import RunError, naming, read_file, write_file
 
 if TYPE_CHECKING:
     from alphazero.selfplay import SelfPlayStatistics
+
+LARGEST = 1 << 28  # bytes of the file
+FLOAT32 = 3.4e38  # about the greatest float32, which is what figures and TensorBoard can show
 
 History = Mapping[int, Mapping[str, float]]  # scalars by tag, by iteration
 
@@ -20,14 +26,16 @@ History = Mapping[int, Mapping[str, float]]  # scalars by tag, by iteration
 def read_history(path: Path) -> dict[int, dict[str, float]]:
     """The scalars in a metrics.csv; none if there is no file. RunError if it is something else."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_file(path, LARGEST).decode()
         text = text[: text.rfind("\n") + 1]  # a crash may have cut the last line
         table = csv.reader(io.StringIO(text, newline=""), strict=True)
         tags = next(table, ["iteration"])
         if tags[0] != "iteration":
             raise ValueError(f"the first column is {tags[0]!r} instead of 'iteration'")
+        if len(set(tags)) < len(tags):
+            raise ValueError("it has several columns of one name")
         cells = [dict(zip(tags, row, strict=True)) for row in table]
-        return {int(row.pop("iteration")): {tag: float(s) for tag, s in row.items() if s} for row in cells}
+        return {_iteration(row.pop("iteration")): {tag: _scalar(s) for tag, s in row.items() if s} for row in cells}
     except FileNotFoundError:
         return {}
     except OSError as error:
@@ -35,6 +43,20 @@ def read_history(path: Path) -> dict[int, dict[str, float]]:
     except (ValueError, IndexError, csv.Error) as error:
         fault = f"{path} does not hold a run's metrics ({error})"
         raise RunError(f"{fault}; move it away to go on without the past curves") from error
+
+
+def _iteration(text: str) -> int:
+    if not (text.isdecimal() and len(text) <= len(str(MOST)) and int(text) <= MOST):
+        raise ValueError(f"{printable(text)} is no iteration")
+    return int(text)
+
+
+def _scalar(text: str) -> float:
+    """ValueError for what is neither a number of float32 nor NaN or infinite, as they are written."""
+    scalar = float(text)
+    if math.isfinite(scalar) and abs(scalar) > FLOAT32:
+        raise ValueError(f"{printable(text)} is too large for a measure")
+    return scalar
 
 
 def opponents_of(history: History) -> list[str]:

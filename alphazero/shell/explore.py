@@ -11,8 +11,9 @@ from rich.text import Text
 from torch import Tensor
 
 from alphazero.arena.players import parse_budget
+from alphazero.game.messages import printable
 from alphazero.game.record import Record, format_moves, parse_moves
-from alphazero.shell.base import OUTCOMES, Shell, printable
+from alphazero.shell.base import OUTCOMES, Shell
 from alphazero.shell.explorer import PositionStatistics
 
 CHOICE = "→"  # marks the move that the search plays

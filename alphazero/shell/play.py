@@ -8,8 +8,9 @@ from rich.console import Console
 
 from alphazero.arena.players import AgentPlayer, Player, SearchBudget, parse_budget
 from alphazero.arena.registry import agent_spec, find_player
+from alphazero.game.messages import printable
 from alphazero.game.record import Record
-from alphazero.shell.base import Shell, printable, times
+from alphazero.shell.base import Shell, times
 from alphazero.shell.explore import ExploreShell
 from alphazero.shell.explorer import Explorer
 

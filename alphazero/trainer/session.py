@@ -70,7 +70,10 @@ def open_session(
         check_fit(game, config)
         config = with_engines(game, config)
         for opponent in config.evaluation.opponents:
-            parse_player(opponent, game, seed=config.seed)
+            try:
+                parse_player(opponent, game, seed=config.seed)
+            except ValueError as error:
+                raise ValueError(f"`evaluation.opponents`: {error}") from error
         learner, replay = Learner(game, config.learner, config.network, seed=config.seed), Replay(game, config.replay)
     except ValueError as error:
         raise ConfigError(str(error)) from error

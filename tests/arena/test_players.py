@@ -371,6 +371,12 @@ def test_unknown_players_are_refused(name: str) -> None:
         ("mcts:0", "'0' is no search budget; expected simulations a move as 600, at most 65536, or seconds"),
         ("mcts:0s", "'0s' is no search budget"),
         ("mcts:99999999", "'99999999' is no search budget; expected simulations a move as 600, at most 65536"),
+        ("minimax:3@" + "9" * 400, "999.* is no temperature; expected a number from 0, .* otherwise from 1e-06 to 1e"),
+        ("minimax:3@0.0000001", "is no temperature"),
+        ("minimax:101", "minimax looks 1 to 100 plies ahead, not 101"),
+        ("minimax:1000000", "minimax looks 1 to 100 plies ahead"),
+        ("minimax:" + "9" * 5000, "no player is called 'minimax:999.{,60}; expected"),
+        ("mcts:" + "9" * 5000, "'999.* is no search budget"),
         ("mcts:3601s", "seconds as 2s or 0.5s, at most 3600"),
     ],
 )
@@ -387,7 +393,7 @@ def test_players_that_a_game_does_not_have_are_refused() -> None:
 
 
 def test_minimax_refuses_games_and_depths_that_it_cannot_play() -> None:
-    with pytest.raises(ValueError, match="at least 1 ply ahead, not 0"):
+    with pytest.raises(ValueError, match="looks 1 to 100 plies ahead, not 0"):
         MinimaxPlayer(CONNECT_FOUR, 0, seed=0)
     with pytest.raises(TypeError, match="web has continuous actions"):
         MinimaxPlayer(Throw(seed=0, players=1, keys=False), 2, seed=0)

@@ -103,7 +103,7 @@ def test_what_is_given_counts_and_minutes_count_more_than_iterations(tmp_path: P
 
 def test_learning_that_gives_no_number_is_reported_and_loses_nothing(tmp_path: Path, train: Train) -> None:
     reckless = replace(
-        SMALL, learner=replace(SMALL.learner, optimizer="sgd", learning_rate=1e30, max_grad_norm=1e30, warmup=0.0)
+        SMALL, learner=replace(SMALL.learner, optimizer="sgd", learning_rate=1e9, max_grad_norm=1e9, warmup=0.0)
     )
     finished = train("--run", tmp_path / "run", config=write(tmp_path, reckless))
     assert finished.returncode == 1
