@@ -199,9 +199,10 @@ class CompiledTreeSearch(TreeSearch[S]):
         self, root: Tree[S], config: SearchConfig, gumbel_noise: Tensor | None, schedule: Tensor | None = None
     ) -> None:
         super().__init__(root, config, gumbel_noise, schedule)
-        statistics = tuple(getattr(root, name).numpy() for name in tree.STATISTICS)
-        self.parent, self.action, self.place = (torch.zeros_like(self.depth) for _ in range(3))
-        edges = self.parent.numpy(), self.action.numpy()  # the same memory, as all arrays here
+        arrays = {name: getattr(root, name).numpy() for name in tree.STATISTICS}  # the same memory, as all arrays here
+        statistics = tuple(arrays.values())
+        self.parent, self.action, self.place = torch.zeros(3, root.batch, dtype=torch.int64)
+        edges = self.parent.numpy(), self.action.numpy()
         if config.algorithm == "gumbel":
             rule, constants = kernels.GUMBEL, (config.c_visit, config.c_scale)
         else:
@@ -211,7 +212,7 @@ class CompiledTreeSearch(TreeSearch[S]):
         self.rules = *statistics, *scoring, self.considered.numpy(), self.schedule.numpy()
         self.walks = *edges, self.place.numpy(), self.depth.numpy()
         self.grown = *statistics, *edges
-        self.roots = *(getattr(root, name).numpy() for name in Edges._fields), *scoring
+        self.roots = *(arrays[name] for name in Edges._fields), *scoring
 
     def select(self, simulation: int) -> tuple[Tensor, Tensor]:
         kernels.select(*self.rules, simulation, self.max_depth, *self.walks)
