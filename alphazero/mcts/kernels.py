@@ -203,6 +203,7 @@ def expand_and_backup(
     `legal` is [B, A], or [B, 0] where there is nothing to mask.
     """
     batch, width = logits.shape[0], logits.shape[2]
+    discount = np.float32(discount)
     for b in range(batch):
         above, edge = parents[b], actions[b]
         node = children[b, above, edge]

@@ -222,9 +222,9 @@ class CompiledTreeSearch(TreeSearch[S]):
         self, game: Game[S], expansion: Expansion[S], evaluation: Evaluation, simulation: int
     ) -> None:
         evaluated = evaluation.logits.contiguous().numpy(), evaluation.value.contiguous().numpy()
-        discount = np.float32(game.discount)
-        kernels.expand_and_backup(*self.grown, *evaluated, *self.arrays(expansion), discount, simulation)
-        self.keep(evaluation.actions, simulation)
+        kernels.expand_and_backup(*self.grown, *evaluated, *self.arrays(expansion), game.discount, simulation)
+        if evaluation.actions is not None:
+            self.keep(evaluation.actions, simulation)
 
     def arrays(self, expansion: Expansion[S]) -> Iterable[NDArray[np.generic]]:
         """All but the positions, as arrays."""
