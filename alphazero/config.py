@@ -92,6 +92,8 @@ class NetworkConfig:
     """Residual blocks of two convolutions, or fully connected layers. AlphaGo Zero: 19 or 39."""
     width: Annotated[Positive, Field(le=8_192)] = 32
     """Channels of a convolution, or units of a layer. AlphaGo Zero: 256."""
+    least_width: Annotated[Count, Field(le=8_192)] = 0
+    """How narrow a run of so many minutes may make it, where they hold few iterations of that width; 0: never."""
     head_channels: Annotated[Positive, Field(le=1_024)] = 8
     """Residual: channels that each head sees. AlphaGo Zero: 2 (policy) and 1 (value)."""
     value_width: Annotated[Positive, Field(le=8_192)] = 64

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -42,6 +42,7 @@ from alphazero.runs.files import CONFIG, RunError
 from alphazero.runs.mirror import check_protocol, fetch, is_url
 from alphazero.runs.trust import load_game_of
 from alphazero.shell.commands import script_command
+from alphazero.trainer.budget import Narrower
 from alphazero.trainer.run import Stopped
 from alphazero.trainer.session import open_session
 
@@ -149,8 +150,17 @@ def train(
         check_protocol(config.cluster.mirror)
     word = re.sub(r"[^\w.-]+", "_", name or game.name)  # a game's name may be none of a folder
     folder = resume or run or Path("runs") / f"{word}-{datetime.now():%Y%m%d-%H%M%S}"
-    with open_session(game, config, folder, saved=saved if resume else None, console=console) as session:
-        results = session.train()
+    began = None
+    while True:
+        try:
+            with open_session(
+                game, config, folder, saved=saved if resume else None, console=console, began=began
+            ) as session:
+                results = session.train()
+            break
+        except Narrower as found:
+            console.print(f"{found}; beginning anew with that")
+            config, began = replace(config, network=found.network), found.began
     if results:
         console.print(strength_table(game, results, config))
     done, config = session.run.progress.iteration, session.run.config

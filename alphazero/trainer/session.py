@@ -42,7 +42,7 @@ from alphazero.shell import loading
 from alphazero.shell.commands import python_command
 from alphazero.shell.signals import on_signals
 from alphazero.trainer import asynchronous, synchronous
-from alphazero.trainer.budget import Budget
+from alphazero.trainer.budget import Budget, Narrower
 from alphazero.trainer.plan import resumed
 from alphazero.trainer.run import Control, Iteration, Learn, Run, Stopped
 from alphazero.trainer.tasks import Worker, make_worker
@@ -57,13 +57,14 @@ def open_session(
     saved: Config | None = None,
     console: Console | None = None,
     clock: Callable[[], float] = time.monotonic,
+    began: float | None = None,
 ) -> Iterator[Session]:
     """A session of a new run in the folder, or of the run that is there and was saved with the configuration `saved`.
 
-    clock: seconds, which count towards `minutes` from now on.
+    clock: seconds, which count towards `minutes` from `began` on, or from now.
     ConfigError if game and configuration do not fit or a device is missing, RunError if the folder cannot be used.
     """
-    began = clock()
+    began = clock() if began is None else began
     if saved:
         config = at_hand(game, config)
     try:
@@ -116,7 +117,7 @@ def open_session(
             ):
                 run = Run(game, config, learner, replay, streams, executor, learn, progress, control)
                 yield Session(run, folder, evaluators, monitor, mirror, lock, clock=clock, began=began)
-    except (ConfigError, Stopped):
+    except (ConfigError, Narrower, Stopped):
         if not checkpoint.checkpoints(folder):  # nothing to go on from, and in the way of a next try
             files.remove(folder)
         raise

@@ -22,6 +22,7 @@ from alphazero.report.monitor import Monitor
 from alphazero.runs.checkpoint import checkpoints, read_config, verify
 from alphazero.runs.files import WHOLE
 from alphazero.trainer import budget, synchronous
+from alphazero.trainer.budget import Narrower
 from alphazero.trainer.plan import Pace
 from alphazero.trainer.run import Iteration, Run, Stopped
 from alphazero.trainer.session import Session, open_session
@@ -71,11 +72,12 @@ def train(
     *,
     resume: bool = False,
     stop_after: int = 10**9,
+    began: float | None = None,
 ) -> Session:
     """Trains a run whose iterations take so many seconds, and stops it after one."""
     console = Console(file=io.StringIO())
     saved = read_config(folder) if resume else None
-    with open_session(TicTacToe(), config, folder, saved=saved, console=console, clock=clock) as session:
+    with open_session(TicTacToe(), config, folder, saved=saved, console=console, clock=clock, began=began) as session:
         over = session.iteration_over
 
         def iteration_over(iteration: Iteration) -> None:
@@ -116,6 +118,40 @@ def test_as_many_iterations_are_trained_as_fit_and_the_plan_is_written_down(tmp_
     assert "The pace has changed" not in log(tmp_path / "run")
     assert session.budget.spent == 4 + 12 * 9
     assert_same(session.run.learner.tensors(), weights_of(replace(TIMED, minutes=0.0, iterations=12)))
+
+
+@pytest.mark.parametrize(
+    ("enough", "width"),
+    # 12 iterations fit in: 64 * 12 / 18 is 42, of which 40 is a multiple of 8; 64 * 12 / 100 is 8, and 32 the least.
+    [(12, 64), (18, 40), (100, 32)],
+)
+def test_a_network_too_wide_for_the_time_is_made_narrower(
+    enough: int, width: int, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(budget, "ENOUGH", enough)
+    config = replace(TIMED, network=replace(TIMED.network, blocks=1, width=64, least_width=32))
+    began = None
+    if width < 64:
+        with pytest.raises(
+            Narrower, match=f"2 minutes hold 12 iterations here: {width} channels instead of 64"
+        ) as made:
+            train(config, tmp_path / "run", clock)
+        assert not (tmp_path / "run").exists()
+        assert made.value.network == replace(config.network, width=width, least_width=0)
+        config, began = replace(config, network=made.value.network), made.value.began
+        assert began == 1000
+    session = train(config, tmp_path / "run", clock, began=began)
+    assert session.budget.spent == 4 * (1 + (width < 64)) + 12 * 9
+    assert (read_config(tmp_path / "run").network.width, session.run.config.iterations) == (width, 12)
+
+
+def test_only_a_new_run_is_made_narrower(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = replace(TIMED, network=replace(TIMED.network, width=64, least_width=32))
+    monkeypatch.setattr(budget, "ENOUGH", 12)
+    train(config, tmp_path / "run", clock, stop_after=1)
+    monkeypatch.setattr(budget, "ENOUGH", 100)
+    train(read_config(tmp_path / "run"), tmp_path / "run", clock, resume=True)
+    assert read_config(tmp_path / "run").network.width == 64
 
 
 def test_every_line_of_an_iteration_says_what_is_left(tmp_path: Path, clock: Clock) -> None:
