@@ -159,7 +159,7 @@ def train(
                 results = session.train()
             break
         except Narrower as found:
-            console.print(f"{found}; beginning anew with that")
+            console.print(f"{found}; beginning anew")
             config, began = replace(config, network=found.network), found.began
     if results:
         console.print(strength_table(game, results, config))

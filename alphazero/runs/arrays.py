@@ -87,7 +87,7 @@ def _form(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Form:
         if np.lib.format.read_magic(file) != (1, 0):
             raise ValueError("of another version")
         shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-        if file.tell() + math.prod(shape) * dtype.itemsize != member.file_size:
+        if not dtype.hasobject and file.tell() + math.prod(shape) * dtype.itemsize != member.file_size:
             raise ValueError(f"of {printable(shape)} {dtype}, but its size is another")
     return Form(dtype, shape)
 

@@ -172,13 +172,13 @@ def check_fit(game: Game, config: Config) -> None:
         except (RuntimeError, AssertionError) as error:
             there = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
             raise ValueError(f"device {device!r} is not available here; available: {', '.join(there)}") from error
-    check_network(game, config.network)
-    check_sizes(game, config)
     discrete, merging = game.discrete, config.replay.merge != "none"
     if config.self_play.cache and torch.device(config.self_play.device).type != "cpu":
         raise ValueError("the cache of evaluations lives on the CPU; set self_play.cache = 0 for self-play elsewhere")
     if game.num_players != 2 and config.evaluation.opponents:
         raise ValueError(f"{game.name} is a game for one: nobody can oppose it; set evaluation.opponents = []")
+    check_network(game, config.network)
+    check_sizes(game, config)
     numbers = config.learner.batch_size // max(1, config.learner_gpus or config.cluster.learner_ranks)
     if config.network.kind == "residual" and numbers * math.prod(game.observation_shape[1:]) < 2:
         raise ValueError(

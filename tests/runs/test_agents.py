@@ -45,7 +45,7 @@ def test_agent_run_and_checkpoint_say_the_same_as_the_learner(folder: Path) -> N
     (folder / "agent.json").write_text(json.dumps({name: card[name] for name in card if name != "max_moves"}))
     assert load_agent(folder / "agent.onnx").max_moves == 1000  # of the version before
     (folder / "agent.json").write_text(json.dumps(card | {"max_moves": 0}))
-    with pytest.raises(RunError, match=r"(?s)is not an agent's card .*max_moves"):
+    with pytest.raises(RunError, match=r"is not an agent's card: `max_moves`"):
         load_agent(folder / "agent.onnx")
     (folder / "agent.json").write_text(json.dumps(card))
     assert card["actions"] == ["a3", "b3", "c3", "a2", "b2", "c2", "a1", "b1", "c1"]

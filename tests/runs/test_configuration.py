@@ -316,7 +316,8 @@ class Cell(Mine):
 
 
 def test_a_network_that_cannot_learn_from_a_single_number_is_refused() -> None:
-    residual = replace(Config(), evaluation=EvaluationConfig(opponents=()))
+    scalar = NetworkConfig(value_head="scalar")
+    residual = replace(Config(), evaluation=EvaluationConfig(opponents=()), network=scalar)
     check_fit(Cell(), residual)
     alone = replace(residual, learner=LearnerConfig(batch_size=1))
     shared = replace(residual, learner=LearnerConfig(batch_size=4), cluster=ClusterConfig(learner_ranks=4))
@@ -325,4 +326,4 @@ def test_a_network_that_cannot_learn_from_a_single_number_is_refused() -> None:
             ValueError, match=r'mine observes a single cell.*network.kind = "dense", or a larger learner'
         ):
             check_fit(Cell(), config)
-        check_fit(Cell(), replace(config, network=NetworkConfig(kind="dense")))
+        check_fit(Cell(), replace(config, network=replace(scalar, kind="dense")))
