@@ -88,11 +88,16 @@ class State:
 
 def create_run(folder: Path, config: Config) -> None:
     """Makes the folder of a new run. RunError if it exists already, or cannot be written."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    with files.clear_errors(folder):
+        there = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+        try:
+            if not there:
+                (folder / CHECKPOINTS).mkdir(parents=True)
+        except FileExistsError:  # another process has just made it
+            there = True
+    if there:
         fix = f"continue it with --resume {folder}" if (folder / files.CONFIG).exists() else "it is no run"
         raise RunError(f"{folder} exists already ({fix}); name another folder with --run")
-    with files.clear_errors(folder):
-        (folder / CHECKPOINTS).mkdir(parents=True)
     write_config(folder, config)
 
 
@@ -165,7 +170,9 @@ def load_games(folder: Path, iteration: int, game: Game) -> dict[int, Trajectori
 
 
 def prune_checkpoints(folder: Path, *, every: int) -> None:
-    """Keeps the last two whole; of older ones, the network of every `every`-th (0: of none)."""
+    """Keeps the last two whole; of older ones, the network of every `every`-th (0: of none). No unfinished ones."""
+    for path in (folder / CHECKPOINTS).glob(".*.unfinished"):
+        files.remove(path)
     for path in checkpoints(folder)[:-2]:
         if not every or int(path.name) % every:
             shutil.rmtree(path, ignore_errors=True)

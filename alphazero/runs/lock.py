@@ -11,6 +11,7 @@ import json
 import os
 import socket
 import sys
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -21,6 +22,7 @@ from typing import BinaryIO, NamedTuple
 from alphazero.runs.files import LOCK, RunError, clear_errors
 
 MOST = 1000  # bytes of a holder's name
+NAMING = 2.0  # seconds within which a process that holds a run has written its name
 
 if sys.platform == "win32":
     import msvcrt
@@ -97,11 +99,7 @@ class RunLock:
         with clear_errors(folder), ExitStack() as stack:
             self._file = stack.enter_context(_open(folder / LOCK))
             try:
-                _lock(self._file)
-            except BlockingIOError:
-                other = Holder.from_bytes(_read(self._file)) or "another process"
-                told = f"{folder} is held by {other}; a run is one process's: wait for it, or stop it"
-                raise RunError(told) from None
+                self._take()
             except OSError as error:
                 self._locked, fault = False, error.strerror
                 say(f"the disk of {folder} has no locks ({fault}): make sure that no other process trains the run")
@@ -111,6 +109,19 @@ class RunLock:
                 say(f"{folder} was held by {before}; {doubt}")
             _write(self._file, self.holder.to_bytes())
             stack.pop_all()
+
+    def _take(self) -> None:
+        """Locks the file. RunError if another process has done so, OSError where there are no locks."""
+        deadline = time.monotonic() + NAMING
+        while True:
+            try:
+                return _lock(self._file)
+            except BlockingIOError:
+                other = Holder.from_bytes(_read(self._file))
+                if other or time.monotonic() > deadline:
+                    told = f"{self.folder} is held by {other or 'another process'}"
+                    raise RunError(f"{told}; a run is one process's: wait for it, or stop it") from None
+            time.sleep(0.05)  # it is about to write its name, or to let go
 
     def check(self) -> None:
         """RunError if another process has taken the run over, which only a disk without shared locks lets happen."""
@@ -144,7 +155,7 @@ def _open(path: Path) -> BinaryIO:
     """The file, made if it is not there. RunError if it is a link or anything else but a file."""
     if path.is_symlink() or (path.exists() and not path.is_file()):  # the run may be a stranger's
         raise RunError(f"{path} is no plain file; remove it")
-    return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644), "r+b")
+    return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644), "r+b", buffering=0)
 
 
 def _read(file: BinaryIO) -> bytes:
@@ -156,5 +167,4 @@ def _write(file: BinaryIO, content: bytes) -> None:
     file.seek(0)
     file.truncate()
     file.write(content)
-    file.flush()
     os.fsync(file.fileno())

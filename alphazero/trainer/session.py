@@ -141,6 +141,7 @@ def _restored(
         say(f"changed {difference}")
     config = resumed(saved, config, progress.iteration, progress.seconds)
     checkpoint.write_config(folder, config)
+    checkpoint.prune_checkpoints(folder, every=config.evaluation.every)  # a kill may have come before it
     return config, progress
 
 
@@ -280,15 +281,15 @@ class Session:
         """Writes a checkpoint, and now and then the agent and its evaluation of the fixed positions."""
         self.lock.check()
         run, done = self.run, self.run.progress.iteration
+        if self._due(done) or done == run.config.iterations:  # before the checkpoint, after which nobody would do it
+            self._export()
+            self.fixed_positions.show(done - 1, self.evaluators(run.learner.weights()), self.monitor)
         progress = run.progress._replace(seconds=self.budget.spent)
         checkpoint.save_checkpoint(self.folder, run.game, progress, run.learner, run.replay, run.streams)
         checkpoint.prune_checkpoints(self.folder, every=run.config.evaluation.every)
         checkpoint.prune_games(self.folder, every=run.config.evaluation.every)
         if self.mirror:
             self.mirror.update()
-        if self._due(done) or done == run.config.iterations:
-            self._export()
-            self.fixed_positions.show(done - 1, self.evaluators(run.learner.weights()), self.monitor)
 
     def _due(self, iteration: int) -> bool:
         every = self.run.config.evaluation.every

@@ -378,8 +378,10 @@ def test_the_last_two_are_kept_whole_and_of_the_others_the_measured_networks(
     made = parts()
     for iteration in range(1, 8):
         save(folder, made, iteration)
+        (folder / "checkpoints" / ".000099.unfinished").mkdir()  # of a process that was killed
         prune_checkpoints(folder, every=every)
     paths = checkpoints(folder)
+    assert len(list((folder / "checkpoints").iterdir())) == len(paths)
     assert [path.name.lstrip("0") for path in paths] == kept
     for path in paths[-2:]:
         assert {file.name for file in path.iterdir()} == set(WHOLE)
@@ -436,6 +438,15 @@ def test_a_run_is_not_started_over_another(folder: Path, tmp_path: Path) -> None
     (tmp_path / "file").touch()
     with pytest.raises(RunError, match="exists already"):
         create_run(tmp_path / "file", CONFIG)
+
+
+def test_of_two_processes_that_begin_one_run_the_later_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has looked just before the other made the folder."""
+    monkeypatch.setattr(Path, "exists", lambda path: False)
+    with pytest.raises(RunError, match=f"{folder} exists already"):
+        create_run(folder, CONFIG)
 
 
 def test_a_folder_that_is_no_run_is_named(tmp_path: Path) -> None:

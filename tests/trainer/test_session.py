@@ -22,6 +22,7 @@ from alphazero.arena.players import AgentPlayer, NetworkPlayer, RandomPlayer
 from alphazero.game import Transition, masked
 from alphazero.mcts.evaluator import Evaluator
 from alphazero.report.fixed_positions import fixed_positions
+from alphazero.runs import checkpoint
 from alphazero.runs.agents import load_agent
 from alphazero.runs.checkpoint import checkpoints, load_games
 from alphazero.selfplay import Played, SelfPlay
@@ -40,6 +41,40 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(tmp_path: Path, whole
     resumed, same_results = run(two, tmp_path / "stopped", resume=True)
     assert_same(whole.tensors, resumed)
     assert whole.results == same_results
+
+
+class Killed(Exception):
+    """Stands for a death of the process."""
+
+
+@pytest.mark.parametrize("at", [2, 4])
+def test_a_run_that_ends_right_after_a_checkpoint_lacks_nothing_and_leaves_nothing_over(
+    at: int, tmp_path: Path, whole: Whole, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the iteration that was saved last, every second of which exports the agent and shows its policies."""
+    folder = tmp_path / "run"
+
+    def die(folder: Path, *, every: int) -> None:
+        if checkpoints(folder)[-1].name == f"{at:06d}":
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "prune_checkpoints", die)
+        with pytest.raises(Killed):
+            run(SMALL, folder)
+    assert (folder / "agent.onnx").is_file()
+    resumed, same_results = run(SMALL, folder, resume=True)
+    assert_same(whole.tensors, resumed)
+    assert whole.results == same_results
+    mine, theirs = (
+        {path.relative_to(top).as_posix() for path in top.rglob("*") if not path.name.startswith("events.")}
+        for top in (folder, whole.folder)
+    )
+    assert mine == theirs
+    with np.load(folder / "policies.npz") as policies, np.load(whole.folder / "policies.npz") as expected:
+        assert list(policies) == ["1", "3"]
+        for name in expected:
+            np.testing.assert_array_equal(policies[name], expected[name])
 
 
 def test_a_game_that_need_not_end_is_learned_from_measured_and_told_of(tmp_path: Path) -> None:
