@@ -23,7 +23,7 @@ from torch import Generator
 from alphazero.learner import Batch, Learner, draw, terciles
 from alphazero.parallel.executor import Counter, ExecutorError, Say
 from alphazero.parallel.rank import Progress, Rank, arrays, load_state, state_of
-from alphazero.parallel.ray_cluster import Needs, check_room, have
+from alphazero.parallel.ray_cluster import Needs, check_daemons, check_room, dead_daemons, have
 from alphazero.replay import Samples
 
 STEPS = 32  # steps whose batches go to the ranks in one message
@@ -200,6 +200,7 @@ class DistributedLearner:
             while waiting:
                 ready, waiting = wait(waiting, 0.5, FIRST_EXCEPTION)
                 progress(0)
+                check_daemons()
                 for outcome in ready:
                     outcome.result()
             return [outcome.result() for outcome in outcomes]
@@ -222,10 +223,11 @@ class DistributedLearner:
         return max(answers, key=lambda answer: answer[0].steps, default=None)
 
     def _stop(self) -> None:
-        for actor in self.actors:
-            ray.kill(actor)
-        if self.placement is not None:
-            remove_placement_group(self.placement)
+        if not dead_daemons():
+            for actor in self.actors:
+                ray.kill(actor)
+            if self.placement is not None:
+                remove_placement_group(self.placement)
         self.actors, self.placement = [], None
 
 

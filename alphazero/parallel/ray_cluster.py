@@ -6,11 +6,8 @@ import importlib
 import logging
 import os
 import secrets
-import shutil
 import socket
 import stat
-import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
@@ -20,9 +17,12 @@ from unittest.mock import patch
 import ray
 
 from alphazero.parallel.executor import ExecutorError
+from alphazero.parallel.ray_remains import last_words, private_folder
 
 LONGEST = 22  # characters of the path of a folder for temporary files
-ENDING = 10.0  # seconds that the end of a cluster waits for its files to go
+VITAL = {"gcs_server": "GCS", "raylet": "raylet"}  # the daemons without which nothing goes on, as Ray writes about them
+# Seconds without the GCS after which Ray ends a process. It is on this machine: what does not answer at all has died.
+RECONNECT = 10
 
 
 class Needs(NamedTuple):
@@ -37,35 +37,73 @@ class Needs(NamedTuple):
 
 
 @contextmanager
-def cluster(address: str, *, cores: int, modules: tuple[str, ...] = (), log: Path | None = None) -> Iterator[None]:
-    """A context with Ray. ExecutorError if the cluster cannot be joined or started.
+def cluster(
+    address: str, *, cores: int, modules: tuple[str, ...] = (), log: Path | None = None, fix: str = "start it again"
+) -> Iterator[None]:
+    """A context with Ray.
 
     address: `auto` or HOST:PORT of a cluster that runs; empty: one of our own on this machine, with `cores`,
         that nobody else can reach and that ends with the context.
     modules: names of modules that other machines need beside the engine and the games.
     log:     the file for Ray's own messages, instead of the terminal.
+    fix:     what a user can do when Ray has died, for messages.
+
+    ExecutorError if the cluster cannot be joined or started, or if it dies. Where Ray then ends the process without a
+    word, a process that looks on says the same.
     """
     # Off, Ray takes 127.0.0.1 for this machine's address and listens there only; on Linux it is on by default.
     constants: Any = importlib.import_module("ray._private.ray_constants")
     constants.ENABLE_RAY_CLUSTER = bool(address) and not address.startswith(("127.", "localhost", "[::1]"))
     handler = logging.FileHandler(log, delay=True) if log else logging.NullHandler()
     messages: dict[str, Any] = {"log_to_driver": False, "logging_format": "%(asctime)s  %(message)s"}
+    words = f"error: this process was ended from outside, or by Ray because a part of the cluster has died; {fix}"
     with _redirect_messages(handler), ExitStack() as stack:
         hide_token()
         try:
             if address:
                 _check_address(address)
+                stack.enter_context(last_words(words))
                 context = ray.init(address, runtime_env={"py_modules": code(modules)}, **messages)
             else:
-                private = stack.enter_context(_private_folder())
+                private = stack.enter_context(private_folder(_temporary()))
+                stack.enter_context(last_words(words, private))
                 stack.enter_context(_own_token())
-                context = ray.init("local", num_cpus=cores, include_dashboard=False, _temp_dir=private, **messages)
-        except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+                # Ray lets everybody write to the folder that it is given: so it gets one within.
+                own: dict[str, Any] = {"include_dashboard": False, "_temp_dir": str(private / "ray")}
+                own |= {"_system_config": {"gcs_rpc_server_reconnect_timeout_s": RECONNECT}}
+                context = ray.init("local", num_cpus=cores, **own, **messages)
+        except Exception as error:  # Ray raises any, also bare ones
             what = f"the Ray cluster at {address!r} cannot be joined" if address else "Ray cannot be started here"
-            fix = "; is `ray start` running there, with the same token?" if address else ""
-            raise ExecutorError(f"{what}{fix} ({str(error).strip() or repr(error)})") from error
+            there = "is `ray start` running there, with the same token?"
+            here = "is this machine too busy, or its memory or disk full? Try again later, or leave --workers away"
+            raise ExecutorError(f"{what}; {there if address else here} ({_line(error)})") from error
         with context:
-            yield
+            try:
+                yield
+            except Exception as error:
+                if dead := dead_daemons():
+                    raise ExecutorError(f"{dead}; {fix}") from error
+                if isinstance(error, ray.exceptions.RayError) and not isinstance(error, ray.exceptions.RayTaskError):
+                    raise ExecutorError(f"Ray has failed; {fix} ({_line(error)})") from error
+                raise
+
+
+def _line(error: Exception) -> str:
+    """The first line of the error, or its name."""
+    return (str(error).strip() or repr(error)).splitlines()[0]
+
+
+def dead_daemons() -> str:
+    """Tells which of Ray's daemons have died that this process has started; empty if none has."""
+    node = importlib.import_module("ray._private.worker")._global_node
+    died = [VITAL[kind] for kind, _ in node.dead_processes() if kind in VITAL] if node else []
+    return f"Ray's {' and '.join(died)} died" if died else ""
+
+
+def check_daemons() -> None:
+    """ExecutorError if one of Ray's daemons has died: what waits for Ray would wait for ever."""
+    if dead := dead_daemons():
+        raise ExecutorError(dead)
 
 
 def _check_address(address: str) -> None:
@@ -108,26 +146,10 @@ def have() -> str:
     return f"the cluster has {number(total)} on {machines} machine{'s' * (machines != 1)}, of which {number(free)} free"
 
 
-@contextmanager
-def _private_folder() -> Iterator[str]:
-    """A folder for the files of a cluster of our own, which only this user can enter, and which goes with the cluster.
-
-    Ray lets everybody write to the folder that it is given: so it gets one within.
-    """
-    places: Any = importlib.import_module("ray._common.utils")
-    base = places.get_default_system_temp_dir()
-    if os.name == "posix" and len(base) > LONGEST:  # the paths of Ray's sockets have room for a hundred characters
-        base = "/tmp"
-    private = Path(tempfile.mkdtemp(prefix="az-", dir=base))  # 0700
-    try:
-        yield str(private / "ray")
-    finally:
-        deadline = time.monotonic() + ENDING
-        while private.exists():  # Ray's daemons write to it until they have ended
-            shutil.rmtree(private, ignore_errors=True)
-            if time.monotonic() > deadline:
-                break
-            time.sleep(0.1)
+def _temporary() -> Path:
+    """The system's folder for temporary files; /tmp if Ray's sockets, of a hundred characters, have no room there."""
+    base = importlib.import_module("ray._common.utils").get_default_system_temp_dir()
+    return Path("/tmp" if os.name == "posix" and len(base) > LONGEST else base)
 
 
 @contextmanager

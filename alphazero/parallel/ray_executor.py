@@ -27,7 +27,7 @@ import torch
 from ray.exceptions import RayActorError, RayError, RayTaskError, RuntimeEnvSetupError
 
 from alphazero.parallel.executor import Counter, Executor, ExecutorError, MakeWorker, Outcome, Say, Task
-from alphazero.parallel.ray_cluster import Needs, check_room, have
+from alphazero.parallel.ray_cluster import Needs, check_daemons, check_room, dead_daemons, have
 
 MOST_LOSSES = 10  # of one task, or of workers in a row before they are ready: after so many, the fault is their own
 PATIENCE = 20.0  # seconds without any worker until a message says what is missing
@@ -143,7 +143,7 @@ class RayExecutor(Executor):
         self._thread.join()
         self._loop.close()
         self._fail(ExecutorError("the executor has ended"))
-        for worker in self._workers:
+        for worker in self._workers if not dead_daemons() else ():
             ray.kill(worker.actor)
         super().__exit__(*error)
 
@@ -255,10 +255,14 @@ class RayExecutor(Executor):
             await asyncio.sleep(max(HEARTBEAT, self.size / HEARTBEATS))
 
     async def _look(self) -> None:
-        """Now and then gives pending tasks the chance to stop the run, and says so if there is no worker."""
+        """Now and then gives pending tasks the chance to stop the run, and says so if there is no worker.
+
+        Raises if Ray itself has died.
+        """
         alone = 0  # looks in a row without a worker
         while True:
             await asyncio.sleep(HEARTBEAT)
+            check_daemons()
             for pending in list(self._unfinished):
                 pending.tell(0)
             alone = 0 if self.pids() else alone + 1
@@ -282,6 +286,7 @@ class RayExecutor(Executor):
 
     def _lose(self, worker: Worker, error: BaseException) -> None:
         """Records that the worker's process is gone, and returns its task to the queue."""
+        check_daemons()
         title = self._run_again(worker, error)
         self._deaths += not worker.pid
         if self._deaths >= MOST_LOSSES:

@@ -18,18 +18,19 @@ from alphazero.parallel.ray_executor import RayExecutor
 
 @contextmanager
 def ray_executor(
-    config: Config, make_worker: MakeWorker, learner: Learner, *, log: Path, say: Say
+    config: Config, make_worker: MakeWorker, learner: Learner, *, log: Path, say: Say, fix: str
 ) -> Iterator[tuple[RayExecutor, Callable[..., dict[str, float]]]]:
     """The workers of a run, and how its learner learns: by ranks, if it has several or they have GPUs.
 
-    make_worker: see `RayExecutor`. log: the file for Ray's own messages. say: see `RayExecutor`, `DistributedLearner`.
+    make_worker: see `RayExecutor`. log, fix: see `cluster`. say: see `RayExecutor`, `DistributedLearner`.
     ExecutorError if the cluster cannot be joined or is too small.
     """
     gpus = config.learner_gpus
     ranks = gpus or (config.cluster.learner_ranks if config.cluster.learner_ranks > 1 else 0)
+    modules = (config.game.partition(":")[0],)
     needs = Needs(config.cluster.worker_cpus, config.cluster.worker_gpus)
     with (
-        cluster(config.ray_address, cores=available_cores(), modules=(config.game.partition(":")[0],), log=log),
+        cluster(config.ray_address, cores=available_cores(), modules=modules, log=log, fix=fix),
         DistributedLearner(learner, ranks=ranks, gpus=gpus > 0, say=say) if ranks else nullcontext(learner) as teacher,
     ):
         automatic = max(1, room(needs) - int(-(-ranks // needs.cpus)))  # each rank has a core of its own

@@ -15,4 +15,4 @@ def python_command(*words: object) -> str:
 
 def script_command(name: str, *words: object) -> str:
     """The same for the script of this name beside the one that runs."""
-    return python_command(Path(sys.argv[0]).with_name(name), *words)
+    return python_command(Path(sys.argv[0] or name).with_name(name), *words)

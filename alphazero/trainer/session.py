@@ -26,7 +26,7 @@ from alphazero.learner import Learner
 from alphazero.network.architectures import with_weights
 from alphazero.network.engines import at_hand, with_engines
 from alphazero.network.inference import NetworkEvaluators
-from alphazero.parallel.executor import Executor, ThreadExecutor, available_cores
+from alphazero.parallel.executor import Executor, ExecutorError, ThreadExecutor, available_cores
 from alphazero.replay import Replay
 from alphazero.report.fixed_positions import FixedPositions
 from alphazero.report.monitor import Monitor
@@ -39,7 +39,7 @@ from alphazero.runs.metrics import buffer_scalars, read_history, self_play_scala
 from alphazero.runs.mirror import Mirror, mirrored
 from alphazero.selfplay import SelfPlay, SelfPlayStatistics
 from alphazero.shell import loading
-from alphazero.shell.commands import python_command
+from alphazero.shell.commands import python_command, script_command
 from alphazero.shell.signals import on_signals
 from alphazero.trainer import asynchronous, synchronous
 from alphazero.trainer.budget import Budget, Narrower
@@ -85,6 +85,7 @@ def open_session(
         for number in range(config.self_play.streams)
     ]
     notices: list[str] = []
+    session = None
     if not saved:
         checkpoint.create_run(folder, config)
     try:
@@ -116,9 +117,11 @@ def open_session(
                 executor_of(game, config, learner, evaluators, folder, monitor) as (executor, learn),
             ):
                 run = Run(game, config, learner, replay, streams, executor, learn, progress, control)
-                yield Session(run, folder, evaluators, monitor, mirror, lock, clock=clock, began=began)
-    except (ConfigError, Narrower, Stopped):
-        if not checkpoint.checkpoints(folder):  # nothing to go on from, and in the way of a next try
+                session = Session(run, folder, evaluators, monitor, mirror, lock, clock=clock, began=began)
+                yield session
+    except (ConfigError, Narrower, Stopped, ExecutorError) as error:
+        failed = session is not None and isinstance(error, ExecutorError)  # in the midst of the run: its words may help
+        if not failed and not checkpoint.checkpoints(folder):  # nothing to go on from, and in the way of a next try
             files.remove(folder)
         raise
 
@@ -342,6 +345,7 @@ def executor_of(
         return
     from alphazero.parallel.ray_setup import ray_executor  # Ray is loaded only if it is used
 
-    make = partial(make_worker, config, evaluators.exported)
-    with ray_executor(config, make, learner, log=folder / files.RAY_LOG, say=monitor.say) as both:
+    make, log = partial(make_worker, config, evaluators.exported), folder / files.RAY_LOG
+    fix = f"every iteration that was saved is intact: {script_command('train.py', '--resume', folder)}"
+    with ray_executor(config, make, learner, log=log, say=monitor.say, fix=fix) as both:
         yield both

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -30,10 +31,13 @@ def learner(config: Config) -> Learner:
     return Learner(TicTacToe(), config.learner, config.network, seed=1)
 
 
+executor_of = partial(ray_executor, make_worker=make_nothing, fix="")
+
+
 def test_without_ranks_the_learner_learns_by_itself(tmp_path: Path) -> None:
     said, config = list[str](), replace(SMALL, workers=2, self_play=replace(SMALL.self_play, streams=1))
     one = learner(config)
-    with ray_executor(config, make_nothing, one, log=tmp_path / "log", say=said.append) as (executor, learn), executor:
+    with executor_of(config, learner=one, log=tmp_path / "log", say=said.append) as (executor, learn), executor:
         assert learn == one.learn
         assert executor.size == 2
         assert executor.submit(CountTask(3, tmp_path / "book")).result(PATIENCE)[0] == 9
@@ -44,7 +48,7 @@ def test_without_ranks_the_learner_learns_by_itself(tmp_path: Path) -> None:
 def test_as_many_workers_as_the_ranks_leave_cores_for(tmp_path: Path) -> None:
     said, config = list[str](), replace(SMALL, workers="auto", cluster=RANKS)
     one = learner(config)
-    with ray_executor(config, make_nothing, one, log=tmp_path / "log", say=said.append) as (executor, learn), executor:
+    with executor_of(config, learner=one, log=tmp_path / "log", say=said.append) as (executor, learn), executor:
         assert executor.size == 1
         assert learn != one.learn
     assert said == ["1 worker of 1 CPU on this machine, synchronous"]
@@ -55,6 +59,6 @@ def test_workers_and_ranks_that_do_not_fit_together_are_refused(tmp_path: Path) 
     complaint = r"^2 workers of 1 CPU and 2 ranks of the learner of 1 CPU were asked for, and the cluster has 3 CPUs"
     with (
         pytest.raises(ExecutorError, match=complaint),
-        ray_executor(config, make_nothing, learner(config), log=tmp_path / "log", say=pytest.fail),
+        executor_of(config, learner=learner(config), log=tmp_path / "log", say=pytest.fail),
     ):
         pass

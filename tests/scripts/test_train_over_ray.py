@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pexpect
 import psutil
@@ -21,10 +23,19 @@ from tests.training_runs import ROOT, SMALL, Train, assert_same, run, start, wai
 pytestmark = pytest.mark.cluster
 
 CONFIG = replace(SMALL, evaluation=replace(SMALL.evaluation, every=0))
+INTACT = "every iteration that was saved is intact: "
 
 
 def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
     return [one for one in processes if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+
+
+def private_folder(children: list[psutil.Process]) -> Path:
+    """The folder around the files of a cluster of our own, by the command that started its raylet."""
+    (raylet,) = (child for child in children if child.name() == "raylet")
+    (folder,) = set(re.findall(r"/[^ =]*/az-[^/ ]+", " ".join(raylet.cmdline())))
+    assert Path(folder).is_dir()
+    return Path(folder)
 
 
 def rays() -> list[psutil.Process]:
@@ -40,10 +51,13 @@ def test_the_driver_killed_and_resumed_ends_as_if_nothing_had_been(tmp_path: Pat
     wait_for_checkpoints(tmp_path / "run", 2)
     children = psutil.Process(process.pid).children(recursive=True)
     assert len(children) > 4  # workers, and Ray's daemons
+    private = private_folder(children)
     process.kill()
-    process.communicate()
-    # Two agents of Ray need a minute to notice that it is gone, and then go as well.
-    wait_until(lambda: all("Agent" in " ".join(one.cmdline()) for one in alive(children)))
+    _, said = process.communicate()  # of those who look on as well
+    assert f"ended from outside, or by Ray because a part of the cluster has died; {INTACT}" in said
+    assert f"train.py --resume {tmp_path / 'run'}" in said
+    assert not private.exists()
+    wait_until(lambda: not alive(children), 5)  # who looked on is about to end
     resumed = train("--resume", tmp_path / "run")
     assert resumed.returncode == 0, resumed.stderr
     assert "2 workers of 1 CPU on this machine, synchronous" in resumed.stdout
@@ -51,6 +65,51 @@ def test_the_driver_killed_and_resumed_ends_as_if_nothing_had_been(tmp_path: Pat
     assert last.name == "000008"
     assert_same(undisturbed, safetensors.torch.load_file(last / "model.safetensors"))
     assert not rays()
+
+
+@pytest.mark.parametrize(("daemon", "name"), [("raylet", "raylet"), ("gcs_server", "GCS")])
+def test_where_ray_dies_one_error_names_it_and_how_to_go_on(
+    daemon: str, name: str, tmp_path: Path, train: Train
+) -> None:
+    config = replace(CONFIG, iterations=40)
+    undisturbed, _ = run(config, tmp_path / "undisturbed")
+    process = start(write(tmp_path, config), "--run", tmp_path / "run", "--workers", 2)
+    wait_for_checkpoints(tmp_path / "run", 2)
+    children = psutil.Process(process.pid).children(recursive=True)
+    private = private_folder(children)
+    (victim,) = (child for child in children if child.name() == daemon)
+    victim.kill()
+    shown, said = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 1
+    (error,) = (line for line in said.splitlines() if line.startswith("error: "))  # Ray may say a word as well
+    assert "Traceback" not in said
+    assert error.startswith((f"error: Ray's {name} died; {INTACT}", "error: this process was ended"))
+    assert error.endswith(f"train.py --resume {tmp_path / 'run'}")
+    assert "Lost worker" not in shown
+    assert not private.exists()
+    wait_until(lambda: not alive(children), 5)  # who looked on is about to end
+    resumed = train("--resume", tmp_path / "run")
+    assert resumed.returncode == 0, resumed.stderr
+    assert_same(undisturbed, safetensors.torch.load_file(checkpoints(tmp_path / "run")[-1] / "model.safetensors"))
+
+
+def test_a_start_that_is_too_slow_is_one_error_and_leaves_nothing(
+    tmp_path: Path, train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def not_there_yet(*_: object) -> None:
+        raise RuntimeError("not there yet")
+
+    hurried = SimpleNamespace(time=time.time, sleep=time.sleep, monotonic=lambda: 30 * time.monotonic())
+    monkeypatch.setattr("ray._private.services.get_node", not_there_yet)
+    monkeypatch.setattr("ray._private.node.time", hurried)
+    finished = train("--run", tmp_path / "run", "--workers", 2, config=write(tmp_path, CONFIG))
+    assert finished.returncode == 1
+    (error,) = finished.stderr.strip().splitlines()
+    assert error.startswith("error: Ray cannot be started here; is this machine too busy, or ")
+    assert "Try again later, or leave --workers away (The current node timed out during startup" in error
+    assert not rays()
+    monkeypatch.undo()
+    assert train("--run", tmp_path / "run", "--workers", 2, config=write(tmp_path, CONFIG)).returncode == 0
 
 
 def test_ctrl_c_saves_and_leaves_nothing_running(tmp_path: Path) -> None:

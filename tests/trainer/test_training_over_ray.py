@@ -2,85 +2,24 @@
 
 from __future__ import annotations
 
-import os
-import random
-import signal
-import threading
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
-from alphazero.config import ClusterConfig, Config
+from alphazero.config import ClusterConfig
 from alphazero.parallel import ray_setup
-from alphazero.parallel.ray_executor import RayExecutor
 from alphazero.trainer.run import Run
-from alphazero.trainer.session import Session
-from alphazero.trainer.tasks import PlaySegment
-from tests.parallel.executor_tasks import wait_until
-from tests.training_runs import SMALL, assert_same, train_session
+from tests.trainer.ray_runs import train
+from tests.training_runs import SMALL, assert_same
 
 pytestmark = pytest.mark.cluster
-
-Played = list[tuple[tuple[int, int], int]]
 
 
 @pytest.fixture(autouse=True)
 def _four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray_setup, "available_cores", lambda: 4)
-
-
-class Killer(threading.Thread):
-    """Kills workers at random moments, `kills` of them over a run, as long as another worker is left."""
-
-    def __init__(self, executor: RayExecutor, kills: int) -> None:
-        super().__init__(daemon=True)
-        self.executor, self.kills, self.killed = executor, kills, set[int]()
-
-    def run(self) -> None:
-        chance, stop = random.Random(1), threading.Event()
-        while len(self.killed) < self.kills:
-            stop.wait(chance.uniform(0.1, 0.8))
-            alive = sorted(set(self.executor.pids()) - self.killed)
-            if len(alive) > 1:
-                victim = chance.choice(alive)
-                os.kill(victim, signal.SIGKILL)
-                self.killed.add(victim)
-
-
-def train(config: Config, folder: Path, workers: int, *, kills: int = 0) -> tuple[Run, Played]:
-    """A whole run, with so many Ray workers or none; returns it, and the samples of each (stream, segment)."""
-    played: Played = []
-
-    def prepare(session: Session) -> None:
-        run = session.run
-        if workers:
-            assert isinstance(run.executor, RayExecutor)
-            killer = Killer(run.executor, kills)
-            killer.start()
-            save = session.save
-
-            def save_later() -> None:
-                """Lets an iteration end only after so many kills that they spread over the run."""
-                wait_until(lambda: len(killer.killed) >= run.progress.iteration * kills / config.iterations)
-                save()
-
-            session.save = save_later  # type: ignore[method-assign]
-        submit = run.executor.submit
-
-        def watched(task: Any, *shared: Any, **settings: Any) -> Any:
-            future = submit(task, *shared, **settings)
-            if isinstance(task, PlaySegment):
-                place = task.stream, task.segment
-                future.add_done_callback(lambda done: played.append((place, done.result().samples.size)))
-            return future
-
-        run.executor.submit = watched  # type: ignore[method-assign]
-
-    session, _ = train_session(replace(config, workers=workers), folder, prepare=prepare)
-    return session.run, played
 
 
 def assert_same_samples(one: Run, other: Run) -> None:

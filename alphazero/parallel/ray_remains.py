@@ -1,0 +1,104 @@
+"""Removes what a Ray cluster of our own leaves behind, and has the last word, however its process ends.
+
+Where its daemons have died, Ray ends the process at once and without a word; kill -9 and a lack of memory do so too.
+Hence another process looks on, which runs this file as a script and loads neither Ray nor torch. If that one is killed
+as well, the next cluster of our own removes the folder.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psutil
+
+if sys.platform != "win32":
+    import fcntl
+
+PREFIX, OWNER = "az-", "owner"
+GRACE = 3.0  # seconds that Ray's processes have for ending by themselves
+
+
+@contextmanager
+def private_folder(base: Path) -> Iterator[Path]:
+    """A folder below `base` that only this user can enter; it goes with the context, or after the process has died."""
+    _remove_orphans(base)
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))  # 0700
+    try:
+        with (folder / f".{OWNER}").open("wb") as owner:
+            if sys.platform != "win32":
+                fcntl.flock(owner, fcntl.LOCK_EX)  # the system lets go of it when this process dies
+                (folder / f".{OWNER}").rename(folder / OWNER)  # nobody sees it without its lock
+            yield folder
+    finally:
+        clear(folder, GRACE)
+
+
+def _remove_orphans(base: Path) -> None:
+    """Removes this user's folders whose owners have died."""
+    if sys.platform == "win32":
+        return
+    for folder in base.glob(f"{PREFIX}*"):
+        with suppress(OSError):  # it is another user's, its owner lives, or it has just gone
+            found = folder.lstat()
+            if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid():
+                with (folder / OWNER).open("rb") as owner:
+                    fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    clear(folder, 0)
+
+
+def clear(folder: Path, grace: float) -> None:
+    """Removes the folder when the processes that write there have ended; after `grace` seconds it ends them."""
+    for patience in (grace, 1, 1):  # one that was just about to start comes after the first look
+        _, left = psutil.wait_procs(_writers(folder), patience)
+        for process in left:
+            with suppress(psutil.Error):
+                process.kill()
+        psutil.wait_procs(left, 1)
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
+
+
+def _writers(folder: Path) -> list[psutil.Process]:
+    """Other processes with a file of the folder open for writing, as all of Ray's have: their logs are there."""
+    writers = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):  # it is another user's, or has just ended
+            files = process.open_files() if process.pid != os.getpid() else []
+            if any(Path(file.path).is_relative_to(folder) and getattr(file, "mode", "w") != "r" for file in files):
+                writers.append(process)
+    return writers
+
+
+@contextmanager
+def last_words(words: str, *folders: Path) -> Iterator[None]:
+    """A context; if the process ends within it, another one removes the folders and says the words on stderr."""
+    command = [sys.executable, "-P", str(Path(__file__).resolve()), words, *map(str, folders)]
+    # In a session of its own, where neither Ctrl-C nor the end of the terminal reaches it.
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True)
+    try:
+        yield
+    finally:
+        process.communicate(b"over")
+
+
+def _look_on(words: str, *folders: str) -> None:
+    """Waits for the end of the context, or of the process, which then has written nothing."""
+    if sys.stdin.buffer.read():
+        return
+    cursor = "\x1b[?25h" * sys.stderr.isatty()  # a progress display has hidden it
+    print(f"{cursor}\n{words}", file=sys.stderr, flush=True)
+    for folder in folders:
+        clear(Path(folder), GRACE)
+
+
+if __name__ == "__main__":
+    _look_on(*sys.argv[1:])
