@@ -64,10 +64,16 @@ def main() -> int:
 
 def parsed() -> argparse.Namespace:
     parser = cli.Parser(description=__doc__)
-    parser.add_argument("--wind", type=float, default=5.0, help="m/s along the throw; against it below 0 (default: 5)")
-    parser.add_argument("--target", type=float, default=100.0, help="m from the pivot (default: 100)")
-    parser.add_argument("--angle", type=float, default=START[0], help="degrees, at the start (default: 55)")
-    parser.add_argument("--counterweight", type=float, help="kg (with --published lb), at the start (default: 220 lb)")
+    parser.add_argument(
+        "--wind", type=cli.real(-1e3, 1e3), default=5.0, help="m/s along the throw; against it below 0 (default: 5)"
+    )
+    parser.add_argument("--target", type=cli.real(-1e6, 1e6), default=100.0, help="m from the pivot (default: 100)")
+    parser.add_argument(
+        "--angle", type=cli.real(-1e3, 1e3), default=START[0], help="degrees, at the start (default: 55)"
+    )
+    parser.add_argument(
+        "--counterweight", type=cli.real(-1e6, 1e6), help="kg (with --published lb), at the start (default: 220 lb)"
+    )
     parser.add_argument(
         "--network", type=Path, help=f"the aiming network; trained if there is none ({NETWORKS[False]})"
     )
@@ -86,6 +92,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--published", action="store_true", help="the talk's own numbers; no network, no agent")
     parser.add_argument("--save", type=Path, help="the best shot as a picture (.png) or an animation (.gif)")
     parser.add_argument("--histogram", type=Path, help="the network's misses of 1,000 targets as a picture")
+    cli.add_game(parser)
     arguments = parser.parse_args()
     for path, endings in ((arguments.save, (".png", ".gif")), (arguments.histogram, (".png",))):
         if path and (path.suffix not in endings or not path.parent.is_dir()):
@@ -103,7 +110,8 @@ def aim() -> None:
     if weight is None:
         weight = 220.0 if arguments.published else START[1]
     start = (arguments.angle, weight)
-    agent = load(arguments.agent) if arguments.agent else None  # before the training, for it may be refused
+    # Before the training, for it may be refused.
+    agent = load(arguments.agent, arguments.game) if arguments.agent else None
     fire(0.0, *START)  # compiles
     newton = row("Gauss-Newton", lambda: home_in(wind, target, start=start, tolerance=CLOSE, simulator=simulator))
     rows = [row("descent, 10 steps", lambda: descend(wind, target, start=start, simulator=simulator)), newton]
@@ -169,10 +177,10 @@ def by_network(network: AimingNetwork, wind: float, target: float) -> Row:
     return Row("aiming network", outcome(wind, target, *setting), seconds)
 
 
-def load(path: Path) -> Agent:
+def load(path: Path, game: str | None) -> Agent:
     from alphazero.runs.agents import load_agent  # ONNX takes its time to load
 
-    agent = load_agent(path)
+    agent = load_agent(path, game=game)
     if agent.game.name != Aiming.name:
         raise ValueError(f"{path} plays {agent.game.name}, not {Aiming.name}")
     return agent

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -32,6 +33,7 @@ from alphazero.arena.plan import plan
 from alphazero.arena.players import parse_budget
 from alphazero.arena.registry import PLAYERS
 from alphazero.game import Game
+from alphazero.game.messages import printable
 from alphazero.parallel.executor import Executor, ExecutorError, ThreadExecutor, available_cores
 from alphazero.report.benchmark import Steps, tables, write_beside_run
 from alphazero.runs.files import write_json
@@ -48,10 +50,12 @@ def parse_arguments() -> argparse.Namespace:
         "--against",
         metavar="NAMES",
         type=names,
-        help=f"opponents, separated by commas: {PLAYERS}. Default: random,minimax:1,minimax:3,minimax:5,mcts:1000; "
-        "none beside --tournament",
+        help=f"opponents, separated by commas: {PLAYERS}. Default: random,minimax:1,minimax:3,minimax:5,mcts:1000, "
+        "in large games without the deeper of minimax; none beside --tournament",
     )
-    parser.add_argument("--games", type=int, default=200, help="games of each match, an even number; default: 200")
+    parser.add_argument(
+        "--games", type=cli.whole(0, 1_000_000), default=200, help="games of each match, an even number; default: 200"
+    )
     parser.add_argument(
         "--simulations",
         metavar="BUDGET",
@@ -80,7 +84,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--curve",
         metavar="N",
-        type=int,
+        type=cli.whole(0, 10_000),
         default=4,
         help="how many earlier checkpoints of a run play a quarter of the games; 0: none; default: 4",
     )
@@ -105,6 +109,7 @@ def parse_arguments() -> argparse.Namespace:
         help="the Ray cluster to join: auto (the one on this machine), or HOST:PORT, with as many workers as it allows "
         "unless --workers is given; default: one of our own, on this machine, if there are --workers",
     )
+    cli.add_game(parser)
     arguments = parser.parse_args()
     if arguments.json and not arguments.json.absolute().parent.is_dir():
         parser.error(f"{arguments.json} cannot be written: its folder does not exist")
@@ -117,9 +122,9 @@ def names(text: str) -> tuple[str, ...]:
 
 @cli.option
 def worker_count(text: str) -> int | str:
-    if text == "auto" or text.isdecimal():
+    if text == "auto" or re.fullmatch(r"\d{1,4}", text):
         return text if text == "auto" else int(text)
-    raise ValueError(f"{text!r} is neither a number from 0 nor auto")
+    raise ValueError(f"{printable(text)} is neither a number from 0 to 9999 nor auto")
 
 
 def measure() -> int:
@@ -137,6 +142,7 @@ def measure() -> int:
                 files=arguments.positions,
                 curve=arguments.curve,
                 curve_budget=arguments.curve_simulations,
+                named=arguments.game,
             )
             try:
                 executor = stack.enter_context(executor_of(arguments, benchmark.game, console))

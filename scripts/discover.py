@@ -58,7 +58,9 @@ def parsed(words: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line, or these words; exits with a message if they are wrong."""
     parser = cli.Parser(description=__doc__)
     parser.add_argument("case", choices=CASES)
-    parser.add_argument("--shots", type=int, default=SHOTS, help="shots to observe, and half as many to hold out (20)")
+    parser.add_argument(
+        "--shots", type=cli.whole(0, 10_000), default=SHOTS, help="shots to observe, and half as many to hold out (20)"
+    )
     parser.add_argument(
         "--noise", type=cli.part, help="noise as a part of the states (drag 0.01, gravity 0, predators 0.005)"
     )

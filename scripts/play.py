@@ -26,6 +26,7 @@ from alphazero.game.record import Record
 from alphazero.network.threads import on_all_cores
 from alphazero.parallel.executor import available_cores
 from alphazero.replay import Samples
+from alphazero.report.terminal import LITERAL
 from alphazero.runs.agents import Agent, continuous_game, load_agent
 from alphazero.runs.checkpoint import load_samples, run_folder
 from alphazero.runs.files import AGENT, CARD, RunError
@@ -56,13 +57,14 @@ def play() -> None:
     parser.add_argument("--explore", action="store_true", help="explore positions instead of playing")
     parser.add_argument("--plain", action="store_true", help="no colours")
     parser.add_argument("--seed", type=cli.seed, default=1, help="seed of players that move at random (default: 1)")
+    cli.add_game(parser)
     arguments = parser.parse_args()
     budget = arguments.budget
     if arguments.explore and (arguments.first or arguments.second or budget.seconds):
         parser.error("--explore takes no players, and its --budget is a number of simulations")
-    console = Console(highlight=False, no_color=arguments.plain or None)
+    console = Console(highlight=False, no_color=arguments.plain or None, **LITERAL)
     path = arguments.agent or newest_agent(console)
-    agent = load_agent(path)
+    agent = load_agent(path, game=arguments.game)
     if not agent.game.discrete:
         raise ValueError(f"{agent.game.name} has {': '.join(unplayable(path, agent.game.name))}")
     record = Record(agent.game, arguments.moves)
@@ -73,8 +75,10 @@ def play() -> None:
         shell = ExploreShell(explorer, record, console, budget=budget)
     else:
         seats = [arguments.first or HUMAN, arguments.second or "agent"][: agent.game.num_players]
-        shell = PlayShell(explorer, record, console, seats=seats, budget=budget, seed=arguments.seed)
-    console.print(f"{agent.game.name} · the agent is {agent.title}", markup=False)
+        shell = PlayShell(
+            explorer, record, console, seats=seats, budget=budget, seed=arguments.seed, named=arguments.game
+        )
+    console.print(f"{agent.game.name} · the agent is {agent.title}")
     console.print("`help` lists the commands")
     shell.run()
 
@@ -87,8 +91,8 @@ def newest_agent(console: Console) -> Path:
             return run
         if run == runs[0]:
             why, command = unplayable(run, game)
-            console.print(f"{run} is newer, but {game} has {why}:", markup=False, soft_wrap=not console.is_terminal)
-            console.print(command, markup=False, soft_wrap=True)
+            console.print(f"{run} is newer, but {game} has {why}:", soft_wrap=not console.is_terminal)
+            console.print(command, soft_wrap=True)
     return Path(str(files("games") / "data" / "connect_four" / AGENT))
 
 
@@ -113,7 +117,7 @@ def samples_beside(path: Path, agent: Agent, console: Console) -> Samples | None
     try:
         return load_samples(folder, agent.game)
     except RunError as error:
-        console.print(f"no replay buffer: {error}", markup=False)
+        console.print(f"no replay buffer: {error}")
         return None
 
 

@@ -1,6 +1,6 @@
 """Reports on a training run: tables in the terminal, report.md and figures in a folder.
 
-scripts/report.py RUN [--iteration N] [--game N] [--stream K] [--out DIR] [--text]
+scripts/report.py RUN [--iteration N] [--game-iteration N] [--stream K] [--out DIR] [--text]
 """
 
 from __future__ import annotations
@@ -27,29 +27,41 @@ if TYPE_CHECKING:
 
 
 def main() -> int:
-    return cli.run(report, errors=(ValueError,))
+    return cli.run(report, wrong=(ValueError,))
 
 
 def report() -> int:
     parser = cli.Parser(description=__doc__)
     parser.add_argument("run", type=Path, help="a run's folder")
-    parser.add_argument("--iteration", type=int, help="checkpoint whose network is measured on the buffer (the last)")
-    parser.add_argument("--game", type=int, help="iteration whose game is shown, also in the terminal (the last)")
-    parser.add_argument("--stream", type=int, help="stream of self-play that played the game (the first)")
+    parser.add_argument(
+        "--iteration", type=cli.whole(0), help="checkpoint whose network is measured on the buffer (the last)"
+    )
+    parser.add_argument(
+        "--game-iteration", type=cli.whole(0), help="iteration whose game is shown, also here (the last)"
+    )
+    parser.add_argument("--stream", type=cli.whole(0), help="stream of self-play that played the game (the first)")
     parser.add_argument("--out", type=Path, help="folder for the report (RUN/report)")
     parser.add_argument("--text", action="store_true", help="no figures")
+    cli.add_game(parser)
     arguments = parser.parse_args()
+    if (arguments.game or "").isdecimal():  # as it was called in the version before
+        print("--game N is now --game-iteration N; the old name is read for one more version", file=sys.stderr)
+        arguments.game_iteration, arguments.game = int(arguments.game), None
 
     from alphazero.report.run_report import report_sections, write_report  # only now: figures are slow to load
 
     sections = report_sections(
-        arguments.run, iteration=arguments.iteration, game_iteration=arguments.game, stream=arguments.stream
+        arguments.run,
+        iteration=arguments.iteration,
+        game_iteration=arguments.game_iteration,
+        stream=arguments.stream,
+        named=arguments.game,
     )
     out = arguments.out or arguments.run / REPORT
     index = write_report(arguments.run, sections, out, figures=not arguments.text)
     console = cli.console()
     for section in sections:
-        show(section, console, with_text=arguments.game is not None)
+        show(section, console, with_text=arguments.game_iteration is not None)
     console.print(f"The report: {index}", soft_wrap=True, highlight=False)
     return int(any(section.damaged for section in sections))
 

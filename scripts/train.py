@@ -10,6 +10,7 @@ Ctrl-C stops a run after the iteration under way, with everything saved.
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import dataclass
 from datetime import datetime
@@ -30,13 +31,16 @@ from alphazero.arena.match import MatchResult, SoloResult
 from alphazero.config import Config, ConfigError
 from alphazero.game import Game, load_game
 from alphazero.game.conformance import ConformanceError, check_game
+from alphazero.game.loading import run_around
+from alphazero.game.messages import printable
 from alphazero.learner import LearningError
 from alphazero.parallel.executor import ExecutorError
-from alphazero.report.terminal import LEGEND, match_table, solo_table
+from alphazero.report.terminal import LEGEND, LITERAL, match_table, solo_table
 from alphazero.runs.checkpoint import read_config
-from alphazero.runs.configuration import describe_faults, load_config, with_current_names
-from alphazero.runs.files import RunError
+from alphazero.runs.configuration import describe_faults, load_config, with_current_names, with_plain_lists
+from alphazero.runs.files import CONFIG, RunError
 from alphazero.runs.mirror import check_protocol, fetch, is_url
+from alphazero.runs.trust import load_game_of
 from alphazero.shell.commands import script_command
 from alphazero.trainer.run import Stopped
 from alphazero.trainer.session import open_session
@@ -68,7 +72,7 @@ def command() -> None:
     parser.add_argument("--run", type=Path)
     parser.add_argument("--resume")
     known, overrides = parser.parse_known_args(given)
-    console = Console()
+    console = Console(**LITERAL)
     try:
         if {"-h", "--help"} & set(overrides):
             print(f"{__doc__}\n{LEGEND}\n")
@@ -85,13 +89,20 @@ def command() -> None:
         given = {argument.partition("=")[0] for argument in overrides}
         if "--iterations" in given and "--minutes" not in given:
             overrides.append("--minutes=0")  # what is given here counts more than the file
-        config = overridden(saved, with_current_names(overrides))
+        config = overridden(saved, with_plain_lists(with_current_names(overrides)))
         if config.minutes and "--iterations" in given:
             console.print(f"minutes = {config.minutes:g} counts, not iterations = {config.iterations}")
         elif saved.minutes and not config.minutes:
             console.print(f"iterations = {config.iterations} counts, not minutes = {saved.minutes:g}")
         name = config_file.stem if config_file and config.game == saved.game else None
-        train(config, saved, resume=resume, run=known.run, name=name, console=console)
+        named = config.game if "--game" in given or config.game != saved.game else None
+        try:
+            game = game_of(config, config_file=config_file, run=resume, named=named)
+        except RunError as error:
+            if known.resume and is_url(known.resume):
+                raise RunError(f"{error} with --resume {resume}, where it is now") from error
+            raise
+        train(game, config, saved, resume=resume, run=known.run, name=name, console=console)
     except OSError as error:
         raise RunError(f"{error}; everything saved before is intact") from error
     except Stopped:
@@ -100,6 +111,8 @@ def command() -> None:
 
 def overridden(config: Config, arguments: list[str]) -> Config:
     """The configuration with `--section.field value` from the command line; exits with a message if one is wrong."""
+    if long := [argument for argument in arguments if len(argument) > cli.LONGEST]:
+        raise ConfigError(f"{printable(long[0])} is longer than any option or value")
     style = (tyro.conf.FlagConversionOff, tyro.conf.AvoidSubcommands)
     prog = "scripts/train.py CONFIG.toml"
     try:
@@ -110,19 +123,32 @@ def overridden(config: Config, arguments: list[str]) -> Config:
         raise ConfigError("; ".join(describe_faults(error))) from error
 
 
-def train(
-    config: Config, saved: Config, *, resume: Path | None, run: Path | None, name: str | None, console: Console
-) -> None:
-    """Trains in the folder `resume` or `run`, or in a new one that has the name of the configuration or the game."""
+def game_of(config: Config, *, config_file: Path | None, run: Path | None, named: str | None) -> Game:
+    """The game that the user names, or the configuration does: the user's own file, or that of a run."""
+    source = run / CONFIG if run else config_file if config_file and run_around(config_file) else None
     try:
-        game = load_game(config.game)
+        return load_game_of(source, config.game, named=named) if source else load_game(config.game)
     except ValueError as error:
         raise ConfigError(f"`game`: {error}") from error
+
+
+def train(
+    game: Game,
+    config: Config,
+    saved: Config,
+    *,
+    resume: Path | None,
+    run: Path | None,
+    name: str | None,
+    console: Console,
+) -> None:
+    """Trains in the folder `resume` or `run`, or in a new one that has the name of the configuration or the game."""
     loading.show("Preparing the run ...")
     check_game(game, games=16)
     if config.cluster.mirror:
         check_protocol(config.cluster.mirror)
-    folder = resume or run or Path("runs") / f"{name or game.name}-{datetime.now():%Y%m%d-%H%M%S}"
+    word = re.sub(r"[^\w.-]+", "_", name or game.name)  # a game's name may be none of a folder
+    folder = resume or run or Path("runs") / f"{word}-{datetime.now():%Y%m%d-%H%M%S}"
     with open_session(game, config, folder, saved=saved if resume else None, console=console) as session:
         results = session.train()
     if results:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import os
 import signal
+from collections.abc import Iterator
 
 import onnx
 import pytest
@@ -77,6 +78,14 @@ class ByFile(LoadScopeScheduling):
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile:
     return ByFile(config, log)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The games that tests name are trusted by no one else, nor those that the user has named by tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
 
 
 @pytest.fixture

@@ -7,15 +7,17 @@ from functools import partial
 from pathlib import Path
 
 from alphazero.arena.benchmark import Benchmark, CurveMatch, Match, PositionTest, Watcher
+from alphazero.arena.opponents import random_positions
 from alphazero.arena.players import SearchBudget
 from alphazero.arena.registry import PlayerSpec, agent_spec, find_player, network_spec
-from alphazero.arena.solved import load_positions
+from alphazero.arena.solved import line_count, load_positions
 from alphazero.game import Game
 from alphazero.runs.agents import Agent, load_agent
 from alphazero.runs.checkpoint import checkpoints
 from alphazero.runs.files import RunError
 
 CURVE_SIMULATIONS = 64  # at the most, unless they are asked for: a curve is many matches
+MOST_LINES = 1 << 20  # of play that a minimax looks at, of those that are opponents by default
 BASELINE = "minimax:5"  # on solved positions, if no minimax is among the opponents
 
 
@@ -31,6 +33,7 @@ def plan(
     files: Sequence[Path] = (),
     curve: int = 0,
     curve_budget: SearchBudget | None = None,
+    named: str | None = None,
 ) -> Benchmark:
     """Plans a benchmark: loads and checks all its parts.
 
@@ -39,11 +42,12 @@ def plan(
     files:          files of solved positions, or of positions to solve.
     curve:          number of earlier checkpoints that play a quarter of the games against the same opponents.
     curve_budget:   for the agents on the curve; None: like `budget`, but at most CURVE_SIMULATIONS.
+    named:          the game, where it must be named: see `load_agent`.
 
     ValueError or RunError if a part cannot be played.
     """
     kept = checkpoints(path)
-    agent = load_agent(kept[-1] if kept else path)
+    agent = load_agent(kept[-1] if kept else path, game=named)
     game, alone = agent.game, agent.game.num_players == 1
     if not alone and (games < 2 or games % 2):
         raise ValueError(f"a match is made of pairs of games: games must be even and at least 2, not {games}")
@@ -53,7 +57,7 @@ def plan(
         raise ValueError(f"{game.name} is a game for one: nobody can oppose the agent")
     if against is None:
         against = () if tournament else default_opponents(game)
-    find = partial(find_player, agent=agent, budget=budget)
+    find = partial(find_player, agent=agent, budget=budget, game=named)
     # Each name once: a path is loaded once, and stays the same checkpoint even while its run trains on.
     found = {name: find(name) for name in dict.fromkeys([*against, *tournament])}
     me, network = find("agent"), find("network")
@@ -69,7 +73,7 @@ def plan(
             raise ValueError("a round robin needs another player beside the agent itself")
     minimaxes = [found[name] for name in dict.fromkeys(against) if name.startswith("minimax:")]
     for file in files:
-        title, rows = f"reading {file.name}", len(file.read_bytes().splitlines()) - 1
+        title, rows = f"reading {file.name}", line_count(file) - 1
         advance = watcher.begin(title, max(1, rows), "positions", steps=0)
         benchmark.positions[str(file)] = load_positions(file, game, progress=advance)
         watcher.end(title, "")
@@ -77,16 +81,25 @@ def plan(
         benchmark.position_tests += [PositionTest(player, str(file)) for player in tested]
     if kept and opponents and curve:
         slow = SearchBudget(min(budget.simulations, CURVE_SIMULATIONS))
-        _plan_curve(benchmark, watcher, kept, curve, curve_budget or slow)
+        _plan_curve(benchmark, watcher, kept, curve, curve_budget or slow, named)
     return benchmark
 
 
 def default_opponents(game: Game) -> tuple[str, ...]:
-    minimax = ("minimax:1", "minimax:3", "minimax:5") if game.discrete else ()
-    return () if game.num_players == 1 else ("random", *minimax, "mcts:1000")
+    """Players of all kinds; of minimax those that the size of the game can bear, whatever the machine."""
+    if game.num_players == 1:
+        return ()
+    depths: list[int] = []
+    if game.discrete:
+        positions, _ = random_positions(game)
+        moves = float(game.legal(positions).sum(1).double().mean())
+        depths = [depth for depth in (1, 3, 5) if depth == 1 or moves**depth <= MOST_LINES]
+    return ("random", *(f"minimax:{depth}" for depth in depths), "mcts:1000")
 
 
-def _plan_curve(benchmark: Benchmark, watcher: Watcher, kept: Sequence[Path], count: int, budget: SearchBudget) -> None:
+def _plan_curve(
+    benchmark: Benchmark, watcher: Watcher, kept: Sequence[Path], count: int, budget: SearchBudget, named: str | None
+) -> None:
     """Adds matches of earlier checkpoints, and of the last: the table's own where they are the same."""
     last = int(kept[-1].name)
     chosen = spread(kept[:-1], count, last)
@@ -95,7 +108,7 @@ def _plan_curve(benchmark: Benchmark, watcher: Watcher, kept: Sequence[Path], co
     for folder in chosen:
         advance(1)
         try:
-            agents[int(folder.name)] = load_agent(folder)
+            agents[int(folder.name)] = load_agent(folder, game=named)
         except RunError as error:
             benchmark.notes.append(f"left out of the curve: {error}")
     watcher.end("loading checkpoints", "")

@@ -116,6 +116,11 @@ def make_tree(roots: S, evaluation: Evaluation, logits: Tensor, nodes: int) -> T
     return tree
 
 
+def tree_bytes(roots: S, nodes: int, width: int) -> int:
+    """The memory of a tree with so many nodes and actions: five numbers an edge, seven a node, and its state."""
+    return nodes * (20 * width + 25 + sum(field[:1].nbytes for field in roots))
+
+
 def enlarged(tree: Tree[S], nodes: int) -> Tree[S]:
     """The same trees with room for `nodes` nodes."""
     added = nodes - tree.children.shape[1]

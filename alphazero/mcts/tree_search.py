@@ -163,22 +163,23 @@ class TreeSearch(Generic[S]):
 
     def result(self) -> SearchResult:
         edges = tree.root_edges(self.tree)
-        legal = edges.logits != ILLEGAL
-        if self.config.algorithm == "gumbel":
-            most, q = torch.where(legal, edges.visits, -1).amax(-1), gumbel.completed_q(edges)
-            scores = gumbel.root_scores(edges, self.gumbel, most, self.config, q)
-            action = scores.argmax(-1)
-            policy = gumbel.improved_policy(edges, self.config, q)
-            value = (policy * q).sum(-1)
-        else:
-            scores = puct.scores(edges, self.config)
-            action = torch.where(legal, edges.visits, -1).argmax(-1)
-            policy = edges.visits / edges.visits.sum(-1, keepdim=True)
-            value = edges.value
+        action, policy, value, scores = self.decide(edges)
         actions = None if self.tree.actions is None else self.tree.actions[: self.tree.batch]
         return SearchResult(
             action, policy, value, edges.visits, edges.q, edges.prior, edges.raw_value, scores, actions, self.depth
         )
+
+    def decide(self, edges: Edges) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Action, policy, value and scores of a `SearchResult`. `edges`: those of the roots."""
+        legal = edges.logits != ILLEGAL
+        if self.config.algorithm == "gumbel":
+            most, q = torch.where(legal, edges.visits, -1).amax(-1), gumbel.completed_q(edges)
+            scores = gumbel.root_scores(edges, self.gumbel, most, self.config, q)
+            policy = gumbel.improved_policy(edges, self.config, q)
+            return scores.argmax(-1), policy, (policy * q).sum(-1), scores
+        action = torch.where(legal, edges.visits, -1).argmax(-1)
+        policy = edges.visits / edges.visits.sum(-1, keepdim=True)
+        return action, policy, edges.value, puct.scores(edges, self.config)
 
     def main_line(self, row: int) -> list[int]:
         """The line of play that tree `row` expects: the chosen action, then the most visited ones."""
@@ -198,18 +199,20 @@ class CompiledTreeSearch(TreeSearch[S]):
         self, root: Tree[S], config: SearchConfig, gumbel_noise: Tensor | None, schedule: Tensor | None = None
     ) -> None:
         super().__init__(root, config, gumbel_noise, schedule)
-        statistics = tuple(getattr(root, name).numpy() for name in tree.STATISTICS)
-        self.parent, self.action, self.place = (torch.zeros_like(self.depth) for _ in range(3))
-        edges = self.parent.numpy(), self.action.numpy()  # the same memory, as all arrays here
+        arrays = {name: getattr(root, name).numpy() for name in tree.STATISTICS}  # the same memory, as all arrays here
+        statistics = tuple(arrays.values())
+        self.parent, self.action, self.place = torch.zeros(3, root.batch, dtype=torch.int64)
+        edges = self.parent.numpy(), self.action.numpy()
         if config.algorithm == "gumbel":
             rule, constants = kernels.GUMBEL, (config.c_visit, config.c_scale)
         else:
             rule, constants = kernels.PUCT, (config.c_init, config.c_base)
-        halving = self.gumbel.numpy(), self.considered.numpy(), self.schedule.numpy()
+        scoring = rule, *map(np.float32, constants), config.rescale_q, self.gumbel.numpy()
         # The kernels' arguments that stay the same over all simulations.
-        self.rules = *statistics, rule, *map(np.float32, constants), config.rescale_q, *halving
+        self.rules = *statistics, *scoring, self.considered.numpy(), self.schedule.numpy()
         self.walks = *edges, self.place.numpy(), self.depth.numpy()
         self.grown = *statistics, *edges
+        self.roots = *(arrays[name] for name in Edges._fields), *scoring
 
     def select(self, simulation: int) -> tuple[Tensor, Tensor]:
         kernels.select(*self.rules, simulation, self.max_depth, *self.walks)
@@ -227,6 +230,13 @@ class CompiledTreeSearch(TreeSearch[S]):
         """All but the positions, as arrays."""
         (_, reward, done), turned, legal = expansion
         return (field.contiguous().numpy() for field in (reward, done, turned, legal))
+
+    def decide(self, edges: Edges) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        action, value = torch.empty_like(self.depth), torch.empty_like(edges.value)
+        policy, scores = torch.empty_like(edges.q), torch.empty_like(edges.q)
+        found = action, policy, value, scores
+        kernels.decide(*self.roots, *(field.numpy() for field in found))
+        return found
 
 
 class CompiledRulesSearch(CompiledTreeSearch[S]):

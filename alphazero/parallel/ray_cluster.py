@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
+import secrets
+import shutil
 import socket
+import stat
+import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest.mock import patch
@@ -14,6 +20,9 @@ from unittest.mock import patch
 import ray
 
 from alphazero.parallel.executor import ExecutorError
+
+LONGEST = 22  # characters of the path of a folder for temporary files
+ENDING = 10.0  # seconds that the end of a cluster waits for its files to go
 
 
 class Needs(NamedTuple):
@@ -41,13 +50,16 @@ def cluster(address: str, *, cores: int, modules: tuple[str, ...] = (), log: Pat
     constants.ENABLE_RAY_CLUSTER = bool(address) and not address.startswith(("127.", "localhost", "[::1]"))
     handler = logging.FileHandler(log, delay=True) if log else logging.NullHandler()
     messages: dict[str, Any] = {"log_to_driver": False, "logging_format": "%(asctime)s  %(message)s"}
-    with _redirect_messages(handler):
+    with _redirect_messages(handler), ExitStack() as stack:
+        hide_token()
         try:
             if address:
                 _check_address(address)
                 context = ray.init(address, runtime_env={"py_modules": code(modules)}, **messages)
             else:
-                context = ray.init("local", num_cpus=cores, include_dashboard=False, **messages)
+                private = stack.enter_context(_private_folder())
+                stack.enter_context(_own_token())
+                context = ray.init("local", num_cpus=cores, include_dashboard=False, _temp_dir=private, **messages)
         except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
             what = f"the Ray cluster at {address!r} cannot be joined" if address else "Ray cannot be started here"
             fix = "; is `ray start` running there, with the same token?" if address else ""
@@ -94,6 +106,52 @@ def have() -> str:
 
     machines = sum(node["Alive"] for node in ray.nodes())
     return f"the cluster has {number(total)} on {machines} machine{'s' * (machines != 1)}, of which {number(free)} free"
+
+
+@contextmanager
+def _private_folder() -> Iterator[str]:
+    """A folder for the files of a cluster of our own, which only this user can enter, and which goes with the cluster.
+
+    Ray lets everybody write to the folder that it is given: so it gets one within.
+    """
+    places: Any = importlib.import_module("ray._common.utils")
+    base = places.get_default_system_temp_dir()
+    if os.name == "posix" and len(base) > LONGEST:  # the paths of Ray's sockets have room for a hundred characters
+        base = "/tmp"
+    private = Path(tempfile.mkdtemp(prefix="az-", dir=base))  # 0700
+    try:
+        yield str(private / "ray")
+    finally:
+        deadline = time.monotonic() + ENDING
+        while private.exists():  # Ray's daemons write to it until they have ended
+            shutil.rmtree(private, ignore_errors=True)
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.1)
+
+
+@contextmanager
+def _own_token() -> Iterator[None]:
+    """A token for this cluster alone, in the environment that its processes inherit: Ray would write one to a file.
+
+    Where the user has switched tokens off, nothing asks for it.
+    """
+    raylet: Any = importlib.import_module("ray._raylet")
+    loader = raylet.AuthenticationTokenLoader.instance()
+    try:
+        with patch.dict(os.environ, {"RAY_AUTH_TOKEN": secrets.token_hex(32)}):
+            loader.reset_cache()
+            yield
+    finally:
+        loader.reset_cache()
+
+
+def hide_token() -> None:
+    """Makes the user's token, which Ray writes for everybody to read, readable for the user alone."""
+    with suppress(OSError, RuntimeError):  # there is none, it is another's, or there is no home
+        token = Path.home() / ".ray" / "auth_token"
+        if stat.S_ISREG(mode := token.lstat().st_mode) and mode & 0o077:
+            token.chmod(0o600)
 
 
 @contextmanager

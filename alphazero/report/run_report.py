@@ -15,7 +15,7 @@ from typing import NamedTuple
 from matplotlib.figure import Figure
 
 from alphazero.config import Config
-from alphazero.game import Game, load_game, map_states
+from alphazero.game import Game, map_states
 from alphazero.learner import Learner
 from alphazero.report.annotated_game import AnnotatedGame
 from alphazero.report.buffer_analysis import MOST_MEASURED, analyse, density_figure, parts_figure
@@ -24,8 +24,9 @@ from alphazero.report.metrics_table import ALL_METRICS
 from alphazero.report.position_figures import png
 from alphazero.report.terminal import measured
 from alphazero.runs.checkpoint import checkpoints, kept_games, load_games, load_samples, load_weights, read_config
-from alphazero.runs.files import METRICS, RunError, clear_errors, write_file
+from alphazero.runs.files import CONFIG, METRICS, RunError, clear_errors, write_file
 from alphazero.runs.metrics import read_history
+from alphazero.runs.trust import load_game_of
 
 MOST_ROWS = 12  # of a table over the run
 # Columns of the buffer's table, by field of a part.
@@ -49,7 +50,8 @@ class Table(NamedTuple):
 
     def markdown(self) -> str:
         rule = ["---", *["---:" if self.numbers else "---"] * (len(self.columns) - 1)]
-        return "\n".join("| " + " | ".join(cells) + " |" for cells in (self.columns, rule, *self.rows))
+        rows = ([cell.replace("|", r"\|") for cell in cells] for cells in (self.columns, rule, *self.rows))
+        return "\n".join("| " + " | ".join(cells) + " |" for cells in rows)
 
 
 class Section(NamedTuple):
@@ -83,16 +85,23 @@ class Section(NamedTuple):
 
 
 def report_sections(
-    folder: Path, *, iteration: int | None = None, game_iteration: int | None = None, stream: int | None = None
+    folder: Path,
+    *,
+    iteration: int | None = None,
+    game_iteration: int | None = None,
+    stream: int | None = None,
+    named: str | None = None,
 ) -> list[Section]:
     """The sections of a run's report: what it is, strength, learning, buffer, a game.
 
     iteration: of the checkpoint whose network is measured; None: the last.
     game_iteration, stream: of the game; None: the last, and the first that there is.
-    RunError if the folder is no run, or what is asked for by number is not there.
+    named: the import path of the run's game, where it must be named: see `load_agent`.
+    RunError if the folder is no run, its game must be named, or what is asked for by number is not there.
     """
     config = read_config(folder)
-    learner = Learner(load_game(config.game), replace(config.learner, device="cpu"), config.network, seed=0)
+    game = load_game_of(folder / CONFIG, config.game, named=named)
+    learner = Learner(game, replace(config.learner, device="cpu"), config.network, seed=0)
     asked_for = {"buffer": iteration is not None, "game": game_iteration is not None or stream is not None}
     sections: list[Section] = []
     for empty, fill in (

@@ -13,6 +13,8 @@ runs/<name>/
   benchmark.json  .png       what scripts/benchmark.py found
   report/                    what scripts/report.py wrote
   run.id                     tells the run from others, where it is mirrored
+  run.lock                   the process that trains the run, which locks it; never copied
+  run.holder                 the process that copies the run, where it is mirrored and only there
 """
 
 from __future__ import annotations
@@ -21,22 +23,23 @@ import errno
 import hashlib
 import json
 import os
-import pickle
 import re
 import shutil
-import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors.torch
 
-IDENTITY, CONFIG, METRICS, LOG, RAY_LOG = "run.id", "config.toml", "metrics.csv", "log.txt", "ray.log"
-POLICIES, AGENT, CARD, CURVES = "policies.npz", "agent.onnx", "agent.json", "curves.png"
+from alphazero.game import loading
+
+# By these a run's folder is known, and nothing is imported from there.
+CONFIG, CHECKPOINTS, CARD = loading.CONFIG, loading.CHECKPOINTS, loading.CARD
+IDENTITY, LOCK, HOLDER, METRICS, LOG, RAY_LOG = "run.id", "run.lock", "run.holder", "metrics.csv", "log.txt", "ray.log"
+POLICIES, AGENT, CURVES = "policies.npz", "agent.onnx", "curves.png"
 BENCHMARK, BENCHMARK_CURVE = "benchmark.json", "benchmark.png"
-CHECKPOINTS, GAMES, TENSORBOARD, REPORT = "checkpoints", "games", "tensorboard", "report"
+GAMES, TENSORBOARD, REPORT = "games", "tensorboard", "report"
 EVENTS = "events.out.tfevents."  # begins the names of TensorBoard's files
 # The files of a checkpoint; state.json, which makes it whole, is the last.
 WHOLE = ("model.safetensors", "optimizer.pt", "replay.npz", "streams.npz", "state.json")
@@ -46,7 +49,7 @@ LIGHT = ("model.safetensors", "state.json")
 FILES = (IDENTITY, CONFIG, METRICS, LOG, RAY_LOG, POLICIES, AGENT, CARD, CURVES, BENCHMARK, BENCHMARK_CURVE)
 FOLDERS = {
     GAMES: r"[0-9]+\.npz",
-    "": (events := rf"{re.escape(EVENTS)}[^/]+"),
+    "": (events := rf"{re.escape(EVENTS)}[0-9]+(\.[\w.-]+)?\.[0-9]+\.[0-9]+"),  # time, host, process, number
     TENSORBOARD: events,
     REPORT: r"report\.md|[a-z]+(_[0-9]+)*\.png",
 }
@@ -78,16 +81,34 @@ def events_folder(folder: Path) -> Path:
     return older if (older := folder / TENSORBOARD).is_dir() else folder
 
 
+MOST_JSON = 1 << 24  # bytes
+
+
 class RunError(Exception):
     """A run's folder or checkpoint that cannot be used; the message names it and the fix."""
 
 
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays in a file, by name. ValueError if it holds anything else."""
-    if not zipfile.is_zipfile(path):  # numpy's own message recommends unpickling it
-        raise ValueError(f"{path.name} is no file of arrays")
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-        return dict(archive)
+def read_file(path: Path, most: int) -> bytes:
+    """The content of a file of at most so many bytes. OSError if it cannot be read, ValueError if it is none."""
+    size = path.stat().st_size
+    if not path.is_file():
+        raise ValueError(f"{path.name} is no file")
+    if size > most:
+        raise ValueError(f"{path.name} has {size:,} bytes, more than {most:,}")
+    return path.read_bytes()
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file of a run says. OSError if it cannot be read, ValueError if it is something else."""
+    content = read_file(path, MOST_JSON)
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is no number")
+
+    try:
+        return json.loads(content, parse_constant=refuse)
+    except RecursionError as error:
+        raise ValueError(f"{path.name} is no JSON: too many brackets within one another") from error
 
 
 def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
@@ -156,16 +177,12 @@ def clear_errors(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Turns an error caused by a file of another shape into a RunError that names the file or checkpoint."""
+def reading(path: Path, fix: str) -> Iterator[None]:
+    """Turns an error caused by a file of another form into a RunError that names file or checkpoint, and the fix."""
     try:
         yield
-    except pickle.UnpicklingError as error:  # whose own message recommends running what is in the file
-        raise RunError(f"{path / 'optimizer.pt'} holds other things than tensors and was not made here") from error
-    except KeyError as error:
-        raise RunError(f"{path} does not fit this configuration or version: it lacks {error}") from error
-    except (ValueError, RuntimeError, OSError, zipfile.BadZipFile, safetensors.SafetensorError) as error:
-        raise RunError(f"{path} does not fit this configuration or version: {error}") from error
+    except (ValueError, OSError) as error:
+        raise RunError(f"{path} does not fit this configuration or version: {error}; {fix}") from error
 
 
 @contextmanager

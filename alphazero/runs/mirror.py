@@ -4,7 +4,9 @@ A run trains in a local folder. A mirror copies it, after each checkpoint, to an
 (s3://bucket/runs/x, sftp://host/runs/x, file:///mnt/x), and `fetch` makes a local run of the copy, on any machine.
 
 Such places rename nothing, so a checkpoint's `state.json` is what makes it whole there: it is copied last and
-removed first. `run.id` tells which run the copy is of, so that no run is written over another.
+removed first. `run.id` tells which run the copy is of, so that no run is written over another, and `run.holder` which
+process copies it there: the one that came last. Another process of the same run, on a machine that went on with a copy,
+then copies there no more.
 """
 
 from __future__ import annotations
@@ -17,9 +19,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from alphazero.game.messages import LONGEST_REASON, shortened
 from alphazero.runs import files
 from alphazero.runs.checkpoint import checkpoints, verify
-from alphazero.runs.files import CHECKPOINTS, IDENTITY, LIGHT, WHOLE, RunError
+from alphazero.runs.files import CHECKPOINTS, HOLDER, IDENTITY, LIGHT, WHOLE, RunError
+from alphazero.runs.lock import MOST, Holder, run_lock
 
 PATIENCE = 60.0  # seconds that the end of training waits for the last copy
 
@@ -42,6 +46,7 @@ class Mirror:
         self.folder, self.url, self.say = folder, url, say
         self.failing = self._wanted = self._busy = False
         self._place: Place | None = None
+        self._holder, self._claimed = Holder.this(), False
         self._copied: dict[str, tuple[int, int]] = {}  # size and time of files when they were last copied
         self._changed = threading.Condition()
 
@@ -89,6 +94,7 @@ class Mirror:
     def _copy(self) -> None:
         """Brings the copy up to date with the folder as it is now, whatever the training removes meanwhile."""
         place = self._place = self._place or self._connect()
+        self._check_holder(place)
         # Hard links, so that slow copying gets to the end of a checkpoint that has been pruned since.
         held = self.folder / CHECKPOINTS / ".copying"
         shutil.rmtree(held, ignore_errors=True)
@@ -110,6 +116,7 @@ class Mirror:
             for name in beside:
                 self._copy_file(place, name)
             for number in reversed(new):  # the newest matters most
+                self._check_holder(place)
                 place.remove(f"{CHECKPOINTS}/{number}/state.json")
                 for name in kept[number]:
                     place.put(held / number / Path(name).name, name)
@@ -134,7 +141,18 @@ class Mirror:
             raise RunError(f"{ahead}; continue from there with --resume {self.url}")
         for number in set(there).intersection(here):
             place.states[number] = place.files.cat_file(f"{CHECKPOINTS}/{number}/state.json")
+        if not self._claimed:
+            if (before := place.holder()) and before.host != self._holder.host:
+                self.say(f"{self.url} was copied to by {before}; should that still run, it copies there no more")
+            place.files.pipe_file(HOLDER, self._holder.to_bytes())
+            self._claimed = True
         return place
+
+    def _check_holder(self, place: Place) -> None:
+        """RunError if another process has come to copy the run there."""
+        holder = place.holder()
+        if holder and holder.token != self._holder.token:
+            raise RunError(f"{holder}, copies this run there by now; have this process copy to another address")
 
     def _copy_file(self, place: Place, name: str) -> None:
         """Copies a file beside the checkpoints, if it has changed and is still there."""
@@ -200,12 +218,19 @@ class Place:
         except FileNotFoundError:
             return
         for name, of in self.files.find("", detail=True).items():
-            if files.is_run_file(name) or files.is_checkpoint_file(name):
+            # What is no file, such as a pipe, would keep its reader waiting.
+            if of["type"] == "file" and (files.is_run_file(name) or files.is_checkpoint_file(name)):
                 self.sizes[name] = of["size"]
 
     def checkpoints(self) -> list[str]:
         """The numbers of those that have a state.json, oldest first."""
         return sorted(name.split("/")[1] for name in self.sizes if name.endswith("/state.json"))
+
+    def holder(self) -> Holder | None:
+        """The process that came last to copy its run here."""
+        with suppress(FileNotFoundError):
+            return Holder.from_bytes(self.files.cat_file(HOLDER, start=0, end=MOST))
+        return None
 
     def get(self, name: str, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -237,19 +262,44 @@ def fetch(url: str, folder: Path) -> None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RunError(f"{folder} exists already, so {url} cannot be copied there; name another folder with --run")
     check_protocol(url)
+    unfinished = folder.with_name(f".{folder.name}.unfinished")
     try:
-        with files.atomic(folder) as unfinished:
+        with _unfinished_copy(unfinished):
             place = Place(url)
             if files.CONFIG not in place.sizes or not place.checkpoints():
                 held = "is no run: it has no config.toml with checkpoints/ beside it" if place.sizes else "holds no run"
                 raise RunError(f"{url} {held}; name the address that a run was copied to")
+            disk = next(parent for parent in unfinished.parents if parent.exists())
+            if sum(size or 0 for size in place.sizes.values()) > shutil.disk_usage(disk).free:
+                raise RunError(f"{url} is larger than the space that is left in {disk}; free some")
             for name in filter(files.is_run_file, place.sizes):
                 place.get(name, unfinished / name)
             fetch_checkpoints(place, unfinished)
+            if folder.exists() and any(folder.iterdir()):
+                raise RunError(f"{folder} exists by now, so {url} was not copied there; name another folder with --run")
+        (unfinished / files.LOCK).unlink()
+        if folder.exists():
+            folder.rmdir()
+        unfinished.replace(folder)
     except RunError as error:
         raise RunError(str(error).replace(str(unfinished), url)) from error
     except Exception as error:  # see Mirror
         raise RunError(f"cannot copy {url} to {folder}: {reason(error)}; nothing was left behind, try again") from error
+
+
+@contextmanager
+def _unfinished_copy(folder: Path) -> Iterator[None]:
+    """A context in which no other process copies into the folder; it is empty at first, and removed after an error."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with run_lock(folder, say=lambda text: None):
+        try:
+            for path in folder.iterdir():
+                if path.name != files.LOCK:
+                    files.remove(path)  # of a process that died
+            yield
+        except BaseException:
+            files.remove(folder)
+            raise
 
 
 def fetch_checkpoints(place: Place, folder: Path) -> None:
@@ -293,12 +343,12 @@ def check_protocol(url: str) -> None:
 
     try:
         fsspec.get_filesystem_class(fsspec.utils.get_protocol(url))
-    except (ValueError, ImportError) as error:
-        fix = "; name one that fsspec has, as file, s3, gs, abfs or sftp" if isinstance(error, ValueError) else ""
+    except Exception as error:  # ValueError, ImportError of a package that it lacks, and what that raises as it loads
+        fix = "" if isinstance(error, ImportError) else "; name one that fsspec has, as file, s3, gs, abfs or sftp"
         raise RunError(f"cannot use {url}: {error}{fix}") from error
 
 
 def reason(error: Exception) -> str:
     """In one line; with its kind, which the messages of other packages tend to leave out."""
     text = " ".join(str(error).split())
-    return text if isinstance(error, RunError) else f"{type(error).__name__}: {text}"
+    return text if isinstance(error, RunError) else shortened(f"{type(error).__name__}: {text}", LONGEST_REASON)

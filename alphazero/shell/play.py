@@ -8,8 +8,9 @@ from rich.console import Console
 
 from alphazero.arena.players import AgentPlayer, Player, SearchBudget, parse_budget
 from alphazero.arena.registry import agent_spec, find_player
+from alphazero.game.messages import printable
 from alphazero.game.record import Record
-from alphazero.shell.base import Shell, printable
+from alphazero.shell.base import Shell, times
 from alphazero.shell.explore import ExploreShell
 from alphazero.shell.explorer import Explorer
 
@@ -23,11 +24,19 @@ class PlayShell(Shell):
     prompt = "your move: "
 
     def __init__(
-        self, explorer: Explorer, record: Record, console: Console, *, seats: list[str], budget: SearchBudget, seed: int
+        self,
+        explorer: Explorer,
+        record: Record,
+        console: Console,
+        *,
+        seats: list[str],
+        budget: SearchBudget,
+        seed: int,
+        named: str | None = None,
     ) -> None:
-        """`seats`: the name of each seat's player, "human" or as in `find_player`."""
+        """`seats`: the name of each seat's player, "human" or as in `find_player`; `named`: the game, as there."""
         super().__init__(explorer, record, console, budget=budget)
-        self.seed = seed
+        self.seed, self.named = seed, named
         self.seats, self.rivals = list(seats), list(seats)  # rivals: the last player of each seat that was no person
         self.players: list[Player | None] = [None] * len(seats)
         self.resigned: int | None = None
@@ -37,7 +46,9 @@ class PlayShell(Shell):
 
     def sit(self, seat: int, name: str) -> None:
         """Gives a seat to the player of this name. ValueError or RunError if there is none."""
-        player = None if name == HUMAN else find_player(name, self.agent, self.budget).build(self.seed + seat)
+        player = None
+        if name != HUMAN:
+            player = find_player(name, self.agent, self.budget, game=self.named).build(self.seed + seat)
         self.players[seat], self.seats[seat] = player, name
         if player:
             self.rivals[seat] = name
@@ -96,7 +107,11 @@ class PlayShell(Shell):
         return int(found.action[0]), f"{used} · {expects} {value} · line {self.line(line)}"
 
     def over(self) -> bool:
-        return self.record.finished or self.resigned is not None
+        return self.record.finished or self.resigned is not None or self.cut_off()
+
+    def cut_off(self) -> bool:
+        """Whether the game has as many moves as it may."""
+        return not self.record.finished and len(self.record.actions) >= self.agent.max_moves
 
     def play(self, action: int) -> None:
         if self.over():
@@ -115,7 +130,7 @@ class PlayShell(Shell):
 
     def result(self) -> str:
         if self.resigned is None:
-            return super().result()
+            return super().result() + ", the most that it may have" * self.cut_off()
         gives_up = f"{self.seat_name(self.resigned)} resigns"
         return f"{gives_up}: {self.seat_name(1 - self.resigned)} wins" if len(self.seats) == 2 else gives_up
 
@@ -127,15 +142,26 @@ class PlayShell(Shell):
     # ------------------------------------------------------------------------------ commands
 
     def do_undo(self, argument: str) -> None:
-        """undo: takes back to your last turn"""
-        if self.resigned is not None:
-            self.resigned = None
-        else:
-            self.record.undo()
-            while HUMAN in self.seats and self.seats[self.record.seat] != HUMAN and self.record.actions:
-                self.record.undo()
+        """undo [N]: takes back to your last turn, or to the N-th before"""
+        moves = self.moves_of(times(argument) - (self.resigned is not None))
+        if moves:
+            self.record.undo(moves)
+        self.resigned = None
         self.paused = self.seats[self.record.seat] != HUMAN
         self.show()
+
+    def moves_of(self, turns: int) -> int:
+        """The number of moves since your turn so many turns ago, or since the start. ValueError if there are fewer."""
+        seats = [self.seats[int(self.game.to_play(state)[0])] for state in self.record.states]
+        left = played = len(self.record.actions)
+        for turn in range(turns):
+            if not left:
+                many = f"only {turn} can be taken back, not {turns}"
+                raise ValueError(many if turn else "there is no move to take back")
+            left -= 1
+            while HUMAN in self.seats and seats[left] != HUMAN and left:
+                left -= 1
+        return played - left
 
     def do_hint(self, argument: str) -> None:
         """hint: the agent's move here, and what it expects then"""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property, partial
@@ -20,6 +20,7 @@ from alphazero.arena.opponents import fitting_opponents
 from alphazero.arena.players import parse_player
 from alphazero.config import Config, ConfigError
 from alphazero.game import Game, take
+from alphazero.game.loading import is_loaded_as
 from alphazero.game.pace import rules_seconds, slow_rules
 from alphazero.learner import Learner
 from alphazero.network.architectures import with_weights
@@ -29,13 +30,14 @@ from alphazero.parallel.executor import Executor, ThreadExecutor, available_core
 from alphazero.replay import Replay
 from alphazero.report.fixed_positions import FixedPositions
 from alphazero.report.monitor import Monitor
-from alphazero.runs import checkpoint, files
+from alphazero.runs import checkpoint, files, trust
 from alphazero.runs.agents import export_agent
 from alphazero.runs.checkpoint import Progress
 from alphazero.runs.configuration import check_fit, differences
+from alphazero.runs.lock import RunLock, run_lock
 from alphazero.runs.metrics import buffer_scalars, read_history, self_play_scalars
 from alphazero.runs.mirror import Mirror, mirrored
-from alphazero.selfplay import SelfPlay
+from alphazero.selfplay import SelfPlay, SelfPlayStatistics
 from alphazero.shell import loading
 from alphazero.shell.commands import python_command
 from alphazero.shell.signals import on_signals
@@ -68,7 +70,10 @@ def open_session(
         check_fit(game, config)
         config = with_engines(game, config)
         for opponent in config.evaluation.opponents:
-            parse_player(opponent, game, seed=config.seed)
+            try:
+                parse_player(opponent, game, seed=config.seed)
+            except ValueError as error:
+                raise ValueError(f"`evaluation.opponents`: {error}") from error
         learner, replay = Learner(game, config.learner, config.network, seed=config.seed), Replay(game, config.replay)
     except ValueError as error:
         raise ConfigError(str(error)) from error
@@ -79,49 +84,63 @@ def open_session(
         for number in range(config.self_play.streams)
     ]
     notices: list[str] = []
-    if saved:
-        progress = checkpoint.restore(folder, game, learner, replay, streams, say=notices.append)
-        if not progress.seconds:  # an older version saved it, which wrote down the seconds of iterations alone
-            rows = read_history(folder / files.METRICS)
-            seconds = sum(rows[i].get("time/iteration", 0.0) for i in rows if i < progress.iteration)
-            progress = progress._replace(seconds=seconds)
-        if config.iterations < progress.iteration and not config.minutes:
-            raise ConfigError(
-                f"{folder} has {progress.iteration} iterations behind it; --iterations must be at least that"
-            )
-        notices += [f"changed {difference}" for difference in differences(saved, config)]
-        config = resumed(saved, config, progress.iteration, progress.seconds)
-        checkpoint.write_config(folder, config)
-    else:
-        progress = Progress()
+    if not saved:
         checkpoint.create_run(folder, config)
-    evaluators = NetworkEvaluators(game, engine="onnx")
-    first, units = progress.iteration, game.metric_units
-    monitor = Monitor(
-        folder, iterations=config.iterations, first_iteration=first, console=console, units=units, clock=clock
-    )
-    loading.over()
-    for notice in (*notices, f"{'Continuing' if saved else 'Training'} {game.name} in {folder}"):
-        monitor.say(notice)
-    monitor.say(f"Engines: {config.self_play.engine} for self-play, {config.learner.precision} for learning")
-    monitor.say(f"Watch it with: {python_command('-m', 'tensorboard.main', '--logdir', folder.parent)}")
-    monitor.say("  at http://localhost:6006/#custom_scalars, strength first")
-    # Exporting to ONNX switches oneDNN off for the whole process while it lasts, which would change the last bits of
-    # what another thread computes: so it comes before there are other threads.
-    evaluators(learner.weights())
-    control = Control(monitor.start, monitor.advance)
     try:
-        with (
-            monitor,
-            mirrored(folder, config.cluster.mirror, say=monitor.say, give_up=control.stop_now.is_set) as mirror,
-            executor_of(game, config, learner, evaluators, folder, monitor) as (executor, learn),
-        ):
-            run = Run(game, config, learner, replay, streams, executor, learn, progress, control)
-            yield Session(run, folder, evaluators, monitor, mirror, clock=clock, began=began)
+        with run_lock(folder, say=notices.append) as lock:
+            if saved:
+                config, progress = _restored(game, config, folder, saved, learner, replay, streams, say=notices.append)
+            else:
+                progress = Progress()
+                if is_loaded_as(config.game, game):
+                    trust.trust(folder, config.game)
+            evaluators = NetworkEvaluators(game, engine="onnx")
+            first, units = progress.iteration, game.metric_units
+            monitor = Monitor(
+                folder, iterations=config.iterations, first_iteration=first, console=console, units=units, clock=clock
+            )
+            loading.over()
+            for notice in (*notices, f"{'Continuing' if saved else 'Training'} {game.name} in {folder}"):
+                monitor.say(notice)
+            monitor.say(f"Engines: {config.self_play.engine} for self-play, {config.learner.precision} for learning")
+            monitor.say(f"Watch it with: {python_command('-m', 'tensorboard.main', '--logdir', folder.parent)}")
+            monitor.say("  at http://localhost:6006/#custom_scalars, strength first")
+            # Exporting to ONNX switches oneDNN off for the whole process while it lasts, which would change the last
+            # bits of what another thread computes: so it comes before there are other threads.
+            evaluators(learner.weights())
+            control = Control(monitor.start, monitor.advance)
+            with (
+                monitor,
+                mirrored(folder, config.cluster.mirror, say=monitor.say, give_up=control.stop_now.is_set) as mirror,
+                executor_of(game, config, learner, evaluators, folder, monitor) as (executor, learn),
+            ):
+                run = Run(game, config, learner, replay, streams, executor, learn, progress, control)
+                yield Session(run, folder, evaluators, monitor, mirror, lock, clock=clock, began=began)
     except (ConfigError, Stopped):
         if not checkpoint.checkpoints(folder):  # nothing to go on from, and in the way of a next try
             files.remove(folder)
         raise
+
+
+def _restored(
+    game: Game, config: Config, folder: Path, saved: Config, learner: Learner, replay: Replay,
+    streams: Sequence[SelfPlay], *, say: Callable[[str], None],
+) -> tuple[Config, Progress]:  # fmt: skip
+    """Loads the run that was saved with the configuration `saved`, and writes down the one that it goes on with."""
+    if not is_loaded_as(config.game, game):  # workers would import it
+        trust.check(folder / files.CONFIG, config.game)
+    progress = checkpoint.restore(folder, game, learner, replay, streams, say=say)
+    if not progress.seconds:  # an older version saved it, which wrote down the seconds of iterations alone
+        rows = read_history(folder / files.METRICS)
+        seconds = sum(rows[i].get("time/iteration", 0.0) for i in rows if i < progress.iteration)
+        progress = progress._replace(seconds=seconds)
+    if config.iterations < progress.iteration and not config.minutes:
+        raise ConfigError(f"{folder} has {progress.iteration} iterations behind it; --iterations must be at least that")
+    for difference in differences(saved, config):
+        say(f"changed {difference}")
+    config = resumed(saved, config, progress.iteration, progress.seconds)
+    checkpoint.write_config(folder, config)
+    return config, progress
 
 
 class Session:
@@ -134,14 +153,17 @@ class Session:
         evaluators: NetworkEvaluators,
         monitor: Monitor,
         mirror: Mirror | None,
+        lock: RunLock,
         *,
         clock: Callable[[], float] = time.monotonic,
         began: float | None = None,
     ) -> None:
         """clock, began: as for `Budget`."""
         self.run, self.folder, self.evaluators, self.monitor, self.mirror = run, folder, evaluators, monitor, mirror
+        self.lock = lock
         self.budget = Budget(run, folder, monitor, clock=clock, began=began)
         self._planning = self._measuring = False
+        self._warned: set[str] = set()
         states = run.streams[0].state
         pace = rules_seconds(run.game, states)
         # A simulation asks who moves before and after its step; `observe` counts as inference.
@@ -216,6 +238,7 @@ class Session:
 
     def iteration_over(self, iteration: Iteration) -> None:
         """Saves the iteration's games, and records and reports its metrics."""
+        self.lock.check()
         run, number, statistics = self.run, iteration.number, iteration.statistics
         checkpoint.save_games(self.folder, number, iteration.games)
         learning_seconds = iteration.scalars.pop("learner/seconds", 0.0)
@@ -228,17 +251,38 @@ class Session:
         scalars |= self._record_matches(number, wait=run.config.cluster.mode == "synchronous")
         scalars |= {"self_play/simulations": float(run.simulations(number))}
         scalars |= {"time/iteration": iteration.seconds, "time/core_seconds": run.progress.core_seconds}
+        self._warn(number, statistics)
         scalars |= run.executor.scalars() | {"memory/resident_mb": psutil.Process().memory_info().rss / 2**20}
         self.monitor.record(number, scalars)
         self.budget.iteration_over(number, round(scalars.get("learner/steps", 0.0)), evaluated=self._due(number))
         self.monitor.report(number, scalars)
 
+    def _warn(self, iteration: int, statistics: SelfPlayStatistics) -> None:
+        """Says, once each time it comes to that, that no game ended, and that values do not reach as far as returns."""
+        play, warned = self.run.config.self_play, self._warned
+        self._warned = {
+            name for name, holds in (("endless", not statistics.games), ("beyond", statistics.beyond)) if holds
+        }
+        if "endless" in self._warned - warned:
+            longest = max(int(stream.moves_played.max()) for stream in self.run.streams)
+            self.monitor.say(
+                f"No game ended in iteration {iteration + 1}, so there is nothing new to learn from. The longest has "
+                f"{longest:,} moves, and ends after self_play.max_moves = {play.max_moves:,} at the latest"
+            )
+        if "beyond" in self._warned - warned:
+            self.monitor.say(
+                f"{statistics.beyond:,} of {statistics.games:,} games had returns beyond -1 or 1, where values end: "
+                f"nothing tells these from one another. Have the `step` of {self.run.game.name} divide its rewards"
+            )
+
     def save(self) -> None:
         """Writes a checkpoint, and now and then the agent and its evaluation of the fixed positions."""
+        self.lock.check()
         run, done = self.run, self.run.progress.iteration
         progress = run.progress._replace(seconds=self.budget.spent)
         checkpoint.save_checkpoint(self.folder, run.game, progress, run.learner, run.replay, run.streams)
         checkpoint.prune_checkpoints(self.folder, every=run.config.evaluation.every)
+        checkpoint.prune_games(self.folder, every=run.config.evaluation.every)
         if self.mirror:
             self.mirror.update()
         if self._due(done) or done == run.config.iterations:

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import psutil
 import pytest
+import ray
 
 from alphazero.parallel.executor import ExecutorError
-from alphazero.parallel.ray_cluster import Needs, check_room, cluster, room
+from alphazero.parallel.ray_cluster import Needs, check_room, cluster, hide_token, room
 from alphazero.parallel.ray_executor import RayExecutor
 from tests.parallel.executor_tasks import PATIENCE, CountTask, make_nothing, wait_until
 
@@ -23,10 +24,24 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("ray") / "ray.log"
 
 
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
 @pytest.fixture(scope="module", autouse=True)
-def _cluster(log: Path) -> Iterator[None]:
-    with cluster("", cores=4, log=log):
-        yield
+def _cluster(log: Path, home: Path) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(home))
+        with cluster("", cores=4, log=log):
+            private = session_folder().parents[1]
+            yield
+    assert not private.exists()
+    assert "RAY_AUTH_TOKEN" not in os.environ
+
+
+def session_folder() -> Path:
+    return Path(ray._private.worker._global_node.get_session_dir_path())
 
 
 def test_room_is_counted_by_the_scarcest_resource() -> None:
@@ -48,6 +63,31 @@ def test_nothing_listens_beyond_loopback_and_strangers_are_not_let_in() -> None:
     from ray._private.authentication.authentication_utils import is_token_auth_enabled
 
     assert is_token_auth_enabled()
+
+
+def test_only_this_user_gets_at_its_files_and_its_token_is_in_none(home: Path) -> None:
+    """Ray lets everybody write to its folders; so nobody else may enter the one around them."""
+    private = session_folder().parents[1]
+    assert private.stat().st_mode & 0o777 == 0o700
+    assert private.stat().st_uid == os.getuid()
+    assert (session_folder() / "sockets").is_dir()
+    assert not list(home.rglob("*auth_token*"))
+    token = os.environ["RAY_AUTH_TOKEN"].encode()
+    assert [path for path in private.rglob("*") if path.is_file() and token in path.read_bytes()] == []
+
+
+@pytest.mark.parametrize(("mode", "then"), [(0o644, 0o600), (0o660, 0o600), (0o600, 0o600), (0o400, 0o400)])
+def test_a_token_that_ray_has_written_is_hidden(
+    mode: int, then: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    hide_token()  # there is none
+    (tmp_path / ".ray").mkdir()
+    token = tmp_path / ".ray" / "auth_token"
+    token.touch()
+    token.chmod(mode)
+    hide_token()
+    assert token.stat().st_mode & 0o777 == then
 
 
 def test_rays_own_messages_go_to_its_log(tmp_path: Path, log: Path, capfd: pytest.CaptureFixture[str]) -> None:

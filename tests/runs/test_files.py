@@ -11,6 +11,7 @@ import pytest
 from alphazero.report.benchmark import write_beside_run
 from alphazero.report.run_report import report_sections, write_report
 from alphazero.runs.files import (
+    LOCK,
     REPORT,
     atomic,
     events_folder,
@@ -36,7 +37,9 @@ def test_all_that_training_benchmark_and_report_write_is_in_the_list(
     write_beside_run(played(folder, against=["random"]))
     write_report(folder, report_sections(folder), folder / REPORT)
     checkpoints = {name for name in files(folder) if is_checkpoint_file(name)}
-    assert set(run_files(folder)) | checkpoints == files(folder)
+    assert set(run_files(folder)) | checkpoints == files(folder) - {LOCK}
+    assert (folder / LOCK).read_bytes() == b""
+    assert not is_run_file(LOCK)  # it is of a process here, and is not mirrored
     assert {"benchmark.json", "report/report.md", "report/strength.png"} <= set(run_files(folder))
     assert not any(map(is_run_file, checkpoints))
 
@@ -56,6 +59,9 @@ def test_events_are_in_the_run_s_folder_or_where_an_older_version_began(tmp_path
     [
         *(
             "events.out.tfevents.a/b",
+            "events.out.tfevents.1.host.2.0.py",
+            "tensorboard/events.out.tfevents.1.host.py",
+            "tensorboard/events.out.tfevents.1.\\..\\evil.2.0",
             "tensorboard",
             "notes.md",
             "games/.000001.npz.unfinished",

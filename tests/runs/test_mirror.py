@@ -23,10 +23,11 @@ from alphazero.runs.checkpoint import (
     verify,
 )
 from alphazero.runs.files import LIGHT, WHOLE, RunError
+from alphazero.runs.lock import run_lock
 from alphazero.runs.mirror import Mirror, Place, fetch, is_url, mirrored
 from tests.small_checkpoints import CONFIG, Parts, alter, assert_the_same, contents, files, go_on, parts, save
 
-EVENTS = "events.out.tfevents.1"
+EVENTS = "events.out.tfevents.1.host.2.0"
 WRITTEN_OVER = {
     *("run.id", "config.toml", "metrics.csv", "log.txt", "ray.log", "policies.npz", "agent.onnx", "agent.json"),
     *("curves.png", "benchmark.json", "benchmark.png", "report/report.md", "report/game_000003_0.png"),
@@ -125,8 +126,9 @@ def copy_of(folder: Path, url: str) -> list[str]:
 
 
 def there(url: str) -> set[str]:
+    """What is there of the run; run.holder, which is of no folder, is left out."""
     place, root = fsspec.url_to_fs(url)
-    return {name.removeprefix(f"{root}/") for name in place.find(root)}
+    return {name.removeprefix(f"{root}/") for name in place.find(root)} - {"run.holder"}
 
 
 def states(folder: Path) -> dict[str, dict[str, Any]]:
@@ -655,3 +657,94 @@ def test_a_missing_package_is_named(folder: Path, tmp_path: Path) -> None:
     for use in (lambda: Mirror(folder, "lacking://x", say=print), lambda: fetch("lacking://x", tmp_path / "new")):
         with pytest.raises(RunError, match=r"^cannot use lacking://x: Install no_such_package$"):
             use()
+
+
+@pytest.mark.parametrize("name", ["metrics.csv", "checkpoints/000001/replay.npz"])
+def test_a_pipe_there_is_no_file_of_a_run(name: str, folder: Path, tmp_path: Path) -> None:
+    """To fetch it would be to wait for ever."""
+    save(folder, parts(iterations=1), 1)
+    place = Path(shutil.copytree(folder, tmp_path / "place"))
+    (place / name).unlink(missing_ok=True)
+    os.mkfifo(place / name)
+    if name.startswith("checkpoints"):
+        with pytest.raises(RunError, match="no whole checkpoint"):
+            fetch(f"file://{place}", tmp_path / "new")
+    else:
+        fetch(f"file://{place}", tmp_path / "new")
+        assert not (tmp_path / "new" / name).exists()
+
+
+def test_a_run_that_is_larger_than_the_disk_is_not_fetched(folder: Path, tmp_path: Path) -> None:
+    save(folder, parts(iterations=1), 1)
+    place = Path(shutil.copytree(folder, tmp_path / "place"))
+    with (place / "log.txt").open("wb") as file:
+        file.truncate(1 << 43)  # which takes no room there
+    with pytest.raises(RunError, match="is larger than the space that is left"):
+        fetch(f"file://{place}", tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+# --- One process a copy
+
+
+def test_of_two_processes_the_newer_copies_and_the_older_says_who_that_is(
+    folder: Path, tmp_path: Path, done: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a resume on another machine, while the first process lives on and comes back."""
+    made = parts()
+    train(folder, made, 1)
+    older_said, newer_said = list[str](), list[str]()
+    older = Mirror(folder, FLAKY, say=older_said.append)
+    copied(older)
+    fetch(FLAKY, tmp_path / "newer")
+    monkeypatch.setattr("socket.gethostname", lambda: "elsewhere")
+    newer = Mirror(tmp_path / "newer", FLAKY, say=newer_said.append)
+    copied(newer)
+    (line,) = newer_said
+    assert f"{FLAKY} was copied to by process {os.getpid()} on " in line
+    train(folder, made, 2)
+    done.clear()
+    for _ in range(2):  # it does not take the place back either
+        copied(older)
+    (line,) = older_said
+    assert f"process {os.getpid()} on elsewhere, since " in line
+    assert "copies this run there by now" in line
+    assert not [operation for operation in done if not operation.startswith("find")]
+    train(tmp_path / "newer", parts(iterations=2), 2)
+    copied(newer)
+    assert (newer.failing, len(newer_said)) == (False, 1)
+    fetch(FLAKY, tmp_path / "again")
+    assert states(tmp_path / "again") == states(tmp_path / "newer")
+    assert "run.holder" not in files(tmp_path / "again")
+
+
+def test_two_processes_do_not_copy_into_one_folder(folder: Path, tmp_path: Path) -> None:
+    train(folder, parts(), 1)
+    copy_of(folder, "memory://runs/x")
+    unfinished = tmp_path / ".new.unfinished"
+    unfinished.mkdir()
+    (unfinished / "left.over").touch()
+    with run_lock(unfinished, say=pytest.fail):
+        with pytest.raises(RunError, match=f"memory://runs/x is held by process {os.getpid()} on "):
+            fetch("memory://runs/x", tmp_path / "new")
+        assert (unfinished / "left.over").exists()
+    fetch("memory://runs/x", tmp_path / "new")
+    assert files(tmp_path / "new") == files(folder)
+    assert not unfinished.exists()
+
+
+def test_a_folder_that_has_come_meanwhile_is_not_written_over(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(folder, parts(), 1)
+    copy_of(folder, "memory://runs/x")
+
+    def come(*arguments: object) -> None:
+        (tmp_path / "new").mkdir()
+        (tmp_path / "new" / "mine").touch()
+
+    monkeypatch.setattr(mirror, "fetch_checkpoints", come)
+    with pytest.raises(RunError, match="exists by now"):
+        fetch("memory://runs/x", tmp_path / "new")
+    assert files(tmp_path / "new") == {"mine"}
+    assert not (tmp_path / ".new.unfinished").exists()

@@ -49,7 +49,9 @@ def test_a_report_is_written_and_its_tables_are_printed_plain(trained: Path, rep
 
 
 def test_text_alone_of_a_chosen_game_goes_elsewhere(trained: Path, report: Report, tmp_path: Path) -> None:
-    finished = report(trained, "--text", "--game", 1, "--stream", 2, "--iteration", 2, "--out", tmp_path / "out")
+    finished = report(
+        trained, "--text", "--game-iteration", 1, "--stream", 2, "--iteration", 2, "--out", tmp_path / "out"
+    )
     assert finished.returncode == 0, finished.stderr
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["report.md"]
     assert "a game that ended in iteration 1, stream 2" in finished.stdout
@@ -76,7 +78,7 @@ def test_bad_input_gets_one_clear_error(trained: Path, tmp_path: Path, report: R
     for arguments, complaint in (
         ((tmp_path,), "is not a run"),
         ((trained, "--iteration", 77), "has no checkpoint 77"),
-        ((trained, "--game", 77), "has no game of iteration 77"),
+        ((trained, "--game-iteration", 77), "has no game of iteration 77"),
         ((trained, "--stream", 3), "no game of stream 3"),
         ((trained, "--out", tmp_path / "file"), "cannot write"),
     ):
@@ -86,3 +88,11 @@ def test_bad_input_gets_one_clear_error(trained: Path, tmp_path: Path, report: R
         assert complaint in finished.stderr
         assert finished.stderr.count("\n") == 1
         assert finished.stdout == ""
+
+
+def test_the_iteration_of_a_game_is_read_under_its_old_name_too(trained: Path, report: Report) -> None:
+    finished = report(trained, "--text", "--game", 77)
+    assert finished.returncode == 1
+    notice, error = finished.stderr.splitlines()
+    assert "--game N is now --game-iteration N" in notice
+    assert "has no game of iteration 77" in error

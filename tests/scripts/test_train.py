@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -37,6 +38,25 @@ def test_a_game_without_keys_and_opponents_trains_and_says_so(tmp_path: Path, tr
     merging = train("--run", tmp_path / "other", "--replay.merge", "log", config=tmp_path / "config.toml")
     assert merging.returncode == 2
     assert 'set replay.merge = "none"' in merging.stderr
+
+
+class Marked(TicTacToe):
+    """A game whose name is markup, an emoji and mathematics to those who look for them."""
+
+    name = r"[/b] :x: $\x$"
+
+
+def test_names_are_shown_as_they_are(tmp_path: Path, train: Train) -> None:
+    """In the terminal, the log and figures: a closing tag alone is an error to rich, and \\x one to matplotlib."""
+    evaluation = replace(SMALL.evaluation, every=1)
+    config = replace(SMALL, game="tests.scripts.test_train:Marked", iterations=2, evaluation=evaluation)
+    folder = tmp_path / Marked.name / "exp [a]"
+    finished = train("--run", folder, config=write(tmp_path, config))
+    assert (finished.returncode, finished.stderr) == (0, "")
+    for line in (f"Training {Marked.name} in {folder}", f"The agent: {folder / 'agent.onnx'}"):
+        assert line in finished.stdout
+    assert f"\n{Marked.name}\n" in finished.stdout  # the title of the table
+    assert str(folder) in (folder / "log.txt").read_text()
 
 
 def test_a_run_cannot_be_resumed_to_fewer_iterations_or_from_damage(tmp_path: Path, train: Train, whole: Whole) -> None:
@@ -83,7 +103,7 @@ def test_what_is_given_counts_and_minutes_count_more_than_iterations(tmp_path: P
 
 def test_learning_that_gives_no_number_is_reported_and_loses_nothing(tmp_path: Path, train: Train) -> None:
     reckless = replace(
-        SMALL, learner=replace(SMALL.learner, optimizer="sgd", learning_rate=1e30, max_grad_norm=1e30, warmup=0.0)
+        SMALL, learner=replace(SMALL.learner, optimizer="sgd", learning_rate=1e9, max_grad_norm=1e9, warmup=0.0)
     )
     finished = train("--run", tmp_path / "run", config=write(tmp_path, reckless))
     assert finished.returncode == 1
@@ -96,6 +116,9 @@ def test_killed_at_any_moment_a_run_goes_on_from_its_last_checkpoint(tmp_path: P
     long = write(tmp_path, replace(SMALL, iterations=100_000))
     process = start(long, "--run", tmp_path / "run")
     wait_for_checkpoints(tmp_path / "run", 2)
+    second = train("--resume", tmp_path / "run")
+    assert second.returncode == 1
+    assert f"is held by process {process.pid} on {socket.gethostname()}, since " in second.stderr
     process.kill()
     process.communicate()
     done = int(checkpoints(tmp_path / "run")[-1].name)
@@ -103,6 +126,8 @@ def test_killed_at_any_moment_a_run_goes_on_from_its_last_checkpoint(tmp_path: P
     assert resumed.returncode == 0, resumed.stderr
     assert f"iterations: 100000 -> {done + 2}" in resumed.stdout
     assert int(checkpoints(tmp_path / "run")[-1].name) == done + 2
+    rows = [line.partition(",")[0] for line in (tmp_path / "run" / "metrics.csv").read_text().splitlines()[1:]]
+    assert rows == [str(number) for number in range(done + 2)]
 
 
 def test_ctrl_c_finishes_the_iteration_and_saves(tmp_path: Path) -> None:
@@ -138,7 +163,9 @@ def test_ctrl_c_finishes_the_iteration_and_saves(tmp_path: Path) -> None:
         (["configs/tic_tac_toe.toml", "--run", "/proc/run"], "cannot write"),
         (["configs/tic_tac_toe.toml", "--game", "tests.stubs:Mine"], "set evaluation.opponents = []"),
         (["configs/tic_tac_toe.toml", "--game", "tests.stubs:Mine", "--evaluation.opponents"], 'use "scalar"'),
+        (["configs/tic_tac_toe.toml", "--game", "tests.stubs:Mine", "--evaluation.opponents", "[]"], 'use "scalar"'),
         (["configs/tic_tac_toe.toml", "--evaluation.opponents", "minmax:3"], "no player is called 'minmax:3'"),
+        (["configs/tic_tac_toe.toml", '--evaluation.opponents=["minmax:3"]'], "no player is called 'minmax:3'"),
         (["configs/tic_tac_toe.toml", "--self_play.device", "cuda:7"], "cuda:7"),
     ],
 )

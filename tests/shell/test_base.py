@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-import pytest
+import io
 
+import pytest
+from rich.console import Console
+
+from alphazero.game.messages import printable
 from alphazero.game.record import Record
-from alphazero.shell.base import draw, printable
+from alphazero.shell.base import Shell, draw
 from games.tic_tac_toe import TicTacToe
 from tests.shell.both_shells import SolvedTicTacToe, shells
 
@@ -60,3 +64,61 @@ def test_capital_letters_do_as_well() -> None:
     play.onecmd("B2")
     play.onecmd("MOVES")
     assert printed.getvalue().endswith("b2\n")
+
+
+def says(shell: Shell, line: str, printed: io.StringIO) -> str:
+    printed.seek(0)
+    printed.truncate()
+    shell.onecmd(line)
+    return printed.getvalue()
+
+
+def test_undo_takes_back_as_many_turns_as_it_is_told() -> None:
+    play, explore, printed = shells(TicTacToe(), "a3 b2 a1 a2 c2")  # minimax has the moves b2 and a2
+    for line, left in (("undo", "a3 b2 a1 a2"), ("undo 2", "a3 b2"), ("undo 2", ""), ("undo", "")):
+        explore.record = Record(TicTacToe(), "a3 b2 a1 a2 c2") if line == "undo" and left else explore.record
+        says(explore, line, printed)
+        assert explore.record.moves == left, line
+    assert says(explore, "undo 2", printed) == "there is no move to take back\n"
+    for moves, line, left in (
+        ("a3 b2 a1 a2 c2", "undo", "a3 b2 a1 a2"),
+        ("a3 b2 a1 a2 c2", "undo 2", "a3 b2"),
+        ("a3 b2 a1 a2 c2", "undo 3", ""),
+        ("a3 b2 a1 a2", "undo", "a3 b2"),  # minimax's answer too
+        ("a3 b2 a1 a2", "undo 2", ""),
+    ):
+        play.record = Record(TicTacToe(), moves)
+        says(play, line, printed)
+        assert play.record.moves == left, (moves, line)
+    play.record = Record(TicTacToe(), "a3 b2 a1 a2")
+    assert says(play, "undo 3", printed) == "only 2 can be taken back, not 3\n"
+    says(play, "resign", printed)
+    says(play, "undo 2", printed)  # the resignation is a turn
+    assert (play.resigned, play.record.moves) == (None, "a3 b2")
+    says(play, "resign", printed)
+    assert "only 1 can be taken back, not 2" in says(play, "undo 3", printed)
+    assert play.resigned is not None
+    play.seats = ["minimax:1", "random"]
+    says(play, "undo", printed)
+    says(play, "undo 2", printed)
+    assert play.record.moves == ""
+
+
+@pytest.mark.parametrize("line", ["undo 0", "undo -1", "undo x", "undo 1 2", "undo 1e3", f"undo {'9' * 5000}"])
+def test_undo_wants_a_number(line: str) -> None:
+    play, explore, printed = shells(TicTacToe(), "a3 b2")
+    for shell in (play, explore):
+        assert "is no number of times; say a whole number from 1" in says(shell, line, printed)
+        assert shell.record.moves == "a3 b2"
+
+
+def test_a_command_that_takes_nothing_says_so() -> None:
+    """Otherwise what was meant by the rest of the line would be ignored."""
+    for shell in shells(TicTacToe(), "a3 b2")[:2]:
+        alone = [name for name in shell.commands() if f"{name}: " in (getattr(shell, f"do_{name}").__doc__ or "")]
+        assert {"board", "moves", "restart", "review", "quit"} <= set(alone)
+        printed = io.StringIO()
+        shell.console = Console(file=printed, width=100)
+        for name in alone:
+            assert says(shell, f"{name} 3", printed) == f"`{name}` takes nothing after it, such as '3'\n"
+        assert shell.record.moves == "a3 b2"

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from alphazero.config import ConfigError
+from alphazero.mcts.evaluator import EvaluationError
 from alphazero.runs.files import RunError
 from alphazero.shell import cli
 from tests.commands import call
@@ -97,6 +98,47 @@ def test_closed_streams_are_empty_and_bytes_that_are_no_text_are_replaced(monkey
         monkeypatch.setattr(sys, "stdin", stdin)
         assert cli.run(lambda: print(read.append(sys.stdin.read()))) == 0
     assert read == ["", "\ufffd4"]
+
+
+def test_errors_quote_a_part_of_what_is_long(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(raising(RunError("x" * 100_000 + "\n" + "y" * 100_000))) == 1
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == f"error: {'x' * cli.LONGEST}…"
+    assert second == f"{'y' * cli.LONGEST}…"
+
+
+def test_a_network_s_answer_that_is_none_is_an_error_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(raising(EvaluationError("the network answers NaN"))) == 1
+    assert capsys.readouterr().err == "error: the network answers NaN\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("9" * 5000, "must be a whole number from 1 to 100, not 9999"),
+        ("0", "must be a whole number from 1 to 100, not 0"),
+        ("1e3", "must be a whole number from 1 to 100, not 1e3"),
+    ],
+)
+def test_whole_numbers_have_limits(text: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    parser = cli.Parser()
+    parser.add_argument("--games", type=cli.whole(1, 100))
+    assert parser.parse_args(["--games", "100"]).games == 100
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--games", text])
+    told = capsys.readouterr().err
+    assert said in told
+    assert len(told) < 200
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-inf", "1e4", "much", ""])
+def test_real_numbers_have_limits(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    parser = cli.Parser()
+    parser.add_argument("--wind", type=cli.real(-10, 1000))
+    assert parser.parse_args(["--wind=-1.5"]).wind == -1.5
+    with pytest.raises(SystemExit):
+        parser.parse_args([f"--wind={text}"])
+    assert f"must be a number from -10 to 1000, not {text}" in capsys.readouterr().err
 
 
 def test_options_say_what_is_wrong_in_their_own_words(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,96 @@
+"""Which games the files of a run or an agent may ask for: code is imported only where the user wants it.
+
+A file may ask for a game that this project or an installed package registers. Any other is the user's to name. For
+which folders that was done is kept outside of them, in a file of the user's own: no folder can speak for itself.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+from alphazero.game import Game, load_game
+from alphazero.game.loading import check_import_path, registered_games
+from alphazero.runs.files import RunError
+
+_log = logging.getLogger(__name__)
+
+
+def load_game_of(file: Path, path: str, *, named: str | None = None) -> Game:
+    """The game that the file of a run or an agent asks for by its import path.
+
+    named: the game that the user names, which is taken instead; if it is the same, it is trusted for the folder.
+    RunError, before anything is imported, if the file may not ask for it (`check`), or if it cannot be loaded.
+    ValueError if the named one cannot be loaded.
+    """
+    if named is not None:
+        game = load_game(named)
+        if named == path:
+            trust(file.parent, path)
+        return game
+    check(file, path)
+    try:
+        return load_game(path)
+    except ValueError as error:
+        raise RunError(f"{file}: {error}") from error
+
+
+def check(file: Path, path: str) -> None:
+    """RunError unless the file may ask for this game: a registered one, or one that the user named for its folder."""
+    try:
+        check_import_path(path)
+    except ValueError as error:
+        raise RunError(f"{file}: {error}") from error
+    if path not in registered_games() and path != _trusted().get(_key(file.parent)):
+        why = "which neither this project nor an installed package registers, so it is not imported"
+        raise RunError(f"{file} asks for the game {path}, {why}; if you trust its code, say so: --game {path}")
+
+
+def trust(folder: Path, path: str) -> None:
+    """Keeps that the user has named this game for this folder, unless files may ask for it anyway."""
+    known = _trusted()
+    if path in registered_games() or known.get(_key(folder)) == path:
+        return
+    try:
+        _write(_state_file(), json.dumps(known | {_key(folder): path}, indent=1).encode())
+    except (OSError, RuntimeError) as error:
+        _log.warning("cannot keep that %s may use %s (%s): name it each time, --game %s", folder, path, error, path)
+
+
+def _key(folder: Path) -> str:
+    return str(folder.resolve())
+
+
+def _state_file() -> Path:
+    """The file of the user's own. RuntimeError if there is no home."""
+    state = os.environ.get("XDG_STATE_HOME", "")
+    # A relative path is to be ignored, says the XDG Base Directory Specification: it might be in a stranger's folder.
+    return (Path(state) if os.path.isabs(state) else Path.home() / ".local" / "state") / "alphazero" / "games.json"
+
+
+def _trusted() -> dict[str, str]:
+    """The game of each folder; none where the file cannot be read."""
+    with suppress(OSError, RuntimeError, ValueError, RecursionError):
+        known = json.loads(_state_file().read_bytes())
+        if isinstance(known, dict) and all(isinstance(path, str) for path in known.values()):
+            return known
+    return {}
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Replaces the file as a whole; only the user can read it."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor, unfinished = tempfile.mkstemp(dir=path.parent)  # 0600
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(unfinished, path)
+    except BaseException:
+        os.unlink(unfinished)
+        raise
