@@ -25,8 +25,9 @@ import json
 import os
 import re
 import shutil
+import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,11 @@ def flush(path: Path) -> None:
     """Forces to disk what was written to a file or renamed in a folder."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
+        if sys.platform == "darwin":  # whose fsync leaves it in the disk's own memory
+            import fcntl
+
+            with suppress(OSError):  # not all disks of a network know it
+                fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
