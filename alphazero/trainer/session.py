@@ -116,7 +116,7 @@ def open_session(
             ):
                 run = Run(game, config, learner, replay, streams, executor, learn, progress, control)
                 yield Session(run, folder, evaluators, monitor, mirror, lock, clock=clock, began=began)
-    except (ConfigError, Stopped):
+    except (ConfigError, Stopped, KeyboardInterrupt):
         if not checkpoint.checkpoints(folder):  # nothing to go on from, and in the way of a next try
             files.remove(folder)
         raise
