@@ -216,7 +216,8 @@ def test_a_reader_who_has_gone_is_no_error() -> None:
 
 @pytest.mark.parametrize("script", ["train.py", "play.py"])
 def test_help_ends_without_a_word_when_nobody_reads_on(script: str) -> None:
-    command = f'"{sys.executable}" scripts/{script} --help | head -n 0; exit ${{PIPESTATUS[0]}}'
+    # In a buffer, what nobody reads is noticed at the very end.
+    command = f'PYTHONUNBUFFERED= "{sys.executable}" scripts/{script} --help | head -n 0; exit ${{PIPESTATUS[0]}}'
     finished = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=ROOT, check=False)
     assert (finished.returncode, finished.stdout, finished.stderr) == (0, "", "")
 
