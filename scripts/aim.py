@@ -9,19 +9,20 @@ without search.
 
 from __future__ import annotations
 
-import argparse
 import sys
-import time
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from alphazero.shell import cli
 
 # isort: split
+import argparse
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import NamedTuple
+
 import torch
 from rich.console import Console
 from torch import Tensor

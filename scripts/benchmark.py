@@ -13,13 +13,7 @@ Ctrl-C ends the benchmark and keeps the finished results. The same seed gives th
 
 from __future__ import annotations
 
-import argparse
-import os
-import re
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -27,6 +21,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from alphazero.shell import cli
 
 # isort: split
+import argparse
+import os
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+
 from rich.console import Console
 
 from alphazero.arena.plan import plan

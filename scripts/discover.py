@@ -10,19 +10,20 @@ held_out.csv), and tensorboard/. Give your own files like these two with --data 
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
-import time
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from alphazero.shell import cli
 
 # isort: split
+import argparse
+import json
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
 import torch
 from rich.console import Console
 from rich.table import Table

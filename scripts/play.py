@@ -10,8 +10,6 @@ network, network@1, minimax:5, mcts:1000, random, perfect, or another AGENT. `he
 from __future__ import annotations
 
 import sys
-from functools import partial
-from importlib.resources import files
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -19,6 +17,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from alphazero.shell import cli
 
 # isort: split
+from functools import partial
+from importlib.resources import files
+
 from rich.console import Console
 
 from alphazero.arena.players import parse_budget

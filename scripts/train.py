@@ -10,18 +10,19 @@ Ctrl-C stops a run after the iteration under way, with everything saved.
 
 from __future__ import annotations
 
-import re
 import sys
-from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
-from typing import Annotated
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from alphazero.shell import cli, loading
 
 # isort: split
+import re
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Annotated
+
 import tyro
 from pydantic import ValidationError
 from rich.console import Console
@@ -104,6 +105,8 @@ def command() -> None:
                 raise RunError(f"{error} with --resume {resume}, where it is now") from error
             raise
         train(game, config, saved, resume=resume, run=known.run, name=name, console=console)
+    except BrokenPipeError:  # nobody reads any more
+        raise
     except OSError as error:
         raise RunError(f"{error}; everything saved before is intact") from error
     except Stopped:

@@ -7,10 +7,10 @@ older process, which looks at it before each save, that another one has taken th
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import socket
-import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -23,33 +23,6 @@ from alphazero.runs.files import LOCK, RunError, clear_errors
 
 MOST = 1000  # bytes of a holder's name
 NAMING = 2.0  # seconds within which a process that holds a run has written its name
-
-if sys.platform == "win32":
-    import msvcrt
-
-    FAR = 1 << 30  # Windows lets nobody else read what is locked: a byte that nobody reads
-
-    def _lock(file: BinaryIO) -> None:
-        """BlockingIOError if another process holds it; another OSError where there are no locks."""
-        file.seek(FAR)
-        try:
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        except PermissionError as error:
-            raise BlockingIOError(*error.args) from error
-
-    def _unlock(file: BinaryIO) -> None:
-        file.seek(FAR)
-        msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)
-
-else:
-    import fcntl
-
-    def _lock(file: BinaryIO) -> None:
-        """BlockingIOError if another process holds it; another OSError where there are no locks."""
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-    def _unlock(file: BinaryIO) -> None:
-        fcntl.flock(file, fcntl.LOCK_UN)
 
 
 class Holder(NamedTuple):
@@ -115,7 +88,7 @@ class RunLock:
         deadline = time.monotonic() + NAMING
         while True:
             try:
-                return _lock(self._file)
+                return fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 other = Holder.from_bytes(_read(self._file))
                 if other or time.monotonic() > deadline:
@@ -138,7 +111,7 @@ class RunLock:
                 _write(self._file, b"")
             finally:
                 if self._locked:
-                    _unlock(self._file)
+                    fcntl.flock(self._file, fcntl.LOCK_UN)
 
 
 @contextmanager
@@ -155,7 +128,7 @@ def _open(path: Path) -> BinaryIO:
     """The file, made if it is not there. RunError if it is a link or anything else but a file."""
     if path.is_symlink() or (path.exists() and not path.is_file()):  # the run may be a stranger's
         raise RunError(f"{path} is no plain file; remove it")
-    return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644), "r+b", buffering=0)
+    return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644), "r+b", buffering=0)
 
 
 def _read(file: BinaryIO) -> bytes:

@@ -10,10 +10,15 @@ A script imports this module before any other that loads torch:
 
     # isort: split
     import torch
+
+and has all other imports below it, since Ctrl-C is handled from here on.
 """
 
 from __future__ import annotations
 
+from alphazero.shell import loading
+
+# isort: split
 import argparse
 import gc
 import io
@@ -29,8 +34,6 @@ from typing import Any, NoReturn, TypeVar
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Before pydantic is loaded: its errors shall not send users to its own pages.
 os.environ.setdefault("PYDANTIC_ERRORS_INCLUDE_URL", "0")
-
-from alphazero.shell import loading
 
 # isort: split
 import torch
@@ -136,8 +139,13 @@ def run(main: Callable[[], int | None], *, wrong: Errors = (), errors: Errors = 
     loading.over()
     _prepare_streams()
     try:
-        code = main() or 0
-        sys.stdout.flush()
+        with loading.interruptible():
+            try:
+                code = main() or 0
+            except SystemExit:  # after --help, or wrong arguments
+                sys.stdout.flush()
+                raise
+            sys.stdout.flush()
         return code
     except KeyboardInterrupt:
         print(stopped, file=sys.stderr)

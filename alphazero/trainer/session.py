@@ -119,7 +119,7 @@ def open_session(
                 run = Run(game, config, learner, replay, streams, executor, learn, progress, control)
                 session = Session(run, folder, evaluators, monitor, mirror, lock, clock=clock, began=began)
                 yield session
-    except (ConfigError, Narrower, Stopped, ExecutorError) as error:
+    except (ConfigError, Narrower, Stopped, KeyboardInterrupt, ExecutorError) as error:
         failed = session is not None and isinstance(error, ExecutorError)  # in the midst of the run: its words may help
         if not failed and not checkpoint.checkpoints(folder):  # nothing to go on from, and in the way of a next try
             files.remove(folder)

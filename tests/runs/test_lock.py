@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import signal
@@ -17,8 +18,6 @@ import pytest
 from alphazero.runs import lock
 from alphazero.runs.files import RunError
 from alphazero.runs.lock import Holder, RunLock, run_lock
-
-fcntl = pytest.importorskip("fcntl")
 
 # A process that knows nothing of the engine, and locks the file.
 LOCKING = """
@@ -114,10 +113,10 @@ def test_a_death_on_this_machine_is_worth_no_word(tmp_path: Path) -> None:
 def test_where_a_disk_shares_no_locks_the_older_process_stops_and_names_the_newer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(file: object) -> None:
+    def refuse(file: object, operation: int) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(lock, "_lock", refuse)
+    monkeypatch.setattr(fcntl, "flock", refuse)
     said: list[str] = []
     older = RunLock(tmp_path, say=said.append)
     (line,) = said

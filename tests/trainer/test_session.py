@@ -212,3 +212,16 @@ def test_ctrl_c_while_the_agent_is_measured_ends_the_run_at_once(
     assert session.run.progress.iteration == 1
     assert "Stopping: the agent is saved, but stays unmeasured" in (tmp_path / "run" / "log.txt").read_text()
     assert load_agent(tmp_path / "run").game.name == "tic_tac_toe"
+
+
+def test_ctrl_c_before_the_first_checkpoint_leaves_no_folder_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        assert (tmp_path / "run" / "config.toml").is_file()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("alphazero.trainer.session.NetworkEvaluators", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(SMALL, tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []
