@@ -32,6 +32,8 @@ from alphazero.runs.metrics import MetricsFile, opponents_of
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+POINTS = 2_000  # of a curve in curves.png, more than it has pixels: a long run would take ever longer to draw
+
 
 class Monitor:
     """Shows a run from its iteration `first_iteration` on; iterations count from 0 to `iterations` - 1.
@@ -165,7 +167,7 @@ class Monitor:
         from alphazero.report.position_figures import png
 
         with self._lock, naming(self.curves):
-            write_file(self.curves, png(curves_figure(self.history, self.units)))
+            write_file(self.curves, png(curves_figure(self.metrics.thinned(POINTS), self.units)))
 
 
 @contextmanager

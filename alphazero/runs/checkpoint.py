@@ -14,8 +14,10 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -169,11 +171,14 @@ def load_games(folder: Path, iteration: int, game: Game) -> dict[int, Trajectori
         return read_trajectories(path, game)
 
 
-def prune_checkpoints(folder: Path, *, every: int) -> None:
-    """Keeps the last two whole; of older ones, the network of every `every`-th (0: of none). No unfinished ones."""
+def prune_checkpoints(folder: Path, *, every: int, thorough: bool = False) -> None:
+    """Keeps the last two whole; of older ones, the network of every `every`-th (0: of none). No unfinished ones.
+
+    thorough: looks at all; otherwise at those that the last saves have made old, for a long run has many.
+    """
     for path in (folder / CHECKPOINTS).glob(".*.unfinished"):
         files.remove(path)
-    for path in checkpoints(folder)[:-2]:
+    for path in checkpoints(folder)[None if thorough else -4 : -2]:
         if not every or int(path.name) % every:
             shutil.rmtree(path, ignore_errors=True)
         else:
@@ -183,7 +188,10 @@ def prune_checkpoints(folder: Path, *, every: int) -> None:
 
 def checkpoints(folder: Path) -> list[Path]:
     """The checkpoints of a run, oldest first, whether or not they can be read."""
-    return sorted(path for path in (folder / CHECKPOINTS).glob("*") if path.name.isdecimal() and path.is_dir())
+    top = folder / CHECKPOINTS
+    with suppress(OSError), os.scandir(top) as entries:  # a long run has hundreds, and looks after each iteration
+        return [top / name for name in sorted(one.name for one in entries if one.name.isdecimal() and one.is_dir())]
+    return []
 
 
 def restore(

@@ -83,10 +83,21 @@ class MetricsFile:
     @property
     def history(self) -> dict[int, dict[str, float]]:
         """By iteration, scalars by tag."""
+        return {iteration: self._scalars(iteration) for iteration in self._rows}
+
+    def thinned(self, most: int) -> dict[int, dict[str, float]]:
+        """The history of about so many iterations, evenly spread to the last, and of all with matches."""
+        step, last = -(-len(self._rows) // most) or 1, len(self._rows) - 1
+        matches = [place for place, tag in enumerate(self.tags) if tag.startswith(("strength/", "network/"))]
         return {
-            iteration: {tag: scalar for tag, scalar in zip(self.tags, row, strict=False) if scalar is not None}
-            for iteration, row in self._rows.items()
+            iteration: self._scalars(iteration)
+            for number, (iteration, row) in enumerate(self._rows.items())
+            if (last - number) % step == 0 or any(row[place] is not None for place in matches if place < len(row))
         }
+
+    def _scalars(self, iteration: int) -> dict[str, float]:
+        row = self._rows[iteration]
+        return {tag: scalar for tag, scalar in zip(self.tags, row, strict=False) if scalar is not None}
 
     def record(self, iteration: int, scalars: Mapping[str, float]) -> None:
         """Adds a row, or to a row; new tags become columns."""

@@ -144,7 +144,7 @@ def _restored(
         say(f"changed {difference}")
     config = resumed(saved, config, progress.iteration, progress.seconds)
     checkpoint.write_config(folder, config)
-    checkpoint.prune_checkpoints(folder, every=config.evaluation.every)  # a kill may have come before it
+    checkpoint.prune_checkpoints(folder, every=config.evaluation.every, thorough=True)  # a kill may have come before
     return config, progress
 
 

@@ -8,7 +8,7 @@ import math
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,8 @@ from tensorboard.plugins.hparams import metadata
 from tensorboard.util import tensor_util
 from torch.utils.tensorboard import SummaryWriter
 
+from alphazero.report import curves
+from alphazero.report import monitor as monitoring
 from alphazero.report.monitor import Monitor
 from alphazero.report.terminal import LEGEND, iteration_report
 from alphazero.runs.files import RunError
@@ -99,15 +101,32 @@ def test_the_log_has_the_time_and_follows_lines(tmp_path: Path) -> None:
 
 
 def test_curves_are_saved_at_each_evaluation_and_at_the_end(tmp_path: Path) -> None:
-    curves = tmp_path / "curves.png"
+    drawn = tmp_path / "curves.png"
     with monitor(tmp_path) as shown:
         shown.record(0, SCALARS)
-        assert not curves.exists()
+        assert not drawn.exists()
         shown.record(1, SCALARS | STRENGTH)
-        assert curves.read_bytes().startswith(PNG_SIGNATURE)
-        curves.unlink()
-    assert curves.read_bytes().startswith(PNG_SIGNATURE)
+        assert drawn.read_bytes().startswith(PNG_SIGNATURE)
+        drawn.unlink()
+    assert drawn.read_bytes().startswith(PNG_SIGNATURE)
     assert not list(tmp_path.glob(".*.unfinished"))
+
+
+def test_curves_of_a_long_run_are_drawn_from_some_of_its_iterations(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[int] = []
+
+    def figure(history: Mapping[int, object], units: object) -> Figure:
+        drawn.append(len(history))
+        return Figure()
+
+    monkeypatch.setattr(curves, "curves_figure", figure)
+    monkeypatch.setattr(monitoring, "POINTS", 10)
+    with monitor(tmp_path) as shown:
+        for iteration in range(40):
+            shown.record(iteration, SCALARS)
+    assert drawn == [10]
 
 
 def test_figures_reach_tensorboard(tmp_path: Path) -> None:

@@ -390,6 +390,15 @@ def test_the_last_two_are_kept_whole_and_of_the_others_the_measured_networks(
         load_weights(path, made.game, made.learner)
 
 
+def test_what_was_not_removed_in_time_is_removed_by_a_thorough_look(folder: Path) -> None:
+    made = parts()
+    for iteration in range(1, 8):
+        save(folder, made, iteration)
+    prune_checkpoints(folder, every=3, thorough=True)
+    kept = {path.name.lstrip("0"): {file.name for file in path.iterdir()} for path in checkpoints(folder)}
+    assert kept == {"3": set(LIGHT), "6": set(WHOLE), "7": set(WHOLE)}
+
+
 @pytest.mark.parametrize(("every", "older"), [(0, []), (20, [0, 20, 40, 60, 80, 100, 120, 140])])
 def test_games_of_a_hundred_iterations_are_kept_and_of_older_ones_the_measured(
     every: int, older: list[int], folder: Path

@@ -11,7 +11,7 @@ import pytest
 from alphazero.config import ReplayConfig
 from alphazero.replay import Replay
 from alphazero.runs.files import RunError
-from alphazero.runs.metrics import buffer_scalars, read_history
+from alphazero.runs.metrics import MetricsFile, buffer_scalars, read_history
 from games.tic_tac_toe import TicTacToe
 from tests.random_samples import samples
 
@@ -66,3 +66,17 @@ def test_a_foreign_csv_is_named(tmp_path: Path, content: str) -> None:
     (tmp_path / "metrics.csv").write_text(content)
     with pytest.raises(RunError, match=r"metrics\.csv does not hold a run's metrics"):
         read_history(tmp_path / "metrics.csv")
+
+
+def test_a_long_history_is_thinned_evenly_with_all_matches_and_the_last_iteration(tmp_path: Path) -> None:
+    rows = [f"{i},{i}.5,{'0.25' if i % 97 == 0 else ''}\n" for i in range(5_000)]
+    (tmp_path / "metrics.csv").write_text("iteration,loss/total,strength/random/points\n" + "".join(rows))
+    metrics = MetricsFile(tmp_path / "metrics.csv", 5_000)
+    thin = metrics.thinned(1_000)
+    matches = set(range(0, 5_000, 97))
+    assert matches | {4_999} <= set(thin)
+    evenly = sorted(set(thin) - matches)
+    assert 800 < len(evenly) <= 1_000
+    assert np.diff(evenly).max() <= 12  # six apart, unless there were matches
+    assert all(thin[i] == metrics.history[i] for i in (0, 97, 4_999))
+    assert metrics.thinned(5_000) == metrics.history == read_history(tmp_path / "metrics.csv")
