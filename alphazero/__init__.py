@@ -20,3 +20,9 @@ What stands around the core:
     shell       play and explore in a terminal
     dynamics    equations of motion whose missing terms are learned from data
 """
+
+import os
+
+# Packages below report on their use to their makers, unless they are told not to before they are loaded.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

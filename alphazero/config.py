@@ -2,6 +2,9 @@
 
 Every field's docstring is what `scripts/train.py --help` shows. A configuration derives from
 another with `dataclasses.replace`, which validates again.
+
+Every number has a limit beyond which no machine could bear it, or float32 could not; the limits of products, which
+depend on the game, are in `alphazero.runs.configuration.check_sizes`.
 """
 
 from __future__ import annotations
@@ -14,12 +17,19 @@ from pydantic.dataclasses import dataclass
 
 _strict = ConfigDict(extra="forbid", allow_inf_nan=False)
 
+MOST = 10**9  # of whatever else is counted, iterations above all
+MOST_SIMULATIONS = 1 << 16  # a move
+
 # Strict: neither true nor "32" is a number.
-Positive = Annotated[int, Field(ge=1, strict=True)]
-Count = Annotated[int, Field(ge=0, strict=True)]
+Positive = Annotated[int, Field(ge=1, le=MOST, strict=True)]
+Count = Annotated[int, Field(ge=0, le=MOST, strict=True)]
 Fraction = Annotated[float, Field(ge=0, le=1, strict=True)]
-PositiveFloat = Annotated[float, Field(gt=0, strict=True)]
-NonNegativeFloat = Annotated[float, Field(ge=0, strict=True)]
+PositiveFloat = Annotated[float, Field(ge=1e-12, le=1e9, strict=True)]
+NonNegativeFloat = Annotated[float, Field(ge=0, le=1e9, strict=True)]
+Device = Annotated[str, Field(pattern=r"^(cpu|cuda|mps|xpu)(:\d{1,3})?$")]
+
+
+MAX_MOVES = 1_000  # the longest game, unless a configuration says otherwise
 
 
 @dataclass(frozen=True, config=_strict)
@@ -28,13 +38,13 @@ class SearchConfig:
 
     algorithm: Literal["gumbel", "puct"] = "gumbel"
     """Gumbel AlphaZero (Danihelka et al. 2022) or AlphaZero's PUCT (Silver et al. 2018)."""
-    simulations: Positive = 32
+    simulations: Annotated[Positive, Field(le=1 << 20)] = 32  # as many only in a search by the clock
     """Simulations a move. AlphaZero: 800; Gumbel AlphaZero learns with 2 to 200."""
-    max_depth: Count = 0
+    max_depth: Annotated[Count, Field(le=MOST_SIMULATIONS)] = 0
     """Deepest path, in edges; 0: no limit. On a GPU a limit saves time: it bounds the loop of a selection."""
     rescale_q: bool = False
-    """Stretch a node's Q to [0, 1] before use, for games whose rewards are not within [-1, 1]."""
-    considered_actions: Positive = 16
+    """Stretch a node's Q to [0, 1] before use, where values differ by little. They must be in [-1, 1] all the same."""
+    considered_actions: Annotated[Positive, Field(le=MOST_SIMULATIONS)] = 16
     """Gumbel: actions sampled at the root (m). The paper: 16."""
     c_visit: NonNegativeFloat = 50.0
     """Gumbel: weight of Q at no visits (c_visit). The paper: 50."""
@@ -46,23 +56,23 @@ class SearchConfig:
     """PUCT: exploration constant. AlphaZero: 1.25."""
     c_base: PositiveFloat = 19652.0
     """PUCT: visits over which exploration grows. AlphaZero: 19652."""
-    dirichlet_alpha: PositiveFloat = 1.0
+    dirichlet_alpha: Annotated[PositiveFloat, Field(ge=1e-3)] = 1.0
     """PUCT: concentration of the root's noise. AlphaZero: about 10 / legal moves (chess 0.3, Go 0.03)."""
     dirichlet_fraction: Fraction = 0.25
     """PUCT: share of noise in the root's prior; 0 to play the strongest action. AlphaZero: 0.25."""
     prior_temperature: PositiveFloat = 1.0
     """PUCT: the root's logits are divided by this. KataGo: 1.03 to 1.25."""
-    sampled_actions: Annotated[int, Field(ge=2, strict=True)] = 16
+    sampled_actions: Annotated[int, Field(ge=2, le=4_096, strict=True)] = 16
     """Continuous actions: how many are drawn at every node, from the network's policy (K). Sampled MuZero: 20."""
     uniform_share: Fraction = 0.25
     """Continuous actions: the share of these that is drawn from the whole Box instead."""
-    sharpening: PositiveFloat = 1.0
+    sharpening: Annotated[PositiveFloat, Field(le=100)] = 1.0
     """Continuous actions: their prior is the policy's density to this power; the higher, the sooner one is left."""
-    rollout_moves: Count = 0
+    rollout_moves: Annotated[Count, Field(le=10_000)] = 0
     """Moves of the policy in the simulator whose outcome is part of a new node's value; 0: the network alone."""
     rollout_share: Fraction = 0.5
     """Weight of that part. AlphaGo: 0.5."""
-    refine_steps: Count = 0
+    refine_steps: Annotated[Count, Field(le=1_000)] = 0
     """Continuous actions: steps up the gradient through the game's (differentiable) step for the root's actions."""
     refine_gain: PositiveFloat = 0.1
     """The reward and value that the first of these steps should gain; its length follows from that and the gradient."""
@@ -78,13 +88,15 @@ class NetworkConfig:
 
     kind: Literal["residual", "dense"] = "residual"
     """Residual convolutions (He et al. 2016, as in AlphaGo Zero), or fully connected layers."""
-    blocks: Positive = 4
+    blocks: Annotated[Positive, Field(le=1_000)] = 4
     """Residual blocks of two convolutions, or fully connected layers. AlphaGo Zero: 19 or 39."""
-    width: Positive = 32
+    width: Annotated[Positive, Field(le=8_192)] = 32
     """Channels of a convolution, or units of a layer. AlphaGo Zero: 256."""
-    head_channels: Positive = 8
+    least_width: Annotated[Count, Field(le=8_192)] = 0
+    """How narrow a run of so many minutes may make it, where they hold few iterations of that width; 0: never."""
+    head_channels: Annotated[Positive, Field(le=1_024)] = 8
     """Residual: channels that each head sees. AlphaGo Zero: 2 (policy) and 1 (value)."""
-    value_width: Positive = 64
+    value_width: Annotated[Positive, Field(le=8_192)] = 64
     """Residual: units of the value head's hidden layer. AlphaGo Zero: 256."""
     value_head: Literal["wdl", "scalar"] = "wdl"
     """Value as the probabilities of win, draw and loss (games for two), or as one number (tanh)."""
@@ -96,17 +108,21 @@ class NetworkConfig:
 class SelfPlayConfig:
     """How games are played to make samples."""
 
-    streams: Positive = 4
+    streams: Annotated[Positive, Field(le=4_096)] = 4
     """Independent batches of games. Streams run side by side, on as many threads as there are."""
-    parallel_games: Positive = 128
+    parallel_games: Annotated[Positive, Field(le=1 << 17)] = 128
     """Games at once in each stream: the batch of the search."""
-    moves: Positive = 40
+    moves: Annotated[Positive, Field(le=100_000)] = 40
     """Moves that every game makes in an iteration, so samples: streams * parallel_games * moves."""
-    first_simulations: Count = 0
+    max_moves: Annotated[Positive, Field(le=1_000_000)] = MAX_MOVES
+    """The most moves of a game after its opening, here and in the agent's matches: there it ends. AlphaZero: 512."""
+    at_max_moves: Literal["draw", "value"] = "draw"
+    """What counts there: the rewards so far, without any a draw; or in self-play the search's value in their place."""
+    first_simulations: Annotated[Count, Field(le=MOST_SIMULATIONS)] = 0
     """Simulations a move at the start of the run, growing evenly to search.simulations at its end; 0: no growth."""
     opening_share: Fraction = 0.7
     """Share of games that start after random moves; without any, self-play repeats itself."""
-    opening_moves: Count = 14
+    opening_moves: Annotated[Count, Field(le=10_000)] = 14
     """The most random moves at a start; their number is uniform from 1 to this."""
     temperature: PositiveFloat = 1.0
     """The first moves of a game are drawn from policy^(1/temperature). AlphaZero: 1."""
@@ -114,11 +130,13 @@ class SelfPlayConfig:
     """How many moves are drawn in this way; later ones are the search's choice. AlphaGo Zero: 30."""
     td_lambda: Fraction = 0.85
     """Value target: 1 the outcome (AlphaZero), 0 the search's root value, between them TD(lambda) (Sutton 1988)."""
-    cache: Count = 262_144
-    """Positions whose evaluation is remembered, for each stream; 0: none. 44 bytes each in connect-four."""
+    cache: Annotated[Count, Field(le=1 << 26)] = 262_144
+    """The most positions whose evaluation is remembered, for each thread; 0: none. 48 bytes each in connect-four."""
+    cache_mb: Annotated[Positive, Field(le=1 << 20)] = 64
+    """The most megabytes that they take, for each thread: with many actions fewer positions. Taken as they fill."""
     engine: Literal["auto", "int8", "onnx", "torch", "bfloat16"] = "auto"
     """What runs the network: ONNX Runtime (int8; onnx: float32) or torch. auto: bfloat16 on CUDA and AMX, else int8."""
-    device: str = "cpu"
+    device: Device = "cpu"
     """Where games, trees and network live: cpu, cuda, cuda:1, ..."""
 
 
@@ -142,7 +160,7 @@ class LearnerConfig:
 
     optimizer: Literal["adamw", "sgd"] = "adamw"
     """AdamW (Loshchilov and Hutter 2019), or SGD with momentum 0.9 (AlphaZero)."""
-    batch_size: Positive = 256
+    batch_size: Annotated[Positive, Field(le=1 << 20)] = 256
     """Samples a step. AlphaZero: 4,096."""
     replay_ratio: PositiveFloat = 2.5
     """How often a sample is learned from in all; steps follow from it."""
@@ -162,7 +180,7 @@ class LearnerConfig:
     """Self-play and export use an exponential moving average of the weights, over about 1 / (1 - ema_decay) steps."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """The number format of the forward and backward pass; auto: bfloat16 where the hardware multiplies it."""
-    device: str = "cpu"
+    device: Device = "cpu"
     """Where learning happens: cpu, cuda, cuda:1, ..."""
 
 
@@ -170,17 +188,17 @@ class LearnerConfig:
 class EvaluationConfig:
     """Games against fixed opponents during the run and at its end."""
 
-    opponents: tuple[str, ...] = ("random", "minimax:5")
+    opponents: Annotated[tuple[str, ...], Field(max_length=100)] = ("random", "minimax:5")
     """random, minimax:DEPTH, mcts:SIMULATIONS (random rollouts), or perfect (a solver). In a game for one: none."""
     every: Count = 20
     """Iterations between evaluations; 0: only at the end."""
-    games: Annotated[int, Field(ge=2, multiple_of=2)] = 100
+    games: Annotated[int, Field(ge=2, le=1_000_000, multiple_of=2)] = 100
     """Games against each opponent, half of them moving first. The last evaluation plays twice as many."""
-    simulations: Positive = 64
+    simulations: Annotated[Positive, Field(le=MOST_SIMULATIONS)] = 64
     """Simulations a move of the agent."""
     time_share: Fraction = 0.25
     """The share of a run's CPU time (or a minute) that an opponent may take; a slower one is weakened or left out."""
-    opening_moves: Count = 2
+    opening_moves: Annotated[Count, Field(le=10_000)] = 2
     """Each pair of games starts after this many random moves at the most; after more, one side is often lost."""
 
 
@@ -190,11 +208,11 @@ class ClusterConfig:
 
     mode: Literal["synchronous", "asynchronous"] = "synchronous"
     """In step, the same weights whatever the number of workers; or asynchronous, where no task waits for another."""
-    worker_cpus: PositiveFloat = 1.0
+    worker_cpus: Annotated[PositiveFloat, Field(ge=0.01, le=1_024)] = 1.0
     """Cores of a worker; from 2 on they are threads of the network's operations. Less than 1: several share one."""
-    worker_gpus: NonNegativeFloat = 0.0
+    worker_gpus: Annotated[NonNegativeFloat, Field(le=64)] = 0.0
     """GPUs of a worker, or a part of one: 0.25 puts four workers on each. They need self_play.device = "cuda"."""
-    learner_ranks: Positive = 1
+    learner_ranks: Annotated[Positive, Field(le=1_024)] = 1
     """Data-parallel copies of the learner on CPUs, a core each; 1: the learner in this process. See learner_gpus."""
     max_backlog: PositiveFloat = 2.0
     """asynchronous: samples that come in while learning is this many iterations behind are left out (and counted)."""
@@ -210,21 +228,21 @@ class Config:
 
     game: str = "games.connect_four:ConnectFour"
     """The game, by import path: package.module:Class."""
-    seed: Count = 1
+    seed: Annotated[int, Field(ge=0, lt=1 << 62, strict=True)] = 1
     """Seeds everything random. The same seed gives the same weights on the same machine."""
     minutes: NonNegativeFloat = 0.0
     """The time of the whole run: it measures its pace and plans its iterations to end in time. 0: iterations count."""
     iterations: Positive = 100
     """Rounds of self-play and learning; a run of so many minutes writes here how many it plans."""
-    plan: tuple[tuple[Count, Fraction, Positive], ...] = ()
+    plan: Annotated[tuple[tuple[Count, Fraction, Positive], ...], Field(max_length=10_000)] = ()
     """Written by a run of so many minutes. Each: iteration, progress in [0, 1] then, planned iterations in all."""
-    threads: Count = 0
+    threads: Annotated[Count, Field(le=4_096)] = 0
     """Threads that share self-play and learning; 0: as many as cores. The result does not depend on it."""
-    workers: Count | Literal["auto"] = 0
+    workers: Annotated[Count, Field(le=10_000)] | Literal["auto"] = 0
     """Processes that play and measure, through Ray. 0: this one alone, without Ray. auto: as many as cores allow."""
     ray_address: str = ""
     """The Ray cluster to join: auto (the one on this machine), or HOST:PORT. Empty: one of our own, on this machine."""
-    learner_gpus: Count = 0
+    learner_gpus: Annotated[Count, Field(le=1_024)] = 0
     """GPUs of the learner, anywhere in the cluster: so many data-parallel ranks. 0: it runs on learner.device."""
     search: SearchConfig = Field(default_factory=SearchConfig)
     network: NetworkConfig = Field(default_factory=NetworkConfig)

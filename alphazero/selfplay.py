@@ -23,6 +23,9 @@ from alphazero.mcts.tree_search import SearchResult
 from alphazero.network.cache import CachedEvaluator
 from alphazero.replay import Arrays, Samples, no_actions, state_of, to_arrays
 
+ROUNDING = 1e-6  # by which a value may be beyond 1 or -1
+ROOM = 64  # moves of each game for which there is room at first
+
 
 @dataclass
 class SelfPlayStatistics:
@@ -40,6 +43,8 @@ class SelfPlayStatistics:
     first_player_wins: int = 0
     draws: int = 0
     returns: float = 0.0  # of the player who moves first, discounted
+    cut_off: int = 0  # games that were ended by max_moves
+    beyond: int = 0  # games in which the return of some move was not in [-1, 1]
     seconds: float = 0.0  # CPU time of the stream's thread
     inference_seconds: float = 0.0
 
@@ -125,7 +130,7 @@ class SelfPlay:
 
     A game that ends gives its samples and its slot starts the next one at once. Games go on from
     one segment to the next, so no slot idles, and every game that starts is played to its end
-    and kept, whatever its length: cutting off at a segment's end would prefer short games.
+    and kept, whatever its length up to `max_moves`: cutting off at a segment's end would prefer short games.
 
     `play` depends on the games under way, the evaluator and (seed, stream, segment) alone, not on
     time or on other streams.
@@ -153,7 +158,7 @@ class SelfPlay:
         generator = stream_generator(*self.seed, 0, device=config.device)
         self.state = fresh_starts(game, config.parallel_games, config, generator)
         self.moves_played = torch.zeros(config.parallel_games, dtype=torch.int64, device=config.device)
-        self.games_under_way = self._room(64)
+        self.games_under_way = self._room(ROOM)
 
     def _room(self, moves: int) -> Trajectories:
         slots, device = self.config.parallel_games, self.config.device
@@ -205,7 +210,7 @@ class SelfPlay:
         statistics = SelfPlayStatistics()
         statistics.moves = self.config.parallel_games * self.config.moves
         statistics.simulations = statistics.moves * search_config.simulations
-        depth = torch.zeros_like(self.moves_played)
+        depth, cut_off = torch.zeros_like(self.moves_played), torch.zeros_like(self.moves_played)
         parts: list[Samples] = []
         ended: list[Trajectories] = []
         game = None
@@ -214,7 +219,9 @@ class SelfPlay:
                 result = search(ask.inner, self.game, self.state, search_config, generator, root_evaluator=ask.root)
                 depth += result.depth
                 # On a GPU nothing waits for the search before this: what follows it is asked for while it runs.
-                finished = self._move(result, generator).nonzero()[:, 0]
+                done, cut = self._move(result, generator)
+                cut_off += cut
+                finished = (done | cut).nonzero()[:, 0]
                 if len(finished):
                     ended.append(take(self.games_under_way, finished))
                     self._restart(finished, starts.take(len(finished)))
@@ -225,7 +232,7 @@ class SelfPlay:
                     parts.append(self._harvest(ended, segment, statistics))
                     ended = []
             progress(self.config.parallel_games)
-        statistics.depth = int(depth.sum())
+        statistics.depth, statistics.cut_off = int(depth.sum()), int(cut_off.sum())
         if self.cache:
             statistics.cache_asked, statistics.cache_found = self.cache.asked, self.cache.found
         statistics.evaluations, statistics.inference_seconds = timed.evaluations, timed.seconds
@@ -240,13 +247,18 @@ class SelfPlay:
         if self.config.cache == 0 or not self.game.has_key:
             return evaluator
         if self.cache is None:
-            self.cache = CachedEvaluator(self.game, evaluator, capacity=self.config.cache)
+            self.cache = CachedEvaluator(
+                self.game, evaluator, capacity=self.config.cache, memory=self.config.cache_mb << 20
+            )
         else:
             self.cache.renew(evaluator)
         return self.cache
 
-    def _move(self, result: SearchResult, generator: torch.Generator) -> Tensor:
-        """Plays a move in every slot, writes it down, and returns in which the game ended, [G] bool."""
+    def _move(self, result: SearchResult, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Plays a move in every slot, and writes it down.
+
+        Returns where the game ended, and where it went on but has its `max_moves`: [G] bool each.
+        """
         action = result.action
         if self.config.temperature_moves:
             # Divided by its greatest, since with a low temperature all powers would be 0.
@@ -254,6 +266,10 @@ class SelfPlay:
             drawn = torch.multinomial(shares, 1, generator=generator)[:, 0]
             action = torch.where(self.moves_played < self.config.temperature_moves, drawn, action)
         transition = self.game.step(self.state, result.moves(action))
+        self.moves_played = self.moves_played + 1
+        cut, reward = ~transition.done & (self.moves_played >= self.config.max_moves), transition.reward
+        if self.config.at_max_moves == "value":
+            reward = torch.where(cut, result.value, reward)
         games = self.games_under_way
         room = games.reward.shape[1]
         if self._sure_room == 0:
@@ -269,14 +285,13 @@ class SelfPlay:
         games.action[row] = action
         games.policy[row] = result.policy
         games.root_value[row] = result.value
-        games.reward[row] = transition.reward
+        games.reward[row] = reward
         games.mover[row] = self.game.to_play(self.state)
         if result.actions is not None:
             games.sampled[row] = result.actions
         games.length.add_(1)
-        self.moves_played = self.moves_played + 1
         self.state = transition.state
-        return transition.done
+        return transition.done, cut
 
     def _harvest(self, ended: Sequence[Trajectories], segment: int, statistics: SelfPlayStatistics) -> Samples:
         """The samples of finished games, on the CPU."""
@@ -295,6 +310,7 @@ class SelfPlay:
 
         left = length[:, None] - torch.arange(moves, device=length.device)
         made = (left > 0).nonzero(as_tuple=True)
+        statistics.beyond += int(((outcome.abs() > 1 + ROUNDING) & (left > 0)).any(1).sum())
         samples = Samples(
             state=map_states(lambda f: f[made], games.states),
             policy=games.policy[made],
@@ -369,7 +385,8 @@ def targets(
 
     outcome_t = r_t + gamma_t outcome_t+1
     target_t = (1 - lambda) v_t + lambda (r_t + gamma_t target_t+1), v the search's root value,
-    with gamma_t negative where another player moves next (TD(lambda), Sutton 1988).
+    with gamma_t negative where another player moves next (TD(lambda), Sutton 1988). A target is in [-1, 1], as all
+    values are: a reward on the way and an estimate of what follows may add up to more, and then it is at the bound.
     """
     outcome, target = torch.zeros_like(reward), torch.zeros_like(reward)
     following_outcome = torch.zeros_like(reward[:, 0])
@@ -380,6 +397,8 @@ def targets(
         gamma = torch.where(t + 1 < length, gamma, 0.0)
         outcome[:, t] = following_outcome = reward[:, t] + gamma * following_outcome
         later = reward[:, t] + gamma * following_target
-        target[:, t] = following_target = (1 - td_lambda) * root_value[:, t] + td_lambda * later
+        mixed = (1 - td_lambda) * root_value[:, t] + td_lambda * later
+        # Rounding is left as it is, so that it makes no difference to games that are rewarded at their ends alone.
+        target[:, t] = following_target = torch.where(mixed.abs() > 1 + ROUNDING, mixed.sign(), mixed)
         following_mover = mover[:, t]
     return outcome, target

@@ -52,6 +52,7 @@ from alphazero.replay import Replay, Samples
 from alphazero.report.monitor import Monitor
 from alphazero.runs import checkpoint
 from alphazero.runs.configuration import load_config
+from alphazero.runs.lock import run_lock
 from alphazero.selfplay import SelfPlay, SelfPlayStatistics, stream_generator
 from alphazero.trainer.asynchronous import AsynchronousLoop
 from alphazero.trainer.run import Run
@@ -292,8 +293,11 @@ def drive(executor: RayExecutor, segment: PlayedSegment, nap: float, window: flo
     with tempfile.TemporaryDirectory() as name, open(os.devnull, "w", encoding="utf-8") as nowhere:
         folder = Path(name) / "run"
         checkpoint.create_run(folder, config)
-        with Monitor(folder, iterations=1, first_iteration=0, console=Console(file=nowhere)) as monitor:
-            session = Session(run, folder, NetworkEvaluators(GAME, engine="onnx"), monitor, None)
+        with (
+            run_lock(folder, say=print) as lock,
+            Monitor(folder, iterations=1, first_iteration=0, console=Console(file=nowhere)) as monitor,
+        ):
+            session = Session(run, folder, NetworkEvaluators(GAME, engine="onnx"), monitor, None, lock)
             observer = MarkingObserver(session, drawing, account, window)
             loop = AsynchronousLoop(run, observer)
             account.time(loop, "take_in_the_next", "segments taken in")

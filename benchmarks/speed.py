@@ -288,7 +288,7 @@ def tree_work(options: argparse.Namespace, batch: int, *, algorithm: str = "gumb
 
 
 def the_same_answer(batch: int) -> Evaluator:
-    """Answers as `UniformEvaluator`, but with the same tensors each time: mctx compiles such an answer to a constant."""
+    """Answers as `UniformEvaluator`, with the same tensors each time: mctx compiles such an answer to a constant."""
     answer = UniformEvaluator(GAME)(GAME.initial(batch), stream_generator(0))
 
     def evaluate(states: State, generator: torch.Generator) -> Evaluation:

@@ -24,11 +24,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 
 from alphazero.game import CompiledRules, Discrete, Game, Symmetry, Transition
+from alphazero.game.compilation import njit
 from games.connect_four_solver import BITBULLY_MISSING, bitbully_installed, exact_scores
 
 COLUMNS, ROWS = 7, 6
@@ -203,19 +203,19 @@ def _array(tensor: Tensor) -> NDArray[np.generic]:
     return tensor.contiguous().numpy()
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def _legal_kernel(mine: NDArray[np.int64], theirs: NDArray[np.int64], legal: NDArray[np.bool_]) -> None:
     for b in range(len(mine)):
         _legal_columns(mine[b] | theirs[b], legal[b])
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def _legal_columns(stones: int, legal: NDArray[np.bool_]) -> None:
     for column in range(COLUMNS):
         legal[column] = (stones >> (HEIGHT * column + ROWS - 1)) & 1 == 0
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def _step_kernel(
     mine: NDArray[np.int64],
     theirs: NDArray[np.int64],
@@ -234,7 +234,7 @@ def _step_kernel(
         )
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def _rules_kernel(mine, theirs, turn, done, place, action, first, reward, finished, turned, legal):  # type: ignore[no-untyped-def]
     for b in range(len(place)):
         old, new = place[b], first + b
@@ -245,7 +245,7 @@ def _rules_kernel(mine, theirs, turn, done, place, action, first, reward, finish
         _legal_columns(mine[new] | theirs[new], legal[b])
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def _drop(mine: int, theirs: int, turn: int, done: bool, action: int) -> tuple[int, int, int, bool, bool]:
     """`step_in_tensors` of one state, whose new fields it returns, and the reward; it explains the arithmetic."""
     if done:
@@ -297,14 +297,14 @@ def _count(boards: Tensor) -> Tensor:
     return (x & 0x7F).to(torch.float32)
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def _lead_kernel(mine: NDArray[np.int64], theirs: NDArray[np.int64], lead: NDArray[np.float32]) -> None:
     for b in range(len(mine)):
         empty = BOARD & ~(mine[b] | theirs[b])
         lead[b] = _points(mine[b], empty) - _points(theirs[b], empty)
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def _points(stones: int, empty: int) -> np.float32:
     lines = 0
     for shift in DIRECTIONS:
@@ -314,7 +314,7 @@ def _points(stones: int, empty: int) -> np.float32:
     return np.float32(_bits(lines & empty)) + np.float32(0.1) * np.float32(central)
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def _bits(board: int) -> int:
     count = 0
     while board:

@@ -9,19 +9,20 @@ without search.
 
 from __future__ import annotations
 
-import argparse
 import sys
-import time
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from alphazero.shell import cli
 
 # isort: split
+import argparse
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import NamedTuple
+
 import torch
 from rich.console import Console
 from torch import Tensor
@@ -64,10 +65,16 @@ def main() -> int:
 
 def parsed() -> argparse.Namespace:
     parser = cli.Parser(description=__doc__)
-    parser.add_argument("--wind", type=float, default=5.0, help="m/s along the throw; against it below 0 (default: 5)")
-    parser.add_argument("--target", type=float, default=100.0, help="m from the pivot (default: 100)")
-    parser.add_argument("--angle", type=float, default=START[0], help="degrees, at the start (default: 55)")
-    parser.add_argument("--counterweight", type=float, help="kg (with --published lb), at the start (default: 220 lb)")
+    parser.add_argument(
+        "--wind", type=cli.real(-1e3, 1e3), default=5.0, help="m/s along the throw; against it below 0 (default: 5)"
+    )
+    parser.add_argument("--target", type=cli.real(-1e6, 1e6), default=100.0, help="m from the pivot (default: 100)")
+    parser.add_argument(
+        "--angle", type=cli.real(-1e3, 1e3), default=START[0], help="degrees, at the start (default: 55)"
+    )
+    parser.add_argument(
+        "--counterweight", type=cli.real(-1e6, 1e6), help="kg (with --published lb), at the start (default: 220 lb)"
+    )
     parser.add_argument(
         "--network", type=Path, help=f"the aiming network; trained if there is none ({NETWORKS[False]})"
     )

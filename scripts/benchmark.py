@@ -13,12 +13,7 @@ Ctrl-C ends the benchmark and keeps the finished results. The same seed gives th
 
 from __future__ import annotations
 
-import argparse
-import os
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -26,12 +21,20 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from alphazero.shell import cli
 
 # isort: split
+import argparse
+import os
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+
 from rich.console import Console
 
 from alphazero.arena.plan import plan
 from alphazero.arena.players import parse_budget
 from alphazero.arena.registry import PLAYERS
 from alphazero.game import Game
+from alphazero.game.messages import printable
 from alphazero.parallel.executor import Executor, ExecutorError, ThreadExecutor, available_cores
 from alphazero.report.benchmark import Steps, tables, write_beside_run
 from alphazero.runs.files import write_json
@@ -48,10 +51,12 @@ def parse_arguments() -> argparse.Namespace:
         "--against",
         metavar="NAMES",
         type=names,
-        help=f"opponents, separated by commas: {PLAYERS}. Default: random,minimax:1,minimax:3,minimax:5,mcts:1000; "
-        "none beside --tournament",
+        help=f"opponents, separated by commas: {PLAYERS}. Default: random,minimax:1,minimax:3,minimax:5,mcts:1000, "
+        "in large games without the deeper of minimax; none beside --tournament",
     )
-    parser.add_argument("--games", type=int, default=200, help="games of each match, an even number; default: 200")
+    parser.add_argument(
+        "--games", type=cli.whole(0, 1_000_000), default=200, help="games of each match, an even number; default: 200"
+    )
     parser.add_argument(
         "--simulations",
         metavar="BUDGET",
@@ -80,7 +85,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--curve",
         metavar="N",
-        type=int,
+        type=cli.whole(0, 10_000),
         default=4,
         help="how many earlier checkpoints of a run play a quarter of the games; 0: none; default: 4",
     )
@@ -118,9 +123,9 @@ def names(text: str) -> tuple[str, ...]:
 
 @cli.option
 def worker_count(text: str) -> int | str:
-    if text == "auto" or text.isdecimal():
+    if text == "auto" or re.fullmatch(r"\d{1,4}", text):
         return text if text == "auto" else int(text)
-    raise ValueError(f"{text!r} is neither a number from 0 nor auto")
+    raise ValueError(f"{printable(text)} is neither a number from 0 to 9999 nor auto")
 
 
 def measure() -> int:

@@ -30,13 +30,6 @@ def main() -> int:
     return cli.run(check, errors=(ConformanceError,))
 
 
-@cli.option
-def number_of_games(text: str) -> int:
-    if not (text.isdecimal() and int(text)):
-        raise ValueError(f"must be a whole number from 1, not {text}")
-    return int(text)
-
-
 def check() -> None:
     parser = cli.Parser(description=__doc__)
     game = cli.option(load_game)
@@ -44,7 +37,9 @@ def check() -> None:
         "path", type=game, nargs="?", metavar="GAME", help="the game, such as games.tic_tac_toe:TicTacToe"
     )
     parser.add_argument("--game", type=game, help="the same")
-    parser.add_argument("--games", type=number_of_games, default=200, help="random games to play (default: 200)")
+    parser.add_argument(
+        "--games", type=cli.whole(1, 1_000_000), default=200, help="random games to play (default: 200)"
+    )
     parser.add_argument("--seed", type=cli.seed, default=0, help="seed of the random games (default: 0)")
     arguments = parser.parse_args()
     if (arguments.path is None) == (arguments.game is None):

@@ -10,19 +10,20 @@ held_out.csv), and tensorboard/. Give your own files like these two with --data 
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
-import time
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from alphazero.shell import cli
 
 # isort: split
+import argparse
+import json
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
 import torch
 from rich.console import Console
 from rich.table import Table
@@ -58,7 +59,9 @@ def parsed(words: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line, or these words; exits with a message if they are wrong."""
     parser = cli.Parser(description=__doc__)
     parser.add_argument("case", choices=CASES)
-    parser.add_argument("--shots", type=int, default=SHOTS, help="shots to observe, and half as many to hold out (20)")
+    parser.add_argument(
+        "--shots", type=cli.whole(0, 10_000), default=SHOTS, help="shots to observe, and half as many to hold out (20)"
+    )
     parser.add_argument(
         "--noise", type=cli.part, help="noise as a part of the states (drag 0.01, gravity 0, predators 0.005)"
     )

@@ -10,8 +10,6 @@ network, network@1, minimax:5, mcts:1000, random, perfect, or another AGENT. `he
 from __future__ import annotations
 
 import sys
-from functools import partial
-from importlib.resources import files
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -19,6 +17,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from alphazero.shell import cli
 
 # isort: split
+from functools import partial
+from importlib.resources import files
+
 from rich.console import Console
 
 from alphazero.arena.players import parse_budget
@@ -26,6 +27,7 @@ from alphazero.game.record import Record
 from alphazero.network.threads import on_all_cores
 from alphazero.parallel.executor import available_cores
 from alphazero.replay import Samples
+from alphazero.report.terminal import LITERAL
 from alphazero.runs.agents import Agent, continuous_game, load_agent
 from alphazero.runs.checkpoint import load_samples, run_folder
 from alphazero.runs.files import AGENT, CARD, RunError
@@ -61,7 +63,7 @@ def play() -> None:
     budget = arguments.budget
     if arguments.explore and (arguments.first or arguments.second or budget.seconds):
         parser.error("--explore takes no players, and its --budget is a number of simulations")
-    console = Console(highlight=False, no_color=arguments.plain or None)
+    console = Console(highlight=False, no_color=arguments.plain or None, **LITERAL)
     path = arguments.agent or newest_agent(console)
     agent = load_agent(path, game=arguments.game)
     if not agent.game.discrete:
@@ -77,7 +79,7 @@ def play() -> None:
         shell = PlayShell(
             explorer, record, console, seats=seats, budget=budget, seed=arguments.seed, named=arguments.game
         )
-    console.print(f"{agent.game.name} · the agent is {agent.title}", markup=False)
+    console.print(f"{agent.game.name} · the agent is {agent.title}")
     console.print("`help` lists the commands")
     shell.run()
 
@@ -90,8 +92,8 @@ def newest_agent(console: Console) -> Path:
             return run
         if run == runs[0]:
             why, command = unplayable(run, game)
-            console.print(f"{run} is newer, but {game} has {why}:", markup=False, soft_wrap=not console.is_terminal)
-            console.print(command, markup=False, soft_wrap=True)
+            console.print(f"{run} is newer, but {game} has {why}:", soft_wrap=not console.is_terminal)
+            console.print(command, soft_wrap=True)
     return Path(str(files("games") / "data" / "connect_four" / AGENT))
 
 
@@ -116,7 +118,7 @@ def samples_beside(path: Path, agent: Agent, console: Console) -> Samples | None
     try:
         return load_samples(folder, agent.game)
     except RunError as error:
-        console.print(f"no replay buffer: {error}", markup=False)
+        console.print(f"no replay buffer: {error}")
         return None
 
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from alphazero.shell import cli
 
 # isort: split
+from typing import TYPE_CHECKING, Any
+
 from rich import box
 from rich.console import Console
 from rich.table import Column
@@ -33,9 +34,13 @@ def main() -> int:
 def report() -> int:
     parser = cli.Parser(description=__doc__)
     parser.add_argument("run", type=Path, help="a run's folder")
-    parser.add_argument("--iteration", type=int, help="checkpoint whose network is measured on the buffer (the last)")
-    parser.add_argument("--game-iteration", type=int, help="iteration whose game is shown, also here (the last)")
-    parser.add_argument("--stream", type=int, help="stream of self-play that played the game (the first)")
+    parser.add_argument(
+        "--iteration", type=cli.whole(0), help="checkpoint whose network is measured on the buffer (the last)"
+    )
+    parser.add_argument(
+        "--game-iteration", type=cli.whole(0), help="iteration whose game is shown, also here (the last)"
+    )
+    parser.add_argument("--stream", type=cli.whole(0), help="stream of self-play that played the game (the first)")
     parser.add_argument("--out", type=Path, help="folder for the report (RUN/report)")
     parser.add_argument("--text", action="store_true", help="no figures")
     cli.add_game(parser)

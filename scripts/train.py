@@ -11,16 +11,18 @@ Ctrl-C stops a run after the iteration under way, with everything saved.
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
-from typing import Annotated
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from alphazero.shell import cli, loading
 
 # isort: split
+import re
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Annotated
+
 import tyro
 from pydantic import ValidationError
 from rich.console import Console
@@ -31,15 +33,17 @@ from alphazero.config import Config, ConfigError
 from alphazero.game import Game, load_game
 from alphazero.game.conformance import ConformanceError, check_game
 from alphazero.game.loading import run_around
+from alphazero.game.messages import printable
 from alphazero.learner import LearningError
 from alphazero.parallel.executor import ExecutorError
-from alphazero.report.terminal import LEGEND, match_table, solo_table
+from alphazero.report.terminal import LEGEND, LITERAL, match_table, solo_table
 from alphazero.runs.checkpoint import read_config
 from alphazero.runs.configuration import describe_faults, load_config, with_current_names, with_plain_lists
 from alphazero.runs.files import CONFIG, RunError
 from alphazero.runs.mirror import check_protocol, fetch, is_url
 from alphazero.runs.trust import load_game_of
 from alphazero.shell.commands import script_command
+from alphazero.trainer.budget import Narrower
 from alphazero.trainer.run import Stopped
 from alphazero.trainer.session import open_session
 
@@ -70,7 +74,7 @@ def command() -> None:
     parser.add_argument("--run", type=Path)
     parser.add_argument("--resume")
     known, overrides = parser.parse_known_args(given)
-    console = Console()
+    console = Console(**LITERAL)
     try:
         if {"-h", "--help"} & set(overrides):
             print(f"{__doc__}\n{LEGEND}\n")
@@ -101,6 +105,8 @@ def command() -> None:
                 raise RunError(f"{error} with --resume {resume}, where it is now") from error
             raise
         train(game, config, saved, resume=resume, run=known.run, name=name, console=console)
+    except BrokenPipeError:  # nobody reads any more
+        raise
     except OSError as error:
         raise RunError(f"{error}; everything saved before is intact") from error
     except Stopped:
@@ -109,6 +115,8 @@ def command() -> None:
 
 def overridden(config: Config, arguments: list[str]) -> Config:
     """The configuration with `--section.field value` from the command line; exits with a message if one is wrong."""
+    if long := [argument for argument in arguments if len(argument) > cli.LONGEST]:
+        raise ConfigError(f"{printable(long[0])} is longer than any option or value")
     style = (tyro.conf.FlagConversionOff, tyro.conf.AvoidSubcommands)
     prog = "scripts/train.py CONFIG.toml"
     try:
@@ -143,9 +151,19 @@ def train(
     check_game(game, games=16)
     if config.cluster.mirror:
         check_protocol(config.cluster.mirror)
-    folder = resume or run or Path("runs") / f"{name or game.name}-{datetime.now():%Y%m%d-%H%M%S}"
-    with open_session(game, config, folder, saved=saved if resume else None, console=console) as session:
-        results = session.train()
+    word = re.sub(r"[^\w.-]+", "_", name or game.name)  # a game's name may be none of a folder
+    folder = resume or run or Path("runs") / f"{word}-{datetime.now():%Y%m%d-%H%M%S}"
+    began = None
+    while True:
+        try:
+            with open_session(
+                game, config, folder, saved=saved if resume else None, console=console, began=began
+            ) as session:
+                results = session.train()
+            break
+        except Narrower as found:
+            console.print(f"{found}; beginning anew")
+            config, began = replace(config, network=found.network), found.began
     if results:
         console.print(strength_table(game, results, config))
     done, config = session.run.progress.iteration, session.run.config

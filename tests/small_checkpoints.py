@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +17,7 @@ from alphazero.mcts.evaluator import UniformEvaluator
 from alphazero.replay import Replay
 from alphazero.runs.checkpoint import (
     Progress,
+    restore,
     save_checkpoint,
 )
 from alphazero.selfplay import SelfPlay
@@ -24,7 +27,7 @@ CONFIG = Config(
     game="games.tic_tac_toe:TicTacToe",
     search=SearchConfig(simulations=4),
     network=NetworkConfig(kind="dense", blocks=1, width=8),
-    self_play=SelfPlayConfig(streams=2, parallel_games=4, moves=8, cache=0, opening_moves=2),
+    self_play=SelfPlayConfig(streams=2, parallel_games=4, moves=8, max_moves=500, cache=0, opening_moves=2),
     learner=LearnerConfig(batch_size=8, precision="float32"),
 )
 
@@ -96,3 +99,19 @@ def alter(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
+
+
+def sign(path: Path) -> None:
+    """Makes all digests of a checkpoint those of the files as they are, as an attacker would."""
+    state = json.loads((path / "state.json").read_bytes())
+    state["sha256"] = {name: hashlib.sha256((path / name).read_bytes()).hexdigest() for name in state["sha256"]}
+    content = {name: value for name, value in state.items() if name != "digest"}
+    state["digest"] = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    (path / "state.json").write_text(json.dumps(state))
+
+
+def resume(folder: Path, made: Parts) -> tuple[Progress, list[str]]:
+    """Progress, and the messages."""
+    said: list[str] = []
+    progress = restore(folder, made.game, made.learner, made.replay, made.streams, say=said.append)
+    return progress, said

@@ -130,6 +130,43 @@ class Drift(Game[DriftState]):
         return 1 - self.effort * self._distance(state).square().sum(1) / (self.effort / self.scale + state.steps)
 
 
+class WaitingState(NamedTuple):
+    """turn: [B] int8, who moves; done: [B] bool."""
+
+    turn: Tensor
+    done: Tensor
+
+
+class Waiting(Game[WaitingState]):
+    """For two: action 0 waits, action 1 ends the game and loses. So games at random end soon, and good ones never."""
+
+    name = "waiting"
+    num_players = 2
+    actions = Discrete(2)
+    observation_shape = (1,)
+
+    def initial(self, batch: int, *, generator: torch.Generator | None = None) -> WaitingState:
+        turn = torch.zeros(batch, dtype=torch.int8, device=_device(generator))
+        return WaitingState(turn, turn.bool())
+
+    def to_play(self, state: WaitingState) -> Tensor:
+        return state.turn
+
+    def legal(self, state: WaitingState) -> Tensor:
+        return torch.ones((len(state.turn), 2), dtype=torch.bool, device=state.turn.device)
+
+    def step(self, state: WaitingState, action: Tensor) -> Transition[WaitingState]:
+        ends = (action == 1) & ~state.done
+        turn = torch.where(state.done, state.turn, 1 - state.turn)
+        return Transition(WaitingState(turn, state.done | ends), torch.where(ends, -1.0, 0.0), state.done | ends)
+
+    def observe(self, state: WaitingState) -> Tensor:
+        return torch.ones((len(state.turn), 1), device=state.turn.device)
+
+    def key(self, state: WaitingState) -> Tensor:
+        return state.turn.long() + 2 * state.done.long()
+
+
 class AgainState(NamedTuple):
     """pile: [B] int64, matches left, 0 at the end; turn: [B] int8, who moves."""
 

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from alphazero import selfplay
 from alphazero.config import SearchConfig, SelfPlayConfig
-from alphazero.game import Discrete, Game, Transition, concatenate, take
+from alphazero.game import Discrete, Game, Transition, check_game, concatenate, take
+from alphazero.learner import value_loss
 from alphazero.mcts.evaluator import UniformEvaluator
 from alphazero.mcts.search import search
 from alphazero.mcts.tree_search import SearchResult
@@ -28,7 +29,7 @@ from games.connect_four import ConnectFour
 from games.tic_tac_toe import TicTacToe
 from tests.evaluators import ScrambledEvaluator
 from tests.networks import trained
-from tests.stubs import Again
+from tests.stubs import Again, Mine, Waiting
 
 SEARCH = SearchConfig(simulations=8)
 QUIET = SelfPlayConfig(parallel_games=16, moves=10, opening_share=0.0, cache=0)
@@ -87,15 +88,20 @@ def same(some: Samples, other: Samples) -> bool:
 
 
 def recursive_target(
-    rewards: list[float], movers: list[int], values: list[float], discount: float, td_lambda: float
+    rewards: list[float],
+    movers: list[int],
+    values: list[float],
+    discount: float,
+    td_lambda: float,
+    bound: float = math.inf,
 ) -> float:
     """The value target of the first move, by its definition, for the player who makes it."""
     if len(rewards) == 1:
         later = 0.0
     else:
-        later = recursive_target(rewards[1:], movers[1:], values[1:], discount, td_lambda)
+        later = recursive_target(rewards[1:], movers[1:], values[1:], discount, td_lambda, bound)
         later *= discount if movers[1] == movers[0] else -discount
-    return (1 - td_lambda) * values[0] + td_lambda * (rewards[0] + later)
+    return max(-bound, min(bound, (1 - td_lambda) * values[0] + td_lambda * (rewards[0] + later)))
 
 
 moves = st.tuples(st.floats(-1, 1, width=32), st.integers(0, 1), st.floats(-1, 1, width=32))
@@ -117,9 +123,21 @@ def test_targets_follow_their_definition(
         for t in range(len(game)):
             rest = tuple(map(list, zip(*game[t:], strict=True)))
             # Up to 9 float32 operations in a row on numbers of at most 9.
-            for found, share in ((target, td_lambda), (outcome, 1.0)):
-                expected = recursive_target(*rest, discount, share)
+            for found, share, bound in ((target, td_lambda, 1.0), (outcome, 1.0, math.inf)):
+                expected = recursive_target(*rest, discount, share, bound)
                 assert float(found[number, t]) == pytest.approx(expected, abs=9 * 9 * 2**-23)
+
+
+def test_rewards_on_the_way_lead_no_target_beyond_one() -> None:
+    """Of a quarter at once and the rest of a point later, all of which the search has expected from the first."""
+    reward, root_value = torch.tensor([[0.25, 0.0, 0.75]]), torch.tensor([[1.0, 1.0, 1.0]])
+    mover = torch.zeros(1, 3, dtype=torch.int8)
+    outcome, target = targets(reward, mover, root_value, torch.tensor([3]), discount=1.0, td_lambda=0.5)
+    assert outcome.tolist() == [[1.0, 0.75, 0.75]]
+    assert target.tolist() == [[1.0, 0.9375, 0.875]]  # not (1 + 0.25 + 0.9375) / 2
+    # The loss of win, draw and loss is then least at the target itself, where it is its entropy: 0 or more.
+    confident = torch.tensor([[40.0, 0.0, -40.0]])
+    assert value_loss(confident, target[:, 0], torch.zeros(1)) == 0
 
 
 def test_a_won_game_is_worth_one_to_the_winner_all_along() -> None:
@@ -224,6 +242,55 @@ def test_games_longer_than_the_first_room_are_kept_whole() -> None:
     assert set(lengths) == {3, 150}
     assert samples.state.walked.tolist() == [walked for length in lengths for walked in range(length)]
     assert torch.equal((samples.plies_left + samples.state.walked).unique(), torch.tensor([3, 150]))
+
+
+def test_games_end_after_so_many_moves_in_a_draw() -> None:
+    """Tic-tac-toe takes five moves at the least; of games with one at the fifth, those that it ends are not cut off."""
+    config = replace(QUIET, max_moves=5, parallel_games=32, moves=20)
+    samples, statistics, _ = SelfPlay(TicTacToe(), SEARCH, config, seed=1, stream=0).play(
+        ScrambledEvaluator(TicTacToe()), 0
+    )
+    ends = samples.plies_left == 1
+    assert statistics.games == int(ends.sum()) == 32 * 20 / 5
+    assert samples.plies_left.view(-1, 5).tolist() == [[5, 4, 3, 2, 1]] * statistics.games
+    won = samples.outcome[ends] != 0
+    assert 0 < statistics.cut_off == int((~won).sum()) < statistics.games
+    assert statistics.draws == statistics.cut_off
+    assert samples.outcome.view(-1, 5)[~won].eq(0).all()
+    assert samples.drawn.view(-1, 5)[~won].eq(1).all()
+
+
+def test_or_with_the_value_that_the_search_had() -> None:
+    config = replace(QUIET, max_moves=3, at_max_moves="value")
+    samples, statistics, _ = SelfPlay(TicTacToe(), SEARCH, config, seed=1, stream=0).play(
+        ScrambledEvaluator(TicTacToe()), 0
+    )
+    assert statistics.cut_off == statistics.games == 16 * 3
+    first, second, third = samples.outcome.view(-1, 3).T
+    assert torch.equal(third, samples.root_value.view(-1, 3)[:, 2])
+    assert torch.equal(first, third)
+    assert torch.equal(second, -third)
+    assert third.unique().numel() > 1
+    assert samples.drawn.eq(0).all()
+
+
+def test_a_game_that_need_not_end_gives_samples() -> None:
+    game = Waiting()
+    check_game(game)
+    stream = SelfPlay(game, SEARCH, replace(QUIET, max_moves=25), seed=1, stream=0)
+    games = [stream.play(UniformEvaluator(game), segment).statistics.games for segment in range(5)]
+    assert games == [0, 0, 16, 0, 16]
+    assert stream.games_under_way.action.shape[1] == 64  # the first room
+
+
+def test_returns_beyond_one_are_counted() -> None:
+    """Mine's treasure, five times as large: only games with it come so far, and those by the purse do not."""
+    game = Mine()
+    game.bottom, game.cost = 2, -4.0
+    samples, statistics, _ = SelfPlay(game, SEARCH, QUIET, seed=1, stream=0).play(UniformEvaluator(game), 0)
+    starts = samples.state.depth == 0
+    assert statistics.beyond == int((samples.outcome[starts] > 1).sum())
+    assert 0 < statistics.beyond <= statistics.games
 
 
 def test_short_games_are_not_preferred() -> None:

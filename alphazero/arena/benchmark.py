@@ -249,7 +249,8 @@ class Benchmark:
         seeds, seed = player_seeds(self.seed), self.seed
         for match in self._all_matches():
             if match not in self.results:
-                play = PlayMatch(f"{match.title} (seed {seed})", self.game, match.games, seed, seeds)
+                title, longest = f"{match.title} (seed {seed})", self.agent.max_moves
+                play = PlayMatch(title, self.game, match.games, seed, seeds, max_moves=longest)
                 shared = tuple(map(share_player, match.players))
                 yield Step(match, self.results, expected_moves(self.game, match.games), "moves", play, shared)
         for test in self.position_tests:
@@ -270,6 +271,7 @@ def match_record(match: Match, result: MatchResult | SoloResult) -> dict[str, An
         record |= result.total._asdict() | {"first": result.first._asdict(), "second": result.second._asdict()}
         record["points"], paces = result.points, result.seconds_a_move
     record |= {"interval": result.interval, "distinct_games": result.distinct_games}
+    record |= {"cut_off": result.cut_off} if result.cut_off else {}
     return record | {"seconds_a_move": dict(zip(roles, paces, strict=False))}
 
 

@@ -20,7 +20,7 @@ from alphazero.arena.opponents import expected_moves
 from alphazero.arena.players import SearchBudget, Stoppable
 from alphazero.arena.registry import PlayerSpec, agent_spec, named_spec, network_spec
 from alphazero.arena.solved import ErrorRate, SolvedPositions, error_rates
-from alphazero.config import Config
+from alphazero.config import MAX_MOVES, Config
 from alphazero.game import Game
 from alphazero.network.architectures import InferenceModule
 from alphazero.network.inference import NetworkEvaluators
@@ -34,7 +34,7 @@ class PlayMatch:
 
     seed:          of the openings.
     player_seeds:  of the player and of the opponent.
-    opening_plies: as in `play_match`.
+    opening_plies, max_moves: as in `play_match`.
     players:       returns the players, given the worker and what is shared with the task; by default the players
                    themselves are.
     """
@@ -45,16 +45,20 @@ class PlayMatch:
     seed: int
     player_seeds: tuple[int, int]
     opening_plies: int = 2
+    max_moves: int = MAX_MOVES
     players: Callable[..., Sequence[PlayerSpec]] = lambda worker, *players: players
 
     def run(self, worker: Any, count: Counter, *shared: Any) -> MatchResult | SoloResult:
         specs = self.players(worker, *shared)
         players = [Stoppable(one.build(seed), count) for one, seed in zip(specs, self.player_seeds, strict=False)]
         if len(players) == 1:
-            return play_alone(self.game, players[0], games=self.games, seed=self.seed, progress=count)
+            return play_alone(
+                self.game, players[0], games=self.games, seed=self.seed, max_moves=self.max_moves, progress=count
+            )
         return play_match(
-            self.game, *players, games=self.games, seed=self.seed, opening_plies=self.opening_plies, progress=count
-        )
+            self.game, *players, games=self.games, seed=self.seed, opening_plies=self.opening_plies,
+            max_moves=self.max_moves, progress=count,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -160,7 +164,8 @@ def evaluation_matches(game: Game, config: Config, opponents: Sequence[str], *, 
         for role, player in ROLES.items():
             title = f"{games} games of the {player}" + (f" against {opponent}" if opponent else "")
             players = partial(match_players, role, opponent)
-            match = PlayMatch(title, game, games, seed, (seed, seed + number), plies, players)
+            longest = config.self_play.max_moves
+            match = PlayMatch(title, game, games, seed, (seed, seed + number), plies, longest, players)
             matches[f"{role}/{opponent or ALONE}"] = match
     return matches
 
@@ -171,4 +176,4 @@ def match_players(role: str, opponent: str | None, worker: Worker, weights: Infe
     agent = Agent(game, worker.match_evaluators(weights), config.search.without_noise(), "")
     simulations = SearchBudget(config.evaluation.simulations)
     player = agent_spec(None, agent, simulations) if role == "strength" else network_spec(None, agent)
-    return [player, named_spec(opponent, game)] if opponent else [player]
+    return [player, named_spec(opponent, game, max_moves=config.self_play.max_moves)] if opponent else [player]

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from alphazero.arena.players import Player, RandomPlayer
+from alphazero.config import MAX_MOVES
 from alphazero.game import Box, Game, State, batch_size, concatenate, take, where
 from alphazero.parallel.executor import Counter
 
@@ -57,6 +58,7 @@ class MatchResult:
                     the games, the players repeat themselves, and the interval promises too much.
     seconds_a_move: mean wall-clock time of a move of the player and of the opponent; NaN without moves.
                     All games are played at once: in a single game a move may well take longer.
+    cut_off:        games that went on, but ended as they had the most moves.
     """
 
     first: Tally
@@ -64,6 +66,7 @@ class MatchResult:
     pairs: tuple[int, ...]
     distinct_games: int
     seconds_a_move: tuple[float, ...] = field(default=(math.nan, math.nan), compare=False)
+    cut_off: int = 0
 
     @property
     def total(self) -> Tally:
@@ -110,7 +113,7 @@ class MatchResult:
         return (
             f"{self.points:.1%} of the points (95 % interval {low:.1%} to {high:.1%}): "
             f"{self.total.wins} won, {self.total.draws} drawn, {self.total.losses} lost, "
-            f"{self.distinct_games} distinct games of {self.total.games}"
+            f"{self.distinct_games} distinct games of {self.total.games}{_said(self.cut_off)}"
         )
 
 
@@ -123,12 +126,14 @@ class SoloResult:
     distinct_games: starts with the moves that followed, each counted once.
     metrics:        the game's own figures of each game at its end (`Game.metrics`), by name.
     seconds_a_move: mean wall-clock time of a move; NaN without moves.
+    cut_off:        games that went on, but ended as they had the most moves; their `metrics` are NaN.
     """
 
     rewards: tuple[float, ...]
     distinct_games: int
     metrics: dict[str, tuple[float, ...]] = field(default_factory=dict)
     seconds_a_move: float = field(default=math.nan, compare=False)
+    cut_off: int = 0
 
     @property
     def mean(self) -> float:
@@ -154,15 +159,20 @@ class SoloResult:
         low, high = self.interval
         scalars = {f"{tag}/points": self.mean, f"{tag}/points_low": low, f"{tag}/points_high": high}
         for name, of_games in self.metrics.items():
-            scalars[f"{tag}/{name}_median"], scalars[f"{tag}/{name}_95"] = np.quantile(of_games, (0.5, 0.95)).tolist()
+            found = np.nanquantile(of_games, (0.5, 0.95)).tolist()
+            scalars[f"{tag}/{name}_median"], scalars[f"{tag}/{name}_95"] = found
         return scalars
 
     def __str__(self) -> str:
         low, high = self.interval
         return (
             f"a reward of {self.mean:.3g} a game (95 % interval {low:.3g} to {high:.3g}), "
-            f"{self.distinct_games} distinct games of {len(self.rewards)}"
+            f"{self.distinct_games} distinct games of {len(self.rewards)}{_said(self.cut_off)}"
         )
+
+
+def _said(cut_off: int) -> str:
+    return f", {cut_off} of them cut off" if cut_off else ""
 
 
 def wilson_interval(share: float, trials: float) -> tuple[float, float]:
@@ -181,14 +191,16 @@ def play_match(
     games: int,
     seed: int,
     opening_plies: int = 2,
+    max_moves: int = MAX_MOVES,
     progress: Counter = lambda _: None,
 ) -> MatchResult:
     """Plays `games` games between the two, half of them with the seats changed.
 
     The openings depend on `seed` only: 0 to `opening_plies` random plies each, never finished and
     all different as far as the game has so many. Rewards count from the end of the opening, and
-    one player's gain is the other's loss; a game is won with more than 0. `progress` is called with the
-    number of moves that have just been made, and may raise to end all games.
+    one player's gain is the other's loss; a game is won with more than 0. After `max_moves` from there it ends, and
+    the rewards so far count: without any it is drawn. `progress` is called with the number of moves that have just been
+    made, and may raise to end all games.
     """
     if game.num_players != 2:
         raise ValueError(f"{game.name} is a game for one; use play_alone")
@@ -199,24 +211,40 @@ def play_match(
     pairs = games // 2
     openings = _openings(game, pairs, seed, opening_plies)
     seat = torch.arange(2).repeat_interleave(pairs)  # the player's
-    score, distinct, pace, _ = _play_out(game, concatenate((openings, openings)), (player, opponent), seat, progress)
+    starts = concatenate((openings, openings))
+    played = _play_out(game, starts, (player, opponent), seat, max_moves, progress)
+    score = played.score
     result = torch.where(seat == 0, score, -score).sign().to(torch.int64).view(2, pairs)
     of_pairs = tuple((result.sum(0) + 2).bincount(minlength=5).tolist())
     first, second = (Tally(*(int((row == sign).sum()) for sign in (1, 0, -1))) for row in result)
-    return MatchResult(first=first, second=second, pairs=of_pairs, distinct_games=distinct, seconds_a_move=pace)
+    return MatchResult(
+        first=first, second=second, pairs=of_pairs, distinct_games=played.distinct, seconds_a_move=played.pace,
+        cut_off=played.cut_off,
+    )  # fmt: skip
 
 
-def play_alone(game: Game, player: Player, *, games: int, seed: int, progress: Counter = lambda _: None) -> SoloResult:
-    """Plays a game for one, from starts that depend on `seed` only; `progress` as in `play_match`."""
+def play_alone(
+    game: Game,
+    player: Player,
+    *,
+    games: int,
+    seed: int,
+    max_moves: int = MAX_MOVES,
+    progress: Counter = lambda _: None,
+) -> SoloResult:
+    """Plays a game for one, from starts that depend on `seed` only; `max_moves` and `progress` as in `play_match`."""
     if game.num_players != 1:
         raise ValueError(f"{game.name} is a game for {game.num_players}; use play_match")
     if games < 1:
         raise ValueError(f"games must be at least 1, not {games}")
     starts = game.initial(games, generator=torch.Generator().manual_seed(seed))
     seats = torch.zeros(games, dtype=torch.int64)
-    score, distinct, pace, metrics = _play_out(game, starts, (player,), seats, progress)
-    figures = {name: tuple(of_games.tolist()) for name, of_games in metrics.items()}
-    return SoloResult(rewards=tuple(score.tolist()), distinct_games=distinct, metrics=figures, seconds_a_move=pace[0])
+    played = _play_out(game, starts, (player,), seats, max_moves, progress)
+    figures = {name: tuple(of_games.tolist()) for name, of_games in played.metrics.items()}
+    return SoloResult(
+        rewards=tuple(played.score.tolist()), distinct_games=played.distinct, metrics=figures,
+        seconds_a_move=played.pace[0], cut_off=played.cut_off,
+    )  # fmt: skip
 
 
 def _openings(game: Game, count: int, seed: int, plies: int) -> State:
@@ -255,20 +283,35 @@ def _identities(game: Game, states: State) -> list[int | bytes]:
     return [row.tobytes() for row in rows.numpy()]
 
 
-def _play_out(
-    game: Game, states: State, players: Sequence[Player], seat: Tensor, progress: Counter
-) -> tuple[Tensor, int, tuple[float, ...], dict[str, Tensor]]:
-    """Plays G unfinished states to their ends, `players[0]` in seat `seat` [G], the other opposite.
+class _Played(NamedTuple):
+    """G games.
 
-    Returns [G] float64, the rewards of seat 0 less those of seat 1; the number of distinct games; each player's mean
-    time of a move, NaN without moves; and the game's own figures of the ends, [G] float64 each.
+    score:    [G] float64, the rewards of seat 0 less those of seat 1.
+    distinct: the number of distinct games.
+    pace:     each player's mean time of a move, NaN without moves.
+    metrics:  the game's own figures of the ends, [G] float64 each; NaN where there was none.
+    cut_off:  games that had the most moves.
     """
+
+    score: Tensor
+    distinct: int
+    pace: tuple[float, ...]
+    metrics: dict[str, Tensor]
+    cut_off: int
+
+
+def _play_out(
+    game: Game, states: State, players: Sequence[Player], seat: Tensor, max_moves: int, progress: Counter
+) -> _Played:
+    """Plays G unfinished states to their ends, `players[0]` in seat `seat` [G], the other opposite."""
     records: list[list[int | float | bytes]] = [[position] for position in _identities(game, states)]
     score = torch.zeros(len(records), dtype=torch.float64)
     metrics: dict[str, Tensor] = {}
     running = torch.arange(len(records))  # which game each row of `states` belongs to
     seconds, moves = [0.0] * len(players), [0] * len(players)
-    while len(running):
+    for _ in range(max_moves):
+        if not len(running):
+            break
         seat_to_move = game.to_play(states)
         mover = (seat_to_move != seat[running]).to(torch.int64)  # an index into `players`
         turns = [(mover == number).nonzero()[:, 0] for number in range(len(players))]
@@ -291,7 +334,7 @@ def _play_out(
         progress(len(running))
         states, running = take(states, ~done), running[~done]
     pace = tuple(total / count if count else math.nan for total, count in zip(seconds, moves, strict=True))
-    return score, len(set(map(tuple, records))), pace, metrics
+    return _Played(score, len(set(map(tuple, records))), pace, metrics, len(running))
 
 
 def _check(game: Game, player: Player, states: State, actions: Tensor) -> None:

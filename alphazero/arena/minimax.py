@@ -17,8 +17,9 @@ SHRINK = 2.0**-40
 SLACK = 2.0**-48
 
 # States expanded at once: enough to keep torch busy, few enough that their children stay in the
-# processor's cache. Memory grows with this times the actions times the depth, never with the batch.
-FRONTIER = 1 << 14
+# processor's cache. With many actions or large states there are fewer, so that the children (a state each, and
+# EDGE bytes of numbers about it) take no more than MEMORY bytes a ply, though the rules may need some times as many.
+FRONTIER, EDGE, MEMORY = 1 << 14, 64, 1 << 24
 
 # Lines of play below a batch of states, from which on pruning saves more than its smaller batches cost.
 WORTH_PRUNING = 1 << 18
@@ -52,13 +53,20 @@ def minimax(
     """
     scores = torch.full((batch_size(states), num_actions(game)), -torch.inf, dtype=torch.float64)
     scores = scores.to(states[0].device)
-    for start in range(0, len(scores), FRONTIER):
-        part = take(states, slice(start, start + FRONTIER))
+    frontier = at_once(game, states)
+    for start in range(0, len(scores), frontier):
+        part = take(states, slice(start, start + frontier))
         everything = scores.new_full((batch_size(part),), torch.inf)
         window = Window(-everything, everything, margin=4 * SLACK) if best_only else None
         parent, action, found = _edge_scores(game, part, depth, window, check)
         scores[start + parent, action] = found
     return scores
+
+
+def at_once(game: Game, states: State) -> int:
+    """How many states are expanded at once."""
+    children = sum(field[:1].nbytes for field in states) + EDGE
+    return max(1, min(FRONTIER, MEMORY // (num_actions(game) * children)))
 
 
 class Window(NamedTuple):
@@ -116,8 +124,9 @@ def _values(game: Game, states: State, depth: int, window: Window | None, check:
         alpha = (-worst).scatter_reduce(0, position, window.alpha, "amin")
         window = Window(alpha, worst.scatter_reduce(0, position, window.beta, "amax"))
     values = []
-    for start in range(0, len(worst), FRONTIER):
-        part = slice(start, start + FRONTIER)
+    frontier = at_once(game, states)
+    for start in range(0, len(worst), frontier):
+        part = slice(start, start + frontier)
         within = window and Window(window.alpha[part], window.beta[part])
         parent, _, scores = _edge_scores(game, take(states, part), depth, within, check)
         values.append(worst[part].scatter_reduce(0, parent, scores, "amax"))

@@ -7,15 +7,17 @@ from functools import partial
 from pathlib import Path
 
 from alphazero.arena.benchmark import Benchmark, CurveMatch, Match, PositionTest, Watcher
+from alphazero.arena.opponents import random_positions
 from alphazero.arena.players import SearchBudget
 from alphazero.arena.registry import PlayerSpec, agent_spec, find_player, network_spec
-from alphazero.arena.solved import load_positions
+from alphazero.arena.solved import line_count, load_positions
 from alphazero.game import Game
 from alphazero.runs.agents import Agent, load_agent
 from alphazero.runs.checkpoint import checkpoints
 from alphazero.runs.files import RunError
 
 CURVE_SIMULATIONS = 64  # at the most, unless they are asked for: a curve is many matches
+MOST_LINES = 1 << 20  # of play that a minimax looks at, of those that are opponents by default
 BASELINE = "minimax:5"  # on solved positions, if no minimax is among the opponents
 
 
@@ -71,7 +73,7 @@ def plan(
             raise ValueError("a round robin needs another player beside the agent itself")
     minimaxes = [found[name] for name in dict.fromkeys(against) if name.startswith("minimax:")]
     for file in files:
-        title, rows = f"reading {file.name}", len(file.read_bytes().splitlines()) - 1
+        title, rows = f"reading {file.name}", line_count(file) - 1
         advance = watcher.begin(title, max(1, rows), "positions", steps=0)
         benchmark.positions[str(file)] = load_positions(file, game, progress=advance)
         watcher.end(title, "")
@@ -84,8 +86,15 @@ def plan(
 
 
 def default_opponents(game: Game) -> tuple[str, ...]:
-    minimax = ("minimax:1", "minimax:3", "minimax:5") if game.discrete else ()
-    return () if game.num_players == 1 else ("random", *minimax, "mcts:1000")
+    """Players of all kinds; of minimax those that the size of the game can bear, whatever the machine."""
+    if game.num_players == 1:
+        return ()
+    depths: list[int] = []
+    if game.discrete:
+        positions, _ = random_positions(game)
+        moves = float(game.legal(positions).sum(1).double().mean())
+        depths = [depth for depth in (1, 3, 5) if depth == 1 or moves**depth <= MOST_LINES]
+    return ("random", *(f"minimax:{depth}" for depth in depths), "mcts:1000")
 
 
 def _plan_curve(

@@ -18,18 +18,24 @@ import torch
 from torch import Tensor
 
 from alphazero.arena.minimax import minimax
-from alphazero.config import SearchConfig
+from alphazero.config import MAX_MOVES, MOST_SIMULATIONS, SearchConfig
 from alphazero.game import ILLEGAL, Game, S, State, batch_size, box_of, masked, num_actions, random_actions, take
+from alphazero.game.messages import printable
 from alphazero.mcts.evaluator import Evaluation, Evaluator, UniformEvaluator
 from alphazero.mcts.gaussian import raw_deviation
 from alphazero.mcts.planning import Planners, likeliest, planners
+from alphazero.mcts.policy import policy_of
 from alphazero.mcts.search import search_trees
 from alphazero.mcts.timed import search_by_clock
+from alphazero.mcts.tree import tree_bytes
 from alphazero.mcts.tree_search import TreeSearch
 from alphazero.network.cache import with_cache
 
 # The limits of a budget; and of a search by seconds, whose trees take some 2 kB of memory for each simulation.
-MOST_SIMULATIONS, MOST_SECONDS, MOST_BY_CLOCK = 1 << 16, 3600, 1 << 20
+MOST_SECONDS, MOST_BY_CLOCK = 3600, 1 << 20
+TREES = 1 << 30  # bytes of the trees that a search by simulations holds at once
+MOST_PLIES = 100  # that minimax looks ahead: as deep it is slow even where there are two actions
+TEMPERATURES = (1e-6, 1e6)  # the least and the greatest: scores divided by it stay numbers
 NOTHING_NEW = 1000  # simulations in a row without a new position, after which a search by seconds may be over
 
 
@@ -90,8 +96,8 @@ class MinimaxPlayer(ScorePlayer):
     """Looks `depth` plies ahead with `minimax`."""
 
     def __init__(self, game: Game, depth: int, seed: int, *, temperature: float = 0.0) -> None:
-        if depth < 1:
-            raise ValueError(f"minimax looks at least 1 ply ahead, not {depth}")
+        if not 1 <= depth <= MOST_PLIES:
+            raise ValueError(f"minimax looks 1 to {MOST_PLIES} plies ahead, not {printable(depth)}")
         num_actions(game)  # a game with continuous actions is refused here, not at the first move
         self._minimax = partial(minimax, game, depth=depth, best_only=temperature == 0)
         super().__init__(f"minimax:{depth}", self._minimax, seed, temperature)
@@ -148,8 +154,13 @@ class AgentPlayer:
         self._generator = torch.Generator().manual_seed(seed)
 
     def actions(self, states: State) -> Tensor:
-        found = self.think(states).result()
-        return found.moves(found.action)
+        batch, at_once = batch_size(states), batch_size(states)
+        if self.budget.seconds is None:
+            width, _ = policy_of(self._game).shapes(self._config)
+            at_once = max(1, TREES // tree_bytes(states, self._config.simulations + 1, width))
+        parts = (take(states, slice(start, start + at_once)) for start in range(0, batch, at_once))
+        found = [self.think(part).result() for part in parts]
+        return torch.cat([of_part.moves(of_part.action) for of_part in found])
 
     def think(self, states: State) -> TreeSearch:
         """The search trees that the actions come from."""
@@ -219,17 +230,16 @@ class Stoppable:
 # Over uniform priors: in connect-four, 200 simulations took 44 % of the points from minimax of depth 3
 # with a c_init of 2.0, and 14, 32 and 38 % with 0.7, 4 and 7.
 ROLLOUT_SEARCH = SearchConfig(algorithm="puct", c_init=2.0, dirichlet_fraction=0.0)
-LONGEST_ROLLOUT = 1_000  # moves
 
 
 class RolloutEvaluator(Generic[S]):
     """Uniform priors; the value is the mean return of games that are played on at random (as in plain MCTS).
 
-    A game longer than LONGEST_ROLLOUT counts with its rewards so far.
+    A game longer than `max_moves` from here counts with its rewards so far.
     """
 
-    def __init__(self, game: Game[S], *, rollouts: int = 1) -> None:
-        self.game, self.rollouts, self.uniform = game, rollouts, UniformEvaluator(game)
+    def __init__(self, game: Game[S], *, rollouts: int = 1, max_moves: int = MAX_MOVES) -> None:
+        self.game, self.rollouts, self.uniform, self.max_moves = game, rollouts, UniformEvaluator(game), max_moves
 
     def __call__(self, states: S, generator: torch.Generator) -> Evaluation:
         evaluation = self.uniform(states, generator)
@@ -238,7 +248,7 @@ class RolloutEvaluator(Generic[S]):
         viewer = self.game.to_play(state)
         gain = torch.zeros(len(viewer), device=device)
         worth = torch.ones_like(gain)  # the discount so far
-        for _ in range(LONGEST_ROLLOUT):
+        for _ in range(self.max_moves):
             mover = self.game.to_play(state)
             state, reward, done = self.game.step(state, random_actions(self.game, state, generator))
             gain = gain + worth * torch.where(mover == viewer, reward, -reward)
@@ -254,8 +264,9 @@ class RolloutPlayer(AgentPlayer):
     It plays the most visited action.
     """
 
-    def __init__(self, game: Game, budget: SearchBudget, seed: int) -> None:
-        config, rollouts = replace(ROLLOUT_SEARCH, simulations=budget.simulations), RolloutEvaluator(game)
+    def __init__(self, game: Game, budget: SearchBudget, seed: int, *, max_moves: int = MAX_MOVES) -> None:
+        config = replace(ROLLOUT_SEARCH, simulations=budget.simulations)
+        rollouts = RolloutEvaluator(game, max_moves=max_moves)
         super().__init__(game, rollouts, config, seed, seconds=budget.seconds)
         self._planners = Planners(rollouts, rollouts)  # no cache: it would freeze the first rollout of every position
         self.name = f"mcts:{budget}"
@@ -267,10 +278,10 @@ NAMES = (
 )
 
 
-def parse_player(text: str, game: Game, *, seed: int, names: str = NAMES) -> Player:
+def parse_player(text: str, game: Game, *, seed: int, names: str = NAMES, max_moves: int = MAX_MOVES) -> Player:
     """The player with this name, see NAMES. ValueError for other names, and if this game does not allow the player.
 
-    names: the names that the message about another one lists.
+    names: the names that the message about another one lists. max_moves: of a rollout.
     """
     match = re.fullmatch(r"(random|minimax|mcts|perfect)(?::([^@:]+))?(?:@([^@:]+))?", text)
     kind, setting, temperature = match.groups() if match else ("", None, None)
@@ -279,32 +290,36 @@ def parse_player(text: str, game: Game, *, seed: int, names: str = NAMES) -> Pla
             return RandomPlayer(game, seed)
         if text == "perfect":
             return PerfectPlayer(game, seed)
-        if kind == "minimax" and setting and setting.isdecimal() and int(setting) >= 1:
+        if kind == "minimax" and setting and re.fullmatch(r"\d{1,9}", setting) and int(setting):
             return MinimaxPlayer(game, int(setting), seed, temperature=parse_temperature(temperature))
         if kind == "mcts" and setting and temperature is None:
-            return RolloutPlayer(game, parse_budget(setting), seed)
+            return RolloutPlayer(game, parse_budget(setting), seed, max_moves=max_moves)
     except TypeError as error:  # a game with continuous actions
         raise ValueError(str(error)) from error
-    raise ValueError(f"no player is called {text!r}; expected {names}")
+    raise ValueError(f"no player is called {printable(text)}; expected {names}")
 
 
 def parse_budget(text: str) -> SearchBudget:
     """`600` simulations or `2s`, seconds a move. ValueError otherwise."""
-    if re.fullmatch(r"\d+", text) and 1 <= int(text) <= MOST_SIMULATIONS:
+    if re.fullmatch(r"\d{1,9}", text) and 1 <= int(text) <= MOST_SIMULATIONS:
         return SearchBudget(int(text))
     if re.fullmatch(r"(\d+\.?\d*|\.\d+)s", text) and 0 < float(text[:-1]) <= MOST_SECONDS:
         return SearchBudget(MOST_SIMULATIONS, float(text[:-1]))
     raise ValueError(
-        f"{text[:40]!r} is no search budget; expected simulations a move as 600, at most {MOST_SIMULATIONS}, "
+        f"{printable(text)} is no search budget; expected simulations a move as 600, at most {MOST_SIMULATIONS}, "
         f"or seconds as 2s or 0.5s, at most {MOST_SECONDS}"
     )
 
 
 def parse_temperature(text: str | None) -> float:
-    """A number from 0; 0 for None. ValueError otherwise."""
+    """A number within TEMPERATURES, or 0, as for None. ValueError otherwise."""
+    low, high = TEMPERATURES
     if re.fullmatch(r"\d+\.?\d*|\.\d+", text or "0"):
-        return float(text or "0")
-    raise ValueError(f"{text!r} is no temperature; expected a number from 0, as 0.5")
+        temperature = float(text or "0")
+        if temperature == 0 or low <= temperature <= high:
+            return temperature
+    expected = f"a number from 0, as 0.5, and otherwise from {low:g} to {high:g}"
+    raise ValueError(f"{printable(text)} is no temperature; expected {expected}")
 
 
 WIDE = 0.5  # standard deviation of an untrained policy, of half the Box

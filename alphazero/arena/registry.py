@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -18,7 +19,9 @@ from alphazero.arena.players import (
     parse_player,
     parse_temperature,
 )
+from alphazero.config import MAX_MOVES
 from alphazero.game import Game
+from alphazero.game.messages import printable
 from alphazero.runs.agents import Agent, load_agent
 
 
@@ -60,19 +63,27 @@ def find_player(text: str, agent: Agent, budget: SearchBudget, *, game: str | No
     if kind == "network" and setting is None:
         return network_spec(None, agent, temperature=parse_temperature(temperature))
     path, _, own_budget = text.rpartition("@") if re.search(r"@[\d.]+s?$", text) else (text, "", "")
-    if "/" in path or path.endswith(".onnx") or Path(path).is_dir():
-        other = load_agent(Path(path).expanduser(), game=game)
+    if "/" in path or path.endswith(".onnx") or os.path.isdir(path):
+        other = load_agent(expanded(path), game=game)
         if other.game.name != agent.game.name:
             raise ValueError(f"{path} plays {other.game.name}, not {agent.game.name}")
         return agent_spec(text, other, parse_budget(own_budget) if own_budget else budget)
-    return named_spec(text, agent.game, PLAYERS)
+    return named_spec(text, agent.game, PLAYERS, max_moves=agent.max_moves)
 
 
-def named_spec(text: str, game: Game, names: str = NAMES) -> PlayerSpec:
+def expanded(path: str) -> Path:
+    """The path with ~ replaced. ValueError if nobody is called so."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"{printable(path)}: {error}") from error
+
+
+def named_spec(text: str, game: Game, names: str = NAMES, *, max_moves: int = MAX_MOVES) -> PlayerSpec:
     """A player without a network, as `parse_player` names it."""
     # Built once here, so that a player that cannot be is refused now and not after hours.
     name = parse_player(text, game, seed=0, names=names).name
-    return PlayerSpec(name, lambda seed: parse_player(text, game, seed=seed))
+    return PlayerSpec(name, lambda seed: parse_player(text, game, seed=seed, max_moves=max_moves))
 
 
 def agent_spec(name: str | None, agent: Agent, budget: SearchBudget) -> PlayerSpec:

@@ -11,6 +11,7 @@ A *mistake* is an action whose outcome under perfect play (win, draw, loss) is w
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Callable
 from contextlib import suppress
@@ -23,12 +24,16 @@ from torch import Tensor
 from alphazero.arena.match import wilson_interval
 from alphazero.arena.players import Player
 from alphazero.game import Game, State, batch_size, concatenate, num_actions, take
+from alphazero.game.messages import printable
 from alphazero.game.record import Record
 from alphazero.parallel.executor import Counter
+from alphazero.runs.files import read_file
 
 # Positions that a player or a solver answers at once. An agent of 64 simulations takes a tenth longer than
 # with 512 at once; in return there is progress to show.
 CHUNK = 32
+LARGEST = 1 << 28  # bytes of a file
+FLOAT32 = torch.finfo(torch.float32).max
 
 
 class SolvedPositions(NamedTuple):
@@ -91,7 +96,7 @@ def load_positions(path: Path, game: Game, *, progress: Counter = lambda _: None
             fields = dict(zip(header, row, strict=True))
             records.append(record := Record(game, fields["moves"]))
             if record.finished:
-                raise ValueError(f"the game is over after {fields['moves']}")
+                raise ValueError(f"the game is over after {printable(fields['moves'])[1:-1]}")
             if not unsolved:
                 legal = game.legal(record.state)[0].tolist()
                 scores.append([_parse_score(n, fields[f"score_{n}"], may) for n, may in zip(names, legal, strict=True)])
@@ -189,18 +194,25 @@ def review(record: Record) -> list[ReviewedMove]:
     ]
 
 
+def line_count(path: Path) -> int:
+    """The lines of a file of solved positions. ValueError if it cannot be one."""
+    try:
+        return len(read_file(path, LARGEST).splitlines())
+    except ValueError as error:
+        raise ValueError(f"{path} holds no positions: {error}") from error
+
+
 def _read(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """The header, and every other row with its line number. ValueError if the file is no table.
 
     Blank lines are left out, except in a file of one column, where they are rows.
     """
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = csv.reader(file)
-        try:
-            header = next(rows, [])
-            return header, [(rows.line_num, row or [""]) for row in rows if row or len(header) == 1]
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise ValueError(f"{path} is no file of comma-separated values in UTF-8: {error}") from error
+    try:
+        rows = csv.reader(io.StringIO(read_file(path, LARGEST).decode(), newline=""))
+        header = next(rows, [])
+        return header, [(rows.line_num, row or [""]) for row in rows if row or len(header) == 1]
+    except (ValueError, csv.Error) as error:
+        raise ValueError(f"{path} is no file of comma-separated values in UTF-8: {error}") from error
 
 
 def _parse_score(name: str, text: str, legal: bool) -> float:
@@ -209,13 +221,18 @@ def _parse_score(name: str, text: str, legal: bool) -> float:
     ValueError if the score is no number, or if it is not an illegal action that lacks one.
     """
     if bool(text) != legal:
-        raise ValueError(f"score_{name} is {text or 'empty'}, but {name} {'can' if legal else 'cannot'} be played here")
+        given = printable(text)[1:-1] or "empty"
+        raise ValueError(f"score_{name} is {given}, but {name} {'can' if legal else 'cannot'} be played here")
     if not legal:
         return -math.inf
+    score = math.nan
     with suppress(ValueError):
-        if math.isfinite(score := float(text)):
-            return score
-    raise ValueError(f"score_{name} is no number: {text!r}")
+        score = float(text)
+    if not math.isfinite(score):
+        raise ValueError(f"score_{name} is no number: {printable(text)}")
+    if abs(score) > FLOAT32:
+        raise ValueError(f"score_{name} is {printable(text)[1:-1]}, beyond {FLOAT32:g}, the largest float32")
+    return score
 
 
 def _in_chunks(answer: Callable[[State], Tensor], states: State, progress: Counter) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from itertools import groupby
 from pathlib import Path
 
@@ -11,6 +12,10 @@ from torch import Tensor
 
 from alphazero.dynamics.equations import Case
 from alphazero.dynamics.ude import DiscoveryError, Observed, check_observed
+from alphazero.game.messages import printable, shortened
+
+LONGEST = 1 << 26  # characters of a file
+LARGEST = 1e12  # number in it: its square and the products in the equations stay numbers
 
 
 def observe(times: Tensor, exact: Tensor, given: Tensor, noise: float, generator: torch.Generator) -> Observed:
@@ -37,28 +42,45 @@ def write_trajectories(path: Path, case: Case, observed: Observed) -> None:
 
 
 def read_trajectories(path: Path, case: Case, noise: float) -> Observed:
-    """Reads a file like those of `write_trajectories`. DiscoveryError if it is none.
+    """Reads a file like those of `write_trajectories`. DiscoveryError, which names the file, if it is none.
 
     noise: what it is believed to have, as in `observe`.
     """
-    with path.open(newline="") as file:
-        header, *rows = list(csv.reader(file)) or [[]]
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            text = file.read(LONGEST + 1)
+        if len(text) > LONGEST:
+            raise DiscoveryError(f"longer than {LONGEST:,} characters")
+        observed = _observed(text, case, noise)
+        check_observed(observed)
+    except (DiscoveryError, UnicodeDecodeError, csv.Error) as error:
+        raise DiscoveryError(f"{path}: {error}") from error
+    return observed
+
+
+def _observed(text: str, case: Case, noise: float) -> Observed:
+    header, *rows = list(csv.reader(io.StringIO(text, newline=""))) or [[]]
     expected = ["trajectory", "time", *case.states, *case.given]
     if header != expected:
-        raise DiscoveryError(f"{path}: the columns must be {'; '.join(expected)}, not {'; '.join(header)}")
+        raise DiscoveryError(f"the columns must be {'; '.join(expected)}, not {printable('; '.join(header))[1:-1]}")
     numbers = []
     for line, row in enumerate(rows, 2):
+        if len(row) != len(header):
+            raise DiscoveryError(f"line {line}: {len(row)} columns, not {len(header)}")
         try:
             numbers.append([float(value) for value in row])
         except ValueError as error:
-            raise DiscoveryError(f"{path}, line {line}: {error}") from error
-        if len(row) != len(header):
-            raise DiscoveryError(f"{path}, line {line}: {len(row)} columns, not {len(header)}")
+            raise DiscoveryError(f"line {line}: {shortened(str(error), 80)}") from error
     groups = [torch.tensor(list(rows), dtype=torch.float64) for _, rows in groupby(numbers, key=lambda row: row[0])]
     lengths = {len(group) for group in groups}
     if len(lengths) != 1:
-        raise DiscoveryError(f"{path}: all trajectories must have the same number of moments, not {sorted(lengths)}")
-    _, times, states, given = torch.stack(groups).split([1, 1, len(case.states), len(case.given)], 2)
-    observed = Observed(times[..., 0], states, given[:, 0], _deviation(states, noise))
-    check_observed(observed)
-    return observed
+        raise DiscoveryError(f"all trajectories must have the same number of moments, not {printable(sorted(lengths))}")
+    table = torch.stack(groups)
+    if too_large := (table.abs() > LARGEST).nonzero().tolist():
+        trajectory, moment, column = too_large[0]
+        raise DiscoveryError(f"{expected[column]} of moment {moment} of trajectory {trajectory} is beyond {LARGEST:g}")
+    _, times, states, given = table.split([1, 1, len(case.states), len(case.given)], 2)
+    if (changing := (given != given[:, :1]).any(2).any(1).nonzero().flatten().tolist()) and not given.isnan().any():
+        names = ", ".join(case.given)
+        raise DiscoveryError(f"{names} must be the same in all moments of trajectory {changing[0]}")
+    return Observed(times[..., 0], states, given[:, 0], _deviation(states, noise))

@@ -30,8 +30,9 @@ from alphazero.game.probe import (
     require_type,
     same_rows,
 )
+from alphazero.game.record import separators
 from alphazero.game.seats import check_seats
-from alphazero.game.states import S, concatenate, named_fields, take
+from alphazero.game.states import S, concatenate, field_names, named_fields, take
 from alphazero.game.summary import Summary, summarise
 
 __all__ = ["ConformanceError", "check_game"]
@@ -86,6 +87,7 @@ def check_game(
         partial(check_seats, probe, exchanged),
         partial(_check_moves_change_the_state, probe, seen, generator),
         partial(_check_totals, probe, plies),
+        partial(_check_metrics, probe, seen),
         partial(_check_symmetries, probe, [take(ply, slice(MOST_MAPPED)) for ply in plies]),
         partial(_check_key, probe, seen, actions),
         partial(_check_render, probe, seen),
@@ -195,10 +197,16 @@ def _check_names(probe: Probe) -> None:
     names = [probe.call("action_name", action) for action in range(num_actions(probe.game))]
     for action, name in enumerate(names):
         require_type(f"action_name: the name of action {action}", name, str)
+        if not (name.isprintable() and name == name.strip() != ""):
+            raise ConformanceError(f"action_name: must be printable, without spaces at its ends ({name!r} is not)")
         if (other := names.index(name)) != action:
             raise ConformanceError(f"action_name: must be distinct (actions {other} and {action} are {name!r})")
         if (read := parse(name)) != action:
             raise ConformanceError(f"parse_action: must read {name!r} as action {action} (gave {read!r})")
+    try:
+        separators(probe.game)
+    except ValueError as error:
+        raise ConformanceError(f"action_name: {error}") from error
     for text in set(GARBAGE).difference(names):
         if not isinstance(read := parse(text), ValueError):
             raise ConformanceError(f"parse_action: must raise ValueError on {text!r} (gave {read!r})")
@@ -220,10 +228,18 @@ def _initial(probe: Probe, batch: int, generator: torch.Generator | None) -> Pos
     require_type("initial: its answer", state, probe.game.state_type)
     index = torch.arange(batch, device=None if generator is None else generator.device)
     start = Positions(state, index, torch.zeros_like(index), torch.zeros_like(index, dtype=torch.bool))
-    fields: dict[str, Any] = named_fields(state)
+    fields: dict[str, Any] = dict(zip(field_names(type(state)), state, strict=True))
+    if not fields:
+        raise ConformanceError("initial: the state must have a field")
     for name, field in fields.items():
         inner, dtype = (field.shape[1:], field.dtype) if isinstance(field, Tensor) else ((), torch.bool)
         require_tensor(f"initial: field `{name}`", field, (batch, *inner), dtype, start)
+        try:  # as self-play replaces games that have ended, and checkpoints save them
+            field.index_copy(0, index, field).cpu().numpy()
+        except (TypeError, RuntimeError) as error:
+            told = f"{field.dtype}{' with a gradient' * field.requires_grad} cannot be"
+            promise = f"initial: field `{name}` must be of a type that can be saved, as bool, int64 and float32 can"
+            raise ConformanceError(f"{promise} ({told})") from error
     return start
 
 
@@ -305,10 +321,28 @@ def _check_moves_change_the_state(probe: Probe, seen: Positions, generator: torc
 
 def _check_totals(probe: Probe, plies: list[Ply]) -> None:
     """Player 0 wins what player 1 loses, and from no move on does either win more than 1, as values assume."""
-    total, promise = torch.zeros(()), "step: from every position on, the rewards must add up to a total within [-1, 1]"
-    for before, _, reward, _ in reversed(plies if probe.game.num_players == 2 else []):
-        total = total + torch.where(probe.query("to_play", before) == 0, reward, -reward)
+    totals = [torch.zeros_like(plies[0].reward)]
+    for before, _, reward, _ in reversed(plies):
+        gain = torch.where(probe.query("to_play", before) == 0, reward, -reward)
+        totals.append(gain + probe.game.discount * totals[-1])
+    most = max(float(total.abs().max()) for total in totals)
+    promise = (
+        "step: from every position on, the rewards must add up to a total within [-1, 1], as values do; "
+        f"here they come to {most:.3g}, so divide all rewards by the most that a game can bring"
+    )
+    for (before, *_), total in zip(reversed(plies), totals[1:], strict=True):
         probe.require(total.abs() <= 1 + 1e-4, promise, before)
+
+
+def _check_metrics(probe: Probe, seen: Positions) -> None:
+    """A number by name for each finished state."""
+    finished = take(seen, seen.done)
+    metrics = probe.ask("metrics", finished)
+    require_type("metrics: its answer", metrics, dict)
+    for name, metric in metrics.items():
+        require_type("metrics: a name", name, str)
+        require_type(f"metrics: `{name}`", metric, Tensor)
+        require_tensor(f"metrics: `{name}`", metric, (len(finished.done),), metric.dtype, finished)
 
 
 def _check_symmetries(probe: Probe, plies: list[Ply]) -> None:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from alphazero.game.drawing import draw
+from alphazero.game.messages import printable
 from alphazero.game.states import S
 
 if TYPE_CHECKING:
@@ -116,6 +117,7 @@ class CompiledRules(Protocol):
         """
 
 
+SHOWN_NAMES = 100  # of actions, at the most, in a message
 OLD_METHODS = {"measures": "metrics", "picture": "figure"}  # names of the version before, and of now
 
 
@@ -264,7 +266,8 @@ class Game(ABC, Generic[S]):
         try:
             return names.index(text.strip())
         except ValueError:
-            raise ValueError(f"no action is called {text.strip()!r}; expected one of {', '.join(names)}") from None
+            expected = ", ".join(names[:SHOWN_NAMES]) + ", …" * (len(names) > SHOWN_NAMES)
+            raise ValueError(f"no action is called {printable(text.strip())}; expected one of {expected}") from None
 
 
 def num_actions(game: Game[S]) -> int:

@@ -1,18 +1,22 @@
 """A game as it is played: its moves from the start, and every position on the way.
 
 As text, moves are the game's action names: one after the other where each is a single character
-(`4453`), with spaces or commas in between otherwise.
+(`4453`), otherwise with spaces, commas or semicolons in between, as far as the names have none themselves.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 import torch
 
 from alphazero.game.interface import Game, num_actions
+from alphazero.game.messages import printable
 from alphazero.game.states import State
+
+SEPARATORS = {r"\s": " ", ",": ", ", ";": "; "}  # of moves: how each is found in a text, and how it is written
 
 
 class Record:
@@ -32,7 +36,7 @@ class Record:
             try:
                 self.play(action)
             except ValueError as error:
-                raise ValueError(f"move {number} of {moves!r}: {error}") from error
+                raise ValueError(f"move {number} of {printable(moves)}: {error}") from error
 
     @property
     def state(self) -> State:
@@ -80,24 +84,42 @@ class Record:
         self.finished = False
 
     def mirrored(self, number: int = 0) -> Record:
-        """The same game under the game's symmetry of this number. ValueError if it has none."""
+        """The same game under the game's symmetry of this number.
+
+        ValueError if it has none, or if the start is not its own mirror image, as a random one seldom is: then no moves
+        from there lead to the image.
+        """
         symmetries = self.game.symmetries()
         if not symmetries:
             raise ValueError(f"{self.game.name} has no symmetry")
-        return Record(self.game, format_moves(self.game, map(symmetries[number].actions.index, self.actions)))
+        symmetry, start = symmetries[number], self.game.observe(self.states[0])
+        if not torch.equal(symmetry.observation(start), start):
+            raise ValueError(f"the start of this game is not its own mirror image by symmetry {number + 1}")
+        return Record(self.game, format_moves(self.game, map(symmetry.actions.index, self.actions)))
 
 
 def parse_moves(game: Game, text: str) -> list[int]:
     """The actions that the text names. ValueError with what is expected otherwise."""
-    parts = re.split(r"[\s,;]+", text.strip())
-    if _single_characters(game):
+    pattern, between = separators(game)
+    parts = re.split(pattern, text)
+    if not between:
         parts = list("".join(parts))
-    return [game.parse_action(part) for part in parts if part]
+    return [game.parse_action(part) for part in map(str.strip, parts) if part]
 
 
 def format_moves(game: Game, actions: Iterable[int]) -> str:
-    return ("" if _single_characters(game) else " ").join(map(game.action_name, actions))
+    return separators(game)[1].join(map(game.action_name, actions))
 
 
-def _single_characters(game: Game) -> bool:
-    return all(len(game.action_name(action)) == 1 for action in range(num_actions(game)))
+@lru_cache(maxsize=8)
+def separators(game: Game) -> tuple[str, str]:
+    """The pattern of what stands between moves as text, and how it is written.
+
+    ValueError if the names of actions leave nothing for it.
+    """
+    names = [game.action_name(action) for action in range(num_actions(game))]
+    free = [found for found in SEPARATORS if not any(re.search(found, name) for name in names)]
+    if not free:
+        raise ValueError(f"names of actions of {game.name} have spaces, commas and semicolons, so none can part moves")
+    single = all(len(name) == 1 for name in names)
+    return f"[\\n{''.join(free)}]+", "" if single else SEPARATORS[free[0]]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import textwrap
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -10,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from alphazero.game.interface import Box, Game, num_actions
+from alphazero.game.interface import Box, Game
 from alphazero.game.pace import rules_seconds, slow_rules
 from alphazero.game.probe import Ply, Positions, Probe
 from alphazero.game.states import take
@@ -68,7 +67,7 @@ def summarise(probe: Probe, moves: Ply, seen: Positions) -> Summary:
         ("solver", "yes" if game.has_solver else "none: no player `perfect`, and no exact scores in the terminal"),
         ("heuristic", _heuristic(probe, now)),
     ]  # fmt: skip
-    warnings = [*_warnings(game, moves, player, legal), *filter(None, [slow_rules(game, seconds)])]
+    warnings = [*_warnings(probe, moves, player, legal), *filter(None, [slow_rules(game, seconds)])]
     if idle:
         warnings.append(f"symmetries: nothing changes under symmetry {', '.join(idle)}")
     return Summary(f"{game.name} keeps every promise that {count} random games can show.", warnings, lines)
@@ -141,7 +140,15 @@ def _heuristic(probe: Probe, now: Positions) -> str:
     return f"yes; {_spread(probe.query('heuristic', now))}"
 
 
-def _warnings(game: Game, moves: Ply, player: Tensor, legal: Tensor) -> Iterator[str]:
+def _comes_back(probe: Probe, moves: Ply) -> bool:
+    """Whether a game had one position twice."""
+    before = moves.before
+    seen = torch.stack((before.game, probe.query("key", before)), 1)
+    return len(seen.unique(dim=0)) < len(seen)
+
+
+def _warnings(probe: Probe, moves: Ply, player: Tensor, legal: Tensor) -> Iterator[str]:
+    game = probe.game
     if not bool(moves.reward.any()):
         yield "step: every reward was 0, so there is nothing to learn"
     elif game.num_players == 2:
@@ -153,15 +160,13 @@ def _warnings(game: Game, moves: Ply, player: Tensor, legal: Tensor) -> Iterator
                 f"step: player {int(winner[0])} wins at moves of its own and at moves of the other; "
                 "is the reward that of the player who moved?"
             )
+    if game.has_key and _comes_back(probe, moves):
+        yield (
+            "step: a position came back within a game, so games need not end: self_play.max_moves (`max_moves` of a "
+            "match) ends them, which the network cannot foresee, or the state has a limit of its own"
+        )
     if game.discrete and int(legal.max()) == 1:
         yield "legal: nowhere was there more than one move"
-    if game.discrete and (torn := [name for name in map(game.action_name, range(num_actions(game))) if _torn(name)]):
-        yield f"action_name: {torn[0]!r} is read as several moves, so saved games cannot be read"
-
-
-def _torn(name: str) -> bool:
-    """Whether `alphazero.game.record` would take the name for several."""
-    return len(re.split(r"[\s,;]+", name)) > 1
 
 
 # Numbers as text

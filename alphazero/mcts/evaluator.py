@@ -34,6 +34,10 @@ class Evaluation(NamedTuple):
 S_contra = TypeVar("S_contra", bound=State, default=State, contravariant=True)
 
 
+class EvaluationError(Exception):
+    """A network that cannot be evaluated, or whose answer is none; the message says what it is."""
+
+
 class Evaluator(Protocol[S_contra]):
     """Values states and rates their actions; see `alphazero.network.inference` for those with a network.
 

@@ -12,9 +12,9 @@ edges, so that those have one visit less in all than the edge that leads to it.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from alphazero.game import ILLEGAL
+from alphazero.game.compilation import njit
 
 GUMBEL, PUCT = 0, 1
 _ILLEGAL = np.float32(ILLEGAL)
@@ -22,7 +22,7 @@ _ZERO, _ONE, _TINY = np.float32(0), np.float32(1), np.float32(1e-8)
 _LOWEST = np.float32(-np.inf)
 
 
-@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+@njit(error_model="numpy", inline="always")
 def _completed_q(b, node, prior, visits, q, raw_value, total, out):
     """Writes completed Q of every action to `out`."""
     mass, weighted = _ZERO, _ZERO
@@ -38,7 +38,7 @@ def _completed_q(b, node, prior, visits, q, raw_value, total, out):
         out[a] = known if visits[b, node, a] > 0 else mixed
 
 
-@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+@njit(error_model="numpy", inline="always")
 def _stretch(b, node, logits, q):
     """Maps q to [0, 1] between the least and the greatest of the legal actions, in place."""
     low, high = -_LOWEST, _LOWEST
@@ -49,7 +49,7 @@ def _stretch(b, node, logits, q):
         q[a] = (q[a] - low) / max(high - low, _TINY)
 
 
-@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+@njit(error_model="numpy", inline="always")
 def _argmax(x):
     best, top = 0, x[0]
     for a in range(1, x.shape[0]):
@@ -60,36 +60,55 @@ def _argmax(x):
     return best
 
 
-@njit(nogil=True, cache=True, error_model="numpy", inline="always")
-def _most(b, node, visits):
+@njit(error_model="numpy", inline="always")
+def _scale(b, node, visits, c_visit, c_scale):
+    """What sigma multiplies Q by."""
     most = visits[b, node, 0]
     for a in range(1, visits.shape[2]):
         most = max(most, visits[b, node, a])
-    return np.float32(most)
+    return (c_visit + np.float32(most)) * c_scale
 
 
-@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+@njit(error_model="numpy", inline="always")
+def _halving_scores(b, logits, visits, gumbel, target, scale, score):
+    """Makes of the Q of the root's actions their scores in sequential halving, in place."""
+    for a in range(score.shape[0]):
+        own = gumbel[b, a] + logits[b, 0, a] + scale * score[a]
+        score[a] = own if (visits[b, 0, a] == target) & (logits[b, 0, a] != _ILLEGAL) else _LOWEST
+
+
+@njit(error_model="numpy", inline="always")
+def _improved_policy(b, node, logits, scale, score):
+    """Makes of Q the improved policy times a number, in place, and returns the number."""
+    top, normaliser = _LOWEST, _ZERO
+    for a in range(score.shape[0]):
+        score[a] = logits[b, node, a] + scale * score[a]
+        top = max(top, score[a])
+    for a in range(score.shape[0]):
+        score[a] = np.exp(score[a] - top)
+        normaliser += score[a]
+    return normaliser
+
+
+@njit(error_model="numpy", inline="always")
 def _halving_action(
-    b, node, logits, prior, visits, q, raw_value, total, gumbel, target, c_visit, c_scale, rescale, score
-):
+    b, logits, prior, visits, q, raw_value, total, gumbel, target, c_visit, c_scale, rescale, score
+):  # fmt: skip
     """The root's action of sequential halving: the best of those with `target` visits.
 
     Either all of these have been visited or none, so what completes Q is the same for all.
     """
     if rescale:
-        _completed_q(b, node, prior, visits, q, raw_value, total, score)
-        _stretch(b, node, logits, score)
-    scale = (c_visit + _most(b, node, visits)) * c_scale
-    best, best_score = 0, _LOWEST
-    for a in range(logits.shape[2]):
-        own = gumbel[b, a] + logits[b, node, a] + scale * (score[a] if rescale else q[b, node, a])
-        own = own if (visits[b, node, a] == target) & (logits[b, node, a] != _ILLEGAL) else _LOWEST
-        best = a if own > best_score else best
-        best_score = max(own, best_score)
-    return best
+        _completed_q(b, 0, prior, visits, q, raw_value, total, score)
+        _stretch(b, 0, logits, score)
+    else:
+        for a in range(score.shape[0]):
+            score[a] = q[b, 0, a]
+    _halving_scores(b, logits, visits, gumbel, target, _scale(b, 0, visits, c_visit, c_scale), score)
+    return _argmax(score)
 
 
-@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+@njit(error_model="numpy", inline="always")
 def _gumbel_action(b, node, logits, prior, visits, q, raw_value, total, c_visit, c_scale, rescale, score):
     """The action where the improved policy is furthest ahead of the visits."""
     width = logits.shape[2]
@@ -100,15 +119,7 @@ def _gumbel_action(b, node, logits, prior, visits, q, raw_value, total, c_visit,
     _completed_q(b, node, prior, visits, q, raw_value, total, score)
     if rescale:
         _stretch(b, node, logits, score)
-    scale = (c_visit + _most(b, node, visits)) * c_scale
-    top = _LOWEST
-    for a in range(width):
-        score[a] = logits[b, node, a] + scale * score[a]
-        top = max(top, score[a])
-    normaliser = _ZERO
-    for a in range(width):
-        score[a] = np.exp(score[a] - top)
-        normaliser += score[a]
+    normaliser = _improved_policy(b, node, logits, _scale(b, node, visits, c_visit, c_scale), score)
     # pi'(a) - N(a) / (1 + sum N), times both denominators.
     count = np.float32(total + 1)
     for a in range(width):
@@ -116,9 +127,9 @@ def _gumbel_action(b, node, logits, prior, visits, q, raw_value, total, c_visit,
     return _argmax(score)
 
 
-@njit(nogil=True, cache=True, error_model="numpy", inline="always")
-def _puct_action(b, node, logits, prior, visits, q, value, total, c_init, c_base, rescale):
-    """The action with the highest Q + U."""
+@njit(error_model="numpy", inline="always")
+def _puct_scores(b, node, logits, prior, visits, q, value, total, c_init, c_base, rescale, score):
+    """Writes Q + U of every action to `score`."""
     width = logits.shape[2]
     mean, low, span = value[b, node], _ZERO, _ONE
     if rescale:
@@ -129,16 +140,13 @@ def _puct_action(b, node, logits, prior, visits, q, value, total, c_init, c_base
         span = max(high - low, _TINY)
     count = np.float32(total + 1)
     exploration = (c_init + np.log((count + c_base + _ONE) / c_base)) * np.sqrt(count)
-    best, best_score = 0, _LOWEST
     for a in range(width):
         quality = ((q[b, node, a] if visits[b, node, a] > 0 else mean) - low) / span
-        score = quality + exploration * prior[b, node, a] / np.float32(1 + visits[b, node, a])
-        if logits[b, node, a] != _ILLEGAL and score > best_score:
-            best, best_score = a, score
-    return best
+        own = quality + exploration * prior[b, node, a] / np.float32(1 + visits[b, node, a])
+        score[a] = own if logits[b, node, a] != _ILLEGAL else _LOWEST
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def select(
     children, logits, prior, visits, q, parent, parent_action, reward, discount, raw_value, value, finished,
     rule, c1, c2, rescale, gumbel, considered, schedule, simulation, max_depth, parents, actions, places, depths,
@@ -153,11 +161,12 @@ def select(
         node, action, depth, total = 0, 0, 0, simulation
         while True:
             if rule == PUCT:
-                action = _puct_action(b, node, logits, prior, visits, q, value, total, c1, c2, rescale)
+                _puct_scores(b, node, logits, prior, visits, q, value, total, c1, c2, rescale, score)
+                action = _argmax(score)
             elif node == 0:
                 target = schedule[considered[b], simulation]
                 action = _halving_action(
-                    b, node, logits, prior, visits, q, raw_value, total, gumbel, target, c1, c2, rescale, score
+                    b, logits, prior, visits, q, raw_value, total, gumbel, target, c1, c2, rescale, score
                 )
             else:
                 action = _gumbel_action(b, node, logits, prior, visits, q, raw_value, total, c1, c2, rescale, score)
@@ -171,7 +180,7 @@ def select(
         depths[b] = max(depths[b], depth)
 
 
-@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+@njit(error_model="numpy", inline="always")
 def _softmax(b, node, logits, out):
     top = logits[b, node, 0]
     for a in range(1, logits.shape[2]):
@@ -184,7 +193,7 @@ def _softmax(b, node, logits, out):
         out[b, node, a] /= normaliser
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def expand_and_backup(
     children, logits, prior, visits, q, parent, parent_action, rewards, discounts, raw_value, value, finished,
     parents, actions, new_logits, new_value, reward, done, turned, legal, discount, simulation,
@@ -194,6 +203,7 @@ def expand_and_backup(
     `legal` is [B, A], or [B, 0] where there is nothing to mask.
     """
     batch, width = logits.shape[0], logits.shape[2]
+    discount = np.float32(discount)
     for b in range(batch):
         above, edge = parents[b], actions[b]
         node = children[b, above, edge]
@@ -224,3 +234,37 @@ def expand_and_backup(
             q[b, above, edge] = rewards[b, node] + discounts[b, node] * value[b, node]
             visits[b, above, edge] += 1
             node = above
+
+
+@njit(error_model="numpy")
+def decide(
+    logits, prior, visits, q, raw_value, value, rule, c1, c2, rescale, gumbel, actions, policies, values, scores
+):  # fmt: skip
+    """Writes action [B], policy [B, A], value [B] and scores [B, A] as `TreeSearch.decide` returns them."""
+    batch, width = policies.shape
+    known = np.empty(width, np.float32)
+    for b in range(batch):
+        total, most, best = 0, -1, 0
+        for a in range(width):
+            total += visits[b, 0, a]
+            if logits[b, 0, a] != _ILLEGAL and visits[b, 0, a] > most:
+                most, best = visits[b, 0, a], a
+        score = scores[b]
+        if rule == PUCT:
+            _puct_scores(b, 0, logits, prior, visits, q, value, total, c1, c2, rescale, score)
+            actions[b], values[b] = best, value[b, 0]
+            for a in range(width):
+                policies[b, a] = np.float32(visits[b, 0, a]) / np.float32(total)
+        else:
+            _completed_q(b, 0, prior, visits, q, raw_value, total, known)
+            score[:] = known
+            if rescale:
+                _stretch(b, 0, logits, score)
+            policies[b] = score
+            scale = _scale(b, 0, visits, c1, c2)
+            normaliser = _improved_policy(b, 0, logits, scale, policies[b])
+            _halving_scores(b, logits, visits, gumbel, most, scale, score)
+            actions[b], values[b] = _argmax(score), _ZERO
+            for a in range(width):
+                policies[b, a] /= normaliser
+                values[b] += policies[b, a] * known[a]

@@ -85,35 +85,37 @@ class Edges(NamedTuple):
 def make_tree(roots: S, evaluation: Evaluation, logits: Tensor, nodes: int) -> Tree[S]:
     """Trees that hold their roots, with room for `nodes` nodes. `logits`: [B, A], masked."""
     batch, width = logits.shape
-    device = logits.device
-
-    def zeros(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
-        return torch.zeros((batch, nodes, *shape), dtype=dtype, device=device)
+    zeros = logits.new_zeros
 
     def store(field: Tensor) -> Tensor:
-        room = torch.zeros((nodes * batch, *field.shape[1:]), dtype=field.dtype, device=device)
+        room = field.new_zeros(nodes * batch, *field.shape[1:])
         room[:batch] = field
         return room
 
     tree = Tree(
-        children=zeros(width, dtype=torch.int32).fill_(UNVISITED),
-        logits=zeros(width),
-        prior=zeros(width),
-        visits=zeros(width, dtype=torch.int32),
-        q=zeros(width),
-        parent=zeros(dtype=torch.int32),
-        parent_action=zeros(dtype=torch.int32),
-        reward=zeros(),
-        discount=zeros(),
-        raw_value=zeros(),
-        value=zeros(),
-        finished=zeros(dtype=torch.bool),
+        children=zeros(batch, nodes, width, dtype=torch.int32).fill_(UNVISITED),
+        logits=zeros(batch, nodes, width),
+        prior=zeros(batch, nodes, width),
+        visits=zeros(batch, nodes, width, dtype=torch.int32),
+        q=zeros(batch, nodes, width),
+        parent=zeros(batch, nodes, dtype=torch.int32),
+        parent_action=zeros(batch, nodes, dtype=torch.int32),
+        reward=zeros(batch, nodes),
+        discount=zeros(batch, nodes),
+        raw_value=zeros(batch, nodes),
+        value=zeros(batch, nodes),
+        finished=zeros(batch, nodes, dtype=torch.bool),
         states=map_states(store, roots),
         actions=None if evaluation.actions is None else store(evaluation.actions),
     )
     tree.logits[:, 0], tree.prior[:, 0] = logits, logits.softmax(-1)
     tree.raw_value[:, 0] = tree.value[:, 0] = evaluation.value
     return tree
+
+
+def tree_bytes(roots: S, nodes: int, width: int) -> int:
+    """The memory of a tree with so many nodes and actions: five numbers an edge, seven a node, and its state."""
+    return nodes * (20 * width + 25 + sum(field[:1].nbytes for field in roots))
 
 
 def enlarged(tree: Tree[S], nodes: int) -> Tree[S]:
@@ -137,6 +139,11 @@ def edges_at(tree: Tree[S], node: Tensor) -> Edges:
     """The statistics at `node` [B] int64 of every tree."""
     rows = torch.arange(tree.batch, device=node.device)
     return Edges(*(getattr(tree, name)[rows, node] for name in Edges._fields))
+
+
+def root_edges(tree: Tree[S]) -> Edges:
+    """The statistics at every tree's root, in memory of their own."""
+    return Edges(*(getattr(tree, name)[:, 0].clone() for name in Edges._fields))
 
 
 def select(

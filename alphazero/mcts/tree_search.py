@@ -83,8 +83,7 @@ class TreeSearch(Generic[S]):
         by_node = (field.view(nodes, batch, *field.shape[1:]).unbind() for field in root.states)
         self.new_states = list(zip(*by_node, strict=True))  # node after node: the room of all trees' states
         self.trees = torch.arange(batch, device=device)
-        self.root = torch.zeros(batch, dtype=torch.int64, device=device)
-        self.depth = torch.zeros_like(self.root)
+        self.depth = torch.zeros(batch, dtype=torch.int64, device=device)
         self.max_depth = config.max_depth or config.simulations
         self.gumbel = torch.zeros(batch, width, device=device) if gumbel_noise is None else gumbel_noise
         most = min(config.considered_actions, width)
@@ -149,7 +148,7 @@ class TreeSearch(Generic[S]):
 
     def root_scores(self, simulation: int) -> Tensor:
         """[B, A], by which the root's next action is chosen."""
-        edges = tree.edges_at(self.tree, self.root)
+        edges = tree.root_edges(self.tree)
         if self.config.algorithm == "puct":
             return puct.scores(edges, self.config)
         target = self.schedule[self.considered, simulation]
@@ -157,29 +156,30 @@ class TreeSearch(Generic[S]):
 
     def root_ranking(self) -> Tensor:
         """[B, A], the scores of all the root's actions without noise: normalised logits + sigma(q), or PUCT's Q + U."""
-        edges = tree.edges_at(self.tree, self.root)
+        edges = tree.root_edges(self.tree)
         if self.config.algorithm == "puct":
             return puct.scores(edges, self.config)
         return edges.logits.log_softmax(-1) + gumbel.sigma(gumbel.completed_q(edges), edges, self.config)
 
     def result(self) -> SearchResult:
-        edges = tree.edges_at(self.tree, self.root)
-        legal = edges.logits != ILLEGAL
-        if self.config.algorithm == "gumbel":
-            most, q = torch.where(legal, edges.visits, -1).amax(-1), gumbel.completed_q(edges)
-            scores = gumbel.root_scores(edges, self.gumbel, most, self.config, q)
-            action = scores.argmax(-1)
-            policy = gumbel.improved_policy(edges, self.config, q)
-            value = (policy * q).sum(-1)
-        else:
-            scores = puct.scores(edges, self.config)
-            action = torch.where(legal, edges.visits, -1).argmax(-1)
-            policy = edges.visits / edges.visits.sum(-1, keepdim=True)
-            value = edges.value
+        edges = tree.root_edges(self.tree)
+        action, policy, value, scores = self.decide(edges)
         actions = None if self.tree.actions is None else self.tree.actions[: self.tree.batch]
         return SearchResult(
             action, policy, value, edges.visits, edges.q, edges.prior, edges.raw_value, scores, actions, self.depth
         )
+
+    def decide(self, edges: Edges) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Action, policy, value and scores of a `SearchResult`. `edges`: those of the roots."""
+        legal = edges.logits != ILLEGAL
+        if self.config.algorithm == "gumbel":
+            most, q = torch.where(legal, edges.visits, -1).amax(-1), gumbel.completed_q(edges)
+            scores = gumbel.root_scores(edges, self.gumbel, most, self.config, q)
+            policy = gumbel.improved_policy(edges, self.config, q)
+            return scores.argmax(-1), policy, (policy * q).sum(-1), scores
+        action = torch.where(legal, edges.visits, -1).argmax(-1)
+        policy = edges.visits / edges.visits.sum(-1, keepdim=True)
+        return action, policy, edges.value, puct.scores(edges, self.config)
 
     def main_line(self, row: int) -> list[int]:
         """The line of play that tree `row` expects: the chosen action, then the most visited ones."""
@@ -199,18 +199,20 @@ class CompiledTreeSearch(TreeSearch[S]):
         self, root: Tree[S], config: SearchConfig, gumbel_noise: Tensor | None, schedule: Tensor | None = None
     ) -> None:
         super().__init__(root, config, gumbel_noise, schedule)
-        statistics = tuple(getattr(root, name).numpy() for name in tree.STATISTICS)
-        self.parent, self.action, self.place = (torch.zeros_like(self.root) for _ in range(3))
-        edges = self.parent.numpy(), self.action.numpy()  # the same memory, as all arrays here
+        arrays = {name: getattr(root, name).numpy() for name in tree.STATISTICS}  # the same memory, as all arrays here
+        statistics = tuple(arrays.values())
+        self.parent, self.action, self.place = torch.zeros(3, root.batch, dtype=torch.int64)
+        edges = self.parent.numpy(), self.action.numpy()
         if config.algorithm == "gumbel":
             rule, constants = kernels.GUMBEL, (config.c_visit, config.c_scale)
         else:
             rule, constants = kernels.PUCT, (config.c_init, config.c_base)
-        halving = self.gumbel.numpy(), self.considered.numpy(), self.schedule.numpy()
+        scoring = rule, *map(np.float32, constants), config.rescale_q, self.gumbel.numpy()
         # The kernels' arguments that stay the same over all simulations.
-        self.rules = *statistics, rule, *map(np.float32, constants), config.rescale_q, *halving
+        self.rules = *statistics, *scoring, self.considered.numpy(), self.schedule.numpy()
         self.walks = *edges, self.place.numpy(), self.depth.numpy()
         self.grown = *statistics, *edges
+        self.roots = *(arrays[name] for name in Edges._fields), *scoring
 
     def select(self, simulation: int) -> tuple[Tensor, Tensor]:
         kernels.select(*self.rules, simulation, self.max_depth, *self.walks)
@@ -220,14 +222,21 @@ class CompiledTreeSearch(TreeSearch[S]):
         self, game: Game[S], expansion: Expansion[S], evaluation: Evaluation, simulation: int
     ) -> None:
         evaluated = evaluation.logits.contiguous().numpy(), evaluation.value.contiguous().numpy()
-        discount = np.float32(game.discount)
-        kernels.expand_and_backup(*self.grown, *evaluated, *self.arrays(expansion), discount, simulation)
-        self.keep(evaluation.actions, simulation)
+        kernels.expand_and_backup(*self.grown, *evaluated, *self.arrays(expansion), game.discount, simulation)
+        if evaluation.actions is not None:
+            self.keep(evaluation.actions, simulation)
 
     def arrays(self, expansion: Expansion[S]) -> Iterable[NDArray[np.generic]]:
         """All but the positions, as arrays."""
         (_, reward, done), turned, legal = expansion
         return (field.contiguous().numpy() for field in (reward, done, turned, legal))
+
+    def decide(self, edges: Edges) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        action, value = torch.empty_like(self.depth), torch.empty_like(edges.value)
+        policy, scores = torch.empty_like(edges.q), torch.empty_like(edges.q)
+        found = action, policy, value, scores
+        kernels.decide(*self.roots, *(field.numpy() for field in found))
+        return found
 
 
 class CompiledRulesSearch(CompiledTreeSearch[S]):
@@ -275,7 +284,7 @@ class CudaTreeSearch(TreeSearch[S]):
         found = cuda_kernels.compiled(width, root.children.device)
         assert found, "`tree_search` chooses this class only where there are kernels"
         self.kernels = found
-        self.parent, self.action, self.place = (torch.zeros_like(self.root) for _ in range(3))
+        self.parent, self.action, self.place = (torch.zeros_like(self.depth) for _ in range(3))
         self.statistics = [getattr(root, name) for name in tree.STATISTICS]
         if config.algorithm == "gumbel":
             rule, constants = kernels.GUMBEL, (config.c_visit, config.c_scale)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import itertools
 import logging
+import math
 import warnings
 from typing import NamedTuple
 
@@ -23,6 +24,8 @@ from alphazero.game import Game
 from alphazero.mcts.policy import policy_of
 
 ONNX_OPSET = 20
+MOST_PARAMETERS = 1 << 28  # of a network: 1 GiB; AlphaGo Zero's larger one has 47 million
+MOST_ACTIVATIONS = 1 << 20  # numbers of a layer's output, for one position
 
 
 class Prediction(NamedTuple):
@@ -101,6 +104,15 @@ Network = ResidualNetwork | DenseNetwork
 
 def make_network(game: Game, config: NetworkConfig) -> Network:
     """A network with fresh weights, drawn from torch's global generator. ValueError if the two do not fit."""
+    check_network(game, config)
+    network = _network(game, config)
+    with torch.no_grad():
+        policy_of(game).initialise(network.policy.bias, config.deviation)
+    return network
+
+
+def check_network(game: Game, config: NetworkConfig) -> None:
+    """ValueError if game and network do not fit, or it would be larger than any here; makes nothing."""
     if config.value_head == "wdl" and game.num_players != 2:
         raise ValueError(f'network.value_head = "wdl" needs a game for two, and {game.name} is for one; use "scalar"')
     if config.kind == "residual" and len(game.observation_shape) != 3:
@@ -108,12 +120,19 @@ def make_network(game: Game, config: NetworkConfig) -> Network:
             f'network.kind = "residual" needs observations [planes, height, width], and those of {game.name} are '
             f'{list(game.observation_shape)}; use "dense"'
         )
-    policy, outcomes = policy_of(game), 3 if config.value_head == "wdl" else 1
+    with torch.device("meta"):  # where tensors have sizes, and take no memory
+        size = sum(parameter.numel() for parameter in _network(game, config).parameters())
+    cells = math.prod(game.observation_shape[1:]) if config.kind == "residual" else 1
+    if size > MOST_PARAMETERS or max(config.width, config.head_channels) * cells > MOST_ACTIVATIONS:
+        raise ValueError(
+            f"network.blocks = {config.blocks} and network.width = {config.width} make {size:,} parameters for "
+            f"{game.name}; {MOST_PARAMETERS:,}, and {MOST_ACTIVATIONS:,} numbers a layer, are the most"
+        )
+
+
+def _network(game: Game, config: NetworkConfig) -> Network:
     kind = DenseNetwork if config.kind == "dense" else ResidualNetwork
-    network: Network = kind(game.observation_shape, policy.outputs, outcomes, config)
-    with torch.no_grad():
-        policy.initialise(network.policy.bias, config.deviation)
-    return network
+    return kind(game.observation_shape, policy_of(game).outputs, 3 if config.value_head == "wdl" else 1, config)
 
 
 def scalar_value(value: Tensor) -> Tensor:
@@ -193,11 +212,11 @@ def in_torch(model: onnx.ModelProto, game: Game, config: NetworkConfig) -> Infer
     """An exported network back in torch, where it can be differentiated. ValueError if they do not fit."""
     with torch.random.fork_rng():
         module = inference_module(make_network(game, config))
-    weights = {i.name: torch.from_numpy(onnx.numpy_helper.to_array(i).copy()) for i in model.graph.initializer}
-    try:
-        module.load_state_dict({name: weights[name] for name in module.state_dict()})
-    except (KeyError, RuntimeError) as error:
-        raise ValueError(f"the ONNX model has other weights than its network's configuration says: {error}") from error
+    weights = {i.name: onnx.numpy_helper.to_array(i) for i in model.graph.initializer}
+    expected = module.state_dict()
+    if faults := [n for n, t in expected.items() if n not in weights or weights[n].shape != t.shape]:
+        raise ValueError(f"the ONNX model has other weights than its network's configuration says: {faults[0]}")
+    module.load_state_dict({name: torch.from_numpy(weights[name].copy()) for name in expected})
     return module
 
 

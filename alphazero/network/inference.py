@@ -7,17 +7,21 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, Generic
 
+import numpy as np
 import onnx
 import onnxruntime
 import torch
 from torch import Tensor
 
 from alphazero.game import Game, S
-from alphazero.mcts.evaluator import Evaluation, Evaluator
+from alphazero.game.messages import shortened
+from alphazero.mcts.evaluator import Evaluation, EvaluationError, Evaluator
+from alphazero.mcts.policy import policy_of
 from alphazero.network.architectures import InferenceModule, lay_out, to_onnx, with_weights
 from alphazero.network.cudnn import fused
 from alphazero.network.int8 import largest_weight, quantized, ranges
 
+TOLERANCE = 1e-3  # of values beyond [-1, 1], by rounding
 PADDING = 16  # batches of torch networks on the CPU are filled up to a multiple of this
 
 
@@ -52,13 +56,14 @@ class OnnxEvaluator(Generic[S]):
     """The network in ONNX Runtime on the CPU, by default on one thread: streams run side by side instead.
 
     `module` is the same in torch: where it is given, values can be differentiated by the states; elsewhere they are
-    constants. Can be pickled, to go to another process.
+    constants. Can be pickled, to go to another process. EvaluationError if what the network answers is no evaluation.
     """
 
     def __init__(
         self, game: Game[S], model: onnx.ModelProto | bytes, *, module: InferenceModule | None = None, threads: int = 1
     ) -> None:
         self.game, self.module, self.threads = game, module, threads
+        self.outputs = policy_of(game).outputs
         self.serialized = model if isinstance(model, bytes) else model.SerializeToString()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
@@ -73,7 +78,15 @@ class OnnxEvaluator(Generic[S]):
         observation = self.game.observe(states)
         if observation.requires_grad and self.module is not None:
             return Evaluation(*self.module(observation))
-        logits, value = self.session.run(["logits", "value"], {"observation": observation.detach().numpy()})
+        try:
+            logits, value = self.session.run(["logits", "value"], {"observation": observation.detach().numpy()})
+        except Exception as error:  # its own kinds, which have no base in common
+            words = " ".join(str(error).split())
+            raise EvaluationError(f"ONNX Runtime cannot evaluate the network: {shortened(words, 200)}") from error
+        if logits.shape != (len(observation), self.outputs) or value.shape != (len(observation),):
+            raise EvaluationError(f"the network answers with arrays of other sizes: {logits.shape} and {value.shape}")
+        if not (np.isfinite(logits).all() and (np.abs(value) <= 1 + TOLERANCE).all()):
+            raise EvaluationError("the network answers with values that are no numbers, or not within [-1, 1]")
         return Evaluation(torch.from_numpy(logits), torch.from_numpy(value))
 
 

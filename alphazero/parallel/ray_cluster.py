@@ -51,7 +51,6 @@ def cluster(
     ExecutorError if the cluster cannot be joined or started, or if it dies. Where Ray then ends the process without a
     word, a process that looks on says the same.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no usage reports
     # Off, Ray takes 127.0.0.1 for this machine's address and listens there only; on Linux it is on by default.
     constants: Any = importlib.import_module("ray._private.ray_constants")
     constants.ENABLE_RAY_CLUSTER = bool(address) and not address.startswith(("127.", "localhost", "[::1]"))

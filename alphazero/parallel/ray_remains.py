@@ -7,6 +7,7 @@ as well, the next cluster of our own removes the folder.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import stat
@@ -19,9 +20,6 @@ from pathlib import Path
 
 import psutil
 
-if sys.platform != "win32":
-    import fcntl
-
 PREFIX, OWNER = "az-", "owner"
 GRACE = 3.0  # seconds that Ray's processes have for ending by themselves
 
@@ -33,9 +31,8 @@ def private_folder(base: Path) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))  # 0700
     try:
         with (folder / f".{OWNER}").open("wb") as owner:
-            if sys.platform != "win32":
-                fcntl.flock(owner, fcntl.LOCK_EX)  # the system lets go of it when this process dies
-                (folder / f".{OWNER}").rename(folder / OWNER)  # nobody sees it without its lock
+            fcntl.flock(owner, fcntl.LOCK_EX)  # the system lets go of it when this process dies
+            (folder / f".{OWNER}").rename(folder / OWNER)  # nobody sees it without its lock
             yield folder
     finally:
         clear(folder, GRACE)
@@ -43,8 +40,6 @@ def private_folder(base: Path) -> Iterator[Path]:
 
 def _remove_orphans(base: Path) -> None:
     """Removes this user's folders whose owners have died."""
-    if sys.platform == "win32":
-        return
     for folder in base.glob(f"{PREFIX}*"):
         with suppress(OSError):  # it is another user's, its owner lives, or it has just gone
             found = folder.lstat()

@@ -22,7 +22,7 @@ from alphazero.game import Game, State, map_states, num_actions
 from alphazero.game.grid import Grid, read_grid
 from alphazero.report.colours import AMBER, BLUE, BOARD, FAINT, GREY, INK
 from alphazero.report.metrics_table import percent
-from alphazero.report.position_figures import DISC_COLOURS, SEATS, player_names
+from alphazero.report.position_figures import DISC_COLOURS, SEATS, literal, player_names
 from alphazero.selfplay import Trajectories
 
 TOP_ACTIONS = 3
@@ -115,7 +115,7 @@ class AnnotatedGame:
         figure, left = Figure(figsize=(width, height), facecolor="white"), 0.25 / width
         boards.draw(figure.add_axes((left, strip / height, across / width, down / height)))
         self._draw_values(figure.add_axes((0.85 / width, 0.5 / height, 1 - 1.15 / width, (strip - 0.85) / height)))
-        figure.text(left, 1 - 0.3 / height, self.title, fontsize=13, fontweight="bold", color=INK, va="center")
+        figure.text(left, 1 - 0.3 / height, literal(self.title), fontsize=13, fontweight="bold", color=INK, va="center")
         policy = "bars above" if boards.bars else "dots in cells"
         said = [self.outcome, f"{policy}: the search's policy", "ringed: the move played", "number: value before it"]
         if self.game.num_players == 2:
@@ -184,7 +184,7 @@ class _Boards:
         left, top = self._draw_board(axes, 0, self.grids[0], "start", "")
         if self.bars:
             for column in range(self.width):
-                name, middle = self.game.action_name(column), left + column + 0.5
+                name, middle = literal(self.game.action_name(column)), left + column + 0.5
                 axes.text(middle, top - 0.3, name, fontsize=7, color=GREY, ha="center", va="bottom")
         for place, move in enumerate(self.moves, start=1):
             self._draw_move(axes, place, move)
@@ -204,7 +204,7 @@ class _Boards:
         for (y, x), mark in np.ndenumerate([list(marks) for marks in grid.cells]):
             self.patches[DISC_COLOURS.get(mark, "white")].append(Circle((left + x + 0.5, top + y + 0.5), 0.41))
         look: dict[str, Any] = {"y": top - (1.95 if self.bars else 0.4), "fontsize": 8.5, "va": "bottom", "color": INK}
-        axes.text(x=left, s=left_words, fontweight="bold", **look)
+        axes.text(x=left, s=literal(left_words), fontweight="bold", **look)
         axes.text(x=left + self.width, s=right_words, ha="right", **look)
         return left, top
 

@@ -10,11 +10,12 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, TaskID, TextColumn
 from rich.table import Table
+from rich.text import Text
 
 from alphazero.arena.benchmark import Benchmark, CurvePoint, Standing
 from alphazero.arena.evaluation import ALONE
@@ -46,7 +47,7 @@ def curve_figure(points: Sequence[CurvePoint], history: History, *, title: str) 
     history: of training, whose points against the same opponents are drawn in thin lines.
     """
     from alphazero.report.curves import OPPONENT_COLOURS, caption, label_ends, series, show_shares
-    from alphazero.report.position_figures import new_figure
+    from alphazero.report.position_figures import literal, new_figure
 
     opponents = list(dict.fromkeys(point.opponent for point in points))
     end = max((point.iteration for point in points), default=1)
@@ -62,7 +63,8 @@ def curve_figure(points: Sequence[CurvePoint], history: History, *, title: str) 
                 continue
             label = opponent if len(opponent) <= LONGEST_NAME else f"…{opponent[1 - LONGEST_NAME :]}"
             iterations, shares = [point.iteration for point in own], [point.points for point in own]
-            axes.plot(iterations, shares, color=colour, lw=1.8, marker="o", ms=4.5, mew=0, label=label or role)
+            look: dict[str, Any] = {"color": colour, "lw": 1.8, "marker": "o", "ms": 4.5, "mew": 0}
+            axes.plot(iterations, shares, label=literal(label or role), **look)
             for point in own:  # a little apart, where several opponents share an iteration
                 place = point.iteration + end * 0.006 * (number - (len(opponents) - 1) / 2)
                 axes.vlines(place, *point.interval, color=colour, lw=1.2, alpha=0.5)
@@ -150,7 +152,7 @@ class Steps(Bars):
         if summary:
             self.advance(self._whole)
         if summary and self.disable:
-            self.console.print(f"{title}: {summary}", soft_wrap=True, emoji=False)
+            self.console.print(Text(f"{title}: {summary}"), soft_wrap=True)
 
 
 # ------------------------------------------------------------------------------------- tables

@@ -21,7 +21,7 @@ from alphazero.config import ReplayConfig
 from alphazero.learner import Learner, value_loss
 from alphazero.replay import Samples, distinct_positions, merged
 from alphazero.report.colours import AMBER, BLUE, FAINT, GREEN, INK
-from alphazero.report.position_figures import new_figure, plain_axes
+from alphazero.report.position_figures import literal, new_figure, plain_axes
 
 CLASSES = 5  # by turns left
 MOST_MEASURED = 10_000  # samples of a part that the network evaluates
@@ -173,7 +173,7 @@ def _panels(
     panels = figure.subplots(1, 3, sharey=True, width_ratios=width_ratios)
     rows = np.array([float(row) + (0.5 if row > 1 else 0.0) for row in range(len(parts))])
     panels[0].set(yticks=rows, yticklabels=[part.name for part in parts], ylim=(rows[-1] + 0.55, -0.55))
-    figure.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold", color=INK)
+    figure.suptitle(literal(title), x=0.01, ha="left", fontsize=13, fontweight="bold", color=INK)
     return figure, panels, rows
 
 

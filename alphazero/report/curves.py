@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from alphazero.arena.evaluation import ALONE
 from alphazero.report.colours import AMBER, BLUE, GREEN, GREY, INK, PLUM, RED
 from alphazero.report.metrics_table import ALL_METRICS, BUFFER, LOSS, STRENGTH, Curve
-from alphazero.report.position_figures import in_rows, new_figure, plain_axes
+from alphazero.report.position_figures import in_rows, literal, new_figure, plain_axes
 from alphazero.runs.metrics import History, opponents_of
 
 OPPONENT_COLOURS = (BLUE, AMBER, GREEN, PLUM, RED)
@@ -179,7 +179,7 @@ class _Run:
             iterations, y = series(self.history, tag)
             dots = "o" if strength or len(iterations) == 1 else ""
             x = [self.x[i] for i in iterations]
-            axes.plot(x, y / scale, style, color=colour, lw=1.6, marker=dots, ms=4, mew=0, label=label)
+            axes.plot(x, y / scale, style, color=colour, lw=1.6, marker=dots, ms=4, mew=0, label=literal(label))
         values = np.concatenate([series(self.history, tag)[1] for tag in curves])
         alone = any(ALONE in tag.split("/") for tag in curves)
         shares = strength and not alone and values.min() >= 0 and values.max() <= 1
@@ -208,8 +208,10 @@ def show_shares(axes: Axes) -> None:
 
 def caption(axes: Axes, title: str, unit: str) -> None:
     """Puts title and unit above the left corner."""
-    axes.set_title(title, loc="left", fontsize=12, fontweight="bold", color=INK, pad=20)
-    axes.annotate(unit, (0, 1), (0, 7), xycoords="axes fraction", textcoords="offset points", fontsize=9, color=GREY)
+    axes.set_title(literal(title), loc="left", fontsize=12, fontweight="bold", color=INK, pad=20)
+    axes.annotate(
+        literal(unit), (0, 1), (0, 7), xycoords="axes fraction", textcoords="offset points", fontsize=9, color=GREY
+    )
     plain_axes(axes, "y")
     axes.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10], integer=True))
 

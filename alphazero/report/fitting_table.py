@@ -7,7 +7,7 @@ from copy import copy
 from dataclasses import replace
 from typing import Any
 
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.measure import Measurement, measure_renderables
 from rich.table import Column, Table
 from rich.text import Text
@@ -20,7 +20,7 @@ class FittingTable(Table):
 
     Its columns go by importance, and the last is left out first, unless `spare` says otherwise: the places of the
     columns that may go, in the order in which they do. Columns that may not wrap are of figures; others are of words,
-    which are broken before a column goes.
+    which are broken before a column goes. Text is shown as it is: nothing in it is markup.
     """
 
     def __init__(self, *columns: Column, spare: Sequence[int] | None = None, **options: Any) -> None:
@@ -28,6 +28,9 @@ class FittingTable(Table):
         super().__init__(*columns, **options)
         self._spare = range(len(columns) - 1, 1, -1) if spare is None else spare
         self._options = options | {"title": None}
+
+    def add_row(self, *cells: RenderableType | None, **options: Any) -> None:
+        super().add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in cells), **options)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         left_out: set[int] = set()

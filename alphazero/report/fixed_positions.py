@@ -12,8 +12,10 @@ from alphazero.config import Config
 from alphazero.game import Game, State, batch_size, concatenate, masked, take
 from alphazero.mcts.evaluator import Evaluator
 from alphazero.mcts.planning import likeliest
+from alphazero.replay import Arrays
 from alphazero.report.monitor import Monitor
-from alphazero.runs.files import POLICIES, clear_errors, read_arrays, reading, save_arrays
+from alphazero.runs.arrays import read_policies
+from alphazero.runs.files import POLICIES, clear_errors, reading, save_arrays
 from alphazero.selfplay import fresh_starts, stream_generator
 
 POSITIONS = 1_000_002  # sets the seed of the positions apart from those of the streams of self-play
@@ -26,8 +28,10 @@ class FixedPositions:
         """Reads the policies of before, if there are any. RunError if they cannot be read."""
         self.game, self.positions, self.folder = game, fixed_positions(game, config), folder
         self.path = folder / POLICIES
-        with reading(self.path):
-            self.policies = read_arrays(self.path) if self.path.exists() else {}  # by iteration
+        self.policies: Arrays = {}  # by iteration
+        if game.discrete and self.path.exists():
+            with reading(self.path, "move it away to go on without the policies of before"):
+                self.policies = read_policies(self.path, game, batch_size(self.positions))
 
     def show(self, iteration: int, evaluator: Evaluator, monitor: Monitor) -> None:
         """Asks the evaluator about the positions, and shows its answers in TensorBoard."""

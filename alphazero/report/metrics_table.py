@@ -121,6 +121,8 @@ ALL_METRICS = (
            ("results",), (Curve(RESULTS, "draws", GREY),), "draws {share}", "draws {:.0%}"),
     Metric("self_play/return", "mean sum of a game's rewards in self-play",
            ("return of a game for one",), line="reward {number} a game"),
+    Metric("self_play/cut_off", "games of self-play that self_play.max_moves ended",
+           ("games",), line="{number} cut off"),
     Metric("self_play/tree_depth", "edges from the root to the deepest node of a search, mean over moves",
            (LENGTHS,), (Curve("Depth of the search, deepest edge, mean over moves"),), column="depth {:.2f}"),
     Metric("self_play/simulations", "simulations of the search for a move of self-play",

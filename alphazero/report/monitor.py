@@ -25,7 +25,7 @@ from rich.text import Text
 
 from alphazero.report.events import EventWriter
 from alphazero.report.metrics_table import MEAN_POINTS
-from alphazero.report.terminal import ALARM, LABEL_WIDTH, LEGEND, ProgressBars, iteration_report, pack
+from alphazero.report.terminal import ALARM, LABEL_WIDTH, LEGEND, LITERAL, ProgressBars, iteration_report, pack
 from alphazero.runs.files import CONFIG, CURVES, LOG, METRICS, naming, write_file
 from alphazero.runs.metrics import MetricsFile, opponents_of
 
@@ -37,7 +37,6 @@ class Monitor:
     """Shows a run from its iteration `first_iteration` on; iterations count from 0 to `iterations` - 1.
 
     Records of `first_iteration` and later, left by a run that ended before it had saved, are dropped.
-    `history` holds the scalars by iteration, including those from before a resume.
     All methods may be called from any thread, and from a signal handler.
     """
 
@@ -53,16 +52,20 @@ class Monitor:
     ) -> None:
         """units: of the game's own metrics (`Game.metric_units`). clock: seconds, by which the time left is told."""
         self.units, self.clock = units, clock
-        self.iterations, self.first_iteration, self.console = iterations, first_iteration, console or Console()
+        self.iterations, self.first_iteration, self.console = iterations, first_iteration, console or Console(**LITERAL)
         self.folder, self.log, self.curves = folder, folder / LOG, folder / CURVES
         folder.mkdir(parents=True, exist_ok=True)
         self.metrics = MetricsFile(folder / METRICS, first_iteration)
-        self.history = self.metrics.rows
         # Reentrant: a signal handler may print while the thread that it interrupts does.
         self._lock = threading.RLock()
         self._explained, self._configured = False, False
         self._end: float | None = None  # by the clock
         self._bars = ProgressBars(self.console, first_iteration, iterations, self.seconds_left)
+
+    @property
+    def history(self) -> dict[int, dict[str, float]]:
+        """The scalars by iteration, including those from before a resume."""
+        return self.metrics.history
 
     def __enter__(self) -> Self:
         with ExitStack() as undo:

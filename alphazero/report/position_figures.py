@@ -37,6 +37,11 @@ def new_figure(width: float, height: float, *, w_pad: float = 0.12, h_pad: float
     return Figure((width, height), layout=ConstrainedLayoutEngine(w_pad=w_pad, h_pad=h_pad), facecolor="white")
 
 
+def literal(text: str) -> str:
+    """The text for a figure, in which matplotlib would take what is between two dollars for mathematics."""
+    return text.replace("$", r"\$")
+
+
 def in_rows(names: Iterable[Any], most: int) -> list[Any]:  # matplotlib's own type of a mosaic is closed
     """A mosaic of the panels, at most so many a row."""
     rest = list(names)
@@ -96,7 +101,7 @@ def board_figure(game: Game, state: State, policy: Tensor | NDArray[Any], value:
 def _draw_text(axes: Axes, text: str) -> None:
     lines = text.splitlines() or [""]
     size = min(14.0, 480 / max(map(len, lines)), 190 / len(lines))  # so that it fits half the figure
-    axes.text(0.5, 0.5, text, family="monospace", fontsize=size, ha="center", va="center", color=INK)
+    axes.text(0.5, 0.5, literal(text), family="monospace", fontsize=size, ha="center", va="center", color=INK)
 
 
 def _draw_grid(axes: Axes, grid: Grid) -> None:
@@ -112,9 +117,9 @@ def _draw_grid(axes: Axes, grid: Grid) -> None:
             axes.add_patch(Circle((x, y), 0.4, facecolor=DISC_COLOURS.get(mark, "white"), linewidth=0))
             if mark in DISC_COLOURS:
                 axes.text(x, y, mark, color="white", fontsize=size, ha="center", va="center")
-        axes.text(-0.9, y, grid.row_names[row], **names)
+        axes.text(-0.9, y, literal(grid.row_names[row]), **names)
     for x, name in enumerate(grid.column_names):
-        axes.text(x, -0.85, name, **names)
+        axes.text(x, -0.85, literal(name), **names)
     axes.set(xlim=(-1.2, width - 0.3), ylim=(-1.1, height - 0.3), aspect="equal")
 
 
@@ -132,7 +137,7 @@ def _draw_policy(axes: Axes, game: Game, state: State, policy: NDArray[np.float6
     colours = [BLUE if p == likeliest else "#a9c1d3" for p in policy[shown]]
     drawn = axes.barh(range(len(shown)), policy[shown], color=colours, height=0.7)
     axes.bar_label(drawn, [f" {100 * p:.0f} %" for p in policy[shown]], color=INK, fontsize=9)
-    axes.set_yticks(range(len(shown)), [game.action_name(int(action)) for action in shown], color=INK)
+    axes.set_yticks(range(len(shown)), [literal(game.action_name(int(action))) for action in shown], color=INK)
     axes.set(xlim=(0, max(1e-9, float(likeliest)) * 1.18), ylim=(len(shown) - 0.5, -0.5), xticks=[])
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
@@ -149,7 +154,7 @@ def policy_heatmap(game: Game, policies_over_time: Mapping[int, NDArray[Any]]) -
     columns, width = len(rows[0]), min(5.0, max(2.4, 0.32 * num_actions(game)))
     figure = Figure(figsize=(width * columns + 1.2, 2.9 * len(rows) + 0.6), layout="constrained", facecolor="white")
     panels = figure.subplot_mosaic(rows, sharex=True, sharey=True)
-    names = [game.action_name(action) for action in range(num_actions(game))]
+    names = [literal(game.action_name(action)) for action in range(num_actions(game))]
     step = math.ceil(len(names) / MOST_COLUMN_NAMES)
     labelled = np.linspace(0, len(iterations) - 1, min(len(iterations), 8)).round().astype(int)
     for position, axes in panels.items():

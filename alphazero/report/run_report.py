@@ -50,7 +50,8 @@ class Table(NamedTuple):
 
     def markdown(self) -> str:
         rule = ["---", *["---:" if self.numbers else "---"] * (len(self.columns) - 1)]
-        return "\n".join("| " + " | ".join(cells) + " |" for cells in (self.columns, rule, *self.rows))
+        rows = ([cell.replace("|", r"\|") for cell in cells] for cells in (self.columns, rule, *self.rows))
+        return "\n".join("| " + " | ".join(cells) + " |" for cells in rows)
 
 
 class Section(NamedTuple):

@@ -35,6 +35,10 @@ mean losses in nats a sample, at best the targets' entropy; samples to learn
 from; points won, a draw as half (won/drawn/lost %). More: docs/training.md"""
 ALARM = "not finite"
 RIGHT = Column(justify="right", no_wrap=True)
+LITERAL: dict[str, Any] = {
+    "markup": False,
+    "emoji": False,
+}  # of a console: names of runs, games and moves are no markup
 
 
 def iteration_report(
@@ -91,8 +95,10 @@ def solo_table(rows: Sequence[tuple[str, SoloResult]], title: str, units: Mappin
         rewards = f"{result.mean:.4g}", to(result.interval), to((min(result.rewards), max(result.rewards)))
         quantiles = [
             measured(q, (units or {}).get(name, ""))
+            if name in result.metrics
+            else "–"  # there if a game came to its end
             for name in metrics
-            for q in np.quantile(result.metrics[name], (0.5, 0.95)).tolist()
+            for q in np.nanquantile(result.metrics.get(name, (0.0,)), (0.5, 0.95)).tolist()
         ]
         counts = str(len(result.rewards)), str(result.distinct_games)
         table.add_row(player, *rewards[:2], *quantiles, pace(result.seconds_a_move), rewards[2], *counts)
@@ -111,8 +117,8 @@ def make_table(
 
     plain: in Markdown, whose names stand in one line.
     """
-    columns = [Column(name, overflow="fold", min_width=9 if name else 1, vertical="bottom") for name in words]
-    columns += [Column(name, justify="right", no_wrap=True, vertical="bottom") for name in figures]
+    columns = [Column(Text(name), overflow="fold", min_width=9 if name else 1, vertical="bottom") for name in words]
+    columns += [Column(Text(name), justify="right", no_wrap=True, vertical="bottom") for name in figures]
     look: dict[str, Any] = {"box": MARKDOWN} if plain else {"box": SIMPLE_HEAD, "padding": 0}
     return FittingTable(*columns, title=title, spare=spare, **look)
 

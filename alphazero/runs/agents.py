@@ -14,16 +14,22 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import onnx
+from pydantic import ValidationError
 
-from alphazero.config import Config, NetworkConfig, SearchConfig
+from alphazero.config import MAX_MOVES, Config, NetworkConfig, SearchConfig, SelfPlayConfig
 from alphazero.game import Game, box_of, num_actions
+from alphazero.game.messages import printable, shortened
 from alphazero.mcts.evaluator import Evaluator
 from alphazero.mcts.policy import policy_of
 from alphazero.network.architectures import in_torch
-from alphazero.network.inference import NetworkEvaluators, OnnxEvaluator
+from alphazero.network.exported import LARGEST, evaluator_of, read_model
+from alphazero.network.inference import NetworkEvaluators
 from alphazero.runs.checkpoint import FORMAT, checkpoints, load_network, read_config, run_folder
-from alphazero.runs.files import AGENT, CARD, CONFIG, RunError, clear_errors, write_file
+from alphazero.runs.configuration import describe_faults
+from alphazero.runs.files import AGENT, CARD, CONFIG, RunError, clear_errors, read_file, read_json, write_file
 from alphazero.runs.trust import load_game_of
+
+AN_AGENT = "an agent is agent.onnx with agent.json"
 
 
 def load_agent(path: Path | str, *, game: str | None = None) -> Agent:
@@ -52,40 +58,51 @@ def load_agent(path: Path | str, *, game: str | None = None) -> Agent:
     evaluators = NetworkEvaluators(loaded, engine="onnx")
     evaluators.exported = exported_graph(folder, loaded, config.network)
     title = f"{folder.name}, iteration {int(found[-1].name)}"
-    return Agent(loaded, evaluators(module), config.search.without_noise(), title)
+    return Agent(loaded, evaluators(module), config.search.without_noise(), title, config.self_play.max_moves)
 
 
 def load_exported(path: Path, *, game: str | None = None) -> Agent:
     """The agent of an agent.onnx with its card, agent.json, beside it. RunError if they do not fit."""
     card_path = path.with_suffix(".json")
     try:
-        serialized = path.read_bytes()
-        card = json.loads(card_path.read_bytes())
+        serialized = read_file(path, LARGEST)
+    except ValueError as error:
+        raise RunError(f"{path} is no agent: {error}") from error
+    except OSError as error:
+        raise RunError(f"{path} cannot be read ({error.strerror}); {AN_AGENT}") from error
+    try:
+        card = read_json(card_path)
         version, game_path, expected = card["format"], card["game"], card["sha256"]
         search = SearchConfig(**card.get("search", {}))
+        longest = SelfPlayConfig(max_moves=card.get("max_moves", MAX_MOVES)).max_moves
         network = NetworkConfig(**card["network"]) if "network" in card else None  # older cards have none
         if not isinstance(game_path, str):
-            raise TypeError(f"the game is {game_path!r}")
+            raise TypeError(f"the game is {printable(game_path)}")
+        if not isinstance(iteration := card.get("iteration", "?"), int) and iteration != "?":
+            raise TypeError(f"the iteration is {printable(iteration)}")
     except OSError as error:
-        fault = f"{error.filename} cannot be read ({error.strerror})"
-        raise RunError(f"{fault}; an agent is agent.onnx with agent.json") from error
+        raise RunError(f"{card_path} cannot be read ({error.strerror}); {AN_AGENT}") from error
+    except ValidationError as error:
+        raise RunError(f"{card_path} is not an agent's card: {describe_faults(error)[0]}") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{card_path} is not an agent's card ({error!r})") from error
+        raise RunError(f"{card_path} is not an agent's card ({shortened(repr(error), 200)})") from error
     if version != FORMAT:
-        raise RunError(f"{card_path} has format {version}; this version of alphazero reads format {FORMAT}")
+        raise RunError(f"{card_path} has format {printable(version)}; this version of alphazero reads format {FORMAT}")
     if hashlib.sha256(serialized).hexdigest() != expected:
         raise RunError(f"{path} was truncated or altered: its digest is not the one in {card_path.name}")
     loaded = load_game_of(card_path, game_path, named=game)
     for field, now in agent_form(loaded).items():
         if card.get(field) != now:
-            it_has = f"{game or game_path} now has {now}"
-            raise RunError(f"{card_path} is of a game with {field} {card.get(field)}; {it_has}")
+            of = f"{field} {printable(card.get(field))}"
+            raise RunError(f"{card_path} is of a game with {of}; {game or game_path} now has {printable(now)}")
     try:
-        module = None if network is None else in_torch(onnx.load_from_string(serialized), loaded, network)
+        model = read_model(serialized, loaded)
+        module = None if network is None else in_torch(model, loaded, network)
+        evaluator = evaluator_of(serialized, loaded, module)
     except ValueError as error:
-        raise RunError(f"{card_path} does not describe the network in {path.name}: {error}") from error
-    title = f"{path.resolve().parent.name}/{path.name}, iteration {card.get('iteration', '?')}"
-    return Agent(loaded, OnnxEvaluator(loaded, serialized, module=module), search.without_noise(), title)
+        raise RunError(f"{path} is no network for {card_path.name} beside it: {error}; export it again") from error
+    title = f"{path.resolve().parent.name}/{path.name}, iteration {iteration}"
+    return Agent(loaded, evaluator, search.without_noise(), title, longest)
 
 
 def exported_graph(folder: Path, game: Game, network: NetworkConfig) -> onnx.ModelProto | None:
@@ -94,17 +111,20 @@ def exported_graph(folder: Path, game: Game, network: NetworkConfig) -> onnx.Mod
     None if there is none that fits.
     """
     with suppress(OSError, ValueError, KeyError, TypeError):
-        card, serialized = json.loads((folder / CARD).read_bytes()), (folder / AGENT).read_bytes()
-        fits = agent_form(game).items() <= card.items() and NetworkConfig(**card["network"]) == network
+        card, serialized = read_json(folder / CARD), read_file(folder / AGENT, LARGEST)
+        fits = all(card[field] == now for field, now in agent_form(game).items())
+        fits &= NetworkConfig(**card["network"]) == network
         if fits and hashlib.sha256(serialized).hexdigest() == card["sha256"]:
-            return onnx.load_from_string(serialized)
+            model = read_model(serialized, game)
+            evaluator_of(serialized, game, in_torch(model, game, network))
+            return model
     return None
 
 
 def continuous_game(card: Path) -> str | None:
     """The game's name if its actions are continuous; None if not, or if the card cannot be read."""
     with suppress(OSError, ValueError, KeyError, TypeError):
-        form = json.loads(card.read_bytes())
+        form = read_json(card)
         return None if isinstance(form["actions"], list) else str(form["name"])
     return None
 
@@ -129,6 +149,7 @@ def export_agent(folder: Path, game: Game, config: Config, model: onnx.ModelProt
         "iteration": iteration,
         "search": asdict(config.search),
         "network": asdict(config.network),
+        "max_moves": config.self_play.max_moves,
         **agent_form(game),
         "inputs": {"observation": "[batch, *observation_shape] float32, seen by the player to move"},
         "outputs": {"logits": policy_of(game).description, "value": "[batch] in [-1, 1], for the player to move"},
@@ -144,9 +165,11 @@ class Agent(NamedTuple):
 
     search: the settings that it learned with, without their noise.
     title:  its origin, for people.
+    max_moves: of its games.
     """
 
     game: Game
     evaluator: Evaluator
     search: SearchConfig
     title: str
+    max_moves: int = MAX_MOVES

@@ -6,34 +6,42 @@ that was cut short or altered is noticed. Nothing that is read can run code: saf
 without objects, JSON, and torch's tensors-only format.
 
 Everything to continue a run is kept for the last two checkpoints; older ones keep the network
-alone, and of those only the ones that were measured.
+alone, and of those only the ones that were measured. Games are kept for longer, and then as sparsely.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, NamedTuple
 
-import numpy as np
 import safetensors.torch
 import torch
-from torch import Tensor
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
 
-from alphazero.config import Config, NetworkConfig, ReplayConfig
+from alphazero.config import Config, Count, NetworkConfig, ReplayConfig
 from alphazero.game import Game
+from alphazero.game.messages import printable
 from alphazero.learner import Learner
 from alphazero.network.architectures import InferenceModule, inference_module, make_network
 from alphazero.replay import Replay, Samples, to_arrays
 from alphazero.runs import files
-from alphazero.runs.configuration import load_config, to_toml
+from alphazero.runs.arrays import numbered, read_samples, read_streams, read_trajectories
+from alphazero.runs.configuration import describe_faults, load_config, to_toml
 from alphazero.runs.files import CHECKPOINTS, LIGHT, WHOLE, RunError
+from alphazero.runs.tensors import read_optimizer, read_tensors
 from alphazero.selfplay import SelfPlay, Trajectories
 
 FORMAT = 1
+RECENT_GAMES = 100  # iterations of which all games are kept
+Seconds = Annotated[float, Field(ge=0, le=1e12, strict=True)]
+ANOTHER = "name another checkpoint, or move this one away to go on from the one before"
 
 
 class Progress(NamedTuple):
@@ -51,13 +59,45 @@ class Progress(NamedTuple):
     seconds: float = 0.0
 
 
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
+class State:
+    """What state.json says of its checkpoint.
+
+    steps:  of the learner so far.
+    sha256: digests of the checkpoint's other files, by name.
+    digest: of all else in state.json; older checkpoints have none.
+    The other fields are those of `Progress`.
+    """
+
+    format: int
+    game: str
+    steps: Count
+    iteration: Count
+    new_samples: Count
+    core_seconds: Seconds
+    sha256: dict[str, str]
+    seconds: Seconds = 0.0
+    digest: str | None = None
+
+    def signed(self) -> State:
+        """The same with its digest."""
+        content = {name: value for name, value in asdict(self).items() if name != "digest"}
+        digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        return replace(self, digest=digest)
+
+
 def create_run(folder: Path, config: Config) -> None:
     """Makes the folder of a new run. RunError if it exists already, or cannot be written."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    with files.clear_errors(folder):
+        there = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+        try:
+            if not there:
+                (folder / CHECKPOINTS).mkdir(parents=True)
+        except FileExistsError:  # another process has just made it
+            there = True
+    if there:
         fix = f"continue it with --resume {folder}" if (folder / files.CONFIG).exists() else "it is no run"
         raise RunError(f"{folder} exists already ({fix}); name another folder with --run")
-    with files.clear_errors(folder):
-        (folder / CHECKPOINTS).mkdir(parents=True)
     write_config(folder, config)
 
 
@@ -80,7 +120,6 @@ def save_checkpoint(
     final = folder / CHECKPOINTS / f"{progress.iteration:06d}"
     tensors = {name: tensor.contiguous().cpu() for name, tensor in learner.tensors().items()}
     games = numbered(dict(enumerate(stream.arrays() for stream in streams)))
-    state = {"format": FORMAT, "game": game.name, "steps": learner.steps, **progress._asdict()}
     # By way of memory: torch's own writer reports a full disk in several ways, none of them an OSError.
     optimizer = io.BytesIO()
     torch.save(learner.optimizer.state_dict(), optimizer)
@@ -92,7 +131,8 @@ def save_checkpoint(
             files.save_arrays(unfinished / "replay.npz", replay.arrays())
             files.save_arrays(unfinished / "streams.npz", games)
             digests = {path.name: files.digest(path) for path in sorted(unfinished.iterdir())}
-            files.write_file(unfinished / "state.json", json.dumps(state | {"sha256": digests}, indent=2).encode())
+            state = State(FORMAT, game.name, learner.steps, sha256=digests, **progress._asdict()).signed()
+            files.write_json(unfinished / "state.json", asdict(state))
         files.flush(final.parent)
 
 
@@ -111,6 +151,13 @@ def kept_games(folder: Path) -> list[int]:
     return sorted(int(path.stem) for path in (folder / files.GAMES).glob("*.npz") if path.stem.isdecimal())
 
 
+def prune_games(folder: Path, *, every: int) -> None:
+    """Keeps the games of the last iterations; of older ones, those of every `every`-th (0: of none)."""
+    for iteration in kept_games(folder)[:-RECENT_GAMES]:
+        if not every or iteration % every:
+            (folder / files.GAMES / f"{iteration:06d}.npz").unlink(missing_ok=True)
+
+
 def load_games(folder: Path, iteration: int, game: Game) -> dict[int, Trajectories]:
     """The games that `save_games` wrote, by stream. RunError if there are none or they cannot be read."""
     path = folder / files.GAMES / f"{iteration:06d}.npz"
@@ -118,27 +165,14 @@ def load_games(folder: Path, iteration: int, game: Game) -> dict[int, Trajectori
         there = kept_games(folder)
         known = f"it has games of iterations {there[0]} to {there[-1]}" if there else "it has no games at all"
         raise RunError(f"{folder} has no game of iteration {iteration}; {known}")
-    with files.reading(path):
-        parts = unnumbered(files.read_arrays(path))
-        return {stream: Trajectories.from_arrays(game, arrays) for stream, arrays in parts.items()}
-
-
-def numbered(parts: Mapping[int, dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Joins several sets of arrays into one; each name gets its set's number in front."""
-    return {f"{number}/{name}": array for number, part in parts.items() for name, array in part.items()}
-
-
-def unnumbered(arrays: dict[str, np.ndarray]) -> dict[int, dict[str, np.ndarray]]:
-    """The sets that `numbered` joined."""
-    parts: dict[int, dict[str, np.ndarray]] = {}
-    for name, array in arrays.items():
-        number, _, rest = name.partition("/")
-        parts.setdefault(int(number), {})[rest] = array
-    return dict(sorted(parts.items()))
+    with files.reading(path, "name another iteration, or move the file away"):
+        return read_trajectories(path, game)
 
 
 def prune_checkpoints(folder: Path, *, every: int) -> None:
-    """Keeps the last two whole; of older ones, the network of every `every`-th (0: of none)."""
+    """Keeps the last two whole; of older ones, the network of every `every`-th (0: of none). No unfinished ones."""
+    for path in (folder / CHECKPOINTS).glob(".*.unfinished"):
+        files.remove(path)
     for path in checkpoints(folder)[:-2]:
         if not every or int(path.name) % every:
             shutil.rmtree(path, ignore_errors=True)
@@ -168,25 +202,23 @@ def restore(
             say(f"{error}; trying the checkpoint before it")
             reason = reason or f": {error}"
             continue
-        if state["game"] != game.name:
-            raise RunError(f"{path} was made by the game {state['game']}, not {game.name}")
-        with files.reading(path):
-            learner.load(
-                safetensors.torch.load_file(path / "model.safetensors"),
-                torch.load(path / "optimizer.pt", map_location="cpu", weights_only=True),
-                state["steps"],
-            )
-            replay.load(files.read_arrays(path / "replay.npz"))
-            saved = list(unnumbered(files.read_arrays(path / "streams.npz")).values())
+        check_game_of(path, state, game)
+        with files.reading(path, ANOTHER):
+            tensors = read_tensors(path / "model.safetensors", learner.tensors())
+            optimizer = read_optimizer(path / "optimizer.pt", learner.optimizer)
+            samples, saved = read_samples(path / "replay.npz", game), read_streams(path / "streams.npz", game)
+            learner.load(tensors, optimizer, state.steps)
+            replay.load(samples)
             for stream in streams:
-                stream.skip_to(state["iteration"])
+                stream.skip_to(state.iteration)
             try:
-                for stream, arrays in list(zip(streams, saved, strict=True)):  # none is loaded unless all are there
+                # None is loaded unless all are there.
+                for stream, arrays in list(zip(streams, saved.values(), strict=True)):
                     stream.load(arrays)
             except (KeyError, ValueError):
                 # Other self_play.streams or games: the games under way are given up, nothing else.
                 say("the games under way do not fit the changed configuration; all slots start new games")
-        return Progress(state["iteration"], state["new_samples"], state["core_seconds"], state.get("seconds", 0.0))
+        return Progress(*(getattr(state, name) for name in Progress._fields))
     raise RunError(f"{folder} has no whole checkpoint to resume from; start anew with --run{reason}")
 
 
@@ -197,15 +229,16 @@ def load_samples(folder: Path, game: Game) -> Samples | None:
         raise RunError(f"{folder} has no whole checkpoint, and so no replay buffer")
     verify(whole[-1], ("replay.npz", "state.json"))
     replay = Replay(game, ReplayConfig())
-    with files.reading(whole[-1]):
-        replay.load(files.read_arrays(whole[-1] / "replay.npz"))
+    with files.reading(whole[-1], ANOTHER):
+        replay.load(read_samples(whole[-1] / "replay.npz", game))
     return replay.samples
 
 
 def load_weights(path: Path, game: Game, learner: Learner) -> None:
     """Loads the networks of a checkpoint into the learner. RunError if it cannot be read."""
-    with files.reading(path):
-        learner.load_networks(_networks(path, game))
+    check_game_of(path, verify(path, LIGHT), game)
+    with files.reading(path, ANOTHER):
+        learner.load_networks(read_tensors(path / "model.safetensors", learner.tensors()))
 
 
 def load_network(path: Path, game: Game, config: NetworkConfig) -> InferenceModule:
@@ -215,19 +248,19 @@ def load_network(path: Path, game: Game, config: NetworkConfig) -> InferenceModu
     """
     with torch.random.fork_rng():
         network = make_network(game, config)
+    check_game_of(path, verify(path, LIGHT), game)
     prefix = "average.module."
-    with files.reading(path):
-        tensors = _networks(path, game).items()
-        network.load_state_dict({name.removeprefix(prefix): one for name, one in tensors if name.startswith(prefix)})
+    averaged = {f"{prefix}{name}": tensor for name, tensor in network.state_dict().items()}
+    with files.reading(path, ANOTHER):
+        tensors = read_tensors(path / "model.safetensors", averaged)
+    network.load_state_dict({name.removeprefix(prefix): tensor for name, tensor in tensors.items()})
     return inference_module(network)
 
 
-def _networks(path: Path, game: Game) -> dict[str, Tensor]:
-    """What `Learner.tensors` returned when the checkpoint was saved."""
-    state = verify(path, LIGHT)
-    if state["game"] != game.name:
-        raise RunError(f"{path} was made by the game {state['game']}, not {game.name}")
-    return safetensors.torch.load_file(path / "model.safetensors")
+def check_game_of(path: Path, state: State, game: Game) -> None:
+    """RunError if the checkpoint is of another game."""
+    if state.game != game.name:
+        raise RunError(f"{path} was made by the game {printable(state.game)[1:-1]}, not {game.name}")
 
 
 def run_folder(path: Path) -> Path:
@@ -238,23 +271,27 @@ def run_folder(path: Path) -> Path:
     return path.parents[1] if path.parent.name == CHECKPOINTS else path
 
 
-def verify(path: Path, names: Sequence[str]) -> dict[str, Any]:
+def verify(path: Path, names: Sequence[str]) -> State:
     """Checks that the files `names` of a checkpoint are there and unaltered, else RunError; returns `state.json`."""
     for name in names:
         if not (path / name).is_file():
             raise RunError(f"{path} is not whole: {name} is missing")
     try:
-        state = json.loads((path / "state.json").read_bytes())
-        version, digests = state["format"], dict(state["sha256"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{path / 'state.json'} is not a checkpoint's state ({error!r})") from error
-    if version != FORMAT:
-        raise RunError(f"{path} has format {version}; this version of alphazero reads format {FORMAT}")
-    if missing := {"game", "steps", *Progress._fields} - {"seconds"} - set(state):
-        raise RunError(f"{path / 'state.json'} lacks {', '.join(sorted(missing))}")
-    if state["iteration"] != int(path.name):
-        raise RunError(f"{path} holds iteration {state['iteration']}: the folder was renamed or altered")
+        fields = files.read_json(path / "state.json")
+        if not isinstance(fields, dict):
+            raise ValueError("it names no fields")
+        if (version := fields.get("format", FORMAT)) != FORMAT:
+            raise RunError(f"{path} has format {printable(version)}; this version of alphazero reads format {FORMAT}")
+        state = TypeAdapter(State).validate_python(fields)
+    except ValidationError as error:
+        raise RunError(f"{path / 'state.json'} is not a checkpoint's state: {describe_faults(error)[0]}") from error
+    except (ValueError, OSError) as error:
+        raise RunError(f"{path / 'state.json'} is not a checkpoint's state ({error})") from error
+    if state.digest not in (None, state.signed().digest):
+        raise RunError(f"{path / 'state.json'} was altered: its digest is not that of what it says")
+    if not path.name.isdecimal() or state.iteration != int(path.name):
+        raise RunError(f"{path} holds iteration {state.iteration}: the folder was renamed or altered")
     for name in names:
-        if name != "state.json" and digests.get(name) != files.digest(path / name):
+        if name != "state.json" and state.sha256.get(name) != files.digest(path / name):
             raise RunError(f"{path / name} was truncated or altered: its digest is not the one in state.json")
-    return dict(state)
+    return state

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import logging
+import math
 import re
 import tomllib
 from collections.abc import Sequence
@@ -19,9 +20,16 @@ from pydantic import TypeAdapter, ValidationError
 
 from alphazero.config import Config, ConfigError
 from alphazero.game import Game
+from alphazero.game.messages import printable
+from alphazero.mcts.policy import policy_of
+from alphazero.network.architectures import check_network
+from alphazero.selfplay import ROOM
 
 _log = logging.getLogger(__name__)
 
+
+LONGEST = 1_000_000  # characters of a file: a plan of 10,000 pieces takes half of them
+MOST_FAULTS = 20  # that are shown
 
 OLD_NAMES = {  # of fields in the version before, and what they are called now
     "self_play.games": "self_play.parallel_games",
@@ -36,12 +44,18 @@ OLD_NAMES = {  # of fields in the version before, and what they are called now
 def load_config(path: Path) -> Config:
     """The configuration in a TOML file. ConfigError if it cannot be read or is not valid."""
     try:
-        fields = tomllib.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            text = file.read(LONGEST + 1).decode()
+        if len(text) > LONGEST:
+            raise ConfigError(f"{path}: is no configuration: it is longer than {LONGEST:,} characters")
+        fields = tomllib.loads(text)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: is not a text file") from error
-    except tomllib.TOMLDecodeError as error:
+    except RecursionError as error:
+        raise ConfigError(f"{path}: is not valid TOML: too many brackets within one another") from error
+    except ValueError as error:  # of TOML, dates, and integers of thousands of digits
         raise ConfigError(f"{path}: is not valid TOML: {error}") from error
     return make_config(fields, source=str(path))
 
@@ -108,21 +122,24 @@ def _notice(old: tuple[str, ...]) -> None:
 
 
 def describe_faults(error: ValidationError) -> list[str]:
-    """A line for each fault that pydantic found, in a user's words."""
+    """A line for each fault that pydantic found, in a user's words; of very many, for the first."""
+    found = error.errors()
     faults = []
-    for fault in error.errors():
+    for fault in found[:MOST_FAULTS]:
         # The path's last part is the field; parts that are no field's name come from type unions.
         place = ".".join(str(part) for part in fault["loc"])
         if fault["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-            section, _, name = place.rpartition(".")
+            section, name = ".".join(map(str, fault["loc"][:-1])), str(fault["loc"][-1])
             known = [field.name for field in fields(SECTIONS.get(section, Config))]
             close = difflib.get_close_matches(name, known, n=1)
             fix = f"did you mean `{close[0]}`?" if close else f"expected one of {', '.join(known)}"
-            faults.append(f"unknown field `{name}`{f' in [{section}]' if section else ''}; {fix}")
+            faults.append(f"unknown field `{printable(name)[1:-1]}`{f' in [{section}]' if section else ''}; {fix}")
         else:
             message = fault["msg"][0].lower() + fault["msg"][1:]
-            given = "" if isinstance(fault["input"], dict) else f" (given: {fault['input']!r})"
+            given = "" if isinstance(fault["input"], dict) else f" (given: {printable(fault['input'])})"
             faults.append(f"`{place}`: {message}{given}")
+    if len(found) > MOST_FAULTS:
+        faults.append(f"and {len(found) - MOST_FAULTS:,} faults more")
     return faults
 
 
@@ -160,6 +177,14 @@ def check_fit(game: Game, config: Config) -> None:
         raise ValueError("the cache of evaluations lives on the CPU; set self_play.cache = 0 for self-play elsewhere")
     if game.num_players != 2 and config.evaluation.opponents:
         raise ValueError(f"{game.name} is a game for one: nobody can oppose it; set evaluation.opponents = []")
+    check_network(game, config.network)
+    check_sizes(game, config)
+    numbers = config.learner.batch_size // max(1, config.learner_gpus or config.cluster.learner_ranks)
+    if config.network.kind == "residual" and numbers * math.prod(game.observation_shape[1:]) < 2:
+        raise ValueError(
+            f"{game.name} observes a single cell, and a residual network normalises over the cells of a batch, which "
+            f'needs two of them: network.kind = "dense", or a larger learner.batch_size ({config.learner.batch_size})'
+        )
     if config.search.refine_steps and discrete:
         raise ValueError(f"{game.name} has discrete actions, which cannot be refined; set search.refine_steps = 0")
     if merging and not discrete:
@@ -167,3 +192,36 @@ def check_fit(game: Game, config: Config) -> None:
         raise ValueError(f'{game.name} has {why}; set replay.merge = "none"')
     if merging and not game.has_key:
         raise ValueError(f'{game.name} has no `key` to tell equal positions by; set replay.merge = "none"')
+
+
+SAMPLES = 1 << 30  # of an iteration, at the most
+MEMORY = 1 << 38  # bytes that a part of a run may take at the most: 256 GiB
+
+
+def check_sizes(game: Game, config: Config) -> None:
+    """ValueError if numbers that are each within their limits ask together for more than any machine has."""
+    play, search, network, learner = config.self_play, config.search, config.network, config.learner
+    choices, sampled = policy_of(game).shapes(search)
+    position = sum(field[0].numel() * field.element_size() for field in game.initial(1))
+    move = position + 4 * (choices + math.prod(sampled)) + 24
+    cells = math.prod(game.observation_shape[1:]) if network.kind == "residual" else 1
+    games, edge = play.streams * play.parallel_games, 20
+    for factors, size, most, meaning in (
+        ("self_play.streams * parallel_games * moves", games * play.moves, SAMPLES, "samples an iteration"),
+        ("self_play.streams * parallel_games", games * ROOM * move, MEMORY, "bytes of games under way"),
+        (
+            "self_play.parallel_games * search.simulations",
+            play.parallel_games * search.simulations * (choices * edge + position),
+            MEMORY,
+            "bytes of trees in a stream",
+        ),
+        (
+            "learner.batch_size * network.blocks * width",
+            learner.batch_size * network.blocks * network.width * cells * 8,
+            MEMORY,
+            "bytes of a batch within the network",
+        ),
+        ("replay.window", config.replay.window * move, 4 * MEMORY, "bytes of samples"),
+    ):
+        if size > most:
+            raise ValueError(f"{factors} make {size:,} {meaning}, more than {most:,}; lower one of them")

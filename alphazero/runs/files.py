@@ -23,17 +23,15 @@ import errno
 import hashlib
 import json
 import os
-import pickle
 import re
 import shutil
-import zipfile
+import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors.torch
 
 from alphazero.game import loading
 
@@ -84,16 +82,34 @@ def events_folder(folder: Path) -> Path:
     return older if (older := folder / TENSORBOARD).is_dir() else folder
 
 
+MOST_JSON = 1 << 24  # bytes
+
+
 class RunError(Exception):
     """A run's folder or checkpoint that cannot be used; the message names it and the fix."""
 
 
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays in a file, by name. ValueError if it holds anything else."""
-    if not zipfile.is_zipfile(path):  # numpy's own message recommends unpickling it
-        raise ValueError(f"{path.name} is no file of arrays")
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-        return dict(archive)
+def read_file(path: Path, most: int) -> bytes:
+    """The content of a file of at most so many bytes. OSError if it cannot be read, ValueError if it is none."""
+    size = path.stat().st_size
+    if not path.is_file():
+        raise ValueError(f"{path.name} is no file")
+    if size > most:
+        raise ValueError(f"{path.name} has {size:,} bytes, more than {most:,}")
+    return path.read_bytes()
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file of a run says. OSError if it cannot be read, ValueError if it is something else."""
+    content = read_file(path, MOST_JSON)
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is no number")
+
+    try:
+        return json.loads(content, parse_constant=refuse)
+    except RecursionError as error:
+        raise ValueError(f"{path.name} is no JSON: too many brackets within one another") from error
 
 
 def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
@@ -131,6 +147,11 @@ def flush(path: Path) -> None:
     """Forces to disk what was written to a file or renamed in a folder."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
+        if sys.platform == "darwin":  # whose fsync leaves it in the disk's own memory
+            import fcntl
+
+            with suppress(OSError):  # not all disks of a network know it
+                fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
@@ -162,16 +183,12 @@ def clear_errors(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Turns an error caused by a file of another shape into a RunError that names the file or checkpoint."""
+def reading(path: Path, fix: str) -> Iterator[None]:
+    """Turns an error caused by a file of another form into a RunError that names file or checkpoint, and the fix."""
     try:
         yield
-    except pickle.UnpicklingError as error:  # whose own message recommends running what is in the file
-        raise RunError(f"{path / 'optimizer.pt'} holds other things than tensors and was not made here") from error
-    except KeyError as error:
-        raise RunError(f"{path} does not fit this configuration or version: it lacks {error}") from error
-    except (ValueError, RuntimeError, OSError, zipfile.BadZipFile, safetensors.SafetensorError) as error:
-        raise RunError(f"{path} does not fit this configuration or version: {error}") from error
+    except (ValueError, OSError) as error:
+        raise RunError(f"{path} does not fit this configuration or version: {error}; {fix}") from error
 
 
 @contextmanager

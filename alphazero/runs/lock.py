@@ -7,10 +7,11 @@ older process, which looks at it before each save, that another one has taken th
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import socket
-import sys
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -21,33 +22,7 @@ from typing import BinaryIO, NamedTuple
 from alphazero.runs.files import LOCK, RunError, clear_errors
 
 MOST = 1000  # bytes of a holder's name
-
-if sys.platform == "win32":
-    import msvcrt
-
-    FAR = 1 << 30  # Windows lets nobody else read what is locked: a byte that nobody reads
-
-    def _lock(file: BinaryIO) -> None:
-        """BlockingIOError if another process holds it; another OSError where there are no locks."""
-        file.seek(FAR)
-        try:
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        except PermissionError as error:
-            raise BlockingIOError(*error.args) from error
-
-    def _unlock(file: BinaryIO) -> None:
-        file.seek(FAR)
-        msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)
-
-else:
-    import fcntl
-
-    def _lock(file: BinaryIO) -> None:
-        """BlockingIOError if another process holds it; another OSError where there are no locks."""
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-    def _unlock(file: BinaryIO) -> None:
-        fcntl.flock(file, fcntl.LOCK_UN)
+NAMING = 2.0  # seconds within which a process that holds a run has written its name
 
 
 class Holder(NamedTuple):
@@ -97,11 +72,7 @@ class RunLock:
         with clear_errors(folder), ExitStack() as stack:
             self._file = stack.enter_context(_open(folder / LOCK))
             try:
-                _lock(self._file)
-            except BlockingIOError:
-                other = Holder.from_bytes(_read(self._file)) or "another process"
-                told = f"{folder} is held by {other}; a run is one process's: wait for it, or stop it"
-                raise RunError(told) from None
+                self._take()
             except OSError as error:
                 self._locked, fault = False, error.strerror
                 say(f"the disk of {folder} has no locks ({fault}): make sure that no other process trains the run")
@@ -111,6 +82,19 @@ class RunLock:
                 say(f"{folder} was held by {before}; {doubt}")
             _write(self._file, self.holder.to_bytes())
             stack.pop_all()
+
+    def _take(self) -> None:
+        """Locks the file. RunError if another process has done so, OSError where there are no locks."""
+        deadline = time.monotonic() + NAMING
+        while True:
+            try:
+                return fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                other = Holder.from_bytes(_read(self._file))
+                if other or time.monotonic() > deadline:
+                    told = f"{self.folder} is held by {other or 'another process'}"
+                    raise RunError(f"{told}; a run is one process's: wait for it, or stop it") from None
+            time.sleep(0.05)  # it is about to write its name, or to let go
 
     def check(self) -> None:
         """RunError if another process has taken the run over, which only a disk without shared locks lets happen."""
@@ -127,7 +111,7 @@ class RunLock:
                 _write(self._file, b"")
             finally:
                 if self._locked:
-                    _unlock(self._file)
+                    fcntl.flock(self._file, fcntl.LOCK_UN)
 
 
 @contextmanager
@@ -144,7 +128,7 @@ def _open(path: Path) -> BinaryIO:
     """The file, made if it is not there. RunError if it is a link or anything else but a file."""
     if path.is_symlink() or (path.exists() and not path.is_file()):  # the run may be a stranger's
         raise RunError(f"{path} is no plain file; remove it")
-    return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644), "r+b")
+    return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644), "r+b", buffering=0)
 
 
 def _read(file: BinaryIO) -> bytes:
@@ -156,5 +140,4 @@ def _write(file: BinaryIO, content: bytes) -> None:
     file.seek(0)
     file.truncate()
     file.write(content)
-    file.flush()
     os.fsync(file.fileno())

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from alphazero.config import MOST
+from alphazero.game.messages import printable
 from alphazero.replay import Replay
-from alphazero.runs.files import RunError, naming, write_file
+from alphazero.runs.files import RunError, naming, read_file, write_file
 
 if TYPE_CHECKING:
     from alphazero.selfplay import SelfPlayStatistics
+
+LARGEST = 1 << 28  # bytes of the file
+FLOAT32 = 3.4e38  # about the greatest float32, which is what figures and TensorBoard can show
 
 History = Mapping[int, Mapping[str, float]]  # scalars by tag, by iteration
 
@@ -20,14 +26,16 @@ History = Mapping[int, Mapping[str, float]]  # scalars by tag, by iteration
 def read_history(path: Path) -> dict[int, dict[str, float]]:
     """The scalars in a metrics.csv; none if there is no file. RunError if it is something else."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_file(path, LARGEST).decode()
         text = text[: text.rfind("\n") + 1]  # a crash may have cut the last line
         table = csv.reader(io.StringIO(text, newline=""), strict=True)
         tags = next(table, ["iteration"])
         if tags[0] != "iteration":
             raise ValueError(f"the first column is {tags[0]!r} instead of 'iteration'")
+        if len(set(tags)) < len(tags):
+            raise ValueError("it has several columns of one name")
         cells = [dict(zip(tags, row, strict=True)) for row in table]
-        return {int(row.pop("iteration")): {tag: float(s) for tag, s in row.items() if s} for row in cells}
+        return {_iteration(row.pop("iteration")): {tag: _scalar(s) for tag, s in row.items() if s} for row in cells}
     except FileNotFoundError:
         return {}
     except OSError as error:
@@ -35,6 +43,20 @@ def read_history(path: Path) -> dict[int, dict[str, float]]:
     except (ValueError, IndexError, csv.Error) as error:
         fault = f"{path} does not hold a run's metrics ({error})"
         raise RunError(f"{fault}; move it away to go on without the past curves") from error
+
+
+def _iteration(text: str) -> int:
+    if not (text.isdecimal() and len(text) <= len(str(MOST)) and int(text) <= MOST):
+        raise ValueError(f"{printable(text)} is no iteration")
+    return int(text)
+
+
+def _scalar(text: str) -> float:
+    """ValueError for what is neither a number of float32 nor NaN or infinite, as they are written."""
+    scalar = float(text)
+    if math.isfinite(scalar) and abs(scalar) > FLOAT32:
+        raise ValueError(f"{printable(text)} is too large for a measure")
+    return scalar
 
 
 def opponents_of(history: History) -> list[str]:
@@ -46,36 +68,50 @@ def opponents_of(history: History) -> list[str]:
 class MetricsFile:
     """The scalars of a run as a CSV file: the iteration, then a column a tag, empty where there is none.
 
-    rows: by iteration, scalars by tag. Rows of `first_iteration` and later are dropped from an old file.
+    Rows of `first_iteration` and later are dropped from an old file.
     """
 
     def __init__(self, path: Path, first_iteration: int) -> None:
         self.path = path
-        old = read_history(path)
-        self.rows = {iteration: scalars for iteration, scalars in old.items() if iteration < first_iteration}
-        self.tags = list(dict.fromkeys(tag for scalars in self.rows.values() for tag in scalars))
+        old = {number: row for number, row in read_history(path).items() if number < first_iteration}
+        self.tags = list(dict.fromkeys(tag for scalars in old.values() for tag in scalars))
+        # By iteration, as long as the tags were then: dictionaries would take megabytes an hour in a run of short ones.
+        self._rows = {iteration: [scalars.get(tag) for tag in self.tags] for iteration, scalars in old.items()}
         if path.exists():
             self._rewrite()
 
+    @property
+    def history(self) -> dict[int, dict[str, float]]:
+        """By iteration, scalars by tag."""
+        return {
+            iteration: {tag: scalar for tag, scalar in zip(self.tags, row, strict=False) if scalar is not None}
+            for iteration, row in self._rows.items()
+        }
+
     def record(self, iteration: int, scalars: Mapping[str, float]) -> None:
         """Adds a row, or to a row; new tags become columns."""
-        appended = iteration not in self.rows and all(tag in self.tags for tag in scalars) and self.path.exists()
-        self.rows.setdefault(iteration, {}).update({tag: float(scalar) for tag, scalar in scalars.items()})
+        appended = iteration not in self._rows and all(tag in self.tags for tag in scalars) and self.path.exists()
         self.tags += [tag for tag in scalars if tag not in self.tags]
+        row = self._rows.setdefault(iteration, [])
+        row += [None] * (len(self.tags) - len(row))
+        for tag, scalar in scalars.items():
+            row[self.tags.index(tag)] = float(scalar)
         if appended:
             with naming(self.path), self.path.open("a", encoding="utf-8", newline="") as file:
-                csv.writer(file, lineterminator="\n").writerow(self._row(iteration))
+                csv.writer(file, lineterminator="\n").writerow(self._cells(iteration))
         else:
             self._rewrite()
 
-    def _row(self, iteration: int) -> list[int | float | str]:
-        return [iteration, *(self.rows[iteration].get(tag, "") for tag in self.tags)]
+    def _cells(self, iteration: int) -> list[int | float | str]:
+        row = self._rows[iteration]
+        cells = ["" if scalar is None else scalar for scalar in row]
+        return [iteration, *cells, *[""] * (len(self.tags) - len(row))]
 
     def _rewrite(self) -> None:
         content = io.StringIO(newline="")
         table = csv.writer(content, lineterminator="\n")
         table.writerow(["iteration", *self.tags])
-        table.writerows(map(self._row, self.rows))
+        table.writerows(map(self._cells, self._rows))
         with naming(self.path):
             write_file(self.path, content.getvalue().encode())
 
@@ -110,6 +146,8 @@ def self_play_scalars(
     }
     if statistics.cache_asked:
         scalars["self_play/cache_hits"] = statistics.cache_found / statistics.cache_asked
+    if statistics.cut_off:
+        scalars["self_play/cut_off"] = float(statistics.cut_off)
     if statistics.games:
         of_two = {"first_player_wins": statistics.first_player_wins, "draws": statistics.draws}
         sums = {"game_length": statistics.game_moves, **({"return": statistics.returns} if alone else of_two)}

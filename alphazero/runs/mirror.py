@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from alphazero.game.messages import LONGEST_REASON, shortened
 from alphazero.runs import files
 from alphazero.runs.checkpoint import checkpoints, verify
 from alphazero.runs.files import CHECKPOINTS, HOLDER, IDENTITY, LIGHT, WHOLE, RunError
@@ -217,7 +218,8 @@ class Place:
         except FileNotFoundError:
             return
         for name, of in self.files.find("", detail=True).items():
-            if files.is_run_file(name) or files.is_checkpoint_file(name):
+            # What is no file, such as a pipe, would keep its reader waiting.
+            if of["type"] == "file" and (files.is_run_file(name) or files.is_checkpoint_file(name)):
                 self.sizes[name] = of["size"]
 
     def checkpoints(self) -> list[str]:
@@ -267,6 +269,9 @@ def fetch(url: str, folder: Path) -> None:
             if files.CONFIG not in place.sizes or not place.checkpoints():
                 held = "is no run: it has no config.toml with checkpoints/ beside it" if place.sizes else "holds no run"
                 raise RunError(f"{url} {held}; name the address that a run was copied to")
+            disk = next(parent for parent in unfinished.parents if parent.exists())
+            if sum(size or 0 for size in place.sizes.values()) > shutil.disk_usage(disk).free:
+                raise RunError(f"{url} is larger than the space that is left in {disk}; free some")
             for name in filter(files.is_run_file, place.sizes):
                 place.get(name, unfinished / name)
             fetch_checkpoints(place, unfinished)
@@ -338,12 +343,12 @@ def check_protocol(url: str) -> None:
 
     try:
         fsspec.get_filesystem_class(fsspec.utils.get_protocol(url))
-    except (ValueError, ImportError) as error:
-        fix = "; name one that fsspec has, as file, s3, gs, abfs or sftp" if isinstance(error, ValueError) else ""
+    except Exception as error:  # ValueError, ImportError of a package that it lacks, and what that raises as it loads
+        fix = "" if isinstance(error, ImportError) else "; name one that fsspec has, as file, s3, gs, abfs or sftp"
         raise RunError(f"cannot use {url}: {error}{fix}") from error
 
 
 def reason(error: Exception) -> str:
     """In one line; with its kind, which the messages of other packages tend to leave out."""
     text = " ".join(str(error).split())
-    return text if isinstance(error, RunError) else f"{type(error).__name__}: {text}"
+    return text if isinstance(error, RunError) else shortened(f"{type(error).__name__}: {text}", LONGEST_REASON)

@@ -6,15 +6,16 @@ import cmd
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from alphazero.arena.players import SearchBudget
+from alphazero.arena.registry import expanded
 from alphazero.arena.solved import review
 from alphazero.game.grid import read_grid
+from alphazero.game.messages import printable
 from alphazero.game.record import Record
 from alphazero.report.terminal import measured
 from alphazero.runs.files import RunError
@@ -206,7 +207,8 @@ class Shell(cmd.Cmd):
         self.show()
 
     def say(self, text: str | Text = "") -> None:
-        self.console.print(text, soft_wrap=not self.console.is_terminal, highlight=False, markup=False)
+        text = Text(text) if isinstance(text, str) else text  # in which nothing is markup
+        self.console.print(text, soft_wrap=not self.console.is_terminal, highlight=False)
 
     def show(self) -> None:
         """Prints the board, and a line about it."""
@@ -255,7 +257,7 @@ class Shell(cmd.Cmd):
     def thinking(self, text: str) -> Iterator[None]:
         """Surrounds a computation that Ctrl-C may end; a terminal shows a spinner meanwhile."""
         draws = self.console.is_terminal and not self.console.is_dumb_terminal
-        with self.console.status(f"{text} …") if draws else nullcontext():
+        with self.console.status(Text(f"{text} …")) if draws else nullcontext():
             try:
                 yield
             except KeyboardInterrupt:
@@ -288,21 +290,8 @@ def draw(record: Record, *, colours: bool) -> Text:
     return Text("\n").join(lines)
 
 
-def expanded(path: str) -> Path:
-    """The path with ~ replaced. ValueError if nobody is called so."""
-    try:
-        return Path(path).expanduser()
-    except RuntimeError as error:
-        raise ValueError(f"{printable(path)}: {error}") from error
-
-
 def times(argument: str) -> int:
     """How often: once if nothing is said. ValueError if it is no number from 1."""
     if argument and not (argument.isdecimal() and 1 <= len(argument) <= 9 and int(argument)):
         raise ValueError(f"{printable(argument)} is no number of times; say a whole number from 1")
     return int(argument or 1)
-
-
-def printable(text: str) -> str:
-    """The text in quotes, cut where it is long, with control characters escaped."""
-    return repr(text if len(text) <= 40 else text[:40] + "…")

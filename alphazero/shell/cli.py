@@ -10,16 +10,24 @@ A script imports this module before any other that loads torch:
 
     # isort: split
     import torch
+
+and has all other imports below it, since Ctrl-C is handled from here on.
 """
 
 from __future__ import annotations
 
+from alphazero.shell import loading
+
+# isort: split
 import argparse
 import gc
 import io
+import math
 import os
+import re
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NoReturn, TypeVar
 
 # Before torch is loaded: one thread an operation is the fastest for batches of this size.
@@ -27,17 +35,19 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Before pydantic is loaded: its errors shall not send users to its own pages.
 os.environ.setdefault("PYDANTIC_ERRORS_INCLUDE_URL", "0")
 
-from alphazero.shell import loading
-
 # isort: split
 import torch
 from rich.console import Console
 
-from alphazero.config import ConfigError
+from alphazero.config import MOST, ConfigError
+from alphazero.game.messages import printable, shortened
+from alphazero.mcts.evaluator import EvaluationError
 from alphazero.runs.files import RunError
 
 gc.freeze()  # see `loading`
 gc.enable()
+
+LONGEST = 1_000  # characters of a line of an error
 
 Parsed = TypeVar("Parsed")
 Errors = tuple[type[Exception], ...]
@@ -50,7 +60,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(**{"formatter_class": argparse.RawDescriptionHelpFormatter} | options)
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message.removeprefix('argument ')}\n")
+        self.exit(2, f"error: {shortened(message.removeprefix('argument '), LONGEST)}\n")
 
 
 def option(parse: Callable[[str], Parsed]) -> Callable[[str], Parsed]:
@@ -65,19 +75,42 @@ def option(parse: Callable[[str], Parsed]) -> Callable[[str], Parsed]:
     return parse_option
 
 
-@option
-def seed(text: str) -> int:
-    """A seed, as an option's `type`."""
-    if not (text.isdecimal() and int(text) < 1 << 62):
-        raise ValueError(f"must be a whole number from 0 to 2^62, not {text}")
-    return int(text)
+def whole(least: int, most: int = MOST, words: str = "") -> Callable[[str], int]:
+    """Whole numbers within these limits, as an option's `type`; `words` tell them to people."""
+
+    @option
+    def parse(text: str) -> int:
+        if not (re.fullmatch(r"-?\d{1,19}", text) and least <= int(text) <= most):
+            limits = words or f"{least:,} to {most:,}"
+            raise ValueError(f"must be a whole number from {limits}, not {printable(text)[1:-1]}")
+        return int(text)
+
+    return parse
+
+
+seed = whole(0, (1 << 62) - 1, "0 to 2^62")
+
+
+def real(least: float, most: float) -> Callable[[str], float]:
+    """Real numbers within these limits, as an option's `type`."""
+
+    @option
+    def parse(text: str) -> float:
+        number = math.nan
+        with suppress(ValueError):
+            number = float(text)
+        if not least <= number <= most:
+            raise ValueError(f"must be a number from {least:g} to {most:g}, not {printable(text)[1:-1]}")
+        return number
+
+    return parse
 
 
 @option
 def part(text: str) -> float:
     """A part of a whole, as an option's `type`."""
     if not 0 <= float(text) < 1:
-        raise ValueError(f"must be a part, from 0 to below 1, not {text}")
+        raise ValueError(f"must be a part, from 0 to below 1, not {printable(text)[1:-1]}")
     return float(text)
 
 
@@ -91,23 +124,28 @@ def add_game(parser: argparse.ArgumentParser) -> None:
 
 def console() -> Console:
     """A console that takes no text for markup, and on which tables and lines are whole when piped, however wide."""
-    return Console(width=None if sys.stdout.isatty() else 1_000, highlight=False, markup=False)
+    return Console(width=None if sys.stdout.isatty() else 1_000, highlight=False, markup=False, emoji=False)
 
 
 def run(main: Callable[[], int | None], *, wrong: Errors = (), errors: Errors = (), stopped: str = "Stopped.") -> int:
     """Runs a script and returns its exit code.
 
     wrong:   exceptions that mean wrong arguments; ConfigError always does.
-    errors:  other exceptions that are shown in one line; RunError and OSError always are.
+    errors:  other exceptions that are shown in one line; RunError, EvaluationError and OSError always are.
     stopped: printed after Ctrl-C.
     """
-    wrong, errors = (ConfigError, *wrong), (RunError, OSError, *errors)
+    wrong, errors = (ConfigError, *wrong), (RunError, EvaluationError, OSError, *errors)
     torch.set_num_threads(1)
     loading.over()
     _prepare_streams()
     try:
-        code = main() or 0
-        sys.stdout.flush()
+        with loading.interruptible():
+            try:
+                code = main() or 0
+            except SystemExit:  # after --help, or wrong arguments
+                sys.stdout.flush()
+                raise
+            sys.stdout.flush()
         return code
     except KeyboardInterrupt:
         print(stopped, file=sys.stderr)
@@ -118,7 +156,8 @@ def run(main: Callable[[], int | None], *, wrong: Errors = (), errors: Errors = 
     except (*wrong, *errors) as error:
         loading.over()
         plain = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else error
-        print(f"error: {plain}", file=sys.stderr)
+        lines = [shortened(line, LONGEST) for line in str(plain).splitlines()]
+        print("error: " + "\n".join(lines), file=sys.stderr)
         return 2 if isinstance(error, wrong) else 1
 
 

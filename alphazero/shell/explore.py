@@ -11,8 +11,9 @@ from rich.text import Text
 from torch import Tensor
 
 from alphazero.arena.players import parse_budget
-from alphazero.game.record import Record
-from alphazero.shell.base import OUTCOMES, Shell, printable
+from alphazero.game.messages import printable
+from alphazero.game.record import Record, format_moves, parse_moves
+from alphazero.shell.base import OUTCOMES, Shell
 from alphazero.shell.explorer import PositionStatistics
 
 CHOICE = "→"  # marks the move that the search plays
@@ -80,7 +81,8 @@ class ExploreShell(Shell):
     def do_do(self, argument: str) -> None:
         """do [MOVE]: plays a move; without one, the search's choice"""
         if argument:
-            return self.move_to(Record(self.game, f"{self.record.moves} {argument}"))
+            played = [*self.record.actions, *parse_moves(self.game, argument)]
+            return self.move_to(Record(self.game, format_moves(self.game, played)))
         if self.record.finished:
             raise ValueError("the game is over; `undo` takes back")
         if self.statistics is None:

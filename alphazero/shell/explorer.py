@@ -18,6 +18,8 @@ from alphazero.network.cache import with_cache
 from alphazero.replay import Samples
 from alphazero.runs.agents import Agent
 
+CHUNK = 4096  # samples that are observed at once
+
 
 class PositionStatistics(NamedTuple):
     """The figures of an unfinished position; values are for the player to move.
@@ -29,7 +31,7 @@ class PositionStatistics(NamedTuple):
     score:     [A], by which the root's rule ranks them: g + logits + sigma(q) without noise (Gumbel; normalised
                logits), or Q + U (PUCT).
     replayed:  the samples of the position in the replay buffer, and those of its mirror images turned back, but for
-               their states; None if it is not there.
+               their states; None if it is not there. Positions that look the same to the player to move are one.
     """
 
     simulations: int
@@ -50,9 +52,15 @@ class Explorer:
         self.samples = cache(load_samples)
 
     @cached_property
-    def _keys(self) -> Tensor:
+    def _marks(self) -> Tensor:
+        """[M] int64, of the samples' observations; see `marks`."""
         samples = self.samples()
-        return torch.empty(0) if samples is None else self.agent.game.key(samples.state)
+        if samples is None:
+            return torch.empty(0)
+        parts = (take(samples.state, slice(start, start + CHUNK)) for start in range(0, samples.size, CHUNK))
+        return torch.cat(
+            [torch.tensor([], dtype=torch.int64), *(marks(self.agent.game.observe(part)) for part in parts)]
+        )
 
     def examine(self, record: Record, simulations: int) -> PositionStatistics:
         """Searches the record's position with so many simulations. ValueError if it is finished."""
@@ -86,15 +94,17 @@ class Explorer:
         return torch.zeros(num_actions(game)).scatter(0, legal, q)
 
     def _replayed(self, record: Record) -> Samples | None:
-        """None if there is no replay buffer, the game has no keys, or the position is not in it."""
+        """None if there is no replay buffer, or the position is not in it."""
         game, samples = self.agent.game, self.samples()
-        if samples is None or not game.has_key:
+        if samples is None:
             return None
-        # By its key each image once, though the position be its own mirror image; and the image's actions.
-        images = {int(game.key(record.state)): tuple(range(num_actions(game)))}
-        for number, symmetry in enumerate(game.symmetries()):
-            images.setdefault(int(game.key(record.mirrored(number).state)), symmetry.actions)
-        indices = [(self._keys == key).nonzero()[:, 0] for key in images]
+        # Each image once, though the position be its own mirror image; and the image's actions. A symmetry maps
+        # observations: the image need not follow from the record's start, if that is random.
+        seen = game.observe(record.state)
+        images = {int(marks(seen)): tuple(range(num_actions(game)))}
+        for symmetry in game.symmetries():
+            images.setdefault(int(marks(symmetry.observation(seen))), symmetry.actions)
+        indices = [(self._marks == mark).nonzero()[:, 0] for mark in images]
         if not len(index := torch.cat(indices)):
             return None
         # The image's action a is the original's actions[a].
@@ -103,3 +113,9 @@ class Explorer:
             for of_image, actions in zip(indices, images.values(), strict=True)
         ]
         return samples.at(index)._replace(policy=torch.cat(policies))
+
+
+def marks(observation: Tensor) -> Tensor:
+    """[B] int64, which tell different observations apart: a hash of the bytes of each."""
+    rows = (observation + 0.0).flatten(1).numpy()  # -0.0 becomes 0.0
+    return torch.tensor([hash(row.tobytes()) for row in rows], dtype=torch.int64)

@@ -8,8 +8,9 @@ from rich.console import Console
 
 from alphazero.arena.players import AgentPlayer, Player, SearchBudget, parse_budget
 from alphazero.arena.registry import agent_spec, find_player
+from alphazero.game.messages import printable
 from alphazero.game.record import Record
-from alphazero.shell.base import Shell, printable, times
+from alphazero.shell.base import Shell, times
 from alphazero.shell.explore import ExploreShell
 from alphazero.shell.explorer import Explorer
 
@@ -106,7 +107,11 @@ class PlayShell(Shell):
         return int(found.action[0]), f"{used} · {expects} {value} · line {self.line(line)}"
 
     def over(self) -> bool:
-        return self.record.finished or self.resigned is not None
+        return self.record.finished or self.resigned is not None or self.cut_off()
+
+    def cut_off(self) -> bool:
+        """Whether the game has as many moves as it may."""
+        return not self.record.finished and len(self.record.actions) >= self.agent.max_moves
 
     def play(self, action: int) -> None:
         if self.over():
@@ -125,7 +130,7 @@ class PlayShell(Shell):
 
     def result(self) -> str:
         if self.resigned is None:
-            return super().result()
+            return super().result() + ", the most that it may have" * self.cut_off()
         gives_up = f"{self.seat_name(self.resigned)} resigns"
         return f"{gives_up}: {self.seat_name(1 - self.resigned)} wins" if len(self.seats) == 2 else gives_up
 

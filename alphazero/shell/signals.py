@@ -1,22 +1,46 @@
-"""Ctrl-C and SIGTERM as calls, for work that ends in order."""
+"""Ctrl-C, SIGTERM and SIGHUP as calls, for work that ends in order."""
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+HANGUP = getattr(signal, "SIGHUP", None)  # the terminal is gone, as when a connection breaks; Windows has none
+
 
 @contextmanager
 def on_signals(handle: Callable[[], None]) -> Iterator[None]:
-    """Calls `handle` on each Ctrl-C or SIGTERM. Does nothing outside the main thread, which alone gets signals."""
+    """Calls `handle` on each Ctrl-C, SIGTERM or SIGHUP; after that one, what goes to the terminal goes nowhere.
+
+    A SIGHUP that is ignored stays so (`nohup`). Does nothing outside the main thread, which alone gets signals.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, lambda *_: handle()) for number in (signal.SIGINT, signal.SIGTERM)}
+    terminals = [stream for stream in (0, 1, 2) if os.isatty(stream)]
+
+    def handler(number: int, frame: object) -> None:
+        if number == HANGUP:
+            _leave(terminals)
+        handle()
+
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if HANGUP is not None and signal.getsignal(HANGUP) is not signal.SIG_IGN:
+        numbers.append(HANGUP)
+    before = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, previous in before.items():
+            signal.signal(number, previous)
+
+
+def _leave(terminals: list[int]) -> None:
+    """Has these streams lead nowhere: an error of reading or writing would end the work before it is saved."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for stream in terminals:
+        os.dup2(nowhere, stream)
+    os.close(nowhere)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from alphazero.arena.evaluation import PlayMatch
-from alphazero.config import ConfigError
+from alphazero.config import ConfigError, NetworkConfig
 from alphazero.report.metrics_table import number
 from alphazero.report.monitor import Monitor
 from alphazero.runs.checkpoint import write_config
@@ -18,6 +19,18 @@ from alphazero.trainer.run import Run
 
 MEASURING, LONGEST = 0.01, 3.0  # of the budget, and seconds at the most, for each measurement of the pace
 LATE = 0.1  # of the budget: how late the last iteration may end
+ENOUGH = 150  # iterations: with fewer, a narrower network becomes the stronger agent (docs/results.md)
+
+
+class Narrower(Exception):
+    """The run should begin anew with this network: its time holds too few iterations of the one that it has.
+
+    began: when this run did, by the session's clock.
+    """
+
+    def __init__(self, message: str, network: NetworkConfig, began: float) -> None:
+        super().__init__(message)
+        self.network, self.began = network, began
 
 
 class Budget:
@@ -52,7 +65,7 @@ class Budget:
     def begin(self, matches: Callable[[], Mapping[str, PlayMatch]]) -> None:
         """Measures the pace, plans the iterations, and says so; `matches`: those of an evaluation.
 
-        ConfigError if there is not time for a single iteration.
+        ConfigError if there is not time for a single iteration, Narrower if there is for few.
         """
         run, done = self.run, self.run.progress.iteration
         if run.config.minutes and run.share(done) < 1:
@@ -61,6 +74,7 @@ class Budget:
             pace = measure(run, seconds, run.control.check)
             self.forecast = Forecast(run.config, run.executor.size, pace)
             if not done:
+                self._narrow(self._fitting())
                 run.replan(max(1, self._fitting()))  # how many matches there are depends on it
             pace = pace._replace(matches=measure_matches(run, matches(), seconds, run.control.check))
             self.forecast = Forecast(run.config, run.executor.size, pace)
@@ -97,6 +111,18 @@ class Budget:
                     f"The pace has changed: {run.config.iterations} iterations instead of {before} end in time"
                 )
         self._tell()
+
+    def _narrow(self, iterations: int) -> None:
+        """Narrower if so few iterations ask for another network, and the configuration allows it."""
+        network = self.run.config.network
+        width = max(network.least_width, network.width * iterations // ENOUGH // 8 * 8)
+        if network.least_width and width < network.width:
+            minutes, narrower = self.run.config.minutes, replace(network, width=width, least_width=0)
+            raise Narrower(
+                f"{minutes:g} minutes hold {iterations} iterations here: {width} channels instead of {network.width}",
+                narrower,
+                self.began,
+            )
 
     @property
     def _off(self) -> bool:

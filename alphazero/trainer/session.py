@@ -37,12 +37,12 @@ from alphazero.runs.configuration import check_fit, differences
 from alphazero.runs.lock import RunLock, run_lock
 from alphazero.runs.metrics import buffer_scalars, read_history, self_play_scalars
 from alphazero.runs.mirror import Mirror, mirrored
-from alphazero.selfplay import SelfPlay
+from alphazero.selfplay import SelfPlay, SelfPlayStatistics
 from alphazero.shell import loading
 from alphazero.shell.commands import python_command, script_command
 from alphazero.shell.signals import on_signals
 from alphazero.trainer import asynchronous, synchronous
-from alphazero.trainer.budget import Budget
+from alphazero.trainer.budget import Budget, Narrower
 from alphazero.trainer.plan import resumed
 from alphazero.trainer.run import Control, Iteration, Learn, Run, Stopped
 from alphazero.trainer.tasks import Worker, make_worker
@@ -57,20 +57,24 @@ def open_session(
     saved: Config | None = None,
     console: Console | None = None,
     clock: Callable[[], float] = time.monotonic,
+    began: float | None = None,
 ) -> Iterator[Session]:
     """A session of a new run in the folder, or of the run that is there and was saved with the configuration `saved`.
 
-    clock: seconds, which count towards `minutes` from now on.
+    clock: seconds, which count towards `minutes` from `began` on, or from now.
     ConfigError if game and configuration do not fit or a device is missing, RunError if the folder cannot be used.
     """
-    began = clock()
+    began = clock() if began is None else began
     if saved:
         config = at_hand(game, config)
     try:
         check_fit(game, config)
         config = with_engines(game, config)
         for opponent in config.evaluation.opponents:
-            parse_player(opponent, game, seed=config.seed)
+            try:
+                parse_player(opponent, game, seed=config.seed)
+            except ValueError as error:
+                raise ValueError(f"`evaluation.opponents`: {error}") from error
         learner, replay = Learner(game, config.learner, config.network, seed=config.seed), Replay(game, config.replay)
     except ValueError as error:
         raise ConfigError(str(error)) from error
@@ -115,7 +119,7 @@ def open_session(
                 run = Run(game, config, learner, replay, streams, executor, learn, progress, control)
                 session = Session(run, folder, evaluators, monitor, mirror, lock, clock=clock, began=began)
                 yield session
-    except (ConfigError, Stopped, ExecutorError) as error:
+    except (ConfigError, Narrower, Stopped, KeyboardInterrupt, ExecutorError) as error:
         failed = session is not None and isinstance(error, ExecutorError)  # in the midst of the run: its words may help
         if not failed and not checkpoint.checkpoints(folder):  # nothing to go on from, and in the way of a next try
             files.remove(folder)
@@ -140,6 +144,7 @@ def _restored(
         say(f"changed {difference}")
     config = resumed(saved, config, progress.iteration, progress.seconds)
     checkpoint.write_config(folder, config)
+    checkpoint.prune_checkpoints(folder, every=config.evaluation.every)  # a kill may have come before it
     return config, progress
 
 
@@ -163,6 +168,7 @@ class Session:
         self.lock = lock
         self.budget = Budget(run, folder, monitor, clock=clock, began=began)
         self._planning = self._measuring = False
+        self._warned: set[str] = set()
         states = run.streams[0].state
         pace = rules_seconds(run.game, states)
         # A simulation asks who moves before and after its step; `observe` counts as inference.
@@ -250,23 +256,43 @@ class Session:
         scalars |= self._record_matches(number, wait=run.config.cluster.mode == "synchronous")
         scalars |= {"self_play/simulations": float(run.simulations(number))}
         scalars |= {"time/iteration": iteration.seconds, "time/core_seconds": run.progress.core_seconds}
+        self._warn(number, statistics)
         scalars |= run.executor.scalars() | {"memory/resident_mb": psutil.Process().memory_info().rss / 2**20}
         self.monitor.record(number, scalars)
         self.budget.iteration_over(number, round(scalars.get("learner/steps", 0.0)), evaluated=self._due(number))
         self.monitor.report(number, scalars)
 
+    def _warn(self, iteration: int, statistics: SelfPlayStatistics) -> None:
+        """Says, once each time it comes to that, that no game ended, and that values do not reach as far as returns."""
+        play, warned = self.run.config.self_play, self._warned
+        self._warned = {
+            name for name, holds in (("endless", not statistics.games), ("beyond", statistics.beyond)) if holds
+        }
+        if "endless" in self._warned - warned:
+            longest = max(int(stream.moves_played.max()) for stream in self.run.streams)
+            self.monitor.say(
+                f"No game ended in iteration {iteration + 1}, so there is nothing new to learn from. The longest has "
+                f"{longest:,} moves, and ends after self_play.max_moves = {play.max_moves:,} at the latest"
+            )
+        if "beyond" in self._warned - warned:
+            self.monitor.say(
+                f"{statistics.beyond:,} of {statistics.games:,} games had returns beyond -1 or 1, where values end: "
+                f"nothing tells these from one another. Have the `step` of {self.run.game.name} divide its rewards"
+            )
+
     def save(self) -> None:
         """Writes a checkpoint, and now and then the agent and its evaluation of the fixed positions."""
         self.lock.check()
         run, done = self.run, self.run.progress.iteration
+        if self._due(done) or done == run.config.iterations:  # before the checkpoint, after which nobody would do it
+            self._export()
+            self.fixed_positions.show(done - 1, self.evaluators(run.learner.weights()), self.monitor)
         progress = run.progress._replace(seconds=self.budget.spent)
         checkpoint.save_checkpoint(self.folder, run.game, progress, run.learner, run.replay, run.streams)
         checkpoint.prune_checkpoints(self.folder, every=run.config.evaluation.every)
+        checkpoint.prune_games(self.folder, every=run.config.evaluation.every)
         if self.mirror:
             self.mirror.update()
-        if self._due(done) or done == run.config.iterations:
-            self._export()
-            self.fixed_positions.show(done - 1, self.evaluators(run.learner.weights()), self.monitor)
 
     def _due(self, iteration: int) -> bool:
         every = self.run.config.evaluation.every

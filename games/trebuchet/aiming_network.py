@@ -12,10 +12,10 @@ import numpy as np
 import safetensors
 import safetensors.torch
 import torch
-from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 
+from alphazero.game.compilation import njit
 from games.trebuchet.game import ANGLES, COUNTERWEIGHTS, FARTHEST, NEAREST, WINDS, farthest, truncated_normal
 from games.trebuchet.physics import DEFAULT, shoot
 
@@ -104,7 +104,7 @@ class AimingNetwork:
         return cls(parameters.numpy())
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def _aim(parameters: NDArray[np.float64], wind: float, target: float) -> tuple[float, float]:
     hidden, again = np.empty(WIDTH), np.empty(WIDTH)
     x, y = wind / WINDS, (2 * target - NEAREST - FARTHEST) / (FARTHEST - NEAREST)

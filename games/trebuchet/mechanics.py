@@ -20,8 +20,9 @@ from math import asin, cos, inf, isfinite, pi, sin, sqrt
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from scipy.integrate import DOP853
+
+from alphazero.game.compilation import njit
 
 # A float or a tensor; what is done with it here is the same.
 Real = Any
@@ -145,7 +146,7 @@ PATIENCE = 10.0  # in sqrt(long arm / gravity): a stage of the throw that takes 
 LONGEST_FLIGHT = 1000.0  # s
 MOST_STEPS = 2000  # of a stage
 
-compiled = njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "reassoc", "arcp", "nsz"})
+compiled = njit(error_model="numpy", fastmath={"contract", "reassoc", "arcp", "nsz"})
 _sliding, _swinging, _flying = compiled(sliding), compiled(swinging), compiled(flying)
 _place, _velocity, _acceleration = compiled(place), compiled(velocity), compiled(acceleration)
 _forces_sliding, _force_swinging = compiled(forces_sliding), compiled(force_swinging)

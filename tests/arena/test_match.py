@@ -16,6 +16,7 @@ from alphazero.arena.players import MinimaxPlayer, RandomPlayer
 from alphazero.game import Box, Discrete, Game, State, Transition, batch_size
 from games.connect_four import ConnectFour, ConnectFourState
 from games.tic_tac_toe import TicTacToe, TicTacToeState
+from tests.stubs import Waiting
 
 CONNECT_FOUR = ConnectFour()
 
@@ -420,6 +421,28 @@ def test_played_matches_cover_the_truth(favour: float) -> None:
 
 
 # ------------------------------------------------------------------------------------ games for one
+
+
+def test_games_end_after_so_many_moves_with_what_they_have_brought() -> None:
+    """Seat 0 carries the first two stages and seat 1 the third; after one more stage, seat 0 has carried three."""
+    result = play_match(Relay(), always(1), always(0), games=10, seed=1, opening_plies=0, max_moves=2)
+    assert (result.first, result.second, result.cut_off) == (Tally(5, 0, 0), Tally(0, 5, 0), 10)
+    assert str(result).endswith(", 10 of them cut off")
+    whole = play_match(Relay(), always(1), always(0), games=10, seed=1, opening_plies=0, max_moves=8)
+    assert whole == play_match(Relay(), always(1), always(0), games=10, seed=1, opening_plies=0)
+    assert whole.cut_off == 0
+    alone = play_alone(SoloRelay(), always(1), games=4, seed=1, max_moves=3)
+    assert (alone.rewards, alone.cut_off) == ((0.75,) * 4, 4)
+
+
+def test_players_who_wait_for_ever_draw() -> None:
+    result = play_match(Waiting(), always(0), always(0), games=4, seed=1)
+    assert (result.total, result.cut_off) == (Tally(0, 4, 0), 4)
+
+
+def test_metrics_are_those_of_games_that_came_to_their_ends() -> None:
+    result = SoloResult(rewards=(0.0, 1.0, 1.0), distinct_games=3, metrics={"miss": (math.nan, 2.0, 4.0)}, cut_off=1)
+    assert result.scalars("alone")["alone/miss_median"] == 3
 
 
 def test_playing_alone_adds_up_the_rewards() -> None:

@@ -14,11 +14,11 @@ from torch import Tensor
 
 import alphazero.arena.minimax
 from alphazero.arena.match import play_match
-from alphazero.arena.minimax import minimax
+from alphazero.arena.minimax import at_once, minimax
 from alphazero.arena.players import MinimaxPlayer, RandomPlayer
-from alphazero.game import Game, State, concatenate
+from alphazero.game import Game, State, Transition, concatenate
 from games.connect_four import BOARD, COLUMNS, DIRECTIONS, HEIGHT, ROWS, ConnectFour, ConnectFourState
-from games.tic_tac_toe import TicTacToe
+from games.tic_tac_toe import TicTacToe, TicTacToeState
 from tests.positions import CHOICES, CONNECT_FOUR, LAST, Web, WebState, after, board, random_positions
 
 
@@ -175,6 +175,30 @@ def test_minimax_puts_a_loss_off() -> None:
     scores = minimax(CONNECT_FOUR, position, depth=4)[0]
     assert (scores.float() == -1).all()
     assert best(CONNECT_FOUR, position, 4) == {3}
+
+
+class Counting(TicTacToe):
+    """Remembers how many children were made at once."""
+
+    def __init__(self) -> None:
+        self.made: list[int] = []
+
+    def step(self, state: TicTacToeState, action: Tensor) -> Transition[TicTacToeState]:
+        self.made.append(len(action))
+        return super().step(state, action)
+
+
+def test_memory_bounds_the_children_and_changes_no_score(monkeypatch: pytest.MonkeyPatch) -> None:
+    game, whole = Counting(), TicTacToe()
+    states = game.initial(3)
+    expected = minimax(whole, states, depth=5)
+    assert at_once(whole, states) == 1 << 14
+    child = 2 + 2 + 1 + 1 + 64  # mine, theirs, turn and done, and the numbers about an edge
+    for children in (100, 1):
+        monkeypatch.setattr(alphazero.arena.minimax, "MEMORY", children * child)
+        game.made.clear()
+        assert torch.equal(minimax(game, states, depth=5), expected)
+        assert max(game.made) <= max(9, children)  # one state's nine at the least
 
 
 # -------------------------------------------------- signs, discount, moves in a row, games for one

@@ -6,10 +6,15 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
+from torch import Tensor
 
-from alphazero.arena.plan import plan, spread
+from alphazero.arena.plan import default_opponents, plan, spread
 from alphazero.arena.players import SearchBudget
+from alphazero.game import Discrete, Transition
+from games.tic_tac_toe import TicTacToe, TicTacToeState
 from tests.small_benchmark import FAST, Listener
+from tests.stubs import Mine
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -23,6 +28,24 @@ def test_by_default_an_agent_meets_players_of_all_kinds(trained: Path) -> None:
     ]
     assert {match.games for match in benchmark.matches} == {200}
     assert benchmark.curve == benchmark.position_tests == benchmark.players == []
+
+
+def test_a_large_game_meets_a_minimax_that_it_can_bear() -> None:
+    """All moves are legal at first: of nine, 9^5 lines of play are few; of 1300, 1300 alone are."""
+
+    class Pick(TicTacToe):
+        def legal(self, state: TicTacToeState) -> Tensor:
+            return torch.ones(len(state.done), self.actions.n, dtype=torch.bool)
+
+        def step(self, state: TicTacToeState, action: Tensor) -> Transition[TicTacToeState]:
+            return super().step(state, action % 9)
+
+    assert default_opponents(TicTacToe()) == ("random", "minimax:1", "minimax:3", "minimax:5", "mcts:1000")
+    for actions, deepest in ((81, 3), (1300, 1)):
+        game = Pick()
+        game.actions = Discrete(actions)
+        assert default_opponents(game)[-2:] == (f"minimax:{deepest}", "mcts:1000")
+    assert default_opponents(Mine()) == ()
 
 
 def test_checkpoints_of_the_curve_are_evenly_spread() -> None:

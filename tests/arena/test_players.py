@@ -27,9 +27,10 @@ from alphazero.config import SearchConfig
 from alphazero.game import Box, Game, State, batch_size, concatenate, map_states
 from alphazero.mcts.evaluator import Evaluation, Evaluator, UniformEvaluator
 from alphazero.mcts.timed import LEAST
+from alphazero.mcts.tree import STATISTICS, make_tree, tree_bytes
 from games.connect_four import BOARD, BOTTOM, COLUMNS, ConnectFour, ConnectFourState
 from games.tic_tac_toe import TicTacToe
-from tests.evaluators import ScrambledEvaluator
+from tests.evaluators import CountingEvaluator, ScrambledEvaluator
 from tests.positions import CONNECT_FOUR, Web, after, board, random_positions, tic_tac_toe_board
 from tests.stubs import Again, AgainState, Mine, MineState
 
@@ -370,6 +371,12 @@ def test_unknown_players_are_refused(name: str) -> None:
         ("mcts:0", "'0' is no search budget; expected simulations a move as 600, at most 65536, or seconds"),
         ("mcts:0s", "'0s' is no search budget"),
         ("mcts:99999999", "'99999999' is no search budget; expected simulations a move as 600, at most 65536"),
+        ("minimax:3@" + "9" * 400, "999.* is no temperature; expected a number from 0, .* otherwise from 1e-06 to 1e"),
+        ("minimax:3@0.0000001", "is no temperature"),
+        ("minimax:101", "minimax looks 1 to 100 plies ahead, not 101"),
+        ("minimax:1000000", "minimax looks 1 to 100 plies ahead"),
+        ("minimax:" + "9" * 5000, "no player is called 'minimax:999.{,60}; expected"),
+        ("mcts:" + "9" * 5000, "'999.* is no search budget"),
         ("mcts:3601s", "seconds as 2s or 0.5s, at most 3600"),
     ],
 )
@@ -386,7 +393,7 @@ def test_players_that_a_game_does_not_have_are_refused() -> None:
 
 
 def test_minimax_refuses_games_and_depths_that_it_cannot_play() -> None:
-    with pytest.raises(ValueError, match="at least 1 ply ahead, not 0"):
+    with pytest.raises(ValueError, match="looks 1 to 100 plies ahead, not 0"):
         MinimaxPlayer(CONNECT_FOUR, 0, seed=0)
     with pytest.raises(TypeError, match="web has continuous actions"):
         MinimaxPlayer(Throw(seed=0, players=1, keys=False), 2, seed=0)
@@ -411,3 +418,23 @@ def test_a_search_can_be_ended_within_a_move(name: str) -> None:
     with pytest.raises(EndedError):
         player.actions(CONNECT_FOUR.initial(2))
     assert asked == [0] * 5
+
+
+def test_a_large_batch_is_searched_in_parts_and_answered_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    game = TicTacToe()
+    states = random_positions(game, 40, plies=3, seed=1)
+    config = SearchConfig(simulations=16).without_noise()
+    expected = AgentPlayer(game, ScrambledEvaluator(game), config, seed=1).actions(states)
+    counting = CountingEvaluator(ScrambledEvaluator(game))
+    monkeypatch.setattr(alphazero.arena.players, "TREES", 7 * tree_bytes(states, 17, 9))
+    player = AgentPlayer(game, counting, config, seed=1)
+    assert torch.equal(player.actions(states), expected)
+    assert max(counting.batches) == 7
+
+
+def test_a_tree_is_as_large_as_said() -> None:
+    game = TicTacToe()
+    roots = game.initial(5)
+    made = make_tree(roots, UniformEvaluator(game)(roots, torch.Generator()), torch.zeros(5, 9), 17)
+    arrays = [*(getattr(made, name) for name in STATISTICS), *made.states]
+    assert sum(array.nbytes for array in arrays) == 5 * tree_bytes(roots, 17, 9)

@@ -63,6 +63,11 @@ def test_a_path_is_the_agent_there_with_the_budget_behind_it(agent: Agent, train
     assert unnamed.think(states[0]).result().visits.sum() == 8
 
 
+def test_a_home_of_nobody_is_refused(agent: Agent) -> None:
+    with pytest.raises(ValueError, match="'~nobody-here/run': Could not determine home directory"):
+        find_player("~nobody-here/run", agent, SearchBudget(8))
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [

@@ -127,6 +127,11 @@ def of_row_0(answer: Tensor) -> Tensor:
     return answer[:1].expand_as(answer).clone()
 
 
+class Nothing(NamedTuple):
+    """A state that tells nothing."""
+
+
+NO_NAME = "action_name: must be printable, without spaces at its ends "
 ROW_0 = "each gets the answer of row 0"
 ALIKE = tuple(range(9))
 MIRRORED = (2, 1, 0, 5, 4, 3, 8, 7, 6)
@@ -166,6 +171,20 @@ BROKEN = {
     "one name for two": Broken(
         TicTacToe, {"action_name": lambda self, action: "abc"[action % 3]}, "action_name: must be distinct .* 0 and 3"
     ),
+    "no word": Broken(TicTacToe, {"action_name": lambda self, action: "abcdefgh "[action]}, NO_NAME + r"\(' ' is not"),
+    "a line break": Broken(
+        TicTacToe, {"action_name": lambda self, action: f"cell\n{action}"}, NO_NAME + r"\('cell\\n0' is not"
+    ),
+    "a space at the end": Broken(
+        TicTacToe,
+        {"action_name": lambda self, action: f"{action} ", "parse_action": lambda self, text: by_number(text)},
+        NO_NAME + r"\('0 ' is not",
+    ),
+    "nothing to part names": Broken(
+        TicTacToe,
+        {"action_name": lambda self, action: ("e2, e4", "b; c", *"0123456")[action]},
+        "action_name: names of actions of tic_tac_toe have spaces, commas and semicolons, so none can part moves",
+    ),
     "reads the next action": Broken(
         ConnectFour, {"parse_action": lambda self, text: int(text) % 7}, "parse_action: must read '1' as action 0"
     ),
@@ -187,6 +206,25 @@ BROKEN = {
     ),
     "starts of no generator": starting(
         lambda batch: Walk.State(torch.rand(batch, 2)), "one seed must give the same states twice .*, field `place`"
+    ),
+    "no field": Broken(
+        Walk,
+        {"state_type": Nothing, "initial": lambda self, batch, generator=None: Nothing()},
+        "initial: the state must have a field",
+    ),
+    "a state in a state": starting(
+        lambda batch: Walk.State(cast(Tensor, Walk.State(torch.zeros(batch, 2)))),
+        "field `place` must be a Tensor, is a State",
+    ),
+    **{
+        f"{dtype} that cannot be saved": starting(
+            lambda batch, dtype=dtype: Walk.State(torch.zeros(batch, 2, dtype=dtype)),
+            rf"field `place` must be of a type that can be saved, as bool, int64 and float32 can \({dtype} cannot be\)",
+        )
+        for dtype in (torch.bfloat16, torch.uint16)
+    },
+    "a field with a gradient": starting(
+        lambda batch: Walk.State(torch.zeros(batch, 2, requires_grad=True)), "field `place` .* with a gradient cannot"
     ),
     # purity
     "a drawn observation": where_it_says(
@@ -244,7 +282,26 @@ BROKEN = {
     "a large reward": Broken(
         Twice,
         {},
-        r"step: from every position on, the rewards must add up to a total within \[-1, 1\] \(state \d+",
+        r"step: from every position on, the rewards must add up to a total within \[-1, 1\], as values do; "
+        r"here they come to 2, so divide all rewards by the most that a game can bring \(state \d+",
+    ),
+    "a large treasure for one": where_it_says(
+        "step",
+        lambda state, transition: transition._replace(reward=3 * transition.reward),
+        # Dug up at once: nothing is discounted there.
+        r".* add up to a total within \[-1, 1\], as values do; here they come to 3, so divide all rewards",
+        Mine,
+    ),
+    "debts for one": Broken(Mine, {"cost": 2.0}, r"step: .* within \[-1, 1\].* here they come to"),
+    # metrics
+    "a tensor as metrics": Broken(
+        Mine, {"metrics": lambda self, state: state.depth}, "metrics: its answer must be a dict, is a Tensor"
+    ),
+    "a number as metric": Broken(
+        Mine, {"metrics": lambda self, state: {"depth": 6.0}}, "metrics: `depth` must be a Tensor, is a float"
+    ),
+    "one metric for all": Broken(
+        Mine, {"metrics": lambda self, state: {"depth": state.depth.float().mean()}}, "metrics: `depth` must have shape"
     ),
     "a move after the end": Broken(
         TicTacToe,

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from alphazero.game import check_game
 from alphazero.game.record import Record, format_moves, parse_moves
 from games.connect_four import ConnectFour
-from games.tic_tac_toe import TicTacToe
+from games.tic_tac_toe import TicTacToe, TicTacToeState
+from tests.game.broken_games import broken
 
 CONNECT_FOUR, TIC_TAC_TOE = ConnectFour(), TicTacToe()
 
@@ -76,6 +80,45 @@ def test_a_mirror_image_is_the_board_turned_over() -> None:
 def test_moves_that_cannot_be_played_are_named(moves: str, complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         Record(CONNECT_FOUR, moves)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("cell {}", "cell 4, cell 0, cell 8"),
+        ("cell, {}", "cell, 4; cell, 0; cell, 8"),
+        ("cell,{}", "cell,4 cell,0 cell,8"),
+        ("a;b {}", "a;b 4, a;b 0, a;b 8"),
+    ],
+)
+def test_names_of_several_words_are_read_back(name: str, text: str) -> None:
+    game = broken(TicTacToe, action_name=lambda self, action: name.format(action))
+    check_game(game, games=8)
+    assert format_moves(game, [4, 0, 8]) == text
+    assert parse_moves(game, f" {text}\n") == parse_moves(game, text.replace("; ", "\n")) == [4, 0, 8]
+    assert Record(game, text).actions == [4, 0, 8]
+
+
+class UnevenStart(TicTacToe):
+    """x has the middle of the left side from the start, so that turning the board over sideways leads elsewhere."""
+
+    def initial(self, batch: int, *, generator: torch.Generator | None = None) -> TicTacToeState:
+        empty = super().initial(batch, generator=generator)
+        return super().step(empty, torch.full((batch,), 3)).state
+
+
+def test_a_start_that_is_not_its_own_mirror_image_has_only_the_images_that_keep_it() -> None:
+    game = UnevenStart()
+    record = Record(game, "b2 a3")
+    mirrored = {}
+    for number in range(7):
+        with suppress(ValueError):
+            mirrored[number] = record.mirrored(number)
+    # Of the square's seven symmetries, upside down alone keeps the left side on the left.
+    ((number, image),) = mirrored.items()
+    assert image.moves == "b2 a1"
+    expected = game.symmetries()[number].observation(game.observe(record.state))
+    assert torch.equal(game.observe(image.state), expected)
 
 
 def test_there_is_nothing_to_take_back_at_the_start() -> None:

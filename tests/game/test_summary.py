@@ -14,8 +14,8 @@ from alphazero.game.summary import Summary
 from games.connect_four import ConnectFour
 from games.tic_tac_toe import TicTacToe, TicTacToeState
 from tests.game.broken_games import Walk, broken
-from tests.game.test_seats import Chase
-from tests.stubs import Again, Drift, Mine
+from tests.game.test_seats import Chase, ChaseState
+from tests.stubs import Again, Drift, Mine, Waiting
 
 
 def lines(game: Game, games: int = 200, seed: int = 0) -> dict[str, str]:
@@ -118,8 +118,6 @@ def test_a_winner_at_the_moves_of_both_is_a_warning() -> None:
 
 
 def test_other_likely_mistakes_are_warnings() -> None:
-    names = broken(TicTacToe, action_name=lambda self, action: f"cell {action}")
-    assert warned(names) == ["action_name: 'cell 0' is read as several moves, so saved games cannot be read"]
     idle = Symmetry(lambda planes: planes.clone(), tuple(range(9)))
     (warning,) = warned(broken(TicTacToe, symmetries=lambda self: (idle, *TicTacToe().symmetries())))
     assert warning == "symmetries: nothing changes under symmetry 0"
@@ -165,3 +163,15 @@ def test_a_summary_is_printed_label_by_label() -> None:
         "                " + "word " * 6 + "word",
         "  other         more",
     ]
+
+
+class Remembered(Chase):
+    """With a key, by which a position is known again."""
+
+    def key(self, state: ChaseState) -> Tensor:
+        return ((7 * state.places[:, 0] + state.places[:, 1]) * 2 + state.turn) * 2 + state.done
+
+
+def test_games_that_need_not_end_are_a_warning() -> None:
+    for game in (Remembered(), Waiting()):
+        assert any("a position came back within a game" in warning for warning in warned(game)), game.name

@@ -41,8 +41,10 @@ def assert_the_same(compiled: SearchResult, tensors: SearchResult) -> None:
     for name in ("action", "visits", "depth"):
         torch.testing.assert_close(getattr(compiled, name), getattr(tensors, name), rtol=0, atol=0, msg=name)
     # Means over up to 48 values of at most 1, whose float32 sums are rounded in another order: 48 units of 2^-24.
-    # The policy's logits carry Q times (c_visit + 48) / 2, so 49 times that.
-    for name, tolerance in (("q", 48 * 2**-24), ("value", 49 * 48 * 2**-24), ("policy", 49 * 48 * 2**-24)):
+    # The policy's logits carry Q times (c_visit + 48) / 2, so 49 times that. The scores carry it whole, and are rounded
+    # where they are up to 100 large.
+    unit = 48 * 2**-24
+    for name, tolerance in (("q", unit), ("value", 49 * unit), ("policy", 49 * unit), ("scores", 98 * unit + 2**-17)):
         torch.testing.assert_close(getattr(compiled, name), getattr(tensors, name), rtol=0, atol=tolerance, msg=name)
 
 

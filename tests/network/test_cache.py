@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections import deque
 
+import psutil
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from alphazero.config import SearchConfig
-from alphazero.game import concatenate, take
+from alphazero.game import Discrete, concatenate, take
+from alphazero.mcts.evaluator import UniformEvaluator
 from alphazero.mcts.search import search
 from alphazero.network.cache import CachedEvaluator, with_cache
 from games.connect_four import ConnectFour, ConnectFourState
@@ -55,6 +57,29 @@ def test_known_and_new_positions_may_come_mixed() -> None:
     assert torch.equal(said.logits, expected.logits)
     assert torch.equal(said.value, expected.value)
     assert counting.batches == [20, 30]
+
+
+class Wide(ConnectFour):
+    """Connect-four, for a network of 1300 outputs."""
+
+    actions = Discrete(1300)
+
+
+def test_memory_is_bounded_in_bytes_and_taken_as_it_fills() -> None:
+    whole, positions = CachedEvaluator(GAME, UniformEvaluator(GAME), capacity=262_144), different(100)
+    assert whole.keys.size == 262_144
+    whole(positions, RANDOM)  # loads what is compiled
+    before = psutil.Process().memory_info().rss
+    wide = CachedEvaluator(Wide(), UniformEvaluator(Wide()), capacity=262_144, memory=16 << 20)
+    wide(positions, RANDOM)
+    assert len(wide.logits) == 1024  # 5 MB
+    assert psutil.Process().memory_info().rss - before < 8 << 20
+    many = random_positions(GAME, 4096, plies=30, seed=1)  # more than go into so many bytes
+    for start in range(0, 4096, 100):
+        wide(take(many, slice(start, start + 100)), RANDOM)
+    arrays = (wide.keys, wide.versions, wide.clock, wide.rows, wide.logits, wide.values)
+    assert 15 << 20 < sum(array.nbytes for array in arrays) <= 16 << 20
+    assert wide.used <= len(wide.logits) == wide.keys.size
 
 
 def test_the_same_position_twice_in_a_batch_gets_one_answer() -> None:

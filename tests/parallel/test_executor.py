@@ -52,3 +52,12 @@ def test_leaving_gives_up_waiting_tasks_and_counting_stops_running_ones(tmp_path
 
 def test_there_are_cores() -> None:
     assert 1 <= available_cores() <= (os.cpu_count() or 1)
+
+
+def test_where_the_system_does_not_say_which_cores_it_lends_all_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on macOS."""
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 7)
+    assert available_cores() == 7
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert available_cores() == 1

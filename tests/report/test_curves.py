@@ -39,6 +39,11 @@ def titles(figure: Figure | None) -> list[str]:
     return [axes.get_title(loc="left") for axes in figure.axes if axes.axison]
 
 
+def test_names_of_opponents_are_no_mathematics() -> None:
+    matches = {i: {tag.replace("minimax:2", r"$\x$"): y for tag, y in row.items()} for i, row in MATCHES.items()}
+    assert r"against \$\x\$" in titles(strength_figure(matches))  # escaped, as matplotlib wants it
+
+
 def test_every_measure_has_its_panel_and_others_are_left_out() -> None:
     everything = {metric.tag: 0.5 for metric in ALL_METRICS if metric.curves}
     assert sorted(titles(learning_figure({0: everything, 1: everything}))) == [

@@ -13,7 +13,7 @@ from rich.table import Column
 
 from alphazero.arena.match import MatchResult, SoloResult, Tally
 from alphazero.report.fitting_table import FittingTable
-from alphazero.report.terminal import match_table, solo_table
+from alphazero.report.terminal import make_table, match_table, solo_table
 
 LONG = "runs/connect_four-20260101-120000/checkpoints/000002"
 
@@ -39,6 +39,16 @@ def test_with_room_for_all_a_table_is_whole() -> None:
     lines = printed(figures(), 78)
     assert lines[0] == "title"
     assert lines[-2].split() == [LONG, "123456", "1234567", "12345678"]
+
+
+def test_nothing_in_a_table_is_markup() -> None:
+    """Though the console would take it for that: here a tag, one that closes nothing, and an emoji."""
+    names = ["[bold]one", "[/b]two", ":smile:"]
+    table = make_table("[/b] of :x:", names, ["[a] 1"])
+    table.add_row(*names, "[/] 7")
+    lines = printed(table, 100)
+    assert lines[0] == "[/b] of :x:"
+    assert [line.split() for line in lines[2:5:2]] == [[*names, "[a]", "1"], [*names, "[/]", "7"]]
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,23 @@ def test_a_board_figure_falls_back_on_text() -> None:
     assert {"a position\nin words", "value for the first player, to move: +0.50"} <= texts
 
 
+class Priced(Described):
+    """Names and draws in dollars; between two of them matplotlib would see mathematics, and fail of this one."""
+
+    def render(self, state: object) -> str:
+        return r"$\x$"
+
+    def action_name(self, action: int) -> str:
+        return rf"${action}\x$"
+
+
+def test_dollars_are_dollars() -> None:
+    game = Priced()
+    texts = _texts(board_figure(game, game.initial(1), np.full(9, 1 / 9), 0.5))
+    assert {r"\$\x\$", r"\$8\x\$"} <= texts  # escaped, as matplotlib wants it
+    png(policy_heatmap(game, {0: np.full((1, 9), 1 / 9)}))
+
+
 def test_a_board_figure_of_a_finished_game() -> None:
     game = TicTacToe()
     state = game.initial(1)

@@ -40,7 +40,14 @@ def test_agent_run_and_checkpoint_say_the_same_as_the_learner(folder: Path) -> N
         torch.testing.assert_close(said.value, expected[1], rtol=1e-5, atol=1e-5)
         assert load_agent(source).search == CONFIG.search.without_noise() != SearchConfig().without_noise()
         assert load_agent(str(source)).title == load_agent(source).title
+        assert load_agent(source).max_moves == CONFIG.self_play.max_moves == 500
     card = json.loads((folder / "agent.json").read_bytes())
+    (folder / "agent.json").write_text(json.dumps({name: card[name] for name in card if name != "max_moves"}))
+    assert load_agent(folder / "agent.onnx").max_moves == 1000  # of the version before
+    (folder / "agent.json").write_text(json.dumps(card | {"max_moves": 0}))
+    with pytest.raises(RunError, match=r"is not an agent's card: `max_moves`"):
+        load_agent(folder / "agent.onnx")
+    (folder / "agent.json").write_text(json.dumps(card))
     assert card["actions"] == ["a3", "b3", "c3", "a2", "b2", "c2", "a1", "b1", "c1"]
     cut(folder / "agent.onnx")
     with pytest.raises(RunError, match="was truncated or altered"):

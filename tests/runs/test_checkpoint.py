@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import pickle
@@ -25,22 +24,30 @@ from alphazero.runs.checkpoint import (
     Progress,
     checkpoints,
     create_run,
+    kept_games,
     load_weights,
     prune_checkpoints,
+    prune_games,
     read_config,
     restore,
+    verify,
 )
-from alphazero.runs.files import LIGHT, WHOLE, RunError, read_arrays, save_arrays
+from alphazero.runs.files import LIGHT, WHOLE, RunError, save_arrays
 from games.connect_four import ConnectFour
 from games.tic_tac_toe import TicTacToe
-from tests.small_checkpoints import CONFIG, Parts, alter, assert_the_same, contents, cut, files, go_on, parts, save
-
-
-def resume(folder: Path, made: Parts) -> tuple[Progress, list[str]]:
-    """Progress, and the messages."""
-    said: list[str] = []
-    progress = restore(folder, made.game, made.learner, made.replay, made.streams, say=said.append)
-    return progress, said
+from tests.small_checkpoints import (
+    CONFIG,
+    alter,
+    assert_the_same,
+    contents,
+    cut,
+    files,
+    go_on,
+    parts,
+    resume,
+    save,
+    sign,
+)
 
 
 @pytest.fixture
@@ -140,6 +147,49 @@ def test_a_state_without_a_field_is_passed_over_too(folder: Path) -> None:
         assert field in line
 
 
+def test_no_flipped_bit_of_a_state_is_believed(folder: Path) -> None:
+    """Unless it is one of the spaces between what it says."""
+    path = save(folder, parts(), 1)
+    before = (path / "state.json").read_bytes()
+    noticed = 0
+    for place in range(len(before)):
+        content = bytearray(before)
+        content[place] ^= 1 << place % 7
+        (path / "state.json").write_bytes(content)
+        try:
+            verify(path, ["state.json"])
+        except RunError:
+            noticed += 1
+        else:
+            assert json.loads(content) == json.loads(before), content[place - 20 : place + 20]
+    assert noticed > 0.8 * len(before)
+
+
+def test_a_state_of_before_has_no_digest_and_is_read(folder: Path) -> None:
+    made = parts(iterations=1)
+    path = save(folder, made, 1)
+    state = json.loads((path / "state.json").read_bytes())
+    for missing in ("digest", "seconds"):
+        del state[missing]
+        (path / "state.json").write_text(json.dumps(state))
+        assert resume(folder, parts())[0] == Progress(1, 17, 2.5)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("steps", -1), ("steps", "3"), ("steps", True), ("iteration", 1.5), ("core_seconds", -1), ("core_seconds", 1e308),
+     ("game", 3), ("sha256", {"replay.npz": 3}), ("new_samples", 1 << 70), ("more", 1)],
+)  # fmt: skip
+def test_a_state_that_cannot_be_is_refused_whoever_signed_it(field: str, value: Any, folder: Path) -> None:
+    path = save(folder, parts(), 1)
+    state = json.loads((path / "state.json").read_bytes())
+    (path / "state.json").write_text(json.dumps(state | {field: value}))
+    if field != "sha256":
+        sign(path)
+    with pytest.raises(RunError, match=rf"state\.json is not a checkpoint's state: .*`?{field}"):
+        verify(path, ["state.json"])
+
+
 def test_without_a_whole_checkpoint_it_says_how_to_start(folder: Path) -> None:
     with pytest.raises(RunError, match="has no whole checkpoint to resume from; start anew with --run"):
         resume(folder, parts())
@@ -162,13 +212,6 @@ def test_the_rest_of_an_interrupted_save_is_ignored_and_replaced(folder: Path) -
 
 
 # --- Foreign
-
-
-def sign(path: Path) -> None:
-    """Makes the digests in state.json those of the files as they are, as an attacker would."""
-    state = json.loads((path / "state.json").read_bytes())
-    state["sha256"] = {name: hashlib.sha256((path / name).read_bytes()).hexdigest() for name in state["sha256"]}
-    (path / "state.json").write_text(json.dumps(state))
 
 
 def test_another_games_checkpoint_is_refused_by_name(folder: Path) -> None:
@@ -230,7 +273,8 @@ def test_nothing_read_can_run_code(name: str, folder: Path, tmp_path: Path) -> N
     path, marker = save(folder, parts(iterations=1), 1), tmp_path / "ran"
     bomb = Bomb(marker)
     if name.endswith(".npz"):
-        arrays = {key: np.array([bomb], dtype=object) for key in read_arrays(path / name)}
+        with np.load(path / name, allow_pickle=False) as archive:
+            arrays = {key: np.array([bomb], dtype=object) for key in archive}
         with (path / name).open("wb") as file:
             np.savez(file, allow_pickle=True, **arrays)
     elif name == "optimizer.pt":
@@ -334,14 +378,30 @@ def test_the_last_two_are_kept_whole_and_of_the_others_the_measured_networks(
     made = parts()
     for iteration in range(1, 8):
         save(folder, made, iteration)
+        (folder / "checkpoints" / ".000099.unfinished").mkdir()  # of a process that was killed
         prune_checkpoints(folder, every=every)
     paths = checkpoints(folder)
+    assert len(list((folder / "checkpoints").iterdir())) == len(paths)
     assert [path.name.lstrip("0") for path in paths] == kept
     for path in paths[-2:]:
         assert {file.name for file in path.iterdir()} == set(WHOLE)
     for path in paths[:-2]:
         assert {file.name for file in path.iterdir()} == set(LIGHT)
         load_weights(path, made.game, made.learner)
+
+
+@pytest.mark.parametrize(("every", "older"), [(0, []), (20, [0, 20, 40, 60, 80, 100, 120, 140])])
+def test_games_of_a_hundred_iterations_are_kept_and_of_older_ones_the_measured(
+    every: int, older: list[int], folder: Path
+) -> None:
+    (folder / "games").mkdir()
+    own = folder / "games" / "the best one.npz"
+    own.touch()
+    for iteration in range(250):  # all before the last hundred are 0 to 149
+        (folder / "games" / f"{iteration:06d}.npz").touch()
+        prune_games(folder, every=every)
+    assert kept_games(folder) == [*older, *range(150, 250)]
+    assert own.exists()
 
 
 def test_folders_that_people_put_there_are_left_alone(folder: Path) -> None:
@@ -378,6 +438,15 @@ def test_a_run_is_not_started_over_another(folder: Path, tmp_path: Path) -> None
     (tmp_path / "file").touch()
     with pytest.raises(RunError, match="exists already"):
         create_run(tmp_path / "file", CONFIG)
+
+
+def test_of_two_processes_that_begin_one_run_the_later_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has looked just before the other made the folder."""
+    monkeypatch.setattr(Path, "exists", lambda path: False)
+    with pytest.raises(RunError, match=f"{folder} exists already"):
+        create_run(folder, CONFIG)
 
 
 def test_a_folder_that_is_no_run_is_named(tmp_path: Path) -> None:

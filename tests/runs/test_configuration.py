@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
-from dataclasses import fields, replace
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,13 +21,16 @@ from alphazero.config import (
     ConfigError,
     EvaluationConfig,
     LearnerConfig,
+    NetworkConfig,
     ReplayConfig,
     SearchConfig,
     SelfPlayConfig,
 )
+from alphazero.game import Discrete
 from alphazero.runs.configuration import (
     OLD_NAMES,
     SECTIONS,
+    check_fit,
     differences,
     load_config,
     make_config,
@@ -31,6 +38,9 @@ from alphazero.runs.configuration import (
     with_current_names,
     with_plain_lists,
 )
+from games.connect_four import ConnectFour
+from games.tic_tac_toe import TicTacToe
+from tests.stubs import Mine
 
 
 def fault(toml: str, folder: Path) -> str:
@@ -83,6 +93,17 @@ def test_a_name_like_no_other_is_answered_with_all_there_are(tmp_path: Path) -> 
         ("learner", "learning_rate", "0"),
         ("evaluation", "games", "7"),
         ("evaluation", "games", "0"),
+        ("search", "simulations", str(2**63)),
+        ("search", "dirichlet_alpha", "1e-300"),
+        ("network", "blocks", "1000000"),
+        ("network", "width", "60000"),
+        ("self_play", "cache", str(2**31)),
+        ("self_play", "temperature", "1e-300"),
+        ("self_play", "device", '"meta"'),
+        ("replay", "window", str(2**62)),
+        ("learner", "learning_rate", "1e+300"),
+        ("evaluation", "simulations", str(10**30)),
+        ("cluster", "worker_cpus", "1e-09"),
     ],
 )
 def test_a_value_out_of_range_is_named_with_its_place(section: str, field: str, value: str, tmp_path: Path) -> None:
@@ -91,13 +112,72 @@ def test_a_value_out_of_range_is_named_with_its_place(section: str, field: str, 
     assert f"(given: {value.strip(chr(34))})".replace("0)", "0") in said.replace("'", "").replace("0)", "0")
 
 
+def test_every_number_has_a_limit() -> None:
+    """Also those that are added later: none takes 10^300, nor a number of thousands of digits."""
+
+    def numbers(config: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+        for name, value in vars(config).items():
+            if is_dataclass(value):
+                yield from numbers(value, (*path, name))
+            elif isinstance(value, int | float) and not isinstance(value, bool):
+                yield (*path, name)
+
+    found = list(numbers(Config()))
+    assert len(found) > 50
+    for *sections, name in found:
+        for value in (10**300, 1e300, int("9" * 4000, 16)):
+            given = {sections[0]: {name: value}} if sections else {name: value}
+            with pytest.raises(ConfigError, match=rf"`{'.'.join([*sections, name])}") as caught:
+                make_config(given, source="test")
+            assert len(str(caught.value)) < 300
+
+
+def test_a_seed_fits_every_generator() -> None:
+    assert make_config({"seed": 2**62 - 1}, source="test").seed == 2**62 - 1
+    torch.Generator().manual_seed(2**62 - 1)
+    with pytest.raises(ConfigError, match="`seed`: input should be less than 4611686018427387904"):
+        make_config({"seed": 2**62}, source="test")
+
+
+class Wide(TicTacToe):
+    actions = Discrete(1_300)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        (
+            {"self_play": {"streams": 4096, "parallel_games": 1 << 17, "moves": 100}},
+            "self_play.streams * parallel_games",
+        ),
+        ({"self_play": {"parallel_games": 1 << 17}, "search": {"simulations": 1 << 16}}, "search.simulations make"),
+        ({"learner": {"batch_size": 1 << 20}, "network": {"blocks": 100, "width": 256}}, "learner.batch_size"),
+        ({"network": {"blocks": 500, "width": 1024}}, "network.blocks = 500 and network.width = 1024 make"),
+        ({"replay": {"window": 10**9}, "search": {"simulations": 2}}, "replay.window"),
+    ],
+)
+def test_numbers_that_are_too_much_together_are_named(fields: dict[str, Any], said: str) -> None:
+    game = Wide() if "replay" in fields else ConnectFour()
+    check_fit(game, Config())
+    with pytest.raises(ValueError, match=re.escape(said)):
+        check_fit(game, make_config(fields, source="test"))
+
+
 def test_every_fault_has_a_line(tmp_path: Path) -> None:
     said = fault("iterations = 0\n[search]\nsimulation = 1\nc_scale = -1.0", tmp_path)
     assert len(said.splitlines()) == 3
 
 
 @pytest.mark.parametrize(
-    ("content", "said"), [(b"game = ", "is not valid TOML"), (b"\xff\xfe\x00", "is not a text file")]
+    ("content", "said"),
+    [
+        (b"game = ", "is not valid TOML"),
+        (b"\xff\xfe\x00", "is not a text file"),
+        (b"seed = " + b"9" * 5000, "is not valid TOML: Exceeds the limit"),
+        (b"seed = " + b"[" * 5000, "is not valid TOML: too many brackets within one another"),
+        (b"seed = 1979-13-45", "is not valid TOML"),
+        (b"#" * 1_000_001, "is longer than 1,000,000 characters"),
+    ],
 )
 def test_a_file_that_is_no_toml_is_named(content: bytes, said: str, tmp_path: Path) -> None:
     path = tmp_path / "recipe.toml"
@@ -112,6 +192,15 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         load_config(tmp_path / "missing.toml")
 
 
+def test_messages_quote_a_part_of_what_is_long(tmp_path: Path) -> None:
+    long = "x" * 10_000
+    for toml in (f"{long} = 1", f'[search]\nalgorithm = "{long}"', f"seed = 0x{'f' * 5000}", f"[search]\n{long} = 1"):
+        assert len(fault(toml, tmp_path)) < 500
+    said = fault("\n".join(f"unknown{number} = 1" for number in range(5000)), tmp_path)
+    assert len(said.splitlines()) == 21
+    assert said.endswith("and 4,980 faults more")
+
+
 def test_nothing_given_means_the_defaults() -> None:
     assert make_config({}, source="nothing") == Config()
 
@@ -124,9 +213,9 @@ configs = st.builds(
     search=st.builds(
         SearchConfig, algorithm=st.sampled_from(["gumbel", "puct"]), rescale_q=st.booleans(), dirichlet_fraction=shares
     ),
-    self_play=st.builds(SelfPlayConfig, td_lambda=shares, device=st.text(st.characters(exclude_categories=["Cs"]))),
+    self_play=st.builds(SelfPlayConfig, td_lambda=shares, device=st.sampled_from(["cpu", "cuda", "cuda:1"])),
     replay=st.builds(ReplayConfig, merge=st.sampled_from(["none", "linear", "log", "constant"]), growth=shares),
-    learner=st.builds(LearnerConfig, learning_rate=st.floats(1e-300, 1e300)),
+    learner=st.builds(LearnerConfig, learning_rate=st.floats(1e-12, 1e9)),
     evaluation=st.builds(EvaluationConfig, opponents=st.lists(st.sampled_from(["random", "minimax:3"])).map(tuple)),
 )
 
@@ -218,3 +307,23 @@ def test_differences_name_field_and_both_values() -> None:
     new = replace(old, seed=7, search=replace(old.search, simulations=16))
     assert differences(old, new) == ["seed: 1 -> 7", "search.simulations: 32 -> 16"]
     assert differences(old, old) == []
+
+
+class Cell(Mine):
+    """Observes one number, as a board of a single cell."""
+
+    observation_shape = (1, 1, 1)
+
+
+def test_a_network_that_cannot_learn_from_a_single_number_is_refused() -> None:
+    scalar = NetworkConfig(value_head="scalar")
+    residual = replace(Config(), evaluation=EvaluationConfig(opponents=()), network=scalar)
+    check_fit(Cell(), residual)
+    alone = replace(residual, learner=LearnerConfig(batch_size=1))
+    shared = replace(residual, learner=LearnerConfig(batch_size=4), cluster=ClusterConfig(learner_ranks=4))
+    for config in (alone, shared):
+        with pytest.raises(
+            ValueError, match=r'mine observes a single cell.*network.kind = "dense", or a larger learner'
+        ):
+            check_fit(Cell(), config)
+        check_fit(Cell(), replace(config, network=replace(scalar, kind="dense")))

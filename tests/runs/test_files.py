@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -124,3 +126,22 @@ def test_an_error_names_the_path(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=r"metrics\.csv") as caught, naming(tmp_path / "metrics.csv"):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(tmp_path / "metrics.csv"))
+
+
+def test_on_macos_what_is_written_is_forced_out_of_the_disk_s_own_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As fsync(2) there says: F_FULLFSYNC does, fsync does not. A disk of a network may refuse it."""
+    calls: list[str] = []
+
+    def full_flush(descriptor: int, command: int) -> None:
+        assert os.fstat(descriptor).st_size == 3
+        calls.append("F_FULLFSYNC" if command == 51 else str(command))
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(fcntl, "F_FULLFSYNC", 51, raising=False)
+    monkeypatch.setattr(fcntl, "fcntl", full_flush)
+    monkeypatch.setattr(os, "fsync", lambda descriptor: calls.append("fsync"))
+    write_file(tmp_path / "file", b"abc")
+    assert calls == ["F_FULLFSYNC", "fsync"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import signal
@@ -18,22 +19,23 @@ from alphazero.runs import lock
 from alphazero.runs.files import RunError
 from alphazero.runs.lock import Holder, RunLock, run_lock
 
-fcntl = pytest.importorskip("fcntl")
-
 # A process that knows nothing of the engine, and locks the file.
-HOLDING = """
-import fcntl, json, os, sys
+LOCKING = """
+import fcntl, json, os, sys, time
 file = open(sys.argv[1], "w")
 fcntl.flock(file, fcntl.LOCK_EX)
+"""
+NAMING = """
 json.dump({"host": "there", "pid": os.getpid(), "since": "noon", "token": "x"}, file)
 file.flush()
-print("held", flush=True)
-sys.stdin.read()
 """
+TELLING = "print('held', flush=True)\n"
+WAITING = "sys.stdin.read()\n"
+HOLDING = LOCKING + NAMING + TELLING + WAITING
 
 
-def held_by_another(folder: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", HOLDING, str(folder / "run.lock")]
+def held_by_another(folder: Path, script: str = HOLDING) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", script, str(folder / "run.lock")]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "held\n"
@@ -53,6 +55,30 @@ def test_another_process_is_named_and_its_death_leaves_no_lock_behind(tmp_path: 
         pass
     (line,) = said  # of another machine, so it may be that its locks are not seen here
     assert f"was held by process {process.pid} on there, since noon; it did not end in order" in line
+
+
+@pytest.mark.parametrize("then", [NAMING + WAITING, ""])
+def test_who_has_just_locked_is_named_once_it_has_written_its_name_and_who_lets_go_is_waited_for(
+    then: str, tmp_path: Path
+) -> None:
+    process = held_by_another(tmp_path, LOCKING + TELLING + "time.sleep(0.5)\n" + then)
+    try:
+        if then:
+            with pytest.raises(RunError, match=f"is held by process {process.pid} on there, since noon"):
+                RunLock(tmp_path, say=pytest.fail)
+        else:
+            RunLock(tmp_path, say=pytest.fail).release()
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_who_never_writes_its_name_is_another_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "NAMING", 0.2)
+    with (tmp_path / "run.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(RunError, match="is held by another process; a run is one process's"):
+            RunLock(tmp_path, say=pytest.fail)
 
 
 def test_the_file_names_this_process_as_long_as_it_holds_the_lock(tmp_path: Path) -> None:
@@ -87,10 +113,10 @@ def test_a_death_on_this_machine_is_worth_no_word(tmp_path: Path) -> None:
 def test_where_a_disk_shares_no_locks_the_older_process_stops_and_names_the_newer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(file: object) -> None:
+    def refuse(file: object, operation: int) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(lock, "_lock", refuse)
+    monkeypatch.setattr(fcntl, "flock", refuse)
     said: list[str] = []
     older = RunLock(tmp_path, say=said.append)
     (line,) = said

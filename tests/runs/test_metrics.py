@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,30 @@ def test_a_buffer_without_samples_has_no_mean_age() -> None:
     assert "buffer/staleness" not in buffer_scalars(replay, 3)
     replay.extend(samples(4))  # of games that ended in iteration 0
     assert buffer_scalars(replay, 3)["buffer/staleness"] == 3
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("iteration,loss\n-1,2\n", "'-1' is no iteration"),
+        ("iteration,loss\n" + "9" * 5000 + ",2\n", "is no iteration"),
+        ("iteration,loss\n1,1e39\n", "'1e39' is too large for a measure"),
+        ("iteration,loss,loss\n1,2,3\n", "several columns of one name"),
+        ("iteration,loss\n1,\0\n", "does not hold a run's metrics"),
+    ],
+)
+def test_numbers_that_no_run_writes_are_refused(tmp_path: Path, content: str, said: str) -> None:
+    (tmp_path / "metrics.csv").write_text(content)
+    with pytest.raises(RunError, match=said) as caught:
+        read_history(tmp_path / "metrics.csv")
+    assert len(str(caught.value)) < 400
+
+
+def test_a_pipe_is_no_history(tmp_path: Path) -> None:
+    """To read it would be to wait for ever."""
+    os.mkfifo(tmp_path / "metrics.csv")
+    with pytest.raises(RunError, match=r"metrics\.csv is no file.*; move it away"):
+        read_history(tmp_path / "metrics.csv")
 
 
 def test_a_history_is_read_as_it_was_written(tmp_path: Path) -> None:

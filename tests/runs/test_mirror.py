@@ -659,6 +659,31 @@ def test_a_missing_package_is_named(folder: Path, tmp_path: Path) -> None:
             use()
 
 
+@pytest.mark.parametrize("name", ["metrics.csv", "checkpoints/000001/replay.npz"])
+def test_a_pipe_there_is_no_file_of_a_run(name: str, folder: Path, tmp_path: Path) -> None:
+    """To fetch it would be to wait for ever."""
+    save(folder, parts(iterations=1), 1)
+    place = Path(shutil.copytree(folder, tmp_path / "place"))
+    (place / name).unlink(missing_ok=True)
+    os.mkfifo(place / name)
+    if name.startswith("checkpoints"):
+        with pytest.raises(RunError, match="no whole checkpoint"):
+            fetch(f"file://{place}", tmp_path / "new")
+    else:
+        fetch(f"file://{place}", tmp_path / "new")
+        assert not (tmp_path / "new" / name).exists()
+
+
+def test_a_run_that_is_larger_than_the_disk_is_not_fetched(folder: Path, tmp_path: Path) -> None:
+    save(folder, parts(iterations=1), 1)
+    place = Path(shutil.copytree(folder, tmp_path / "place"))
+    with (place / "log.txt").open("wb") as file:
+        file.truncate(1 << 43)  # which takes no room there
+    with pytest.raises(RunError, match="is larger than the space that is left"):
+        fetch(f"file://{place}", tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
 # --- One process a copy
 
 

@@ -73,7 +73,7 @@ def test_the_game_that_the_user_names_counts_and_is_kept_only_if_it_is_asked_for
     path = write_agent(tmp_path / "friend", GAME)
     assert type(load_agent(path, game="games.tic_tac_toe:TicTacToe").game) is TicTacToe
     assert not (tmp_path / "mark").exists()
-    with pytest.raises(RunError, match=r"is of a game with name tic_tac_toe; games\.connect_four:ConnectFour now has"):
+    with pytest.raises(RunError, match=r"of a game with name 'tic_tac_toe'; games\.connect_four:ConnectFour now has"):
         load_agent(path, game="games.connect_four:ConnectFour")
     for nothing in ("", "nowhere", "nowhere:Game"):
         with pytest.raises(ValueError, match=r"^game"):

@@ -148,8 +148,8 @@ def test_out_of_reach_is_no_failure(aim: Aim, network: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--wind", "nan"], "the wind must be a finite number of m/s, not nan"),
-        (["--target", "inf"], "the target must be a finite number of m, not inf"),
+        (["--wind", "nan"], "--wind: must be a number from -1000 to 1000, not nan"),
+        (["--target", "inf"], "--target: must be a number from -1e+06 to 1e+06, not inf"),
         (["--angle", "95"], "the angle must be from 0 to 90 degrees, not 95.0"),
         (["--counterweight", "0"], "the counterweight must be from 20 to 120 kg, not 0.0"),
         (["--published", "--counterweight", "20"], "the counterweight must be from 44.09 to 264.6 lb, not 20.0"),

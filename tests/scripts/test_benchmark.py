@@ -19,6 +19,7 @@ import pytest
 from alphazero.arena.evaluation import PlayMatch
 from alphazero.report.terminal import pace
 from alphazero.runs.checkpoint import checkpoints
+from alphazero.runs.trust import trust
 from games.tic_tac_toe import TicTacToe
 from scripts.benchmark import main
 from tests.commands import Finished, call
@@ -208,9 +209,9 @@ def test_bad_input_gets_one_clear_error(trained: Path, tmp_path: Path, benchmark
     other = tmp_path / "other" / "agent.onnx"
     shutil.copy(exported, other)
     card = json.loads((trained / "agent.json").read_text())
-    other.with_suffix(".json").write_text(
-        json.dumps(card | {"game": "tests.scripts.test_benchmark:Renamed", "name": "renamed"})
-    )
+    renamed = "tests.scripts.test_benchmark:Renamed"
+    other.with_suffix(".json").write_text(json.dumps(card | {"game": renamed, "name": "renamed"}))
+    trust(other.parent, renamed)
     positions = ROOT / "games" / "data" / "connect_four" / "positions.csv"
     unusable = ("is not a run", "cannot be read", "was truncated or altered", "No such file")
     for arguments, complaint in (

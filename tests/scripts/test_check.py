@@ -65,7 +65,7 @@ def test_bad_input_gets_one_clear_error(command: Command) -> None:
         (("tic_tac_toe",), "write it as package.module:Class"),
         (("games.tic_tac_toe:Tic",), "it offers TicTacToe"),
         (("no.such:Game",), "cannot import 'no.such'"),
-        ((TIC_TAC_TOE, "--games", 0), "--games: must be a whole number from 1, not 0"),
+        ((TIC_TAC_TOE, "--games", 0), "--games: must be a whole number from 1 to 1,000,000, not 0"),
         ((TIC_TAC_TOE, "--seed", -1), "--seed: must be a whole number"),
     ):
         finished = command(main, *arguments)

@@ -40,6 +40,25 @@ def test_a_game_without_keys_and_opponents_trains_and_says_so(tmp_path: Path, tr
     assert 'set replay.merge = "none"' in merging.stderr
 
 
+class Marked(TicTacToe):
+    """A game whose name is markup, an emoji and mathematics to those who look for them."""
+
+    name = r"[/b] :x: $\x$"
+
+
+def test_names_are_shown_as_they_are(tmp_path: Path, train: Train) -> None:
+    """In the terminal, the log and figures: a closing tag alone is an error to rich, and \\x one to matplotlib."""
+    evaluation = replace(SMALL.evaluation, every=1)
+    config = replace(SMALL, game="tests.scripts.test_train:Marked", iterations=2, evaluation=evaluation)
+    folder = tmp_path / Marked.name / "exp [a]"
+    finished = train("--run", folder, config=write(tmp_path, config))
+    assert (finished.returncode, finished.stderr) == (0, "")
+    for line in (f"Training {Marked.name} in {folder}", f"The agent: {folder / 'agent.onnx'}"):
+        assert line in finished.stdout
+    assert f"\n{Marked.name}\n" in finished.stdout  # the title of the table
+    assert str(folder) in (folder / "log.txt").read_text()
+
+
 def test_a_run_cannot_be_resumed_to_fewer_iterations_or_from_damage(tmp_path: Path, train: Train, whole: Whole) -> None:
     shutil.copytree(whole.folder, tmp_path / "run")
     fewer = train("--resume", tmp_path / "run", "--iterations", 2)
@@ -84,7 +103,7 @@ def test_what_is_given_counts_and_minutes_count_more_than_iterations(tmp_path: P
 
 def test_learning_that_gives_no_number_is_reported_and_loses_nothing(tmp_path: Path, train: Train) -> None:
     reckless = replace(
-        SMALL, learner=replace(SMALL.learner, optimizer="sgd", learning_rate=1e30, max_grad_norm=1e30, warmup=0.0)
+        SMALL, learner=replace(SMALL.learner, optimizer="sgd", learning_rate=1e9, max_grad_norm=1e9, warmup=0.0)
     )
     finished = train("--run", tmp_path / "run", config=write(tmp_path, reckless))
     assert finished.returncode == 1

@@ -7,8 +7,9 @@ import io
 import pytest
 from rich.console import Console
 
+from alphazero.game.messages import printable
 from alphazero.game.record import Record
-from alphazero.shell.base import Shell, draw, printable
+from alphazero.shell.base import Shell, draw
 from games.tic_tac_toe import TicTacToe
 from tests.shell.both_shells import SolvedTicTacToe, shells
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from alphazero.config import ConfigError
+from alphazero.mcts.evaluator import EvaluationError
 from alphazero.runs.files import RunError
 from alphazero.shell import cli
 from tests.commands import call
@@ -99,6 +100,47 @@ def test_closed_streams_are_empty_and_bytes_that_are_no_text_are_replaced(monkey
     assert read == ["", "\ufffd4"]
 
 
+def test_errors_quote_a_part_of_what_is_long(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(raising(RunError("x" * 100_000 + "\n" + "y" * 100_000))) == 1
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == f"error: {'x' * cli.LONGEST}…"
+    assert second == f"{'y' * cli.LONGEST}…"
+
+
+def test_a_network_s_answer_that_is_none_is_an_error_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(raising(EvaluationError("the network answers NaN"))) == 1
+    assert capsys.readouterr().err == "error: the network answers NaN\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("9" * 5000, "must be a whole number from 1 to 100, not 9999"),
+        ("0", "must be a whole number from 1 to 100, not 0"),
+        ("1e3", "must be a whole number from 1 to 100, not 1e3"),
+    ],
+)
+def test_whole_numbers_have_limits(text: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    parser = cli.Parser()
+    parser.add_argument("--games", type=cli.whole(1, 100))
+    assert parser.parse_args(["--games", "100"]).games == 100
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--games", text])
+    told = capsys.readouterr().err
+    assert said in told
+    assert len(told) < 200
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-inf", "1e4", "much", ""])
+def test_real_numbers_have_limits(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    parser = cli.Parser()
+    parser.add_argument("--wind", type=cli.real(-10, 1000))
+    assert parser.parse_args(["--wind=-1.5"]).wind == -1.5
+    with pytest.raises(SystemExit):
+        parser.parse_args([f"--wind={text}"])
+    assert f"must be a number from -10 to 1000, not {text}" in capsys.readouterr().err
+
+
 def test_options_say_what_is_wrong_in_their_own_words(capsys: pytest.CaptureFixture[str]) -> None:
     def even(text: str) -> int:
         if int(text) % 2:
@@ -172,6 +214,14 @@ def test_a_reader_who_has_gone_is_no_error() -> None:
     assert (finished.returncode, finished.stdout, finished.stderr) == (0, "x", "")
 
 
+@pytest.mark.parametrize("script", ["train.py", "play.py"])
+def test_help_ends_without_a_word_when_nobody_reads_on(script: str) -> None:
+    # In a buffer, what nobody reads is noticed at the very end.
+    command = f'PYTHONUNBUFFERED= "{sys.executable}" scripts/{script} --help | head -n 0; exit ${{PIPESTATUS[0]}}'
+    finished = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert (finished.returncode, finished.stdout, finished.stderr) == (0, "", "")
+
+
 def test_torch_gets_one_thread_whatever_loads_it_first() -> None:
     code = "import alphazero.shell.cli, os; print(os.environ['OMP_NUM_THREADS'])"
     environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
@@ -207,6 +257,41 @@ def test_ctrl_c_while_a_script_loads_ends_in_one_line() -> None:
     code = "from alphazero.shell import loading; import os, signal; os.kill(os.getpid(), signal.SIGINT); import torch"
     ended = ended_by(code)
     assert (ended.stderr, ended.returncode) == ("Stopped.\n", -signal.SIGINT)
+
+
+INTERRUPT = (
+    "import os, signal, sys, time; from alphazero.shell import cli; interrupt = lambda: os.kill(os.getpid(), 2); "
+)
+
+
+def test_ctrl_c_is_the_scripts_own_affair_while_it_runs_and_ends_it_afterwards() -> None:
+    ended = ended_by(INTERRUPT + "print(cli.run(interrupt, stopped='Nothing was saved.'), flush=True); interrupt()")
+    assert (ended.stdout, ended.stderr) == ("130\n", "Nothing was saved.\nStopped.\n")
+    assert ended.returncode == -signal.SIGINT
+
+
+def test_ctrl_c_that_comes_up_where_nothing_can_be_raised_comes_again() -> None:
+    """As in a callback of a compiler; of other exceptions the interpreter tells."""
+    code = (
+        "class Lost:\n    def __del__(self): {}\ndef main():\n    Lost()\n    time.sleep(1)\n    print('not stopped')\n"
+    )
+    ended = ended_by(INTERRUPT + "\n" + code.format("interrupt()") + "sys.exit(cli.run(main))")
+    assert (ended.stdout, ended.stderr, ended.returncode) == ("", "Stopped.\n", 130)
+    ended = ended_by(INTERRUPT + "\n" + code.format("1 / 0") + "sys.exit(cli.run(main))")
+    assert ended.stdout == "not stopped\n"
+    assert ended.stderr.startswith("Exception ignored")
+
+
+def test_a_process_that_ignores_ctrl_c_goes_on_ignoring_it() -> None:
+    code = "import signal; signal.signal(2, signal.SIG_IGN); " + INTERRUPT + "interrupt(); print(cli.run(interrupt))"
+    ended = ended_by(code)
+    assert (ended.stdout, ended.stderr, ended.returncode) == ("0\n", "", 0)
+
+
+def test_windows_is_told_at_once_where_it_runs() -> None:
+    ended = ended_by("import shutil, signal, sys; sys.platform = 'win32'; from alphazero.shell import loading")
+    assert ended.stderr.startswith("error: Windows is not supported")
+    assert (len(ended.stderr.splitlines()), ended.returncode) == (1, 1)
 
 
 def test_any_other_exception_shows_its_traceback() -> None:

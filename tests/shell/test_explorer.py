@@ -16,7 +16,7 @@ from alphazero.replay import Samples, no_actions
 from alphazero.runs.agents import Agent
 from alphazero.shell.explore import COLUMNS
 from alphazero.shell.explorer import Explorer
-from games.tic_tac_toe import TicTacToe
+from games.tic_tac_toe import TicTacToe, TicTacToeState
 from tests.evaluators import ScrambledEvaluator
 
 GAME = TicTacToe()
@@ -124,6 +124,28 @@ def test_the_replay_buffer_is_asked_for_the_position_and_its_mirror_images() -> 
 def test_a_position_that_was_never_seen_is_not_in_the_replay_buffer() -> None:
     assert Explorer(agent(), lambda: samples_of(["b2"])).examine(Record(GAME, "a3"), 4).replayed is None
     assert Explorer(agent()).examine(Record(GAME, "a3"), 4).replayed is None
+
+
+class AnyStart(TicTacToe):
+    """The first move is drawn."""
+
+    def initial(self, batch: int, *, generator: torch.Generator | None = None) -> TicTacToeState:
+        return super().step(super().initial(batch), torch.randint(9, (batch,), generator=generator)).state
+
+
+def test_images_of_a_position_are_found_though_the_start_is_random() -> None:
+    """A drawn corner is the image of every other, and its moves lead to none of them. Each policy is the first move."""
+    game, count = AnyStart(), 90
+    states = game.initial(count, generator=torch.Generator().manual_seed(5))
+    first = states.theirs.log2().long()  # of a start the first move, which is now the opponent's
+    samples = samples_of(["b2"] * count)._replace(state=states, policy=torch.eye(9)[first])
+    record = Record(game)
+    cell = int(record.state.theirs.log2())
+    (kind,) = (kind for kind in ({0, 2, 6, 8}, {1, 3, 5, 7}, {4}) if cell in kind)
+    shown = Explorer(Agent(game, ScrambledEvaluator(game), QUIET, "scrambled"), lambda: samples).examine(record, 4)
+    assert shown.replayed is not None
+    assert shown.replayed.size == sum(move in kind for move in first.tolist())
+    assert set(shown.replayed.policy.argmax(1).tolist()) == {cell}
 
 
 def test_more_simulations_cost_only_the_evaluations_that_are_new() -> None:

@@ -97,16 +97,57 @@ def test_a_player_that_fails_stops_the_game_and_loses_nothing() -> None:
     assert "o (minimax:1) plays" in printed.getvalue()
 
 
+class Marked(TicTacToe):
+    """A game whose name and moves are markup to a terminal that looks for it."""
+
+    name = "[/b]"
+
+    def action_name(self, action: int) -> str:
+        return f"[/{action}]:x:"
+
+
+def test_names_are_no_markup() -> None:
+    printed = io.StringIO()
+    console = Console(file=printed, width=100, force_terminal=True, color_system=None)
+    agent = Agent(Marked(), ScrambledEvaluator(TicTacToe()), SearchConfig().without_noise(), "[/i]")
+    seats, budget = ["human", "agent:4"], SearchBudget(4)
+    shell = PlayShell(Explorer(agent), Record(Marked()), console, seats=seats, budget=budget, seed=1)
+    shell.players[1].name = "[/u]"  # type: ignore[union-attr]
+    for line in ("[/4]:x:", "hint", "moves", "review", "help"):
+        shell.onecmd(line)
+        shell.advance()
+    said = printed.getvalue()
+    for text in (
+        "last move [/4]:x:",
+        "[/u] thinks …",
+        "o ([/u]) plays [/",
+        "\n[/4]:x: [/",
+        "[/b] has no perfect player",
+    ):
+        assert text in said, text
+
+
+def test_a_game_is_over_after_the_most_moves() -> None:
+    shell, _, printed = at_the_board(TicTacToe(), max_moves=2)
+    shell.onecmd("b2")
+    shell.advance()
+    assert "a draw after 2 moves, the most that it may have · `restart`" in printed.getvalue()
+    shell.onecmd("a3")
+    assert "the game is over; `restart` starts another" in printed.getvalue()
+
+
 class Keyless(TicTacToe):
     """The same without keys, so that nothing is cached."""
 
     key = Game.key
 
 
-def at_the_board(game: TicTacToe, *, seconds: float | None = None) -> tuple[PlayShell, ScrambledEvaluator, io.StringIO]:
+def at_the_board(
+    game: TicTacToe, *, seconds: float | None = None, max_moves: int = 9
+) -> tuple[PlayShell, ScrambledEvaluator, io.StringIO]:
     """A person against an agent of 60 simulations or so many seconds, its network, and what is printed."""
     network, printed = ScrambledEvaluator(TicTacToe()), io.StringIO()
-    explorer = Explorer(Agent(game, network, SearchConfig().without_noise(), "scrambled"))
+    explorer = Explorer(Agent(game, network, SearchConfig().without_noise(), "scrambled", max_moves))
     console = Console(file=printed, width=100, highlight=False)
     budget = SearchBudget(60, seconds)
     shell = PlayShell(explorer, Record(game, ""), console, seats=["human", "agent"], budget=budget, seed=1)

@@ -245,7 +245,7 @@ def test_matches_are_recorded_for_the_iteration_they_began_in(tmp_path: Path) ->
 
 def test_learning_that_fails_ends_it(tmp_path: Path) -> None:
     reckless = replace(
-        CONFIG, learner=replace(CONFIG.learner, optimizer="sgd", learning_rate=1e30, max_grad_norm=1e30, warmup=0.0)
+        CONFIG, learner=replace(CONFIG.learner, optimizer="sgd", learning_rate=1e9, max_grad_norm=1e9, warmup=0.0)
     )
     with pytest.raises(LearningError, match="the loss is"):
         train(reckless, tmp_path / "run")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import re
 import signal
@@ -21,6 +22,7 @@ from alphazero.report.monitor import Monitor
 from alphazero.runs.checkpoint import checkpoints, read_config, verify
 from alphazero.runs.files import WHOLE
 from alphazero.trainer import budget, synchronous
+from alphazero.trainer.budget import Narrower
 from alphazero.trainer.plan import Pace
 from alphazero.trainer.run import Iteration, Run, Stopped
 from alphazero.trainer.session import Session, open_session
@@ -70,11 +72,12 @@ def train(
     *,
     resume: bool = False,
     stop_after: int = 10**9,
+    began: float | None = None,
 ) -> Session:
     """Trains a run whose iterations take so many seconds, and stops it after one."""
     console = Console(file=io.StringIO())
     saved = read_config(folder) if resume else None
-    with open_session(TicTacToe(), config, folder, saved=saved, console=console, clock=clock) as session:
+    with open_session(TicTacToe(), config, folder, saved=saved, console=console, clock=clock, began=began) as session:
         over = session.iteration_over
 
         def iteration_over(iteration: Iteration) -> None:
@@ -115,6 +118,40 @@ def test_as_many_iterations_are_trained_as_fit_and_the_plan_is_written_down(tmp_
     assert "The pace has changed" not in log(tmp_path / "run")
     assert session.budget.spent == 4 + 12 * 9
     assert_same(session.run.learner.tensors(), weights_of(replace(TIMED, minutes=0.0, iterations=12)))
+
+
+@pytest.mark.parametrize(
+    ("enough", "width"),
+    # 12 iterations fit in: 64 * 12 / 18 is 42, of which 40 is a multiple of 8; 64 * 12 / 100 is 8, and 32 the least.
+    [(12, 64), (18, 40), (100, 32)],
+)
+def test_a_network_too_wide_for_the_time_is_made_narrower(
+    enough: int, width: int, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(budget, "ENOUGH", enough)
+    config = replace(TIMED, network=replace(TIMED.network, blocks=1, width=64, least_width=32))
+    began = None
+    if width < 64:
+        with pytest.raises(
+            Narrower, match=f"2 minutes hold 12 iterations here: {width} channels instead of 64"
+        ) as made:
+            train(config, tmp_path / "run", clock)
+        assert not (tmp_path / "run").exists()
+        assert made.value.network == replace(config.network, width=width, least_width=0)
+        config, began = replace(config, network=made.value.network), made.value.began
+        assert began == 1000
+    session = train(config, tmp_path / "run", clock, began=began)
+    assert session.budget.spent == 4 * (1 + (width < 64)) + 12 * 9
+    assert (read_config(tmp_path / "run").network.width, session.run.config.iterations) == (width, 12)
+
+
+def test_only_a_new_run_is_made_narrower(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = replace(TIMED, network=replace(TIMED.network, width=64, least_width=32))
+    monkeypatch.setattr(budget, "ENOUGH", 12)
+    train(config, tmp_path / "run", clock, stop_after=1)
+    monkeypatch.setattr(budget, "ENOUGH", 100)
+    train(read_config(tmp_path / "run"), tmp_path / "run", clock, resume=True)
+    assert read_config(tmp_path / "run").network.width == 64
 
 
 def test_every_line_of_an_iteration_says_what_is_left(tmp_path: Path, clock: Clock) -> None:
@@ -164,11 +201,11 @@ def test_a_run_that_was_planned_anew_can_be_repeated_bit_for_bit(tmp_path: Path,
 def test_so_can_one_that_was_stopped_and_given_another_time(tmp_path: Path, clock: Clock) -> None:
     folder = tmp_path / "run"
     train(GROWING, folder, clock, lambda iteration: 20, stop_after=2)
-    spent = verify(checkpoints(folder)[-1], WHOLE)["seconds"]
+    spent = verify(checkpoints(folder)[-1], WHOLE).seconds
     assert spent == 4 + 3 * 20
     clock.now += 1e6  # nobody trains
     train(read_config(folder), folder, clock, lambda iteration: 20, resume=True, stop_after=3)
-    assert verify(checkpoints(folder)[-1], WHOLE)["seconds"] == 2 * 4 + 4 * 20
+    assert verify(checkpoints(folder)[-1], WHOLE).seconds == 2 * 4 + 4 * 20
     session = train(replace(read_config(folder), minutes=4.0), folder, clock, resume=True)
     assert abs(session.budget.spent - 240) <= 20
     assert "minutes: 2.0 -> 4.0" in log(folder)
@@ -208,8 +245,8 @@ def test_a_run_of_an_older_version_has_spent_what_its_iterations_took(tmp_path: 
     folder = tmp_path / "run"
     train(replace(TIMED, minutes=0.0, iterations=3), folder, clock)
     for path in checkpoints(folder):
-        state = path / "state.json"
-        state.write_text(re.sub(r'\s*"seconds": [\d.]+,', "", state.read_text()))
+        state = json.loads((path / "state.json").read_bytes())
+        (path / "state.json").write_text(json.dumps({n: v for n, v in state.items() if n not in ("seconds", "digest")}))
     rows = (folder / "metrics.csv").read_text().splitlines()
     column = rows[0].split(",").index("time/iteration")
     spent = sum(float(row.split(",")[column]) for row in rows[1:])

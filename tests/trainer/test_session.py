@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import threading
@@ -21,13 +22,13 @@ from alphazero.arena.players import AgentPlayer, NetworkPlayer, RandomPlayer
 from alphazero.game import Transition, masked
 from alphazero.mcts.evaluator import Evaluator
 from alphazero.report.fixed_positions import fixed_positions
+from alphazero.runs import checkpoint
 from alphazero.runs.agents import load_agent
 from alphazero.runs.checkpoint import checkpoints, load_games
-from alphazero.runs.files import read_arrays
 from alphazero.selfplay import Played, SelfPlay
 from alphazero.trainer.session import Session
 from games.tic_tac_toe import TicTacToe, TicTacToeState
-from tests.stubs import Drift
+from tests.stubs import Drift, Waiting
 from tests.tensorboard_events import events
 from tests.training_runs import CONTINUOUS, SMALL, Whole, assert_same, run, train_session
 
@@ -40,6 +41,58 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(tmp_path: Path, whole
     resumed, same_results = run(two, tmp_path / "stopped", resume=True)
     assert_same(whole.tensors, resumed)
     assert whole.results == same_results
+
+
+class Killed(Exception):
+    """Stands for a death of the process."""
+
+
+@pytest.mark.parametrize("at", [2, 4])
+def test_a_run_that_ends_right_after_a_checkpoint_lacks_nothing_and_leaves_nothing_over(
+    at: int, tmp_path: Path, whole: Whole, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the iteration that was saved last, every second of which exports the agent and shows its policies."""
+    folder = tmp_path / "run"
+
+    def die(folder: Path, *, every: int) -> None:
+        if checkpoints(folder)[-1].name == f"{at:06d}":
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "prune_checkpoints", die)
+        with pytest.raises(Killed):
+            run(SMALL, folder)
+    assert (folder / "agent.onnx").is_file()
+    resumed, same_results = run(SMALL, folder, resume=True)
+    assert_same(whole.tensors, resumed)
+    assert whole.results == same_results
+    mine, theirs = (
+        {path.relative_to(top).as_posix() for path in top.rglob("*") if not path.name.startswith("events.")}
+        for top in (folder, whole.folder)
+    )
+    assert mine == theirs
+    with np.load(folder / "policies.npz") as policies, np.load(whole.folder / "policies.npz") as expected:
+        assert list(policies) == ["1", "3"]
+        for name in expected:
+            np.testing.assert_array_equal(policies[name], expected[name])
+
+
+def test_a_game_that_need_not_end_is_learned_from_measured_and_told_of(tmp_path: Path) -> None:
+    play = replace(SMALL.self_play, moves=6, opening_share=0.0, max_moves=14)
+    config = replace(SMALL, self_play=play, evaluation=replace(SMALL.evaluation, games=2))
+    session, results = train_session(config, tmp_path / "run", game=Waiting())
+    history = session.monitor.history
+    assert [history[i]["self_play/games"] for i in range(4)] == [0, 0, 48, 0]
+    assert history[2]["self_play/cut_off"] == 48
+    assert all(math.isfinite(scalar) for row in history.values() for scalar in row.values())
+    assert history[3]["buffer/staleness"] == 1
+    log = (tmp_path / "run" / "log.txt").read_text()
+    assert (
+        log.count("No game ended in iteration 1, so there is nothing new to learn from. The longest has 6 moves") == 1
+    )
+    assert "iteration 2, so" not in log
+    assert "No game ended in iteration 4" in log
+    assert results["strength/random"].points > 0.5
 
 
 def test_so_does_one_with_convolutions_in_onnx_runtime(tmp_path: Path) -> None:
@@ -108,7 +161,8 @@ def test_the_agent_s_policies_in_fixed_positions_are_shown_and_kept(whole: Whole
     shown = events(whole.folder)
     for tag in ("policy/fixed_positions", "positions/1", "positions/2", "positions/3", "positions/4"):
         assert [image.step for image in shown.Images(tag)] == [1, 3]
-    kept = read_arrays(whole.folder / "policies.npz")
+    with np.load(whole.folder / "policies.npz", allow_pickle=False) as archive:
+        kept = dict(archive)
     assert list(kept) == ["1", "3"]
     agent = load_agent(whole.folder / "agent.onnx")
     positions = fixed_positions(agent.game, SMALL)
@@ -158,3 +212,16 @@ def test_ctrl_c_while_the_agent_is_measured_ends_the_run_at_once(
     assert session.run.progress.iteration == 1
     assert "Stopping: the agent is saved, but stays unmeasured" in (tmp_path / "run" / "log.txt").read_text()
     assert load_agent(tmp_path / "run").game.name == "tic_tac_toe"
+
+
+def test_ctrl_c_before_the_first_checkpoint_leaves_no_folder_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        assert (tmp_path / "run" / "config.toml").is_file()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("alphazero.trainer.session.NetworkEvaluators", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(SMALL, tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []
