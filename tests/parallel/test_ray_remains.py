@@ -113,6 +113,19 @@ def test_a_folder_whose_owner_lives_stays_and_so_does_what_is_no_such_folder(own
     assert owner.daemon.is_running()
 
 
+def test_an_owner_that_is_about_to_end_is_left_alone(tmp_path: Path) -> None:
+    owner = Owner(tmp_path)  # it writes there as well, and waits for its daemon
+    assert owner.process.stdin
+    owner.process.stdin.write("sys.exit(3)\n")
+    owner.process.stdin.flush()
+    while owner.process.poll() is None:
+        with private_folder(tmp_path):
+            pass
+    owner.end("")
+    assert owner.process.returncode == 3
+    assert not owner.left()
+
+
 def test_who_only_reads_in_a_folder_is_left_alone(tmp_path: Path) -> None:
     owner = Owner(tmp_path)
     reader = subprocess.Popen(["tail", "-f", str(owner.folder / "log")])
