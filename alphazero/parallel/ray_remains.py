@@ -29,13 +29,13 @@ def private_folder(base: Path) -> Iterator[Path]:
     """A folder below `base` that only this user can enter; it goes with the context, or after the process has died."""
     _remove_orphans(base)
     folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))  # 0700
-    try:
-        with (folder / f".{OWNER}").open("wb") as owner:
-            fcntl.flock(owner, fcntl.LOCK_EX)  # the system lets go of it when this process dies
-            (folder / f".{OWNER}").rename(folder / OWNER)  # nobody sees it without its lock
+    with (folder / f".{OWNER}").open("wb") as owner:
+        fcntl.flock(owner, fcntl.LOCK_EX)  # until all is removed, or the system lets go because this process dies
+        (folder / f".{OWNER}").rename(folder / OWNER)  # nobody sees it without its lock
+        try:
             yield folder
-    finally:
-        clear(folder, GRACE)
+        finally:
+            clear(folder, GRACE)
 
 
 def _remove_orphans(base: Path) -> None:

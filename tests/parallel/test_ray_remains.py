@@ -48,7 +48,6 @@ class Owner:
         """What it and those who look on have said on stderr, when all have ended."""
         return self.process.communicate(f"{how}\n")[1]
 
-    @property
     def left(self) -> bool:
         return self.folder.exists() or (self.daemon.is_running() and self.daemon.status() != psutil.STATUS_ZOMBIE)
 
@@ -74,10 +73,10 @@ def test_a_process_that_ends_without_a_word_gets_its_last_ones_and_leaves_nothin
     how: str, code: int, said: str, tmp_path: Path
 ) -> None:
     owner = Owner(tmp_path, "watched")
-    assert owner.left
+    assert owner.left()
     assert owner.end(how).strip() == said
     assert owner.process.returncode == code
-    assert not owner.left
+    assert not owner.left()
     assert not list(tmp_path.iterdir())
 
 
@@ -92,9 +91,9 @@ def test_ctrl_c_does_not_reach_who_looks_on(tmp_path: Path) -> None:
 def test_the_next_folder_takes_the_place_of_those_whose_owners_have_died(tmp_path: Path) -> None:
     owner = Owner(tmp_path)
     owner.end("os._exit(1)")
-    assert owner.left
+    assert owner.left()
     with private_folder(tmp_path) as mine:
-        assert not owner.left
+        assert not owner.left()
         assert [*tmp_path.iterdir()] == [mine]
         assert mine.stat().st_mode & 0o777 == 0o700
 
@@ -106,12 +105,25 @@ def test_a_folder_whose_owner_lives_stays_and_so_does_what_is_no_such_folder(own
     (tmp_path / "az-folder").mkdir()  # somebody's, who has no owner's file
     (tmp_path / "az-file").touch()
     with private_folder(tmp_path), private_folder(tmp_path):
-        assert owner.left
+        assert owner.left()
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
         [owner.folder.name, "elsewhere", "az-link", "az-folder", "az-file"]
     )
     assert (tmp_path / "elsewhere" / "owner").exists()
     assert owner.daemon.is_running()
+
+
+def test_an_owner_that_is_about_to_end_is_left_alone(tmp_path: Path) -> None:
+    owner = Owner(tmp_path)  # it writes there as well, and waits for its daemon
+    assert owner.process.stdin
+    owner.process.stdin.write("sys.exit(3)\n")
+    owner.process.stdin.flush()
+    while owner.process.poll() is None:
+        with private_folder(tmp_path):
+            pass
+    owner.end("")
+    assert owner.process.returncode == 3
+    assert not owner.left()
 
 
 def test_who_only_reads_in_a_folder_is_left_alone(tmp_path: Path) -> None:
@@ -121,7 +133,7 @@ def test_who_only_reads_in_a_folder_is_left_alone(tmp_path: Path) -> None:
         wait_until(lambda: any(file.path.endswith("log") for file in psutil.Process(reader.pid).open_files()))
         owner.end("os._exit(1)")
         with private_folder(tmp_path):
-            assert not owner.left
+            assert not owner.left()
             assert reader.poll() is None
     finally:
         reader.kill()
