@@ -72,8 +72,9 @@ def test_a_cut_a_slow_and_an_untimely_machine_change_nothing(
     config = replace(CONFIG, workers=3, ray_address=f"{head.address}:{machines.PORT}")
     config = replace(config, cluster=replace(config.cluster, mode=mode))
     folder, back = tmp_path / "run", tmp_path / "back"
+    own = os.environ | {"PYTHONPATH": str(ROOT)}  # entering a machine leaves the working directory
     driver = head.command(sys.executable, "-m", NAME, write(tmp_path, config), folder, back)
-    with slow.slowed(), subprocess.Popen(driver, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+    with slow.slowed(), subprocess.Popen(driver, env=own, stdout=subprocess.PIPE, text=True) as process:
         try:
             wait_until(lambda: process.poll() or (folder.is_dir() and len(checkpoints(folder)) >= 2), SECONDS)
             cut.plug("down")
