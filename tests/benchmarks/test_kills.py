@@ -168,6 +168,20 @@ def test_who_is_refused_and_who_goes_on_is_no_fault(tmp_path: Path, monkeypatch:
     assert (killed.tally.refused, killed.tally.faults) == (1, [])
 
 
+def test_a_machine_that_is_too_busy_for_ray_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "train.py").write_text("import sys\nsys.exit('error: Ray cannot be started here; is it too busy?')\n")
+    monkeypatch.setattr(kills, "TRAIN", tmp_path / "train.py")
+    monkeypatch.setattr(kills, "BUSY", 3)
+    killed = killed_run(tmp_path)
+    killed.start()
+    with pytest.raises(kills.HopelessError):
+        killed.wait(lambda: False)
+    killed.end()
+    assert killed.tally.busy == 3
+    assert killed.tally.starts >= 4
+    assert {fault[0] for fault in killed.tally.faults} == {ERRORS, TOGETHER}
+
+
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_shows_what_there_was_and_leaves_nothing(sent: signal.Signals, tmp_path: Path) -> None:
     command = [sys.executable, "benchmarks/kills.py", "--iterations", "1000", "--out", str(tmp_path / "out")]
