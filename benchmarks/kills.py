@@ -51,6 +51,7 @@ KILLS, OVER_RAY, EACH = 200, 20, 10  # kills by default, over Ray, and of each r
 PATIENCE = 600.0  # seconds for anything that must come, with much else to do
 GOING = 60.0 + 30.0  # seconds in which all processes must have gone: some of Ray's look around once a minute
 SAVING = 0.03  # seconds, about, that saving takes
+BUSY = 20  # times, at most, that Ray may fail to start on a machine with much else to do
 
 CONFIG = make_config(
     {
@@ -99,12 +100,18 @@ class Pace(NamedTuple):
 
 @dataclass
 class Tally:
-    """What has happened. faults: each with the promise that it breaks. models: digests, by iteration, over all runs."""
+    """What has happened.
+
+    busy:   starts for which the machine had too much else to do.
+    faults: each with the promise that it breaks.
+    models: digests of networks, by iteration, over all runs.
+    """
 
     kills: Counter[str] = field(default_factory=Counter)
     runs: int = 0
     starts: int = 0
     refused: int = 0
+    busy: int = 0
     checkpoints: int = 0
     faults: list[tuple[str, str]] = field(default_factory=list)
     models: dict[int, str] = field(default_factory=dict)
@@ -153,6 +160,12 @@ class Training:
         holder = re.search(r"^error: .* is held by process (\d+) on ", told, re.M)
         held = int(holder[1]) in others - {self.pid} if holder else self.begins and "exists already" in told
         return held and self.process.returncode == 1 and "Traceback" not in told
+
+    @property
+    def too_busy(self) -> bool:
+        """Whether it has ended with the error that the machine is too busy for Ray to start."""
+        told = self.told
+        return self.process.returncode == 1 and "error: Ray cannot be started here" in told and "Traceback" not in told
 
     def kill(self, *, group: bool) -> list[psutil.Process]:
         """Kills it, with all processes of its group or alone; returns those that it has started."""
@@ -277,7 +290,10 @@ class KilledRun:
         """Waits for the condition; False if all processes have ended before."""
 
         def over() -> bool:
+            busy = self.tally.busy
             self.settle()
+            if self.tally.busy > busy:
+                self.start()
             self.newest = max(self.newest, newest(self.folder))
             return condition() or not self.alive
 
@@ -297,6 +313,8 @@ class KilledRun:
                 self.ended = True
             elif training.refused_by(self.pids):
                 self.tally.refused += 1
+            elif training.too_busy and self.tally.busy < BUSY:
+                self.tally.busy += 1
             else:
                 last = training.told.strip().rpartition("\n")[2]
                 self.tally.fault(ERRORS, f"{training.output.name} ended with {training.process.returncode}: {last}")
@@ -427,7 +445,12 @@ def measure() -> int:
         if options.out:
             figures = {"machine": machine, "ray": options.ray, "seed": options.seed, "iterations": options.iterations}
             counts: dict[str, Any] = {"kills": tally.kills, "runs": tally.runs, "starts": tally.starts}
-            counts |= {"refused": tally.refused, "checkpoints": tally.checkpoints, "broken": tally.broken}
+            counts |= {
+                "refused": tally.refused,
+                "busy": tally.busy,
+                "checkpoints": tally.checkpoints,
+                "broken": tally.broken,
+            }
             counts |= {"faults": tally.faults, "weights": tally.models.get(options.iterations)}
             found = figures | counts | {"seconds": round(time.monotonic() - began)}
             (options.out / "kills.json").write_text(json.dumps(found, indent=2) + "\n")
@@ -522,7 +545,8 @@ def show(console: Console, tally: Tally) -> None:
     console.print(table)
     console.print(
         f"{tally.runs} runs, {tally.starts} starts, of which {tally.refused} were refused since another process held "
-        f"the run; {tally.checkpoints:,} checkpoints looked at",
+        f"the run{f', and {tally.busy} found the machine too busy for Ray' if tally.busy else ''}; "
+        f"{tally.checkpoints:,} checkpoints looked at",
         soft_wrap=True,
     )
 

@@ -187,9 +187,10 @@ def look(pid: int, folder: Path, seconds: float) -> Sample:
     iterations = size = 0
     with suppress(FileNotFoundError):
         iterations = max(0, (folder / "metrics.csv").read_bytes().count(b"\n") - 1)
-    for path in folder.rglob("*"):
-        with suppress(FileNotFoundError):  # files come and go
-            size += path.stat().st_size
+    for top, _, names in os.walk(folder):
+        for name in names:
+            with suppress(FileNotFoundError):  # files come and go, and so do folders, of which `walk` says nothing
+                size += os.stat(f"{top}/{name}").st_size
     return Sample(seconds, resident / 2**20, descriptors, threads, iterations, size / 2**20)
 
 

@@ -32,18 +32,18 @@ def test_a_few_kills_lose_nothing(command: Command, tmp_path: Path, monkeypatch:
     before = set(psutil.Process().children())  # of other tests
     with monkeypatch.context() as patch:
         patch.setattr(tempfile, "tempdir", str(places))
-        done = command(kills.main, "--count", 3, "--iterations", 8, "--out", tmp_path / "out")
+        done = command(kills.main, "--count", 2, "--iterations", 6, "--out", tmp_path / "out")
     assert not list(places.iterdir())
     assert set(psutil.Process().children()) <= before
     assert (done.returncode, done.stderr) == (0, "")
     found = json.loads((tmp_path / "out" / "kills.json").read_text())
-    assert sum(found["kills"].values()) == 3
+    assert sum(found["kills"].values()) == 2
     assert found["kills"]["end"] == 1
     assert found["broken"] == dict.fromkeys(kills.PROMISES, 0)
-    assert found["refused"] + 3 <= found["starts"]
+    assert found["refused"] + 2 <= found["starts"]
     assert done.stdout.count(" kept ") == len(kills.PROMISES)
-    run(replace(kills.CONFIG, iterations=8), tmp_path / "run")
-    assert found["weights"] == digest(tmp_path / "run" / "checkpoints" / "000008" / "model.safetensors")
+    run(replace(kills.CONFIG, iterations=6), tmp_path / "run")
+    assert found["weights"] == digest(tmp_path / "run" / "checkpoints" / "000006" / "model.safetensors")
 
 
 def removed_row(folder: Path) -> None:
@@ -167,6 +167,20 @@ def test_who_is_refused_and_who_goes_on_is_no_fault(tmp_path: Path, monkeypatch:
     finally:
         killed.end()
     assert (killed.tally.refused, killed.tally.faults) == (1, [])
+
+
+def test_a_machine_that_is_too_busy_for_ray_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "train.py").write_text("import sys\nsys.exit('error: Ray cannot be started here; is it too busy?')\n")
+    monkeypatch.setattr(kills, "TRAIN", tmp_path / "train.py")
+    monkeypatch.setattr(kills, "BUSY", 3)
+    killed = killed_run(tmp_path)
+    killed.start()
+    with pytest.raises(kills.HopelessError):
+        killed.wait(lambda: False)
+    killed.end()
+    assert killed.tally.busy == 3
+    assert killed.tally.starts >= 4
+    assert {fault[0] for fault in killed.tally.faults} == {ERRORS, TOGETHER}
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])

@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -72,6 +73,23 @@ def test_all_processes_count(tmp_path: Path) -> None:
     samples = list(watch(command, tmp_path / "run", 0.1))
     assert max(sample.threads for sample in samples) == pytest.approx(62, abs=4)
     assert max(sample.resident_mb for sample in samples) > 120
+
+
+def test_all_files_count_and_folders_that_go_meanwhile_are_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a/b", "gone/c", "d"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(bytes(2**20))
+    scandir = os.scandir
+
+    def late(path: str) -> object:
+        if str(path).endswith("gone"):
+            shutil.rmtree(path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", late)
+    assert soak.look(os.getpid(), tmp_path, 0.0).folder_mb == 2
 
 
 def test_training_that_fails_is_an_error_with_its_words(tmp_path: Path) -> None:
