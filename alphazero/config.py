@@ -19,6 +19,7 @@ _strict = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 MOST = 10**9  # of whatever else is counted, iterations above all
 MOST_SIMULATIONS = 1 << 16  # a move
+MAX_MOVES = 1_000  # of a game, unless a configuration says otherwise
 
 # Strict: neither true nor "32" is a number.
 Positive = Annotated[int, Field(ge=1, le=MOST, strict=True)]
@@ -27,9 +28,6 @@ Fraction = Annotated[float, Field(ge=0, le=1, strict=True)]
 PositiveFloat = Annotated[float, Field(ge=1e-12, le=1e9, strict=True)]
 NonNegativeFloat = Annotated[float, Field(ge=0, le=1e9, strict=True)]
 Device = Annotated[str, Field(pattern=r"^(cpu|cuda|mps|xpu)(:\d{1,3})?$")]
-
-
-MAX_MOVES = 1_000  # the longest game, unless a configuration says otherwise
 
 
 @dataclass(frozen=True, config=_strict)

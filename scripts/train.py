@@ -43,7 +43,7 @@ from alphazero.runs.files import CONFIG, RunError
 from alphazero.runs.mirror import check_protocol, fetch, is_url
 from alphazero.runs.trust import load_game_of
 from alphazero.shell.commands import script_command
-from alphazero.trainer.budget import Narrower
+from alphazero.trainer.budget import NetworkTooWide
 from alphazero.trainer.run import Stopped
 from alphazero.trainer.session import open_session
 
@@ -161,7 +161,7 @@ def train(
             ) as session:
                 results = session.train()
             break
-        except Narrower as found:
+        except NetworkTooWide as found:
             console.print(f"{found}; beginning anew")
             config, began = replace(config, network=found.network), found.began
     if results:

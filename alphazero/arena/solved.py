@@ -24,16 +24,16 @@ from torch import Tensor
 from alphazero.arena.match import wilson_interval
 from alphazero.arena.players import Player
 from alphazero.game import Game, State, batch_size, concatenate, num_actions, take
-from alphazero.game.messages import printable
+from alphazero.game.messages import printable, unquoted
 from alphazero.game.record import Record
 from alphazero.parallel.executor import Counter
+from alphazero.runs.arrays import FLOAT32
 from alphazero.runs.files import read_file
 
 # Positions that a player or a solver answers at once. An agent of 64 simulations takes a tenth longer than
 # with 512 at once; in return there is progress to show.
 CHUNK = 32
 LARGEST = 1 << 28  # bytes of a file
-FLOAT32 = torch.finfo(torch.float32).max
 
 
 class SolvedPositions(NamedTuple):
@@ -96,7 +96,7 @@ def load_positions(path: Path, game: Game, *, progress: Counter = lambda _: None
             fields = dict(zip(header, row, strict=True))
             records.append(record := Record(game, fields["moves"]))
             if record.finished:
-                raise ValueError(f"the game is over after {printable(fields['moves'])[1:-1]}")
+                raise ValueError(f"the game is over after {unquoted(fields['moves'])}")
             if not unsolved:
                 legal = game.legal(record.state)[0].tolist()
                 scores.append([_parse_score(n, fields[f"score_{n}"], may) for n, may in zip(names, legal, strict=True)])
@@ -221,7 +221,7 @@ def _parse_score(name: str, text: str, legal: bool) -> float:
     ValueError if the score is no number, or if it is not an illegal action that lacks one.
     """
     if bool(text) != legal:
-        given = printable(text)[1:-1] or "empty"
+        given = unquoted(text) or "empty"
         raise ValueError(f"score_{name} is {given}, but {name} {'can' if legal else 'cannot'} be played here")
     if not legal:
         return -math.inf
@@ -231,7 +231,7 @@ def _parse_score(name: str, text: str, legal: bool) -> float:
     if not math.isfinite(score):
         raise ValueError(f"score_{name} is no number: {printable(text)}")
     if abs(score) > FLOAT32:
-        raise ValueError(f"score_{name} is {printable(text)[1:-1]}, beyond {FLOAT32:g}, the largest float32")
+        raise ValueError(f"score_{name} is {unquoted(text)}, beyond {FLOAT32:g}, the largest float32")
     return score
 
 

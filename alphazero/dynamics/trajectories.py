@@ -12,7 +12,7 @@ from torch import Tensor
 
 from alphazero.dynamics.equations import Case
 from alphazero.dynamics.ude import DiscoveryError, Observed, check_observed
-from alphazero.game.messages import printable, shortened
+from alphazero.game.messages import printable, shortened, unquoted
 
 LONGEST = 1 << 26  # characters of a file
 LARGEST = 1e12  # number in it: its square and the products in the equations stay numbers
@@ -62,7 +62,7 @@ def _observed(text: str, case: Case, noise: float) -> Observed:
     header, *rows = list(csv.reader(io.StringIO(text, newline=""))) or [[]]
     expected = ["trajectory", "time", *case.states, *case.given]
     if header != expected:
-        raise DiscoveryError(f"the columns must be {'; '.join(expected)}, not {printable('; '.join(header))[1:-1]}")
+        raise DiscoveryError(f"the columns must be {'; '.join(expected)}, not {unquoted('; '.join(header))}")
     numbers = []
     for line, row in enumerate(rows, 2):
         if len(row) != len(header):

@@ -19,6 +19,11 @@ def printable(value: object) -> str:
         return "a value too long to show"
 
 
+def unquoted(text: str) -> str:
+    """The same of text, without the quotes."""
+    return printable(text)[1:-1]
+
+
 def shortened(text: str, most: int = LONGEST) -> str:
     """The text, cut where it is long."""
     return text if len(text) <= most else text[:most] + "…"

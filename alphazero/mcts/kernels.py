@@ -91,9 +91,7 @@ def _improved_policy(b, node, logits, scale, score):
 
 
 @njit(error_model="numpy", inline="always")
-def _halving_action(
-    b, logits, prior, visits, q, raw_value, total, gumbel, target, c_visit, c_scale, rescale, score
-):  # fmt: skip
+def _halving_action(b, logits, prior, visits, q, raw_value, total, gumbel, target, c_visit, c_scale, rescale, score):
     """The root's action of sequential halving: the best of those with `target` visits.
 
     Either all of these have been visited or none, so what completes Q is the same for all.

@@ -35,10 +35,8 @@ mean losses in nats a sample, at best the targets' entropy; samples to learn
 from; points won, a draw as half (won/drawn/lost %). More: docs/training.md"""
 ALARM = "not finite"
 RIGHT = Column(justify="right", no_wrap=True)
-LITERAL: dict[str, Any] = {
-    "markup": False,
-    "emoji": False,
-}  # of a console: names of runs, games and moves are no markup
+# Of a console: names of runs, games and moves are no markup.
+LITERAL: dict[str, Any] = {"markup": False, "emoji": False}
 
 
 def iteration_report(

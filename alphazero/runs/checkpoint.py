@@ -29,7 +29,7 @@ from pydantic.dataclasses import dataclass
 
 from alphazero.config import Config, Count, NetworkConfig, ReplayConfig
 from alphazero.game import Game
-from alphazero.game.messages import printable
+from alphazero.game.messages import printable, unquoted
 from alphazero.learner import Learner
 from alphazero.network.architectures import InferenceModule, inference_module, make_network
 from alphazero.replay import Replay, Samples, to_arrays
@@ -268,7 +268,7 @@ def load_network(path: Path, game: Game, config: NetworkConfig) -> InferenceModu
 def check_game_of(path: Path, state: State, game: Game) -> None:
     """RunError if the checkpoint is of another game."""
     if state.game != game.name:
-        raise RunError(f"{path} was made by the game {printable(state.game)[1:-1]}, not {game.name}")
+        raise RunError(f"{path} was made by the game {unquoted(state.game)}, not {game.name}")
 
 
 def run_folder(path: Path) -> Path:

@@ -20,7 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from alphazero.config import Config, ConfigError
 from alphazero.game import Game
-from alphazero.game.messages import printable
+from alphazero.game.messages import printable, unquoted
 from alphazero.mcts.policy import policy_of
 from alphazero.network.architectures import check_network
 from alphazero.selfplay import ROOM
@@ -133,7 +133,7 @@ def describe_faults(error: ValidationError) -> list[str]:
             known = [field.name for field in fields(SECTIONS.get(section, Config))]
             close = difflib.get_close_matches(name, known, n=1)
             fix = f"did you mean `{close[0]}`?" if close else f"expected one of {', '.join(known)}"
-            faults.append(f"unknown field `{printable(name)[1:-1]}`{f' in [{section}]' if section else ''}; {fix}")
+            faults.append(f"unknown field `{unquoted(name)}`{f' in [{section}]' if section else ''}; {fix}")
         else:
             message = fault["msg"][0].lower() + fault["msg"][1:]
             given = "" if isinstance(fault["input"], dict) else f" (given: {printable(fault['input'])})"

@@ -15,7 +15,7 @@ from alphazero.arena.players import SearchBudget
 from alphazero.arena.registry import expanded
 from alphazero.arena.solved import review
 from alphazero.game.grid import read_grid
-from alphazero.game.messages import printable
+from alphazero.game.messages import printable, unquoted
 from alphazero.game.record import Record
 from alphazero.report.terminal import measured
 from alphazero.runs.files import RunError
@@ -63,7 +63,7 @@ class Shell(cmd.Cmd):
 
     def precmd(self, line: str) -> str:
         if not self.typed and line != "EOF":
-            self.say(f"> {printable(line)[1:-1]}")
+            self.say(f"> {unquoted(line)}")
         return line
 
     def onecmd(self, line: str) -> bool:

@@ -40,7 +40,7 @@ import torch
 from rich.console import Console
 
 from alphazero.config import MOST, ConfigError
-from alphazero.game.messages import printable, shortened
+from alphazero.game.messages import shortened, unquoted
 from alphazero.mcts.evaluator import EvaluationError
 from alphazero.runs.files import RunError
 
@@ -82,7 +82,7 @@ def whole(least: int, most: int = MOST, words: str = "") -> Callable[[str], int]
     def parse(text: str) -> int:
         if not (re.fullmatch(r"-?\d{1,19}", text) and least <= int(text) <= most):
             limits = words or f"{least:,} to {most:,}"
-            raise ValueError(f"must be a whole number from {limits}, not {printable(text)[1:-1]}")
+            raise ValueError(f"must be a whole number from {limits}, not {unquoted(text)}")
         return int(text)
 
     return parse
@@ -100,7 +100,7 @@ def real(least: float, most: float) -> Callable[[str], float]:
         with suppress(ValueError):
             number = float(text)
         if not least <= number <= most:
-            raise ValueError(f"must be a number from {least:g} to {most:g}, not {printable(text)[1:-1]}")
+            raise ValueError(f"must be a number from {least:g} to {most:g}, not {unquoted(text)}")
         return number
 
     return parse
@@ -110,7 +110,7 @@ def real(least: float, most: float) -> Callable[[str], float]:
 def part(text: str) -> float:
     """A part of a whole, as an option's `type`."""
     if not 0 <= float(text) < 1:
-        raise ValueError(f"must be a part, from 0 to below 1, not {printable(text)[1:-1]}")
+        raise ValueError(f"must be a part, from 0 to below 1, not {unquoted(text)}")
     return float(text)
 
 

@@ -8,8 +8,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-HANGUP = getattr(signal, "SIGHUP", None)  # the terminal is gone, as when a connection breaks; Windows has none
-
 
 @contextmanager
 def on_signals(handle: Callable[[], None]) -> Iterator[None]:
@@ -23,13 +21,13 @@ def on_signals(handle: Callable[[], None]) -> Iterator[None]:
     terminals = [stream for stream in (0, 1, 2) if os.isatty(stream)]
 
     def handler(number: int, frame: object) -> None:
-        if number == HANGUP:
+        if number == signal.SIGHUP:  # the terminal is gone, as when a connection breaks
             _leave(terminals)
         handle()
 
     numbers = [signal.SIGINT, signal.SIGTERM]
-    if HANGUP is not None and signal.getsignal(HANGUP) is not signal.SIG_IGN:
-        numbers.append(HANGUP)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
     before = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield

@@ -22,7 +22,7 @@ LATE = 0.1  # of the budget: how late the last iteration may end
 ENOUGH = 150  # iterations: with fewer, a narrower network becomes the stronger agent (docs/results.md)
 
 
-class Narrower(Exception):
+class NetworkTooWide(Exception):
     """The run should begin anew with this network: its time holds too few iterations of the one that it has.
 
     began: when this run did, by the session's clock.
@@ -65,7 +65,7 @@ class Budget:
     def begin(self, matches: Callable[[], Mapping[str, PlayMatch]]) -> None:
         """Measures the pace, plans the iterations, and says so; `matches`: those of an evaluation.
 
-        ConfigError if there is not time for a single iteration, Narrower if there is for few.
+        ConfigError if there is not time for a single iteration, NetworkTooWide if there is for few.
         """
         run, done = self.run, self.run.progress.iteration
         if run.config.minutes and run.share(done) < 1:
@@ -74,7 +74,7 @@ class Budget:
             pace = measure(run, seconds, run.control.check)
             self.forecast = Forecast(run.config, run.executor.size, pace)
             if not done:
-                self._narrow(self._fitting())
+                self._check_width(self._fitting())
                 run.replan(max(1, self._fitting()))  # how many matches there are depends on it
             pace = pace._replace(matches=measure_matches(run, matches(), seconds, run.control.check))
             self.forecast = Forecast(run.config, run.executor.size, pace)
@@ -112,13 +112,13 @@ class Budget:
                 )
         self._tell()
 
-    def _narrow(self, iterations: int) -> None:
-        """Narrower if so few iterations ask for another network, and the configuration allows it."""
+    def _check_width(self, iterations: int) -> None:
+        """NetworkTooWide if it is for so few iterations, and the configuration allows a narrower one."""
         network = self.run.config.network
         width = max(network.least_width, network.width * iterations // ENOUGH // 8 * 8)
         if network.least_width and width < network.width:
             minutes, narrower = self.run.config.minutes, replace(network, width=width, least_width=0)
-            raise Narrower(
+            raise NetworkTooWide(
                 f"{minutes:g} minutes hold {iterations} iterations here: {width} channels instead of {network.width}",
                 narrower,
                 self.began,

@@ -42,7 +42,7 @@ from alphazero.shell import loading
 from alphazero.shell.commands import python_command, script_command
 from alphazero.shell.signals import on_signals
 from alphazero.trainer import asynchronous, synchronous
-from alphazero.trainer.budget import Budget, Narrower
+from alphazero.trainer.budget import Budget, NetworkTooWide
 from alphazero.trainer.plan import resumed
 from alphazero.trainer.run import Control, Iteration, Learn, Run, Stopped
 from alphazero.trainer.tasks import Worker, make_worker
@@ -119,7 +119,7 @@ def open_session(
                 run = Run(game, config, learner, replay, streams, executor, learn, progress, control)
                 session = Session(run, folder, evaluators, monitor, mirror, lock, clock=clock, began=began)
                 yield session
-    except (ConfigError, Narrower, Stopped, KeyboardInterrupt, ExecutorError) as error:
+    except (ConfigError, NetworkTooWide, Stopped, KeyboardInterrupt, ExecutorError) as error:
         failed = session is not None and isinstance(error, ExecutorError)  # in the midst of the run: its words may help
         if not failed and not checkpoint.checkpoints(folder):  # nothing to go on from, and in the way of a next try
             files.remove(folder)

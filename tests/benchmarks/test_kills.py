@@ -20,8 +20,22 @@ import psutil
 import pytest
 
 from alphazero.runs.files import digest
-from benchmarks import kills
-from benchmarks.kills import CHECKPOINTS, ERRORS, FILES, ROWS, SAMPLES, TOGETHER, WEIGHTS, KilledRun, Pace, Tally
+from benchmarks import killed_runs, kills
+from benchmarks.killed_runs import (
+    CHECKPOINTS,
+    ERRORS,
+    FILES,
+    PROMISES,
+    ROWS,
+    SAMPLES,
+    TOGETHER,
+    WEIGHTS,
+    HopelessError,
+    KilledRun,
+    Pace,
+    Tally,
+    remaining,
+)
 from tests.commands import Command
 from tests.parallel.executor_tasks import PATIENCE, wait_until
 from tests.training_runs import ROOT, SMALL, Whole, run
@@ -39,9 +53,9 @@ def test_a_few_kills_lose_nothing(command: Command, tmp_path: Path, monkeypatch:
     found = json.loads((tmp_path / "out" / "kills.json").read_text())
     assert sum(found["kills"].values()) == 2
     assert found["kills"]["end"] == 1
-    assert found["broken"] == dict.fromkeys(kills.PROMISES, 0)
+    assert found["broken"] == dict.fromkeys(PROMISES, 0)
     assert found["refused"] + 2 <= found["starts"]
-    assert done.stdout.count(" kept ") == len(kills.PROMISES)
+    assert done.stdout.count(" kept ") == len(PROMISES)
     run(replace(kills.CONFIG, iterations=6), tmp_path / "run")
     assert found["weights"] == digest(tmp_path / "run" / "checkpoints" / "000006" / "model.safetensors")
 
@@ -132,16 +146,16 @@ def test_processes_that_do_not_behave_are_told(
 ) -> None:
     """Another program takes the place of training."""
     (tmp_path / "train.py").write_text(f"import os, sys, time\n{script}\n")
-    monkeypatch.setattr(kills, "TRAIN", tmp_path / "train.py")
+    monkeypatch.setattr(killed_runs, "TRAIN", tmp_path / "train.py")
     killed = killed_run(tmp_path)
     killed.start()
     try:
-        with pytest.raises(kills.HopelessError):
+        with pytest.raises(HopelessError):
             killed.wait(lambda: False)
     finally:
         killed.end()
     assert any(fault[0] == promise and words in fault[1] for fault in killed.tally.faults)
-    assert not list(kills.remaining(tmp_path, killed.started))
+    assert not list(remaining(tmp_path, killed.started))
 
 
 def test_who_is_refused_and_who_goes_on_is_no_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,8 +172,8 @@ def test_who_is_refused_and_who_goes_on_is_no_fault(tmp_path: Path, monkeypatch:
         "time.sleep(60)\n"
     )
     (tmp_path / "holder").touch()
-    monkeypatch.setattr(kills, "TRAIN", tmp_path / "train.py")
-    monkeypatch.setattr(kills, "ROOT", tmp_path)
+    monkeypatch.setattr(killed_runs, "TRAIN", tmp_path / "train.py")
+    monkeypatch.setattr(killed_runs, "ROOT", tmp_path)
     killed = killed_run(tmp_path)
     killed.start()
     try:
@@ -171,11 +185,11 @@ def test_who_is_refused_and_who_goes_on_is_no_fault(tmp_path: Path, monkeypatch:
 
 def test_a_machine_that_is_too_busy_for_ray_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "train.py").write_text("import sys\nsys.exit('error: Ray cannot be started here; is it too busy?')\n")
-    monkeypatch.setattr(kills, "TRAIN", tmp_path / "train.py")
-    monkeypatch.setattr(kills, "BUSY", 3)
+    monkeypatch.setattr(killed_runs, "TRAIN", tmp_path / "train.py")
+    monkeypatch.setattr(killed_runs, "BUSY", 3)
     killed = killed_run(tmp_path)
     killed.start()
-    with pytest.raises(kills.HopelessError):
+    with pytest.raises(HopelessError):
         killed.wait(lambda: False)
     killed.end()
     assert killed.tally.busy == 3

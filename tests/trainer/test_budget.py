@@ -22,7 +22,7 @@ from alphazero.report.monitor import Monitor
 from alphazero.runs.checkpoint import checkpoints, read_config, verify
 from alphazero.runs.files import WHOLE
 from alphazero.trainer import budget, synchronous
-from alphazero.trainer.budget import Narrower
+from alphazero.trainer.budget import NetworkTooWide
 from alphazero.trainer.plan import Pace
 from alphazero.trainer.run import Iteration, Run, Stopped
 from alphazero.trainer.session import Session, open_session
@@ -133,7 +133,7 @@ def test_a_network_too_wide_for_the_time_is_made_narrower(
     began = None
     if width < 64:
         with pytest.raises(
-            Narrower, match=f"2 minutes hold 12 iterations here: {width} channels instead of 64"
+            NetworkTooWide, match=f"2 minutes hold 12 iterations here: {width} channels instead of 64"
         ) as made:
             train(config, tmp_path / "run", clock)
         assert not (tmp_path / "run").exists()
