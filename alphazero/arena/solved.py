@@ -27,13 +27,13 @@ from alphazero.game import Game, State, batch_size, concatenate, num_actions, ta
 from alphazero.game.messages import printable, unquoted
 from alphazero.game.record import Record
 from alphazero.parallel.executor import Counter
-from alphazero.runs.arrays import FLOAT32
 from alphazero.runs.files import read_file
 
 # Positions that a player or a solver answers at once. An agent of 64 simulations takes a tenth longer than
 # with 512 at once; in return there is progress to show.
 CHUNK = 32
 LARGEST = 1 << 28  # bytes of a file
+FLOAT32 = torch.finfo(torch.float32).max
 
 
 class SolvedPositions(NamedTuple):

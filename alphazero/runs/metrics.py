@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 from alphazero.config import MOST
 from alphazero.game.messages import printable
 from alphazero.replay import Replay
-from alphazero.runs.arrays import FLOAT32
 from alphazero.runs.files import RunError, naming, read_file, write_file
 
 if TYPE_CHECKING:
     from alphazero.selfplay import SelfPlayStatistics
 
 LARGEST = 1 << 28  # bytes of the file
+FLOAT32 = 3.4e38  # about the greatest float32, which is what figures and TensorBoard can show
 
 History = Mapping[int, Mapping[str, float]]  # scalars by tag, by iteration
 
@@ -52,7 +52,7 @@ def _iteration(text: str) -> int:
 
 
 def _scalar(text: str) -> float:
-    """ValueError for what is neither a float32, which figures and TensorBoard can show, nor NaN or infinite."""
+    """ValueError for what is neither a number of float32 nor NaN or infinite, as they are written."""
     scalar = float(text)
     if math.isfinite(scalar) and abs(scalar) > FLOAT32:
         raise ValueError(f"{printable(text)} is too large for a measure")
