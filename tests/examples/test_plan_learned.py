@@ -16,7 +16,7 @@ from tests.commands import Command
 def test_it_plans_with_what_it_has_learned(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From exact trajectories: from the second shot on the equation aims like the truth, the wrong model metres off."""
     monkeypatch.setattr(plan_learned, "thoroughness", lambda noise: {"prior": 10.0, "steps": 10})
-    search = replace(plan_learned.PLANNING, simulations=1, sampled_actions=2, considered_actions=2)
+    search = replace(plan_learned.PLANNING, simulations=1, sampled_actions=2, considered_actions=2, refine_steps=8)
     monkeypatch.setattr(plan_learned, "PLANNING", search)
     told = command(plan_learned.main, "--shots", "2", "--targets", "6", "--out", tmp_path)
     assert told.returncode == 0, told.stderr
