@@ -63,12 +63,20 @@ def clear(folder: Path, grace: float) -> None:
 
 
 def _writers(folder: Path) -> list[psutil.Process]:
-    """Other processes with a file of the folder open for writing, as all of Ray's have: their logs are there."""
+    """Other processes that write in the folder, as all of Ray's do.
+
+    A file there is open for writing, or an option of the command names the folder: a daemon has no log at first.
+    """
     writers = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):  # it is another user's, or has just ended
-            files = process.open_files() if process.pid != os.getpid() else []
-            if any(Path(file.path).is_relative_to(folder) and getattr(file, "mode", "w") != "r" for file in files):
+            if process.pid == os.getpid():
+                continue
+            named = any(word.startswith("--") and f"={folder}/" in f"{word}/" for word in process.cmdline())
+            if named or any(
+                Path(file.path).is_relative_to(folder) and getattr(file, "mode", "w") != "r"
+                for file in process.open_files()
+            ):
                 writers.append(process)
     return writers
 

@@ -126,6 +126,22 @@ def test_an_owner_that_is_about_to_end_is_left_alone(tmp_path: Path) -> None:
     assert not owner.left()
 
 
+def test_a_daemon_that_has_not_opened_its_log_yet_ends_too(tmp_path: Path) -> None:
+    owner = Owner(tmp_path)
+    starting = "import time; time.sleep(1000)"
+    late = subprocess.Popen([sys.executable, "-c", starting, f"--logs-dir={owner.folder / 'session' / 'logs'}"])
+    other = subprocess.Popen([sys.executable, "-c", starting, f"--logs-dir={owner.folder}2"])
+    try:
+        owner.end("os._exit(1)")
+        with private_folder(tmp_path):
+            assert late.poll() is not None
+            assert other.poll() is None
+    finally:
+        for process in (late, other):
+            process.kill()
+            process.wait()
+
+
 def test_who_only_reads_in_a_folder_is_left_alone(tmp_path: Path) -> None:
     owner = Owner(tmp_path)
     reader = subprocess.Popen(["tail", "-f", str(owner.folder / "log")])
