@@ -1,7 +1,8 @@
 """For all tests: one thread in torch, so that rounding does not depend on the machine; no deadlines in Hypothesis.
 
-`make test` runs them in several processes: each file in one of them, and all files over Ray
-(`pytestmark = pytest.mark.cluster`) in the same one. `-m "not cluster"` leaves those out.
+`make test` runs them in several processes: each file in one of them, and those over Ray (`pytestmark =
+pytest.mark.cluster`) in two, whole runs and the rest, since more at once keep each other waiting. `-m "not cluster"`
+leaves those out.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import functools
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import onnx
 import pytest
@@ -48,14 +50,18 @@ def to_onnx_once(module: InferenceModule, observation_shape: tuple[int, ...]) ->
 inference.to_onnx = to_onnx_once  # for runs; tests of the export itself import it from where it is
 
 
+RUNS, PARTS = "whole runs over Ray", "parts of runs over Ray"
+
+
 @functools.cache
 def together(file: str) -> str:
-    """The name of the tests that one process takes together: a file, or all files that are marked `cluster`.
+    """The name of the tests that one process takes together: a file, or many files that are marked `cluster`.
 
     The marks are read from the files' text: the process that hands out tests knows only their names.
     """
-    marked = "\npytestmark = pytest.mark.cluster\n" in (ROOT / file).read_text(encoding="utf-8")
-    return "cluster" if marked else file
+    if "\npytestmark = pytest.mark.cluster\n" not in (ROOT / file).read_text(encoding="utf-8"):
+        return file
+    return RUNS if Path(file).parent.name in ("scripts", "trainer") else PARTS
 
 
 def file_of(nodeid: str) -> str:
@@ -64,7 +70,7 @@ def file_of(nodeid: str) -> str:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Puts the longest first, since at the end one process would run them while the others have nothing to do."""
-    longest = ("cluster", "tests/trainer/test_synchronous.py")
+    longest = (RUNS, PARTS, "tests/examples/test_plan_learned.py", "tests/scripts/test_discover.py")
     parts = {item: together(file_of(item.nodeid)) for item in items}
     items.sort(key=lambda item: longest.index(parts[item]) if parts[item] in longest else len(longest))
 

@@ -13,6 +13,7 @@ from rich.console import Console
 from scipy.integrate import solve_ivp
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from alphazero.dynamics import sparse_regression
 from scripts import discover
 from tests.commands import Command
 
@@ -78,6 +79,7 @@ def test_ones_own_observations_give_the_same_equation(
 ) -> None:
     """Read from files: the noise is then a part of the root mean square instead of the mean."""
     monkeypatch.setattr(discover, "thoroughness", lambda noise: {"prior": 1.0, "steps": 20})
+    monkeypatch.setattr(sparse_regression, "RESAMPLES", 2)
     files = ("--data", predators / "observed.csv", "--held-out-data", predators / "held_out.csv")
     told = command(discover.main, "lotka-volterra", *files, "--out", tmp_path)
     assert told.returncode == 0, told.stderr
@@ -126,6 +128,7 @@ def test_a_fit_that_is_poor_is_no_formula(
     predators: Path, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without the product of both there is no equation."""
+    monkeypatch.setattr(discover, "thoroughness", lambda noise: {"prior": 1.0, "steps": 10})
     case = discover.CASES["lotka-volterra"]()
     (tmp_path / "formula.tex").write_text("of an earlier run")
     poor = tuple(one for one in case.library if one.name.split(r"\,")[0] in {"1", "x", "y", "x^2"})
@@ -140,6 +143,7 @@ def test_a_fit_that_is_poor_is_no_formula(
 
 def test_release_and_landing_are_enough(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(discover, "thoroughness", lambda noise: {"prior": 1.0, "steps": 12})
+    monkeypatch.setattr(sparse_regression, "RESAMPLES", 2)
     told = command(discover.main, "drag", "--ends", "--noise", "0.001", "--out", tmp_path)
     assert told.returncode == 0, told.stderr
     (row,) = json.loads((tmp_path / "results.json").read_text())["equation"]

@@ -71,8 +71,7 @@ def test_the_driver_killed_and_resumed_ends_as_if_nothing_had_been(tmp_path: Pat
 def test_where_ray_dies_one_error_names_it_and_how_to_go_on(
     daemon: str, name: str, tmp_path: Path, train: Train
 ) -> None:
-    config = replace(CONFIG, iterations=40)
-    undisturbed, _ = run(config, tmp_path / "undisturbed")
+    config = replace(CONFIG, iterations=30)
     process = start(write(tmp_path, config), "--run", tmp_path / "run", "--workers", 2)
     wait_for_checkpoints(tmp_path / "run", 2)
     children = psutil.Process(process.pid).children(recursive=True)
@@ -88,9 +87,11 @@ def test_where_ray_dies_one_error_names_it_and_how_to_go_on(
     assert "Lost worker" not in shown
     assert not private.exists()
     wait_until(lambda: not alive(children), 5)  # who looked on is about to end
-    resumed = train("--resume", tmp_path / "run")
-    assert resumed.returncode == 0, resumed.stderr
-    assert_same(undisturbed, safetensors.torch.load_file(checkpoints(tmp_path / "run")[-1] / "model.safetensors"))
+    if daemon == "raylet":  # what is saved does not depend on who died
+        undisturbed, _ = run(config, tmp_path / "undisturbed")
+        resumed = train("--resume", tmp_path / "run")
+        assert resumed.returncode == 0, resumed.stderr
+        assert_same(undisturbed, safetensors.torch.load_file(checkpoints(tmp_path / "run")[-1] / "model.safetensors"))
 
 
 def test_a_start_that_is_too_slow_is_one_error_and_leaves_nothing(
