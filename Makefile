@@ -32,9 +32,9 @@ train: $(STAMP)
 play: $(STAMP)
 	@$(BIN)/python scripts/play.py $(ARGS)
 
-# Four, also on two cores: many tests wait for other processes.
+# Three, also on two cores: many tests wait for other processes.
 test: lint
-	$(BIN)/python -m pytest --numprocesses 4 --dist loadscope --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadscope --no-loadscope-reorder $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

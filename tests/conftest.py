@@ -13,15 +13,12 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
-import onnx
 import pytest
 import torch
 from hypothesis import settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
-from alphazero.network import inference
-from alphazero.network.architectures import InferenceModule, to_onnx, with_weights
 from tests.commands import command  # noqa: F401  (a fixture)
 from tests.training_runs import ROOT, Train, Whole, call_train, whole_run
 
@@ -34,20 +31,6 @@ os.environ.update(RAY_worker_niceness="0")
 # A process that a shell runs in the background ignores Ctrl-C, and so do its children: tests of it would wait in vain.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-_exported: dict[tuple[str, tuple[int, ...]], onnx.ModelProto] = {}
-
-
-def to_onnx_once(module: InferenceModule, observation_shape: tuple[int, ...]) -> onnx.ModelProto:
-    """As `to_onnx`, which takes seconds, but once in a process for all networks that are written alike."""
-    key = str(module), observation_shape
-    if key not in _exported:
-        _exported[key] = to_onnx(module, observation_shape)
-    return with_weights(_exported[key], module)
-
-
-inference.to_onnx = to_onnx_once  # for runs; tests of the export itself import it from where it is
 
 
 RUNS, PARTS = "whole runs over Ray", "parts of runs over Ray"
@@ -88,9 +71,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile:
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The games that tests name are trusted by no one else, nor those that the user has named by tests."""
+    """The games that tests name are trusted by no one else, nor those that the user has named by tests.
+
+    Exported networks are kept for all processes of these tests, and for none besides.
+    """
+    base = tmp_path_factory.getbasetemp()
+    of_all = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        patch.setenv("XDG_CACHE_HOME", str(of_all / "cache"))
         yield
 
 

@@ -49,7 +49,7 @@ def schedules(most: int, simulations: int, device: torch.device) -> Tensor:
 def noise(shape: tuple[int, int], config: SearchConfig, generator: torch.Generator) -> Tensor:
     """The root's noise g [B, A]."""
     uniform = torch.rand(shape, generator=generator, device=generator.device)
-    return -(-uniform.clamp(min=1e-20).log()).log() * config.gumbel_scale
+    return uniform.clamp_(min=1e-20).log_().neg_().log_().neg_().mul_(config.gumbel_scale)
 
 
 def mixed_value(edges: Edges) -> Tensor:

@@ -147,7 +147,7 @@ def _puct_scores(b, node, logits, prior, visits, q, value, total, c_init, c_base
 @njit(error_model="numpy")
 def select(
     children, logits, prior, visits, q, parent, parent_action, reward, discount, raw_value, value, finished,
-    rule, c1, c2, rescale, gumbel, considered, schedule, simulation, max_depth, parents, actions, places, depths,
+    rule, c1, c2, rescale, gumbel, schedule, simulation, max_depth, parents, actions, places, depths,
 ):  # fmt: skip
     """Writes node and action [B] of the edge to evaluate, and the node's place among all states.
 
@@ -162,7 +162,10 @@ def select(
                 _puct_scores(b, node, logits, prior, visits, q, value, total, c1, c2, rescale, score)
                 action = _argmax(score)
             elif node == 0:
-                target = schedule[considered[b], simulation]
+                considered = 0
+                for a in range(logits.shape[2]):
+                    considered += logits[b, 0, a] != _ILLEGAL
+                target = schedule[min(considered, schedule.shape[0] - 1), simulation]
                 action = _halving_action(
                     b, logits, prior, visits, q, raw_value, total, gumbel, target, c1, c2, rescale, score
                 )

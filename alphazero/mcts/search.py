@@ -14,11 +14,10 @@ import torch
 from torch import Tensor
 
 from alphazero.config import SearchConfig
-from alphazero.game import Game, S, Transition, map_states, masked
+from alphazero.game import Game, S, map_states, masked
 from alphazero.mcts import cuda_graph, gumbel, puct, tree
 from alphazero.mcts.evaluator import Evaluation, Evaluator
-from alphazero.mcts.tree import Tree
-from alphazero.mcts.tree_search import SearchResult, TreeSearch, tree_search
+from alphazero.mcts.tree_search import Expansion, SearchResult, TreeSearch, tree_search
 
 
 class Options(TypedDict, Generic[S], total=False):
@@ -99,25 +98,25 @@ def simulate(
     """One selection, one expansion, one evaluation and one backup, for every tree of the batch."""
     place, action = trees.select(simulation)
     expansion = trees.step(game, place, action, simulation)
-    evaluation = evaluate_unfinished(evaluator, expansion.transition, trees.tree, generator)
+    evaluation = evaluate_unfinished(evaluator, expansion, trees, generator)
     trees.expand_and_backup(game, expansion, evaluation, simulation)
 
 
 def evaluate_unfinished(
-    evaluator: Evaluator[S], transition: Transition[S], trees: Tree[S], generator: torch.Generator
+    evaluator: Evaluator[S], expansion: Expansion[S], trees: TreeSearch[S], generator: torch.Generator
 ) -> Evaluation:
     """Evaluations of all positions, which asks the evaluator about the unfinished ones only: others count for nothing.
 
     Where selecting them would wait for the device, it asks about all.
     """
-    done = transition.done
-    if not done.is_cpu or not np.count_nonzero(done.numpy()):
-        return evaluator(transition.state, generator)
-    sampled = None if trees.actions is None else torch.zeros_like(trees.actions[: trees.batch])
-    full = Evaluation(torch.zeros_like(trees.logits[:, 0]), torch.zeros_like(trees.value[:, 0]), sampled)
-    unfinished = torch.from_numpy(np.flatnonzero(~done.numpy()))
+    state, done, tree = expansion.transition.state, trees.finished(expansion), trees.tree
+    if done is None or not np.count_nonzero(done):
+        return evaluator(state, generator)
+    sampled = None if tree.actions is None else torch.zeros_like(tree.actions[: tree.batch])
+    full = Evaluation(torch.zeros_like(tree.logits[:, 0]), torch.zeros_like(tree.value[:, 0]), sampled)
+    unfinished = torch.from_numpy(np.flatnonzero(~done))
     if len(unfinished):
-        asked = map_states(lambda field: field.index_select(0, unfinished), transition.state)
+        asked = map_states(lambda field: field.index_select(0, unfinished), state)
         for field, answer in zip(full, evaluator(asked, generator), strict=True):
             if field is not None and answer is not None:
                 field[unfinished] = answer

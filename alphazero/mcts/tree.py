@@ -142,8 +142,8 @@ def edges_at(tree: Tree[S], node: Tensor) -> Edges:
 
 
 def root_edges(tree: Tree[S]) -> Edges:
-    """The statistics at every tree's root, in memory of their own."""
-    return Edges(*(getattr(tree, name)[:, 0].clone() for name in Edges._fields))
+    """The statistics at every tree's root, in the tree's memory."""
+    return Edges(*(getattr(tree, name)[:, 0] for name in Edges._fields))
 
 
 def select(

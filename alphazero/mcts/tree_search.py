@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Generic, NamedTuple
 
 import numpy as np
@@ -88,7 +88,11 @@ class TreeSearch(Generic[S]):
         self.gumbel = torch.zeros(batch, width, device=device) if gumbel_noise is None else gumbel_noise
         most = min(config.considered_actions, width)
         self.schedule = gumbel.schedules(most, config.simulations, device) if schedule is None else schedule
-        self.considered = (root.logits[:, 0] != ILLEGAL).sum(-1).clamp(max=most)
+
+    @cached_property
+    def considered(self) -> Tensor:
+        """[B] int64, the numbers of root actions that sequential halving begins with."""
+        return (self.tree.logits[:, 0] != ILLEGAL).sum(-1).clamp(max=len(self.schedule) - 1)
 
     def enlarged(self, simulations: int, schedule: Tensor) -> TreeSearch[S]:
         """The same search with room for so many simulations in all, and a schedule for those that are still to come."""
@@ -121,6 +125,11 @@ class TreeSearch(Generic[S]):
             room.copy_(new)
         turned = game.to_play(before) != game.to_play(transition.state)
         return Expansion(transition, turned, game.legal(transition.state))
+
+    def finished(self, expansion: Expansion[S]) -> NDArray[np.bool_] | None:
+        """[B], which new positions are finished; None where looking at them would wait for the device."""
+        done = expansion.transition.done
+        return done.numpy() if done.is_cpu else None
 
     def expand_and_backup(
         self, game: Game[S], expansion: Expansion[S], evaluation: Evaluation, simulation: int
@@ -165,9 +174,9 @@ class TreeSearch(Generic[S]):
         edges = tree.root_edges(self.tree)
         action, policy, value, scores = self.decide(edges)
         actions = None if self.tree.actions is None else self.tree.actions[: self.tree.batch]
-        return SearchResult(
-            action, policy, value, edges.visits, edges.q, edges.prior, edges.raw_value, scores, actions, self.depth
-        )
+        # The trees go, and the result stays.
+        visits, q, prior, raw_value = (field.clone() for field in (edges.visits, edges.q, edges.prior, edges.raw_value))
+        return SearchResult(action, policy, value, visits, q, prior, raw_value, scores, actions, self.depth)
 
     def decide(self, edges: Edges) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Action, policy, value and scores of a `SearchResult`. `edges`: those of the roots."""
@@ -179,7 +188,7 @@ class TreeSearch(Generic[S]):
             return scores.argmax(-1), policy, (policy * q).sum(-1), scores
         action = torch.where(legal, edges.visits, -1).argmax(-1)
         policy = edges.visits / edges.visits.sum(-1, keepdim=True)
-        return action, policy, edges.value, puct.scores(edges, self.config)
+        return action, policy, edges.value.clone(), puct.scores(edges, self.config)
 
     def main_line(self, row: int) -> list[int]:
         """The line of play that tree `row` expects: the chosen action, then the most visited ones."""
@@ -209,7 +218,7 @@ class CompiledTreeSearch(TreeSearch[S]):
             rule, constants = kernels.PUCT, (config.c_init, config.c_base)
         scoring = rule, *map(np.float32, constants), config.rescale_q, self.gumbel.numpy()
         # The kernels' arguments that stay the same over all simulations.
-        self.rules = *statistics, *scoring, self.considered.numpy(), self.schedule.numpy()
+        self.rules = *statistics, *scoring, self.schedule.numpy()
         self.walks = *edges, self.place.numpy(), self.depth.numpy()
         self.grown = *statistics, *edges
         self.roots = *(arrays[name] for name in Edges._fields), *scoring
@@ -268,6 +277,9 @@ class CompiledRulesSearch(CompiledTreeSearch[S]):
         reward, done, turned, legal = self.found
         successors = state_from(type(self.tree.states), self.new_states[simulation + 1])
         return Expansion(Transition(successors, reward, done), turned, legal)
+
+    def finished(self, expansion: Expansion[S]) -> NDArray[np.bool_] | None:
+        return self.written[1]
 
     def arrays(self, expansion: Expansion[S]) -> Iterable[NDArray[np.generic]]:
         return self.written

@@ -17,8 +17,9 @@ from alphazero.game import Game, S
 from alphazero.game.messages import shortened
 from alphazero.mcts.evaluator import Evaluation, EvaluationError, Evaluator
 from alphazero.mcts.policy import policy_of
-from alphazero.network.architectures import InferenceModule, lay_out, to_onnx, with_weights
+from alphazero.network.architectures import InferenceModule, lay_out, with_weights
 from alphazero.network.cudnn import fused
+from alphazero.network.export_cache import exported
 from alphazero.network.int8 import largest_weight, quantized, ranges
 
 TOLERANCE = 1e-3  # of values beyond [-1, 1], by rounding
@@ -112,7 +113,7 @@ class NetworkEvaluators(Generic[S]):
             dtype = torch.bfloat16 if self.engine == "bfloat16" else torch.float32
             return TorchEvaluator(self.game, copy.deepcopy(module), device=self.device, dtype=dtype)
         if self.exported is None:
-            self.exported = to_onnx(module, self.game.observation_shape)
+            self.exported = exported(module, self.game.observation_shape)
         model = with_weights(self.exported, module)
         if self.engine == "int8":
             if positions is None:

@@ -11,6 +11,7 @@ import pytest
 
 from alphazero.dynamics import sparse_regression
 from examples import plan_learned
+from games.trebuchet import solver
 from tests.commands import Command
 
 
@@ -20,6 +21,7 @@ def test_it_plans_with_what_it_has_learned(command: Command, tmp_path: Path, mon
     search = replace(plan_learned.PLANNING, simulations=1, sampled_actions=2, considered_actions=2, refine_steps=8)
     monkeypatch.setattr(plan_learned, "PLANNING", search)
     monkeypatch.setattr(sparse_regression, "RESAMPLES", 2)
+    monkeypatch.setattr(solver, "TOLERANCE", 1e-6)
     told = command(plan_learned.main, "--shots", "2", "--targets", "6", "--out", tmp_path)
     assert told.returncode == 0, told.stderr
     (row,) = json.loads((tmp_path / "results.json").read_text())

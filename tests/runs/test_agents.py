@@ -64,7 +64,7 @@ def test_a_run_is_played_without_exporting_its_network_again(folder: Path, monke
         exports.append(arguments)
         return to_onnx(*arguments)
 
-    monkeypatch.setattr(alphazero.network.inference, "to_onnx", counted)
+    monkeypatch.setattr(alphazero.network.inference, "exported", counted)
     anew = load_agent(folder).evaluator(state, torch.Generator())
     model = to_onnx(earlier.learner.weights(), made.game.observation_shape)
     export_agent(folder, made.game, CONFIG, model, iteration=1)
