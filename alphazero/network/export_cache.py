@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import os
-import tempfile
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +15,7 @@ import onnx
 import onnxruntime
 import torch
 
+from alphazero.game.own_files import own_folder, write_own
 from alphazero.network.architectures import ONNX_OPSET, InferenceModule, to_onnx, with_weights
 
 LARGEST = 1 << 24  # bytes of a graph
@@ -35,19 +34,16 @@ def exported(module: InferenceModule, observation_shape: tuple[int, ...]) -> onn
     model = to_onnx(module, observation_shape)
     if place:
         with suppress(OSError):  # a full disk, or one that cannot be written to
-            _write(place, _without_weights(model, module).SerializeToString())
+            write_own(place, _without_weights(model, module).SerializeToString())
     return model
 
 
 def _place(module: InferenceModule, observation_shape: tuple[int, ...]) -> Path:
     """Its file: named after all that a graph depends on but the code of `forward`. RuntimeError if there is no home."""
-    cache = os.environ.get("XDG_CACHE_HOME", "")
-    # A relative path is to be ignored, says the XDG Base Directory Specification.
-    folder = (Path(cache) if os.path.isabs(cache) else Path.home() / ".cache") / "alphazero"
     shapes = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
     exporter = torch.__version__, version("onnx"), version("onnxscript"), ONNX_OPSET
     of = repr((str(module), shapes, observation_shape, exporter))
-    return folder / f"{hashlib.sha256(of.encode()).hexdigest()[:32]}.onnx"
+    return own_folder("XDG_CACHE_HOME", ".cache") / f"{hashlib.sha256(of.encode()).hexdigest()[:32]}.onnx"
 
 
 def _computes_the_same(model: onnx.ModelProto, module: InferenceModule, observation_shape: tuple[int, ...]) -> bool:
@@ -74,16 +70,3 @@ def _without_weights(model: onnx.ModelProto, module: InferenceModule) -> onnx.Mo
         if initializer.name in weights:
             initializer.ClearField("raw_data")
     return graph
-
-
-def _write(place: Path, content: bytes) -> None:
-    """Replaces the file as a whole, since other processes may read it; only the user can."""
-    place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor, unfinished = tempfile.mkstemp(dir=place.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        os.replace(unfinished, place)
-    except BaseException:
-        os.unlink(unfinished)
-        raise

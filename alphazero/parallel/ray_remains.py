@@ -63,22 +63,21 @@ def clear(folder: Path, grace: float) -> None:
 
 
 def _writers(folder: Path) -> list[psutil.Process]:
-    """Other processes that write in the folder, as all of Ray's do.
-
-    A file there is open for writing, or an option of the command names the folder: a daemon has no log at first.
-    """
+    """Other processes that write in the folder, as all of Ray's do."""
     writers = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):  # it is another user's, or has just ended
-            if process.pid == os.getpid():
-                continue
-            named = any(word.startswith("--") and f"={folder}/" in f"{word}/" for word in process.cmdline())
-            if named or any(
-                Path(file.path).is_relative_to(folder) and getattr(file, "mode", "w") != "r"
-                for file in process.open_files()
-            ):
+            if process.pid != os.getpid() and _writes(process, folder):
                 writers.append(process)
     return writers
+
+
+def _writes(process: psutil.Process, folder: Path) -> bool:
+    """Whether it has a file there open for writing, or will have: an option of its command names the folder."""
+    if any(word.startswith("--") and f"={folder}/" in f"{word}/" for word in process.cmdline()):
+        return True
+    files = process.open_files()
+    return any(Path(file.path).is_relative_to(folder) and getattr(file, "mode", "w") != "r" for file in files)
 
 
 @contextmanager

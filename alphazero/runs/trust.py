@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 
 from alphazero.game import Game, load_game
 from alphazero.game.loading import check_import_path, registered_games
+from alphazero.game.own_files import own_folder, write_own
 from alphazero.runs.files import RunError
 
 _log = logging.getLogger(__name__)
@@ -56,7 +55,7 @@ def trust(folder: Path, path: str) -> None:
     if path in registered_games() or known.get(_key(folder)) == path:
         return
     try:
-        _write(_state_file(), json.dumps(known | {_key(folder): path}, indent=1).encode())
+        write_own(_state_file(), json.dumps(known | {_key(folder): path}, indent=1).encode())
     except (OSError, RuntimeError) as error:
         _log.warning("cannot keep that %s may use %s (%s): name it each time, --game %s", folder, path, error, path)
 
@@ -67,9 +66,7 @@ def _key(folder: Path) -> str:
 
 def _state_file() -> Path:
     """The file of the user's own. RuntimeError if there is no home."""
-    state = os.environ.get("XDG_STATE_HOME", "")
-    # A relative path is to be ignored, says the XDG Base Directory Specification: it might be in a stranger's folder.
-    return (Path(state) if os.path.isabs(state) else Path.home() / ".local" / "state") / "alphazero" / "games.json"
+    return own_folder("XDG_STATE_HOME", ".local/state") / "games.json"
 
 
 def _trusted() -> dict[str, str]:
@@ -79,18 +76,3 @@ def _trusted() -> dict[str, str]:
         if isinstance(known, dict) and all(isinstance(path, str) for path in known.values()):
             return known
     return {}
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Replaces the file as a whole; only the user can read it."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor, unfinished = tempfile.mkstemp(dir=path.parent)  # 0600
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
-    except BaseException:
-        os.unlink(unfinished)
-        raise
