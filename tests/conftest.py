@@ -20,6 +20,7 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 from tests.commands import command  # noqa: F401  (a fixture)
+from tests.cpu_clock import cpu_clock  # noqa: F401  (a fixture)
 from tests.training_runs import ROOT, Train, Whole, call_train, whole_run
 
 torch.set_num_threads(1)

@@ -12,6 +12,7 @@ import torch
 from alphazero.game.pace import one_thread, rules_seconds, slow_rules
 from games.connect_four import ConnectFour
 from games.tic_tac_toe import TicTacToe
+from tests.cpu_clock import CpuClock
 from tests.game.broken_games import Walk, broken
 from tests.stubs import Drift
 
@@ -23,26 +24,16 @@ def two_threads() -> Iterator[None]:
     torch.set_num_threads(1)
 
 
-def busy(milliseconds: int) -> None:
-    """Computes for so long; sleeping would take no CPU time."""
-    end = time.thread_time() + milliseconds / 1000
-    while time.thread_time() < end:
-        pass
+METHODS = ("step", "legal", "to_play", "observe", "key")
 
 
-@pytest.mark.parametrize("method", ["step", "legal", "to_play", "observe", "key"])
-def test_each_method_is_timed_by_itself(method: str) -> None:
-    """One that computes 10 ms for a batch of 100 takes 100 µs a state, and the others next to nothing."""
-
-    def slowly(self: TicTacToe, *arguments: Any) -> Any:
-        busy(10)
-        return getattr(TicTacToe, method)(self, *arguments)
-
-    game = broken(TicTacToe, **{method: slowly})
+@pytest.mark.parametrize("method", METHODS)
+def test_each_method_is_timed_by_itself(method: str, cpu_clock: CpuClock) -> None:
+    """One that takes 10 ms for a batch of 100 takes 100 µs a state; of the others, only looking at the clock counts."""
+    game = broken(TicTacToe, **{method: cpu_clock.taking(10e-3, getattr(TicTacToe, method))})
     seconds = rules_seconds(game, game.initial(100))
-    assert list(seconds) == ["step", "legal", "to_play", "observe", "key"]
-    assert seconds.pop(method) == pytest.approx(100e-6, rel=0.2)
-    assert max(seconds.values()) < 20e-6
+    assert list(seconds) == list(METHODS)
+    assert seconds == pytest.approx(dict.fromkeys(METHODS, 2e-07) | {method: 100.2e-6})
 
 
 def test_a_game_without_keys_is_not_asked_for_them() -> None:
@@ -54,13 +45,11 @@ def test_waiting_is_not_counted() -> None:
     assert rules_seconds(game, game.initial(1))["observe"] < 1e-3
 
 
-def test_measuring_is_quick_for_quick_rules() -> None:
-    """Five methods, for some 2 ms each, and compilation before."""
-    game, states = ConnectFour(), ConnectFour().initial(128)
-    rules_seconds(game, states)
-    started = time.thread_time()
-    rules_seconds(game, states)
-    assert time.thread_time() - started < 0.1
+def test_measuring_is_quick_for_quick_rules(cpu_clock: CpuClock) -> None:
+    """Each of five methods of 0.6 ms is called once to compile and four times for 2 ms; `legal` once more for moves."""
+    game = broken(TicTacToe, **{name: cpu_clock.taking(0.6e-3, getattr(TicTacToe, name)) for name in METHODS})
+    rules_seconds(game, game.initial(100))
+    assert cpu_clock.now == pytest.approx(5 * (0.6e-3 + 4 * 0.64e-3) + 0.6e-3)
 
 
 def test_torch_uses_one_thread_meanwhile_and_its_own_number_after(two_threads: None) -> None:

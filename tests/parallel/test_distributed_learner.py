@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -219,14 +218,12 @@ def test_a_batch_has_to_divide_into_equal_shares() -> None:
     ("ranks", "gpus", "asked"),
     [(8, False, "8 ranks of the learner of 1 CPU"), (1, True, "1 rank of the learner of 1 CPU and 1 GPU")],
 )
-def test_a_cluster_without_room_is_reported_soon(
+def test_a_cluster_without_room_is_reported(
     ranks: int, gpus: bool, asked: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "ROOM", 1.0)
-    started = time.monotonic()
     with (
         pytest.raises(ExecutorError, match=f"^{asked} each were asked for, and the cluster has 4 CPUs on 1 machine"),
         DistributedLearner(learner(TicTacToe(), SGD), ranks=ranks, gpus=gpus, say=pytest.fail),
     ):
         pass
-    assert time.monotonic() - started < 5

@@ -127,15 +127,13 @@ def test_workers_that_cannot_start_are_reported_at_once() -> None:
         workers.submit(CountTask(1, Path("nowhere"))).result(PATIENCE)
 
 
-def test_too_few_resources_are_reported_within_seconds() -> None:
-    started = time.monotonic()
+def test_too_few_resources_are_reported() -> None:
     with pytest.raises(
         ExecutorError, match=r"8 workers of 1 CPU each were asked for, and the cluster has 4 CPUs on 1 mach"
     ):
         executor(8)
     with pytest.raises(ExecutorError, match=r"1 worker of 1 CPU and 0.5 GPUs each .* has 4 CPUs on 1 machine"):
         RayExecutor(make_nothing, 1, Needs(1, 0.5))
-    assert time.monotonic() - started < 3
 
 
 def test_an_executor_waits_for_cores_that_others_hold_and_says_so(

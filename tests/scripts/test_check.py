@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
 import sys
 
 import pexpect
@@ -85,19 +83,3 @@ def test_a_terminal_sees_progress_and_then_the_summary_alone() -> None:
     terminal.expect(pexpect.EOF)
     terminal.close()
     assert terminal.exitstatus == 0
-
-
-def test_threads_do_not_slow_it_down() -> None:
-    """A game of small operations, from Python as a newcomer calls it, where torch uses as many threads as it likes."""
-    code = (
-        "import time, torch; torch.set_num_threads(8); from games.tic_tac_toe import TicTacToe\n"
-        "from alphazero.game import check_game; started = time.perf_counter(); check_game(TicTacToe())\n"
-        "print(time.perf_counter() - started, torch.get_num_threads())"
-    )
-    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
-    finished = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
-    )
-    seconds, threads = finished.stdout.split()
-    assert int(threads) == 8
-    assert float(seconds) < 10

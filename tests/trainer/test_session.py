@@ -28,6 +28,7 @@ from alphazero.runs.checkpoint import checkpoints, load_games
 from alphazero.selfplay import Played, SelfPlay
 from alphazero.trainer.session import Session
 from games.tic_tac_toe import TicTacToe, TicTacToeState
+from tests.cpu_clock import CpuClock
 from tests.stubs import Drift, Waiting
 from tests.tensorboard_events import events
 from tests.training_runs import CONTINUOUS, SMALL, Whole, assert_same, run, train_session
@@ -174,16 +175,17 @@ def test_the_agent_s_policies_in_fixed_positions_are_shown_and_kept(whole: Whole
 class Slow(TicTacToe):
     """Tic-tac-toe whose step takes three milliseconds a position."""
 
+    def __init__(self, clock: CpuClock) -> None:
+        self.clock = clock
+
     def step(self, state: TicTacToeState, action: Tensor) -> Transition[TicTacToeState]:
-        end = time.thread_time() + 3e-3 * len(action)
-        while time.thread_time() < end:
-            pass
+        self.clock.now += 3e-3 * len(action)
         return super().step(state, action)
 
 
-def test_the_time_of_slow_rules_is_told_from_the_tree_s(tmp_path: Path) -> None:
+def test_the_time_of_slow_rules_is_told_from_the_tree_s(tmp_path: Path, cpu_clock: CpuClock) -> None:
     short = replace(SMALL, iterations=1, evaluation=replace(SMALL.evaluation, opponents=(), every=0))
-    session, _ = train_session(short, tmp_path / "slow", game=Slow())
+    session, _ = train_session(short, tmp_path / "slow", game=Slow(cpu_clock))
     history = session.monitor.history[0]
     assert history["time/rules"] > 0.7
     assert history["time/tree"] < 0.2
