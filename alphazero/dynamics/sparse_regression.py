@@ -53,10 +53,9 @@ def supports(of: Regression) -> list[list[int]]:
 
     Candidates are taken in and left out one at a time and exchanged for one another, up and down the sizes, until no
     size gains (floating search; Pudil, Novovicova and Kittler 1994): the best pair need not hold the best single one.
-    `pysindy`'s SSR, which leaves one out after the other, is where that starts from.
+    It starts with what is left when all candidates are left out one after the other (the stepwise sparse regressor of
+    Boninsegna, Nueske and Clementi 2018).
     """
-    import pysindy  # takes a second to load
-
     # A candidate that is 0 throughout explains nothing, and has no norm.
     real = np.flatnonzero(np.square(of.features).sum(0) > 0).tolist()
     if not real:
@@ -72,13 +71,11 @@ def supports(of: Regression) -> list[list[int]]:
         best[len(support)] = support
         return True
 
-    if len(real) > 1:
-        way_back = pysindy.SSR(alpha=RIDGE, criteria="model_residual", max_iter=len(real) - 1, normalize_columns=True)
-        way_back.fit(of.features[:, real], of.target[:, None])
-        for step in way_back.history_:
-            left = [real[number] for number in np.flatnonzero(np.ravel(step))]
-            if 0 < len(left) <= most:
-                offer(left)
+    support = real
+    while len(support) > 1:
+        support = of.best([[one for one in support if one != out] for out in support])
+        if len(support) <= most:
+            offer(support)
     gained = True
     while gained:
         gained = False

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,6 +26,7 @@ FINEST = 1e-5  # of a coordinate's root mean square: no observation is trusted f
 SEAM = 0.1  # of the observations' standard deviation: how well pieces have to join
 NONE = torch.zeros(0, dtype=torch.float64)  # parameters, of a term that has none
 SUBSTEPS = 2  # of integration, between two observations
+AT_ONCE = 4096  # states that are linearised in one batch: few enough for their derivatives to fit in memory
 HIDDEN = 12  # neurons of each of the network's two layers
 
 
@@ -139,26 +140,43 @@ def predict(of: Incomplete, term: Term, observed: Observed, starts: Tensor, *, s
 def sensitivities(of: Incomplete, model: Model, parameters: Tensor, observed: Observed, starts: Tensor) -> Tensor:
     """[B, T, N, P + N]: the derivatives of the states of `predict` by the parameters, and of each by its own start.
 
-    Their equations are solved along with those of motion, by the same steps: so they are exact derivatives.
+    Their equations are solved by the same steps as those of motion: so they are exact derivatives. They are linear, and
+    their coefficients depend on the motion alone: these are found for many moments at once.
     """
-    batch, coordinates, size = *starts.shape, len(parameters)
+    batch, coordinates, size, given = *starts.shape, len(parameters), observed.given.T
+    visited: list[Tensor] = []  # [N, B] each, all states in which `follow` asks for rates
 
-    def motion(y: Tensor, given: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
+    def motion(y: Tensor) -> Tensor:
+        visited.append(y)
+        return of.rates(model(parameters, of.inputs(y, given)), y, given)
+
+    follow(motion, starts.T, observed.times)
+
+    def one(y: Tensor, given: Tensor, parameters: Tensor) -> Tensor:
         y, given = y[:, None], given[:, None]
-        rates = of.rates(model(parameters, of.inputs(y, given)), y, given)[:, 0]
-        return rates, rates
+        return of.rates(model(parameters, of.inputs(y, given)), y, given)[:, 0]
 
-    linearised = torch.func.vmap(torch.func.jacrev(motion, (0, 2), has_aux=True), in_dims=(0, 0, None))
+    linearised = torch.func.vmap(torch.func.jacrev(one, (0, 2)), in_dims=(0, 0, None))
 
-    def rates(both: Tensor) -> Tensor:
-        (by_state, by_parameters), dy = linearised(both[..., 0], observed.given, parameters)
-        moved = by_state @ both[..., 1:]
+    def linear() -> Iterator[Tensor]:
+        """[B, N, P + N]: in each of these states, the rates' derivatives by parameters and state."""
+        for states in torch.stack(visited).mT.split(max(1, AT_ONCE // batch)):
+            by_state, by_parameters = linearised(
+                states.flatten(0, 1), observed.given.repeat(len(states), 1), parameters
+            )
+            yield from torch.cat([by_parameters, by_state], -1).unflatten(0, (-1, batch))
+
+    coefficients = linear()
+
+    def rates(moved: Tensor) -> Tensor:
+        by_parameters, by_state = next(coefficients).split([size, coordinates], -1)
+        moved = by_state @ moved
         moved[..., :size] += by_parameters
-        return torch.cat([dy[..., None], moved], -1)
+        return moved
 
     by_start = torch.eye(coordinates, dtype=torch.float64).expand(batch, -1, -1)
-    first = torch.cat([starts[..., None], by_start.new_zeros(batch, coordinates, size), by_start], -1)
-    return follow(rates, first, observed.times[..., None, None]).movedim(0, 1)[..., 1:]
+    first = torch.cat([by_start.new_zeros(batch, coordinates, size), by_start], -1)
+    return follow(rates, first, observed.times[..., None, None]).movedim(0, 1)
 
 
 def cut(observed: Observed, count: int) -> tuple[Observed, Tensor]:

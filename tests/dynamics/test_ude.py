@@ -11,6 +11,7 @@ import torch
 from scipy.integrate import solve_ivp
 from torch import Tensor
 
+from alphazero.dynamics import ude
 from alphazero.dynamics.ude import (
     NONE,
     DiscoveryError,
@@ -130,7 +131,10 @@ def test_trajectories_are_scipys_to_the_fourth_order() -> None:
     assert errors[0] / errors[1] == pytest.approx(2**4, rel=0.15)
 
 
-def test_sensitivities_are_differences() -> None:
+@pytest.mark.parametrize("at_once", [1, 7, 4096])
+def test_sensitivities_are_differences(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many states are linearised in one batch; there are 3 trajectories."""
+    monkeypatch.setattr(ude, "AT_ONCE", at_once)
     observed = pendulums()
     parameters, starts = torch.tensor([9.0, 0.4], dtype=torch.float64), observed.states[:, 0]
     ours = sensitivities(PENDULUM, swing, parameters, observed, starts)
