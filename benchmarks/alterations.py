@@ -147,7 +147,9 @@ def altered_archive(path: Path, draw: random.Random) -> tuple[str, bool]:
         del arrays[name]
         impossible = False  # older runs lack some
     elif way == "more":
-        arrays[draw.choice(WORDS).replace("/", "")[:50] or "more"] = arrays[name]
+        added = draw.choice(WORDS).replace("/", "")[:50] or "more"
+        arrays[added] = arrays[name]
+        impossible = not added.isdecimal()  # of policies, such a name is an iteration's
     elif way == "renamed":
         arrays[f"{name}s"] = arrays.pop(name)
     if way == "compressed":

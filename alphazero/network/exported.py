@@ -7,7 +7,7 @@ decides about memory and time is checked before ONNX Runtime sees the model.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import onnx
@@ -79,17 +79,15 @@ def _check_shapes(model: onnx.ModelProto, game: Game, weights: Mapping[str, tupl
     """ValueError unless inputs and outputs are an agent's, and all arrays and products on the way of a bounded size."""
     plain = onnx.ModelProto()
     plain.CopyFrom(model)
+    inputs, outputs = ({value.name for value in values} for values in (plain.graph.input, plain.graph.output))
+    if len(plain.graph.input) != 1 or (inputs, outputs) != ({"observation"}, {"logits", "value"}):
+        raise ValueError("it has other inputs and outputs than observation, logits and value")
+    _check_ends(plain.graph.input, game)  # first: onnx counts along a side of any length
     del plain.graph.value_info[:]  # what it says of itself
     with foreign_errors("its shapes do not fit together"):
         found = onnx.shape_inference.infer_shapes(plain, check_type=True, strict_mode=True, data_prop=True).graph
-    inputs, outputs = list(found.input), list(found.output)
-    expected = {"observation": list(game.observation_shape), "logits": [policy_of(game).outputs], "value": []}
-    shapes = {value.name: _shape(value) for value in (*inputs, *outputs, *found.value_info)}
-    if [value.name for value in inputs] != ["observation"] or {value.name for value in outputs} != {"logits", "value"}:
-        raise ValueError("it has other inputs and outputs than observation, logits and value")
-    for name, of_one in expected.items():
-        if shapes[name] != [None, *of_one]:
-            raise ValueError(f"{name} is {_words(shapes[name])}, not {_words([None, *of_one])}")
+    _check_ends(found.output, game)
+    shapes = {value.name: _shape(value) for value in (*found.input, *found.output, *found.value_info)}
     products = 0
     for node in found.node:
         for name in node.output:
@@ -102,6 +100,14 @@ def _check_shapes(model: onnx.ModelProto, game: Game, weights: Mapping[str, tupl
                 products += size * max(sides[0], math.prod(sides[1:]))
     if products > MOST_PRODUCTS:
         raise ValueError(f"it takes {products:,} multiplications for a position, more than {MOST_PRODUCTS:,}")
+
+
+def _check_ends(ends: Iterable[onnx.ValueInfoProto], game: Game) -> None:
+    """ValueError if an input or an output has not the shape that it has for this game."""
+    of_one = {"observation": game.observation_shape, "logits": [policy_of(game).outputs], "value": []}
+    for end in ends:
+        if (shape := _shape(end)) != (right := [None, *of_one[end.name]]):
+            raise ValueError(f"{end.name} is {_words(shape)}, not {_words(right)}")
 
 
 def _shape(value: onnx.ValueInfoProto) -> list[int | None]:

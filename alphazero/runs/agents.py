@@ -24,11 +24,12 @@ from alphazero.mcts.policy import policy_of
 from alphazero.network.architectures import in_torch
 from alphazero.network.exported import LARGEST, evaluator_of, read_model
 from alphazero.network.inference import NetworkEvaluators
-from alphazero.runs.checkpoint import FORMAT, checkpoints, load_network, read_config, run_folder
+from alphazero.runs.checkpoint import checkpoints, load_network, read_config, run_folder
 from alphazero.runs.configuration import describe_faults
 from alphazero.runs.files import AGENT, CARD, CONFIG, RunError, clear_errors, read_file, read_json, write_file
 from alphazero.runs.trust import load_game_of
 
+FORMAT = 1  # of agent.json
 AN_AGENT = "an agent is agent.onnx with agent.json"
 
 

@@ -40,7 +40,7 @@ from alphazero.runs.files import CHECKPOINTS, LIGHT, WHOLE, RunError
 from alphazero.runs.tensors import read_optimizer, read_tensors
 from alphazero.selfplay import SelfPlay, Trajectories
 
-FORMAT = 1
+FORMAT, UNSIGNED = 2, 1  # of state.json; older ones have no digest of themselves
 RECENT_GAMES = 100  # iterations of which all games are kept
 Seconds = Annotated[float, Field(ge=0, le=1e12, strict=True)]
 ANOTHER = "name another checkpoint, or move this one away to go on from the one before"
@@ -67,7 +67,7 @@ class State:
 
     steps:  of the learner so far.
     sha256: digests of the checkpoint's other files, by name.
-    digest: of all else in state.json; older checkpoints have none.
+    digest: of all else in state.json; checkpoints of format 1 have none.
     The other fields are those of `Progress`.
     """
 
@@ -288,14 +288,16 @@ def verify(path: Path, names: Sequence[str]) -> State:
         fields = files.read_json(path / "state.json")
         if not isinstance(fields, dict):
             raise ValueError("it names no fields")
-        if (version := fields.get("format", FORMAT)) != FORMAT:
-            raise RunError(f"{path} has format {printable(version)}; this version of alphazero reads format {FORMAT}")
+        if (version := fields.get("format", FORMAT)) not in (UNSIGNED, FORMAT):
+            raise RunError(
+                f"{path} has format {printable(version)}; this version reads formats {UNSIGNED} and {FORMAT}"
+            )
         state = TypeAdapter(State).validate_python(fields)
     except ValidationError as error:
         raise RunError(f"{path / 'state.json'} is not a checkpoint's state: {describe_faults(error)[0]}") from error
     except (ValueError, OSError) as error:
         raise RunError(f"{path / 'state.json'} is not a checkpoint's state ({error})") from error
-    if state.digest not in (None, state.signed().digest):
+    if state.digest != state.signed().digest and (state.format, state.digest) != (UNSIGNED, None):
         raise RunError(f"{path / 'state.json'} was altered: its digest is not that of what it says")
     if not path.name.isdecimal() or state.iteration != int(path.name):
         raise RunError(f"{path} holds iteration {state.iteration}: the folder was renamed or altered")

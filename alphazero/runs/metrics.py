@@ -31,7 +31,7 @@ def read_history(path: Path) -> dict[int, dict[str, float]]:
         table = csv.reader(io.StringIO(text, newline=""), strict=True)
         tags = next(table, ["iteration"])
         if tags[0] != "iteration":
-            raise ValueError(f"the first column is {tags[0]!r} instead of 'iteration'")
+            raise ValueError(f"the first column is {printable(tags[0])} instead of 'iteration'")
         if len(set(tags)) < len(tags):
             raise ValueError("it has several columns of one name")
         cells = [dict(zip(tags, row, strict=True)) for row in table]
@@ -53,7 +53,10 @@ def _iteration(text: str) -> int:
 
 def _scalar(text: str) -> float:
     """ValueError for what is neither a number of float32 nor NaN or infinite, as they are written."""
-    scalar = float(text)
+    try:
+        scalar = float(text)
+    except ValueError:
+        raise ValueError(f"{printable(text)} is no number") from None
     if math.isfinite(scalar) and abs(scalar) > FLOAT32:
         raise ValueError(f"{printable(text)} is too large for a measure")
     return scalar

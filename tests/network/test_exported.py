@@ -138,6 +138,11 @@ def between(model: onnx.ModelProto) -> None:
     model.graph.node.append(helper.make_node("Gemm", ["wide", "wide"], ["x"]))
 
 
+def endless(model: onnx.ModelProto) -> None:
+    """onnx takes minutes to find the shapes that follow from this."""
+    model.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 1 << 40
+
+
 FAULTS: list[tuple[Change, str]] = [
     (with_number("policy.weight", math.nan), "policy.weight' has values that are no finite numbers"),
     (with_number("policy.weight", math.inf), "policy.weight' has values that are no finite numbers"),
@@ -154,6 +159,7 @@ FAULTS: list[tuple[Change, str]] = [
     (twice, "is there twice"),
     (narrow, r"logits is \[batch, 6\], not \[batch, 7\]"),
     (many, "it takes [0-9,]+ multiplications for a position|is of no known size, or of more than"),
+    (endless, r"observation is \[batch, 1099511627776, "),
     (between, "'x' is of no known size"),
 ]
 

@@ -168,11 +168,20 @@ def test_no_flipped_bit_of_a_state_is_believed(folder: Path) -> None:
 def test_a_state_of_before_has_no_digest_and_is_read(folder: Path) -> None:
     made = parts(iterations=1)
     path = save(folder, made, 1)
-    state = json.loads((path / "state.json").read_bytes())
+    state = json.loads((path / "state.json").read_bytes()) | {"format": 1}
     for missing in ("digest", "seconds"):
         del state[missing]
         (path / "state.json").write_text(json.dumps(state))
         assert resume(folder, parts())[0] == Progress(1, 17, 2.5)
+
+
+@pytest.mark.parametrize("change", [{"digest": None}, {"format": 1}])
+def test_a_state_that_lost_its_digest_is_not_believed(change: dict[str, object], folder: Path) -> None:
+    path = save(folder, parts(iterations=1), 1)
+    state = json.loads((path / "state.json").read_bytes())
+    (path / "state.json").write_text(json.dumps(state | change))
+    with pytest.raises(RunError, match="was altered: its digest is not that of what it says"):
+        verify(path, ["state.json"])
 
 
 @pytest.mark.parametrize(
@@ -227,8 +236,8 @@ def test_another_games_checkpoint_is_refused_by_name(folder: Path) -> None:
 def test_another_format_is_refused_with_both_numbers(folder: Path) -> None:
     path = save(folder, parts(iterations=1), 1)
     state = json.loads((path / "state.json").read_bytes())
-    (path / "state.json").write_text(json.dumps(state | {"format": 2}))
-    with pytest.raises(RunError, match="has format 2; this version of alphazero reads format 1"):
+    (path / "state.json").write_text(json.dumps(state | {"format": 3}))
+    with pytest.raises(RunError, match="has format 3; this version reads formats 1 and 2"):
         load_weights(path, TicTacToe(), parts().learner)
 
 

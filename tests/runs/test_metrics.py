@@ -31,6 +31,8 @@ def test_a_buffer_without_samples_has_no_mean_age() -> None:
         ("iteration,loss\n-1,2\n", "'-1' is no iteration"),
         ("iteration,loss\n" + "9" * 5000 + ",2\n", "is no iteration"),
         ("iteration,loss\n1,1e39\n", "'1e39' is too large for a measure"),
+        ("iteration,loss\n1," + "9x" * 5000 + "\n", "9x…' is no number"),
+        ("x" * 5000 + ",loss\n1,2\n", "x…' instead of 'iteration'"),
         ("iteration,loss,loss\n1,2,3\n", "several columns of one name"),
         ("iteration,loss\n1,\0\n", "does not hold a run's metrics"),
     ],
