@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from alphazero.arena.players import parse_budget, parse_player
+from alphazero.arena.players import parse_budget
 from alphazero.arena.registry import find_player
 from alphazero.arena.solved import load_positions
 from alphazero.config import Config, ConfigError
@@ -40,7 +40,7 @@ from alphazero.runs.files import AGENT, BENCHMARK, CARD, CONFIG, METRICS, POLICI
 from alphazero.runs.metrics import read_history
 from alphazero.runs.mirror import fetch
 from alphazero.selfplay import SelfPlay
-from alphazero.trainer.session import open_session
+from alphazero.trainer.session import check_opponents, open_session
 from benchmarks.alterations import (
     WORDS,
     altered_archive,
@@ -156,8 +156,7 @@ def of_settings(bench: Bench, draw: random.Random) -> Trial:
 def fitted(game: Game, config: Config) -> Config:
     """What a run does with a configuration before it makes its folder."""
     check_fit(game, config)
-    for opponent in config.evaluation.opponents:
-        parse_player(opponent, game, seed=config.seed)
+    check_opponents(game, config)
     return with_engines(game, config)
 
 

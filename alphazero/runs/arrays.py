@@ -8,6 +8,7 @@ none of theirs, and no file takes more memory than it takes on disk.
 from __future__ import annotations
 
 import math
+import os
 import zipfile
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
@@ -56,6 +57,8 @@ def read_arrays(path: Path, schema_of: Callable[[Collection[str]], Schema]) -> A
         members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
         if len(members) < len(archive.infolist()):
             raise ValueError(f"{path.name} holds several arrays of one name")
+        if len(members) != _members(path):  # zipfile skips some where a length in their list is wrong
+            raise ValueError(f"{path.name} has a damaged list of its arrays")
         if any(info.compress_type != zipfile.ZIP_STORED for info in members.values()):
             raise ValueError(f"{path.name} is compressed, and was not made here")
         if sum(info.file_size for info in members.values()) > path.stat().st_size:
@@ -79,6 +82,14 @@ def read_arrays(path: Path, schema_of: Callable[[Collection[str]], Schema]) -> A
                 limits = "" if form.dtype == bool else f" from {form.low:g} to {form.high:g}"
                 raise ValueError(f"{name} in {path.name} has values other than {form.dtype} numbers{limits}")
     return arrays
+
+
+def _members(path: Path) -> int:
+    """How many members a zip archive without a comment says that it has, in its last record (APPNOTE.TXT, 4.3.16)."""
+    with path.open("rb") as file:
+        file.seek(-22, os.SEEK_END)
+        end = file.read()
+    return int.from_bytes(end[10:12], "little") if end.startswith(b"PK\5\6") else -1
 
 
 def _form(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Form:

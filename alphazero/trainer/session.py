@@ -70,11 +70,7 @@ def open_session(
     try:
         check_fit(game, config)
         config = with_engines(game, config)
-        for opponent in config.evaluation.opponents:
-            try:
-                parse_player(opponent, game, seed=config.seed)
-            except ValueError as error:
-                raise ValueError(f"`evaluation.opponents`: {error}") from error
+        check_opponents(game, config)
         learner, replay = Learner(game, config.learner, config.network, seed=config.seed), Replay(game, config.replay)
     except ValueError as error:
         raise ConfigError(str(error)) from error
@@ -146,6 +142,15 @@ def _restored(
     checkpoint.write_config(folder, config)
     checkpoint.prune_checkpoints(folder, every=config.evaluation.every, thorough=True)  # a kill may have come before
     return config, progress
+
+
+def check_opponents(game: Game, config: Config) -> None:
+    """ValueError unless all opponents can play this game."""
+    for opponent in config.evaluation.opponents:
+        try:
+            parse_player(opponent, game, seed=config.seed)
+        except ValueError as error:
+            raise ValueError(f"`evaluation.opponents`: {error}") from error
 
 
 class Session:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import random
 import shutil
 import tracemalloc
 import zipfile
@@ -242,6 +243,27 @@ def test_what_is_no_archive_is_refused(tmp_path: Path) -> None:
             read_arrays(path, lambda names: ONE)
     with pytest.raises(ValueError, match="run is no file"):
         read_arrays(tmp_path / "run", lambda names: ONE)
+
+
+def test_no_altered_byte_of_an_archive_changes_what_is_read(tmp_path: Path) -> None:
+    """Each byte in turn, in the lists of names and sizes as well."""
+    path, draw = tmp_path / "two.npz", random.Random(0)
+    arrays = {"0": np.arange(3, dtype=np.float32), "1": np.ones(2, np.float32)}
+    np.savez(path, allow_pickle=False, **arrays)
+    schema = {name: Form(array.dtype, array.shape, 0, 2) for name, array in arrays.items()}
+    content = path.read_bytes()
+    refused = 0
+    for place, byte in enumerate(content):
+        for other in {byte ^ 1, byte ^ 0x27, draw.randrange(256)} - {byte}:
+            path.write_bytes(content[:place] + bytes([other]) + content[place + 1 :])
+            try:
+                found = read_arrays(path, lambda names: {name: schema.get(name, schema["0"]) for name in names})
+            except ValueError:
+                refused += 1
+            else:
+                assert found.keys() == arrays.keys(), (place, other)
+                assert all(np.array_equal(found[name], array) for name, array in arrays.items()), (place, other)
+    assert refused > len(content)
 
 
 def test_two_arrays_of_one_name_are_refused(tmp_path: Path) -> None:

@@ -246,7 +246,8 @@ def test_a_run_of_an_older_version_has_spent_what_its_iterations_took(tmp_path: 
     train(replace(TIMED, minutes=0.0, iterations=3), folder, clock)
     for path in checkpoints(folder):
         state = json.loads((path / "state.json").read_bytes())
-        (path / "state.json").write_text(json.dumps({n: v for n, v in state.items() if n not in ("seconds", "digest")}))
+        del state["seconds"], state["digest"]
+        (path / "state.json").write_text(json.dumps(state | {"format": 1}))
     rows = (folder / "metrics.csv").read_text().splitlines()
     column = rows[0].split(",").index("time/iteration")
     spent = sum(float(row.split(",")[column]) for row in rows[1:])
