@@ -1,7 +1,7 @@
 """Measures an agent: matches against other players, mistakes on solved positions, a round robin, its run's curve.
 
-    scripts/benchmark.py AGENT [--against minimax:5,mcts:1000,random] [--games 200] [--simulations 600]
-                         [--positions FILE.csv] [--seed S] [--json OUT.json]
+    scripts/benchmark.py AGENT [--against minimax:5,mcts:1000,random] [--games 200] [--opening-moves 2]
+                         [--simulations 600] [--positions FILE.csv] [--seed S] [--json OUT.json]
                          [--tournament PATH,minimax:5] [--curve 4] [--curve-simulations 64]
                          [--workers N|auto] [--ray-address HOST:PORT]
 
@@ -30,6 +30,7 @@ from functools import partial
 
 from rich.console import Console
 
+from alphazero.arena.match import OPENING_MOVES
 from alphazero.arena.plan import plan
 from alphazero.arena.players import parse_budget
 from alphazero.arena.registry import PLAYERS
@@ -56,6 +57,13 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument(
         "--games", type=cli.whole(0, 1_000_000), default=200, help="games of each match, an even number; default: 200"
+    )
+    parser.add_argument(
+        "--opening-moves",
+        metavar="N",
+        type=cli.whole(0, 1_000),
+        default=OPENING_MOVES,
+        help=f"random moves, at most, before the players' own; 0: from the start; default: {OPENING_MOVES}",
     )
     parser.add_argument(
         "--simulations",
@@ -138,6 +146,7 @@ def measure() -> int:
                 against=arguments.against,
                 tournament=arguments.tournament,
                 games=arguments.games,
+                opening_moves=arguments.opening_moves,
                 budget=arguments.simulations,
                 seed=arguments.seed,
                 files=arguments.positions,

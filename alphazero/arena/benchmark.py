@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from functools import cache, partial
@@ -19,11 +19,11 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from alphazero.arena.elo import Rating, ratings
 from alphazero.arena.evaluation import PlayMatch, RunPositionTest, player_seeds
-from alphazero.arena.match import MatchResult, SoloResult
+from alphazero.arena.match import OPENING_MOVES, MatchResult, SoloResult
 from alphazero.arena.opponents import expected_moves
 from alphazero.arena.players import SearchBudget
 from alphazero.arena.registry import PlayerSpec
-from alphazero.arena.solved import ErrorRate, SolvedPositions
+from alphazero.arena.solved import PositionResult, SolvedPositions
 from alphazero.game import Game
 from alphazero.parallel.executor import Counter, Executor, Task
 from alphazero.runs.agents import Agent
@@ -97,6 +97,14 @@ class CurveMatch(NamedTuple):
     match: Match
 
 
+class CurveTest(NamedTuple):
+    """Solved positions for one of the run's checkpoints."""
+
+    iteration: int
+    role: Literal["agent", "network"]
+    test: PositionTest
+
+
 class CurvePoint(NamedTuple):
     """A checkpoint's share of the points against an opponent; without one (""), its mean reward a game."""
 
@@ -105,6 +113,15 @@ class CurvePoint(NamedTuple):
     opponent: str
     points: float
     interval: tuple[float, float]
+
+
+class PositionPoint(NamedTuple):
+    """A checkpoint's answers to a file of solved positions."""
+
+    iteration: int
+    role: Literal["agent", "network"]
+    file: str
+    result: PositionResult
 
 
 class Standing(NamedTuple):
@@ -121,6 +138,7 @@ class Benchmark:
     agent, path: the agent, and where it was found.
     run:         the path, if it is a run's folder; iteration: its last checkpoint's.
     players:     the players of the round robin, the agent first; none: there is no round robin.
+    opening_moves: random ones at most, before the players' own.
     notes:       messages about parts that had to be left out.
     """
 
@@ -130,15 +148,17 @@ class Benchmark:
     iteration: int | None = None
     budget: SearchBudget
     games: int
+    opening_moves: int = OPENING_MOVES
     seed: int
     matches: list[Match] = field(default_factory=list)
     position_tests: list[PositionTest] = field(default_factory=list)
     curve: list[CurveMatch] = field(default_factory=list)
+    curve_tests: list[CurveTest] = field(default_factory=list)
     players: list[PlayerSpec] = field(default_factory=list)
     positions: dict[str, SolvedPositions] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     results: dict[Match, MatchResult | SoloResult] = field(default_factory=dict)
-    errors: dict[PositionTest, dict[str, ErrorRate]] = field(default_factory=dict)
+    answers: dict[PositionTest, PositionResult] = field(default_factory=dict)
 
     @property
     def game(self) -> Game:
@@ -152,7 +172,7 @@ class Benchmark:
 
     @property
     def complete(self) -> bool:
-        return self.results.keys() >= set(self._all_matches()) and self.errors.keys() >= set(self.position_tests)
+        return self.results.keys() >= set(self._all_matches()) and self.answers.keys() >= set(self._all_tests())
 
     def run_all(self, watcher: Watcher, executor: Executor) -> None:
         """Runs the steps that are left. Whatever is raised meanwhile, the results of all steps that ended are kept.
@@ -181,7 +201,7 @@ class Benchmark:
                 for future in [future for future in under_way if future.done()]:
                     step = under_way.pop(future)
                     step.outcomes[step.subject] = outcome = future.result()
-                    watcher.end(step.subject.title, str(outcome["all"] if isinstance(outcome, dict) else outcome))
+                    watcher.end(step.subject.title, str(outcome))
         finally:
             stop.set()
             for future, step in under_way.items():  # some may have ended just before
@@ -212,9 +232,18 @@ class Benchmark:
             if (result := self.results.get(match)) is not None
         ]
 
+    def position_points(self) -> list[PositionPoint]:
+        """The points of the curve on solved positions, as far as they have been asked about."""
+        return [
+            PositionPoint(iteration, role, test.file, self.answers[test])
+            for iteration, role, test in self.curve_tests
+            if test in self.answers
+        ]
+
     def record(self) -> dict[str, Any]:
         """All figures, fit for JSON: None stands for what is no finite number."""
         played = {match: match_record(match, result) for match, result in self.results.items()}
+        asked = {test: _test_record(test, found) for test, found in self.answers.items()}
         record: dict[str, Any] = {
             "agent": str(self.path),
             "game": self.game.name,
@@ -223,10 +252,14 @@ class Benchmark:
             "simulations": self.budget.simulations if self.budget.seconds is None else None,
             "seconds": self.budget.seconds,
             "games": self.games,
+            "opening_moves": self.opening_moves,
             "seed": self.seed,
             "complete": self.complete,
             "matches": [played[match] for match in self.matches if match in played],
-            "positions": [_test_record(test, self.errors[test]) for test in self.position_tests if test in self.errors],
+            "positions": [asked[test] for test in self.position_tests if test in asked],
+            "position_curve": [
+                {"iteration": i, "role": role} | asked[test] for i, role, test in self.curve_tests if test in asked
+            ],
             "curve": [
                 {"iteration": i, "role": role} | played[match] for i, role, match in self.curve if match in played
             ],
@@ -242,6 +275,9 @@ class Benchmark:
         """Each once, in the order in which they are played."""
         return list(dict.fromkeys([*self.matches, *self.tournament, *(point.match for point in self.curve)]))
 
+    def _all_tests(self) -> list[PositionTest]:
+        return list(dict.fromkeys([*self.position_tests, *(point.test for point in self.curve_tests)]))
+
     def _steps(self, executor: Executor) -> Iterator[Step]:
         """The steps that are left; players and positions are shared with the executor once."""
         share_player = cache(executor.share)
@@ -250,14 +286,14 @@ class Benchmark:
         for match in self._all_matches():
             if match not in self.results:
                 title, longest = f"{match.title} (seed {seed})", self.agent.max_moves
-                play = PlayMatch(title, self.game, match.games, seed, seeds, max_moves=longest)
+                play = PlayMatch(title, self.game, match.games, seed, seeds, self.opening_moves, longest)
                 shared = tuple(map(share_player, match.players))
                 yield Step(match, self.results, expected_moves(self.game, match.games), "moves", play, shared)
-        for test in self.position_tests:
-            if test not in self.errors:
+        for test in self._all_tests():
+            if test not in self.answers:
                 run, total = RunPositionTest(f"{test.title} (seed {seed})", seed), len(self.positions[test.file].plies)
                 shared = share_player(test.player), share_positions(test.file)
-                yield Step(test, self.errors, total, "positions", run, shared)
+                yield Step(test, self.answers, total, "positions", run, shared)
 
 
 def match_record(match: Match, result: MatchResult | SoloResult) -> dict[str, Any]:
@@ -275,8 +311,13 @@ def match_record(match: Match, result: MatchResult | SoloResult) -> dict[str, An
     return record | {"seconds_a_move": dict(zip(roles, paces, strict=False))}
 
 
-def _test_record(test: PositionTest, errors: Mapping[str, ErrorRate]) -> dict[str, Any]:
+def _test_record(test: PositionTest, found: PositionResult) -> dict[str, Any]:
     groups = {
-        name: rate._asdict() | {"error_rate": rate.rate, "interval": rate.interval} for name, rate in errors.items()
+        name: rate._asdict() | {"error_rate": rate.rate, "interval": rate.interval}
+        for name, rate in found.mistakes.items()
     }
-    return {"player": test.player.name, "file": test.file, **groups.pop("all"), "groups": groups}
+    record = {"player": test.player.name, "file": test.file, **groups.pop("all"), "groups": groups}
+    record |= {"perfect_moves": found.perfect_rate}
+    if found.value:
+        record["value"] = {"loss": found.value.loss, "wrong_sign": found.value.wrong_rate}
+    return record

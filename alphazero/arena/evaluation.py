@@ -15,11 +15,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from alphazero.arena.match import MatchResult, SoloResult, play_alone, play_match
+from alphazero.arena.match import OPENING_MOVES, MatchResult, SoloResult, play_alone, play_match
 from alphazero.arena.opponents import expected_moves
 from alphazero.arena.players import SearchBudget, Stoppable
 from alphazero.arena.registry import PlayerSpec, agent_spec, named_spec, network_spec
-from alphazero.arena.solved import ErrorRate, SolvedPositions, error_rates
+from alphazero.arena.solved import PositionResult, SolvedPositions, answered
 from alphazero.config import MAX_MOVES, Config
 from alphazero.game import Game
 from alphazero.network.architectures import InferenceModule
@@ -44,7 +44,7 @@ class PlayMatch:
     games: int
     seed: int
     player_seeds: tuple[int, int]
-    opening_plies: int = 2
+    opening_plies: int = OPENING_MOVES
     max_moves: int = MAX_MOVES
     players: Callable[..., Sequence[PlayerSpec]] = lambda worker, *players: players
 
@@ -63,14 +63,14 @@ class PlayMatch:
 
 @dataclass(frozen=True)
 class RunPositionTest:
-    """Measures a player's error rates on solved positions."""
+    """Asks a player about solved positions."""
 
     title: str
     seed: int
 
-    def run(self, worker: Any, count: Counter, player: PlayerSpec, positions: SolvedPositions) -> dict[str, ErrorRate]:
+    def run(self, worker: Any, count: Counter, player: PlayerSpec, positions: SolvedPositions) -> PositionResult:
         stoppable = Stoppable(player.build(player_seeds(self.seed)[0]), count)
-        return error_rates(stoppable, positions, progress=count)
+        return answered(stoppable, positions, progress=count)
 
 
 def player_seeds(seed: int) -> tuple[int, int]:

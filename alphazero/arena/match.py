@@ -30,6 +30,9 @@ OPENING_BATCH = 64
 FRUITLESS_BATCHES = 8
 
 
+OPENING_MOVES = 2  # random ones at most, before the players' own
+
+
 class Tally(NamedTuple):
     """Games by their result, seen by the player (not the opponent)."""
 
@@ -190,7 +193,7 @@ def play_match(
     *,
     games: int,
     seed: int,
-    opening_plies: int = 2,
+    opening_plies: int = OPENING_MOVES,
     max_moves: int = MAX_MOVES,
     progress: Counter = lambda _: None,
 ) -> MatchResult:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from alphazero.arena.benchmark import Benchmark, CurveMatch, Match, PositionTest, Watcher
+from alphazero.arena.benchmark import Benchmark, CurveMatch, CurveTest, Match, PositionTest, Watcher
+from alphazero.arena.match import OPENING_MOVES
 from alphazero.arena.opponents import random_positions
 from alphazero.arena.players import SearchBudget
 from alphazero.arena.registry import PlayerSpec, agent_spec, find_player, network_spec
@@ -28,6 +29,7 @@ def plan(
     against: Sequence[str] | None = None,
     tournament: Sequence[str] = (),
     games: int,
+    opening_moves: int = OPENING_MOVES,
     budget: SearchBudget,
     seed: int,
     files: Sequence[Path] = (),
@@ -40,7 +42,9 @@ def plan(
     against:        opponents, see `alphazero.arena.registry`; None: `default_opponents`, or none beside a round robin.
     tournament:     players that meet the agent and one another in a round robin.
     files:          files of solved positions, or of positions to solve.
-    curve:          number of earlier checkpoints that play a quarter of the games against the same opponents.
+    opening_moves:  random moves at most, before the players' own.
+    curve:          number of earlier checkpoints that play a quarter of the games against the same opponents, and
+                    answer the same positions.
     curve_budget:   for the agents on the curve; None: like `budget`, but at most CURVE_SIMULATIONS.
     named:          the game, where it must be named: see `load_agent`.
 
@@ -62,7 +66,10 @@ def plan(
     found = {name: find(name) for name in dict.fromkeys([*against, *tournament])}
     me, network = find("agent"), find("network")
     run, iteration = (path, int(kept[-1].name)) if kept else (None, None)
-    benchmark = Benchmark(agent=agent, path=path, run=run, iteration=iteration, budget=budget, games=games, seed=seed)
+    benchmark = Benchmark(
+        agent=agent, path=path, run=run, iteration=iteration, budget=budget, games=games, opening_moves=opening_moves,
+        seed=seed,
+    )  # fmt: skip
     opponents: list[PlayerSpec | None] = [None] if alone else [found[name] for name in dict.fromkeys(against)]
     benchmark.matches = [Match(player, opponent, games) for opponent in opponents for player in (me, network)]
     if alone:
@@ -79,7 +86,7 @@ def plan(
         watcher.end(title, "")
         tested = (me, network, *(minimaxes or [find(BASELINE)]))
         benchmark.position_tests += [PositionTest(player, str(file)) for player in tested]
-    if kept and opponents and curve:
+    if kept and curve and (opponents or files):
         slow = SearchBudget(min(budget.simulations, CURVE_SIMULATIONS))
         _plan_curve(benchmark, watcher, kept, curve, curve_budget or slow, named)
     return benchmark
@@ -121,6 +128,9 @@ def _plan_curve(
             match = Match(searching, opponent, games if budget == benchmark.budget else few)
             benchmark.curve.append(CurveMatch(iteration, "agent", match))
             benchmark.curve.append(CurveMatch(iteration, "network", Match(alone, opponent, games)))
+        for file in benchmark.positions:
+            benchmark.curve_tests.append(CurveTest(iteration, "agent", PositionTest(searching, file)))
+            benchmark.curve_tests.append(CurveTest(iteration, "network", PositionTest(alone, file)))
 
 
 def spread(folders: Sequence[Path], count: int, last: int) -> list[Path]:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Generic, NamedTuple, Protocol
+from typing import Generic, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -49,6 +49,21 @@ class Player(Protocol):
 
         A legal one where the state is unfinished, any where it is finished.
         """
+
+
+class Answers(NamedTuple):
+    """Answers about B states. actions: see `Player`. value: [B] float32 in [-1, 1], for the player to move, or None."""
+
+    actions: Tensor
+    value: Tensor | None
+
+
+@runtime_checkable
+class ValuingPlayer(Player, Protocol):
+    """A player that also says how it judges the states."""
+
+    def answers(self, states: State) -> Answers:
+        """Its actions, and the values by which it chose them."""
 
 
 class SearchBudget(NamedTuple):
@@ -128,9 +143,12 @@ class NetworkPlayer(ScorePlayer):
         self._game, self._evaluator = game, evaluator
 
     def actions(self, states: State) -> Tensor:
-        if self._temperature:
-            return super().actions(states)
-        return likeliest(self._game, states, self._evaluator(states, self._generator))
+        return self.answers(states).actions
+
+    def answers(self, states: State) -> Answers:
+        evaluation = self._evaluator(states, self._generator)
+        drawn = super().actions(states) if self._temperature else likeliest(self._game, states, evaluation)
+        return Answers(drawn, evaluation.value)
 
     def _legal_logits(self, states: State) -> Tensor:
         logits = masked(self._evaluator(states, self._generator).logits, self._game.legal(states))
@@ -154,13 +172,18 @@ class AgentPlayer:
         self._generator = torch.Generator().manual_seed(seed)
 
     def actions(self, states: State) -> Tensor:
+        return self.answers(states).actions
+
+    def answers(self, states: State) -> Answers:
+        """The search's choices, and the roots' values."""
         batch, at_once = batch_size(states), batch_size(states)
         if self.budget.seconds is None:
             width, _ = policy_of(self._game).shapes(self._config)
             at_once = max(1, TREES // tree_bytes(states, self._config.simulations + 1, width))
         parts = (take(states, slice(start, start + at_once)) for start in range(0, batch, at_once))
         found = [self.think(part).result() for part in parts]
-        return torch.cat([of_part.moves(of_part.action) for of_part in found])
+        actions = torch.cat([of_part.moves(of_part.action) for of_part in found])
+        return Answers(actions, torch.cat([of_part.value for of_part in found]))
 
     def think(self, states: State) -> TreeSearch:
         """The search trees that the actions come from."""
@@ -223,8 +246,14 @@ class Stoppable:
             player.watch(check)
 
     def actions(self, states: State) -> Tensor:
+        return self.answers(states).actions
+
+    def answers(self, states: State) -> Answers:
+        """The player's; no values if it has none."""
         self._check(0)
-        return self._player.actions(states)
+        if isinstance(self._player, ValuingPlayer):
+            return self._player.answers(states)
+        return Answers(self._player.actions(states), None)
 
 
 # Over uniform priors: in connect-four, 200 simulations took 44 % of the points from minimax of depth 3

@@ -5,7 +5,8 @@ them (blank: the start itself), and a column `score_NAME` for each action: the e
 the player to move; 0 a draw, positive a win, negative a loss, empty where it is illegal. A file that has only
 the column `moves` is solved as it is read, if the game has a solver.
 
-A *mistake* is an action whose outcome under perfect play (win, draw, loss) is worse than the best action's.
+A *mistake* is an action whose outcome under perfect play (win, draw, loss) is worse than the best action's. A *perfect
+move* is also among the soonest wins, or the latest losses.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import torch
 from torch import Tensor
 
 from alphazero.arena.match import wilson_interval
-from alphazero.arena.players import Player
+from alphazero.arena.players import Player, ValuingPlayer
 from alphazero.game import Game, State, batch_size, concatenate, num_actions, take
 from alphazero.game.messages import printable, unquoted
 from alphazero.game.record import Record
@@ -32,6 +33,7 @@ from alphazero.runs.files import read_file
 # Positions that a player or a solver answers at once. An agent of 64 simulations takes a tenth longer than
 # with 512 at once; in return there is progress to show.
 CHUNK = 32
+PLIES = 7  # of each group of positions by ply
 LARGEST = 1 << 28  # bytes of a file
 FLOAT32 = torch.finfo(torch.float32).max
 
@@ -75,6 +77,44 @@ class ErrorRate(NamedTuple):
     def __str__(self) -> str:
         low, high = self.interval
         return f"{self.rate:.2%} mistakes (95 % interval {low:.2%} to {high:.2%})"
+
+
+class ValueFit(NamedTuple):
+    """How well values of some positions are those of perfect play: 1 for a win of the player to move, 0, or -1.
+
+    loss:  the mean squared error.
+    wrong: the number of wins and losses, of which there are `decided`, whose value has not their sign.
+    """
+
+    loss: float
+    wrong: int
+    decided: int
+
+    @property
+    def wrong_rate(self) -> float:
+        """NaN without wins and losses."""
+        return self.wrong / self.decided if self.decided else math.nan
+
+
+class PositionResult(NamedTuple):
+    """A player's answers to solved positions.
+
+    mistakes: the error rate in each of the `groups`.
+    perfect:  the number of perfect moves.
+    value:    None for a player without values.
+    """
+
+    mistakes: dict[str, ErrorRate]
+    perfect: int
+    value: ValueFit | None
+
+    @property
+    def perfect_rate(self) -> float:
+        """The share of perfect moves."""
+        return self.perfect / self.mistakes["all"].positions
+
+    def __str__(self) -> str:
+        return str(self.mistakes["all"])
 
 
 def load_positions(path: Path, game: Game, *, progress: Counter = lambda _: None) -> SolvedPositions:
@@ -121,6 +161,7 @@ def groups(positions: SolvedPositions) -> dict[str, Tensor]:
     - By the share of the legal actions that are mistakes: `easy` up to 1/3, `medium` up to 2/3, `hard` above.
       This is not Pons' difficulty, which is the number of moves a solver has to look ahead. A position in which
       no mistake is possible is in none of the three groups.
+    - By ply, PLIES to a group: `0-6`, `7-13`, and so on.
     """
     outcomes, plies = positions.outcomes, positions.plies
     legal = outcomes > -2
@@ -134,6 +175,10 @@ def groups(positions: SolvedPositions) -> dict[str, Tensor]:
         "easy": (thirds > 0) & (thirds <= actions),
         "medium": (thirds > actions) & (thirds <= 2 * actions),
         "hard": thirds > 2 * actions,
+        **{
+            f"{first}-{first + PLIES - 1}": (plies >= first) & (plies < first + PLIES)
+            for first in range(0, int(plies.max()) + 1, PLIES)
+        },
     }
 
 
@@ -142,17 +187,44 @@ def mistakes(player: Player, positions: SolvedPositions, *, progress: Counter = 
 
     After each chunk of positions `progress` is called with its size, and may raise to end it.
     """
-    chosen = _in_chunks(player.actions, positions.states, progress)
-    outcome = positions.outcomes.gather(1, chosen[:, None])[:, 0]
-    return outcome < positions.outcomes.amax(1)
+    return _mistaken(positions, _in_chunks(player.actions, positions.states, progress))
 
 
-def error_rates(
-    player: Player, positions: SolvedPositions, *, progress: Counter = lambda _: None
-) -> dict[str, ErrorRate]:
-    """The error rate in each of the `groups`; `progress` as in `mistakes`."""
-    mistaken = mistakes(player, positions, progress=progress)
-    return {name: ErrorRate(int(group.sum()), int(mistaken[group].sum())) for name, group in groups(positions).items()}
+def answered(player: Player, positions: SolvedPositions, *, progress: Counter = lambda _: None) -> PositionResult:
+    """The player's mistakes, perfect moves and values; `progress` as in `mistakes`."""
+    values: list[Tensor] = []
+
+    def actions(states: State) -> Tensor:
+        if not isinstance(player, ValuingPlayer):
+            return player.actions(states)
+        answers = player.answers(states)
+        values.extend([] if answers.value is None else [answers.value])
+        return answers.actions
+
+    chosen = _in_chunks(actions, positions.states, progress)
+    mistaken = _mistaken(positions, chosen)
+    rates = {name: ErrorRate(int(group.sum()), int(mistaken[group].sum())) for name, group in groups(positions).items()}
+    perfect = _of(positions.scores, chosen) == positions.scores.amax(1)
+    value = value_fit(torch.cat(values), positions) if values else None
+    return PositionResult(rates, int(perfect.sum()), value)
+
+
+def value_fit(value: Tensor, positions: SolvedPositions) -> ValueFit:
+    """How well these values [P], for the player to move, are those of perfect play."""
+    outcome = positions.outcomes.amax(1)
+    wrong = (outcome != 0) & (value.sign() != outcome)
+    loss = (value.double() - outcome).square().mean().item()
+    return ValueFit(loss, int(wrong.sum()), int((outcome != 0).sum()))
+
+
+def _mistaken(positions: SolvedPositions, chosen: Tensor) -> Tensor:
+    """[P] bool, whether these actions [P] are mistakes."""
+    return _of(positions.outcomes, chosen) < positions.outcomes.amax(1)
+
+
+def _of(table: Tensor, chosen: Tensor) -> Tensor:
+    """[P], the entry of each row [A] for the action that was chosen."""
+    return table.gather(1, chosen[:, None])[:, 0]
 
 
 class ReviewedMove(NamedTuple):

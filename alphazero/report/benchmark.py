@@ -7,7 +7,7 @@ training measured.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,10 +17,11 @@ from rich.progress import MofNCompleteColumn, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from alphazero.arena.benchmark import Benchmark, CurvePoint, Standing
+from alphazero.arena.benchmark import Benchmark, CurvePoint, PositionPoint, Standing
 from alphazero.arena.evaluation import ALONE
 from alphazero.arena.match import MatchResult, SoloResult
 from alphazero.arena.registry import PlayerSpec
+from alphazero.arena.solved import PositionResult
 from alphazero.report.colours import INK
 from alphazero.report.terminal import RIGHT, Bars, between, make_table, match_table, solo_table
 from alphazero.runs.files import (
@@ -35,49 +36,89 @@ from alphazero.runs.files import (
 from alphazero.runs.metrics import History, read_history
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 LONGEST_NAME = 22
+LINE: dict[str, Any] = {"lw": 1.8, "marker": "o", "ms": 4.5, "mew": 0}
 RECORDED = {"agent": "strength", "network": "network"}  # the same in the tags of training
 
 
-def curve_figure(points: Sequence[CurvePoint], history: History, *, title: str) -> Figure:
+def curve_figure(
+    points: Sequence[CurvePoint], history: History, answers: Sequence[PositionPoint] = (), *, title: str
+) -> Figure:
     """A panel for the agent and one for its network alone, with a line and 95 % intervals for each opponent.
 
     history: of training, whose points against the same opponents are drawn in thin lines.
+    answers: to solved positions; if there are some, one more panel shows the mistakes.
     """
-    from alphazero.report.curves import OPPONENT_COLOURS, caption, label_ends, series, show_shares
-    from alphazero.report.position_figures import literal, new_figure
+    from alphazero.report.curves import caption, label_ends, show_shares
+    from alphazero.report.position_figures import new_figure
 
     opponents = list(dict.fromkeys(point.opponent for point in points))
-    end = max((point.iteration for point in points), default=1)
-    figure = new_figure(11, 4.4)
-    panels = figure.subplots(1, 2, sharey=True)
-    for axes, role, name in zip(panels, RECORDED, (f"{title}: the agent", "its network alone"), strict=True):
-        for number, opponent in enumerate(opponents):
-            colour = OPPONENT_COLOURS[number % len(OPPONENT_COLOURS)]
-            trained = series(history, f"{RECORDED[role]}/{opponent or ALONE}/points")
-            axes.plot(*trained, color=colour, lw=0.8, alpha=0.7, label="_training")
-            own = sorted(point for point in points if (point.role, point.opponent) == (role, opponent))
-            if not own:  # the benchmark was stopped
-                continue
-            label = opponent if len(opponent) <= LONGEST_NAME else f"…{opponent[1 - LONGEST_NAME :]}"
-            iterations, shares = [point.iteration for point in own], [point.points for point in own]
-            look: dict[str, Any] = {"color": colour, "lw": 1.8, "marker": "o", "ms": 4.5, "mew": 0}
-            axes.plot(iterations, shares, label=literal(label or role), **look)
-            for point in own:  # a little apart, where several opponents share an iteration
-                place = point.iteration + end * 0.006 * (number - (len(opponents) - 1) / 2)
-                axes.vlines(place, *point.interval, color=colour, lw=1.2, alpha=0.5)
+    end = max([point.iteration for point in points] + [answer.iteration for answer in answers], default=1)
+    roles = list(zip(RECORDED, (f"{title}: the agent", "its network alone"), strict=True)) if points else []
+    count = len(roles) + bool(answers)
+    figure = new_figure(5.5 * count, 4.4)
+    panels = figure.subplots(1, count, squeeze=False)[0]
+    for axes, (role, name) in zip(panels, roles, strict=False):
+        _draw_points(axes, role, points, history, end)
         measure = "share of points" if opponents != [""] else "mean reward of a game"
         caption(axes, name, f"{measure}, thin as training measured it")
+        if opponents != [""]:
+            show_shares(axes)
+    if len(roles) == 2 and opponents == [""]:
+        panels[1].sharey(panels[0])
+    if answers:
+        _draw_mistakes(panels[-1], answers)
+        caption(panels[-1], "solved positions" if points else f"{title}: solved positions", "mistakes, %")
+    for axes in panels:
         axes.set_xlabel("iteration", fontsize=9, color=INK)
         axes.set_xlim(0, 1.02 * end)
         axes.tick_params(labelleft=True)
-    for axes in panels:  # which share their y-axis
-        if opponents != [""]:
-            show_shares(axes)
         label_ends(axes)
     return figure
+
+
+def _draw_points(axes: Axes, role: str, points: Sequence[CurvePoint], history: History, end: int) -> None:
+    """A line for each opponent."""
+    from alphazero.report.curves import OPPONENT_COLOURS, series
+    from alphazero.report.position_figures import literal
+
+    opponents = list(dict.fromkeys(point.opponent for point in points))
+    for number, opponent in enumerate(opponents):
+        colour = OPPONENT_COLOURS[number % len(OPPONENT_COLOURS)]
+        trained = series(history, f"{RECORDED[role]}/{opponent or ALONE}/points")
+        axes.plot(*trained, color=colour, lw=0.8, alpha=0.7, label="_training")
+        own = sorted(point for point in points if (point.role, point.opponent) == (role, opponent))
+        if not own:  # the benchmark was stopped
+            continue
+        label = opponent if len(opponent) <= LONGEST_NAME else f"…{opponent[1 - LONGEST_NAME :]}"
+        iterations, shares = [point.iteration for point in own], [point.points for point in own]
+        axes.plot(iterations, shares, label=literal(label or role), color=colour, **LINE)
+        for point in own:  # a little apart, where several opponents share an iteration
+            place = point.iteration + end * 0.006 * (number - (len(opponents) - 1) / 2)
+            axes.vlines(place, *point.interval, color=colour, lw=1.2, alpha=0.5)
+
+
+def _draw_mistakes(axes: Axes, answers: Sequence[PositionPoint]) -> None:
+    """A line for the agent and for its network in each file of solved positions."""
+    from alphazero.report.curves import OPPONENT_COLOURS
+    from alphazero.report.position_figures import literal
+
+    files = list(dict.fromkeys(answer.file for answer in answers))
+    for number, (file, role) in enumerate((file, role) for file in files for role in RECORDED):
+        own = sorted((answer for answer in answers if (answer.file, answer.role) == (file, role)), key=lambda a: a[0])
+        if not own:
+            continue
+        colour = OPPONENT_COLOURS[number % len(OPPONENT_COLOURS)]
+        label = role if len(files) == 1 else f"{role}, {Path(file).stem}"[:LONGEST_NAME]
+        iterations, rates = [answer.iteration for answer in own], [answer.result.mistakes["all"] for answer in own]
+        axes.plot(iterations, [100 * rate.rate for rate in rates], label=literal(label), color=colour, **LINE)
+        for iteration, rate in zip(iterations, rates, strict=True):
+            low, high = rate.interval
+            axes.vlines(iteration, 100 * low, 100 * high, color=colour, lw=1.2, alpha=0.5)
+    axes.set_ylim(bottom=0)
 
 
 # ------------------------------------------------------------------------------ beside a run
@@ -86,7 +127,7 @@ def curve_figure(points: Sequence[CurvePoint], history: History, *, title: str) 
 def write_beside_run(benchmark: Benchmark) -> None:
     """Writes benchmark.json, benchmark.png and TensorBoard's events into the run's folder. RunError if it cannot."""
     run, iteration = benchmark.run, benchmark.iteration
-    if run is None or iteration is None or not (benchmark.results or benchmark.errors):
+    if run is None or iteration is None or not (benchmark.results or benchmark.answers):
         return
     from torch.utils.tensorboard import SummaryWriter  # only now: it and figures are slow to load
 
@@ -99,8 +140,9 @@ def write_beside_run(benchmark: Benchmark) -> None:
             scalars = {(step, tag): scalar for step, tag, scalar in _scalars(benchmark, iteration)}
             for (step, tag), scalar in sorted(scalars.items()):  # TensorBoard expects steps to rise
                 events.add_scalar(tag, scalar, step)
-            if points:
-                figure = curve_figure(points, read_history(run / METRICS), title=run.resolve().name)
+            answers = benchmark.position_points()
+            if points or answers:
+                figure = curve_figure(points, read_history(run / METRICS), answers, title=run.resolve().name)
                 write_file(run / BENCHMARK_CURVE, png(figure))
                 events.add_image("benchmark/curve", pixels(figure), iteration, dataformats="HWC")
 
@@ -112,10 +154,23 @@ def _scalars(benchmark: Benchmark, iteration: int) -> Iterator[tuple[int, str, f
             tag = f"benchmark/{match.opponent.name if match.opponent else 'alone'}/{_role(match.player)}_points"
             for end, scalar in zip(("", "_low", "_high"), (result.points, *result.interval), strict=True):
                 yield iteration, tag + end, scalar
-    for test, errors in benchmark.errors.items():
-        yield iteration, f"benchmark/error_rate/{Path(test.file).stem}/{_role(test.player)}", errors["all"].rate
+    for test in benchmark.position_tests:
+        if test in benchmark.answers:
+            for measure, figure in _measures(benchmark.answers[test]).items():
+                yield iteration, f"benchmark/{measure}/{Path(test.file).stem}/{_role(test.player)}", figure
     for point in benchmark.points():
         yield point.iteration, f"benchmark_curve/{point.opponent or 'alone'}/{point.role}_points", point.points
+    for then, role, file, found in benchmark.position_points():
+        for measure, figure in _measures(found).items():
+            yield then, f"benchmark_curve/{measure}/{Path(file).stem}/{role}", figure
+
+
+def _measures(found: PositionResult) -> dict[str, float]:
+    """The figures of answers to solved positions, by the tag's name."""
+    measures = {"error_rate": found.mistakes["all"].rate, "perfect_moves": found.perfect_rate}
+    if found.value:
+        measures |= {"value_loss": found.value.loss, "value_wrong_sign": found.value.wrong_rate}
+    return measures
 
 
 def _role(player: PlayerSpec) -> str:
@@ -167,26 +222,52 @@ def tables(benchmark: Benchmark) -> Iterator[Table]:
     if rows := [(m.player.name, m.opponent.name, r) for m, r in done if m.opponent and isinstance(r, MatchResult)]:
         yield match_table(rows, title)
     for file in benchmark.positions:
-        if any(test.file == file for test in benchmark.errors):
-            yield positions_table(benchmark, file)
+        if any(test.file == file for test in benchmark.answers):
+            yield from positions_tables(benchmark, file)
     if standings := benchmark.standings():
         yield tournament_table(standings)
     if benchmark.points():
         yield curve_table(benchmark)
+    if benchmark.position_points():
+        yield position_curve_table(benchmark)
 
 
-def positions_table(benchmark: Benchmark, file: str) -> Table:
-    """Error rates by stage and difficulty; the first row has the numbers of positions."""
-    done = [test for test in benchmark.position_tests if test.file == file and test in benchmark.errors]
-    rows = {test.player.name: benchmark.errors[test] for test in done}
-    groups = list(next(iter(rows.values())))
-    table = make_table(f"mistakes in {Path(file).name}", ["player"], [groups[0], "95 %\ninterval", *groups[1:]])
-    counts = [str(rate.positions) for rate in next(iter(rows.values())).values()]
-    table.add_row("positions", counts[0], "", *counts[1:], style="dim")
-    for player, errors in rows.items():
-        rates = ["–" if math.isnan(rate.rate) else f"{rate.rate:.1%}" for rate in errors.values()]
-        table.add_row(player, rates[0], between(errors["all"].interval), *rates[1:])
+def positions_tables(benchmark: Benchmark, file: str) -> Iterator[Table]:
+    """Mistakes by stage and difficulty, mistakes by ply, and how near moves and values are to perfect play.
+
+    The first row has the numbers of positions.
+    """
+    done = [test for test in benchmark.position_tests if test.file == file and test in benchmark.answers]
+    rows = {test.player.name: benchmark.answers[test] for test in done}
+    groups = list(next(iter(rows.values())).mistakes)
+    name = Path(file).name
+    yield _mistakes_table(f"mistakes in {name}", rows, [group for group in groups if group.isalpha()])
+    yield _mistakes_table("mistakes by ply", rows, [group for group in groups if not group.isalpha()])
+    figures = ["perfect\nmoves", "value's\nsquared error", "value's\nsign wrong"]
+    table = make_table(f"beside perfect play in {name}", ["player"], figures)
+    for player, found in rows.items():
+        value = (f"{found.value.loss:.3f}", _percent(found.value.wrong_rate)) if found.value else ("–", "–")
+        table.add_row(player, _percent(found.perfect_rate), *value)
+    yield table
+
+
+def _mistakes_table(title: str, rows: Mapping[str, PositionResult], groups: Sequence[str]) -> Table:
+    """Error rates in some groups of positions; the interval is of all."""
+    columns = [column for group in groups for column in ([group, "95 %\ninterval"] if group == "all" else [group])]
+    table = make_table(title, ["player"], columns)
+    counts = next(iter(rows.values())).mistakes
+    spaced = [cell for group in groups for cell in ([group, ""] if group == "all" else [group])]
+    table.add_row("positions", *(str(counts[group].positions) if group else "" for group in spaced), style="dim")
+    for player, found in rows.items():
+        errors = found.mistakes
+        table.add_row(
+            player, *(_percent(errors[group].rate) if group else between(errors["all"].interval) for group in spaced)
+        )
     return table
+
+
+def _percent(share: float) -> str:
+    return "–" if math.isnan(share) else f"{share:.1%}"
 
 
 def tournament_table(standings: Sequence[Standing]) -> Table:
@@ -215,4 +296,20 @@ def curve_table(benchmark: Benchmark) -> Table:
             "/".join("–" if p is None else f"{100 * p:.0f}" if opponent else f"{p:.3g}" for p in pair) for pair in pairs
         ]
         table.add_row(opponent or "reward", *cells)
+    return table
+
+
+def position_curve_table(benchmark: Benchmark) -> Table:
+    """Mistakes of each checkpoint in each file of solved positions, the agent's and its network's."""
+    rates: dict[tuple[int, str, str], float] = {
+        (i, file, role): found.mistakes["all"].rate for i, role, file, found in benchmark.position_points()
+    }
+    iterations = sorted({iteration for iteration, _, _ in rates})
+    figures = [f"iteration\n{i}" for i in iterations]
+    table = make_table("mistakes in % over the run, agent/network", ["in"], figures, spare=range(1, len(iterations)))
+    for file in benchmark.positions:
+        pairs = [[rates.get((i, file, role)) for role in RECORDED] for i in iterations]
+        table.add_row(
+            Path(file).name, *("/".join("–" if r is None else f"{r:.1%}"[:-1] for r in pair) for pair in pairs)
+        )
     return table

@@ -18,7 +18,7 @@ from alphazero.arena.elo import ratings
 from alphazero.arena.match import MatchResult, play_match
 from alphazero.arena.opponents import expected_moves
 from alphazero.arena.plan import plan
-from alphazero.arena.players import AgentPlayer, NetworkPlayer, RandomPlayer
+from alphazero.arena.players import AgentPlayer, NetworkPlayer, RandomPlayer, SearchBudget
 from alphazero.arena.registry import PlayerSpec
 from alphazero.parallel.executor import Counter, Task, ThreadExecutor
 from alphazero.runs.agents import Agent
@@ -116,8 +116,27 @@ def test_the_figures_do_not_depend_on_the_number_of_threads(trained: Path, tmp_p
                          budget=FAST, seed=1, files=[positions])  # fmt: skip
         benchmark.run_all(Listener(), ThreadExecutor(None, threads))
         assert benchmark.complete
-        found.append((benchmark.results, benchmark.errors))
+        found.append((benchmark.results, benchmark.answers))
     assert found[0] == found[1]
+
+
+def test_checkpoints_answer_the_solved_positions_too(trained: Path, tmp_path: Path) -> None:
+    """Without any opponent; the last one's answers by the network are those of the table, and asked for once."""
+    positions = tmp_path / "positions.csv"
+    columns = [f"score_{column}{row}" for row in "321" for column in "abc"]
+    positions.write_text(f"moves,{','.join(columns)}\n,{','.join('0' * 9)}\nb2,{',,'.join(['0,0,0,0', '0,0,-1,0'])}\n")
+    benchmark = played(trained, against=[], curve=1, files=[positions], curve_budget=SearchBudget(2))
+    assert benchmark.complete
+    curve = benchmark.record()["position_curve"]
+    assert [(point["iteration"], point["role"], point["player"]) for point in curve] == [
+        (2, "agent", "agent:2 of iteration 2"),
+        (2, "network", "network of iteration 2"),
+        (4, "agent", "agent:2"),
+        (4, "network", "network"),
+    ]
+    (network,) = (test for test in benchmark.record()["positions"] if test["player"] == "network")
+    assert curve[3] == {"iteration": 4, "role": "network"} | network
+    assert len(benchmark.answers) == 3 + 3
 
 
 def test_ended_matches_are_kept_and_the_benchmark_can_go_on(trained: Path) -> None:

@@ -110,7 +110,7 @@ def assert_same(one: Benchmark, expected: Expected, listener: Listener) -> None:
     threads, moves = expected.benchmark, expected_moves(one.game, 20)
     assert one.complete
     assert one.results == threads.results
-    assert one.errors == threads.errors
+    assert one.answers == threads.answers
     assert one.standings() == threads.standings() != []
     assert sorted(listener.begun) == sorted(
         [

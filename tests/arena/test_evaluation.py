@@ -112,10 +112,10 @@ def test_mistakes_are_counted_against_perfect_play() -> None:
     positions = SolvedPositions(states, minimax(GAME, states, depth=9).float(), moves, torch.tensor([0, 1]))
     counted: list[int] = []
     test = RunPositionTest("", seed=1)
-    assert test.run(None, counted.append, PERFECT, positions)["all"] == ErrorRate(2, 0)
+    assert test.run(None, counted.append, PERFECT, positions).mistakes["all"] == ErrorRate(2, 0)
     assert sum(counted) == 2
     first = PlayerSpec("first", lambda seed: FirstPlayer())
-    assert test.run(None, counted.append, first, positions)["all"] == ErrorRate(2, 1)
+    assert test.run(None, counted.append, first, positions).mistakes["all"] == ErrorRate(2, 1)
 
 
 def test_whoever_counts_can_stop_a_task_before_its_first_move() -> None:

@@ -14,21 +14,22 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from alphazero.arena.players import AgentPlayer, MinimaxPlayer, NetworkPlayer, RandomPlayer
+from alphazero.arena.players import AgentPlayer, MinimaxPlayer, NetworkPlayer, RandomPlayer, Stoppable
 from alphazero.arena.solved import (
     CHUNK,
     ErrorRate,
     SolvedPositions,
-    error_rates,
+    answered,
     groups,
     load_positions,
     mistakes,
     review,
+    value_fit,
 )
 from alphazero.config import SearchConfig
 from alphazero.game import State, batch_size, num_actions, take
 from alphazero.game.record import Record
-from alphazero.mcts.evaluator import UniformEvaluator
+from alphazero.mcts.evaluator import Evaluation, UniformEvaluator
 from games.connect_four import BOARD, COLUMNS, DIRECTIONS, HEIGHT, ROWS, ConnectFour, ConnectFourState
 from games.tic_tac_toe import LINES, TicTacToe, TicTacToeState
 
@@ -124,7 +125,7 @@ def test_the_best_action_is_no_mistake_and_the_worst_one_is_where_one_is_possibl
 def test_minimax_that_sees_the_end_makes_no_mistakes() -> None:
     late = load_positions(LATE, GAME)
     full_depth = int(42 - late.plies.min())
-    assert error_rates(MinimaxPlayer(GAME, full_depth, seed=1), late)["all"] == ErrorRate(150, 0)
+    assert answered(MinimaxPlayer(GAME, full_depth, seed=1), late).mistakes["all"] == ErrorRate(150, 0)
 
 
 def outcomes(mine: int, theirs: int) -> dict[int, int]:
@@ -161,7 +162,7 @@ def test_mistakes_of_minimax_are_those_of_plain_recursion() -> None:
 def test_a_random_player_errs_as_often_as_its_legal_actions_are_mistakes(positions: SolvedPositions) -> None:
     legal = positions.outcomes > -2
     share = ((positions.outcomes < positions.outcomes.amax(1, keepdim=True)) & legal).sum(1) / legal.sum(1)
-    measured = error_rates(RandomPlayer(GAME, seed=3), positions)["all"]
+    measured = answered(RandomPlayer(GAME, seed=3), positions).mistakes["all"]
     deviation = float((share * (1 - share)).sum().sqrt())
     assert abs(measured.mistakes - float(share.sum())) < 4 * deviation
 
@@ -170,7 +171,9 @@ def test_more_simulations_make_fewer_mistakes() -> None:
     late = load_positions(LATE, GAME)
     uniform = UniformEvaluator(GAME)
     few, many = (
-        error_rates(AgentPlayer(GAME, uniform, SearchConfig(simulations=n, gumbel_scale=0.0), seed=1), late)["all"]
+        answered(AgentPlayer(GAME, uniform, SearchConfig(simulations=n, gumbel_scale=0.0), seed=1), late).mistakes[
+            "all"
+        ]
         for n in (8, 400)
     )
     assert many.mistakes < few.mistakes < len(late.plies)
@@ -195,7 +198,8 @@ def groups_of(row: dict[str, str]) -> list[str]:
     stage = "beginning" if len(row["moves"]) < 15 else "middle" if len(row["moves"]) < 29 else "end"
     # One sixth up or down is further from a third than rounding, and nearer than any other share of 7 actions or less.
     difficulty = "easy" if share < 1 / 3 + 1e-9 else "medium" if share < 2 / 3 + 1e-9 else "hard"
-    return ["all", stage, *([difficulty] if share else [])]
+    ply = 7 * (len(row["moves"]) // 7)
+    return ["all", stage, *([difficulty] if share else []), f"{ply}-{ply + 6}"]
 
 
 def test_error_rates_by_stage_and_difficulty(positions: SolvedPositions) -> None:
@@ -208,12 +212,13 @@ def test_error_rates_by_stage_and_difficulty(positions: SolvedPositions) -> None
         for group in groups_of(row):
             count[group] += 1
             mistaken[group] += classes[column] < max(classes.values())
-    rates = error_rates(Fixed(chosen), positions)
+    rates = answered(Fixed(chosen), positions).mistakes
+    names = ["all", "beginning", "middle", "end", "easy", "medium", "hard"]
+    names += ["0-6", "7-13", "14-20", "21-27", "28-34"]
     assert {group: tuple(rate) for group, rate in rates.items()} == {
-        group: (count[group], mistaken[group])
-        for group in ("all", "beginning", "middle", "end", "easy", "medium", "hard")
+        group: (count[group], mistaken[group]) for group in names
     }
-    assert min(mistaken.values()) > 40
+    assert min(mistaken[group] for group in names[:7]) > 40
     # Positions in none of the three allow no mistake.
     difficult = [rates[group].positions for group in ("easy", "medium", "hard")]
     assert rates["all"].positions - sum(difficult) == 2969 - 1839
@@ -232,7 +237,54 @@ def test_bounds_of_stages_and_difficulty() -> None:
         "easy": [1, 2],
         "medium": [3, 4],
         "hard": [5],
+        **{"0-6": [0], "7-13": [], "14-20": [1, 2], "21-27": [], "28-34": [3, 4], "35-41": [5]},
     }
+
+
+def test_perfect_moves_are_the_soonest_wins_and_the_latest_losses(positions: SolvedPositions) -> None:
+    chosen = RandomPlayer(GAME, seed=8).actions(positions.states)
+    expected = 0
+    for row, column in zip(rows(SOLVED), chosen.tolist(), strict=True):
+        scores = [int(row[name]) for name in SCORES if row[name]]
+        expected += int(row[SCORES[column]]) == max(scores)
+    found = answered(Fixed(chosen), positions)
+    assert (found.perfect, found.perfect_rate) == (expected, expected / 2969)
+    assert found.value is None
+    assert found.perfect < 2969 - found.mistakes["all"].mistakes
+
+
+def test_values_are_held_to_perfect_play() -> None:
+    """A win, a loss and a draw, thought to be worth 0.5, 0.2 and -0.4: 0.25, 1.44 and 0.16 off; one sign is wrong."""
+    scores = torch.tensor([[2.0, -1.0], [-3.0, -4.0], [0.0, -torch.inf]])
+    solved = SolvedPositions(GAME.initial(3), scores, ("",) * 3, torch.arange(3))
+    fit = value_fit(torch.tensor([0.5, 0.2, -0.4]), solved)
+    assert fit == (pytest.approx(1.85 / 3), 1, 2)
+    assert fit.wrong_rate == 0.5
+
+
+def test_the_values_are_the_players_own(positions: SolvedPositions) -> None:
+    """Of a network that is always half sure to win, also where it is asked through one that can be stopped."""
+
+    def hopeful(states: ConnectFourState, generator: torch.Generator) -> Evaluation:
+        return Evaluation(torch.zeros(batch_size(states), 7), torch.full((batch_size(states),), 0.5))
+
+    outcomes = [
+        max((int(row[name]) > 0) - (int(row[name]) < 0) for name in SCORES if row[name]) for row in rows(SOLVED)
+    ]
+    loss = sum((0.5 - outcome) ** 2 for outcome in outcomes) / 2969
+    network = Stoppable(NetworkPlayer(GAME, hopeful), lambda done: None)
+    assert answered(network, positions).value == (pytest.approx(loss), outcomes.count(-1), 2969 - outcomes.count(0))
+
+
+def test_an_agents_values_are_its_searches() -> None:
+    late = load_positions(LATE, GAME)
+    config = SearchConfig(simulations=16, gumbel_scale=0.0)
+    agents = [AgentPlayer(GAME, UniformEvaluator(GAME), config, seed=1) for _ in range(2)]
+    found = agents[0].think(late.states).result()
+    answers = agents[1].answers(late.states)
+    assert torch.equal(answers.actions, found.action)
+    assert torch.equal(answers.value, found.value)
+    assert answers.value.abs().max() > 0.5
 
 
 @pytest.mark.parametrize(("made", "count"), [(0, 12), (7, 300), (300, 300), (80, 2969)])
@@ -253,7 +305,7 @@ def test_without_positions_nothing_is_known() -> None:
 
 def test_progress_counts_the_positions_that_are_answered() -> None:
     late, seen = load_positions(LATE, GAME), list[int]()
-    error_rates(RandomPlayer(GAME, seed=1), late, progress=seen.append)
+    answered(RandomPlayer(GAME, seed=1), late, progress=seen.append)
     assert list(accumulate(seen)) == [*range(CHUNK, 150, CHUNK), 150]
 
 
@@ -265,7 +317,7 @@ def test_an_exception_of_progress_ends_the_work() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        error_rates(player, late, progress=stop)
+        answered(player, late, progress=stop)
     assert player.asked == CHUNK
 
 

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from scipy import stats
 
-from alphazero.arena.benchmark import CurvePoint
+from alphazero.arena.benchmark import CurvePoint, PositionPoint
 from alphazero.arena.plan import plan
 from alphazero.arena.players import SearchBudget
+from alphazero.arena.solved import ErrorRate, PositionResult
 from alphazero.report.benchmark import Steps, curve_figure, write_beside_run
 from alphazero.runs.files import RunError
 from tests.small_benchmark import FAST, Listener, load_quickly, played, small_run
@@ -140,3 +142,20 @@ def test_the_curve_shows_each_opponent_and_what_training_saw() -> None:
     assert drawn[1]["random"] == [(10, 0.5), (40, 0.25)]
     assert drawn[1]["_training"] == [(20, 0.375)]
     assert agent.get_ylim() == (-0.02, 1.03)
+
+
+def test_the_curve_shows_mistakes_in_solved_positions() -> None:
+    answers = [
+        PositionPoint(iteration, role, "some/solved.csv", PositionResult({"all": ErrorRate(200, wrong)}, 0, None))
+        for role, iteration, wrong in (("agent", 10, 20), ("network", 10, 50), ("agent", 40, 8))
+    ]
+    (axes,) = curve_figure([], {}, answers, title="run").axes  # type: ignore[arg-type]
+    drawn = {
+        str(line.get_label()): list(zip(line.get_xdata(), line.get_ydata(), strict=True))  # type: ignore[arg-type]
+        for line in axes.get_lines()
+    }
+    assert drawn == {"agent": [(10, 10.0), (40, 4.0)], "network": [(10, 25.0)]}
+    assert axes.get_ylim()[0] == 0
+    interval = stats.binomtest(8, 200).proportion_ci(method="wilson")
+    bars = [list(segment[:, 1]) for lines in axes.collections for segment in lines.get_segments()]  # type: ignore[attr-defined]
+    assert [100 * interval.low, 100 * interval.high] in [pytest.approx(bar, rel=1e-5) for bar in bars]

@@ -155,9 +155,33 @@ def test_positions_are_grouped_by_stage_and_difficulty(
     assert minimax["groups"]["end"] == {
         "positions": 0, "mistakes": 0, "error_rate": None, "interval": [0.0, 1.0],
     }  # fmt: skip
+    assert minimax["groups"]["0-6"]["positions"] == 1
+    assert (minimax["perfect_moves"], "value" in minimax) == (1.0, False)
+    assert all(
+        0 <= record["value"]["loss"] <= 4 and record["value"]["wrong_sign"] in (0, 1) for record in positions[:2]
+    )
+    for words in ("mistakes by ply", "0-6", "beside perfect play"):
+        assert words in finished.stdout
     baseline = benchmark(trained / "agent.onnx", "--against", "", "--positions", file, "--simulations", 2)
     assert baseline.returncode == 0, baseline.stderr
     assert "minimax:5 on positions.csv: 0.00% mistakes" in baseline.stdout
+
+
+def test_from_the_start_two_players_without_chance_repeat_themselves(
+    trained: Path, tmp_path: Path, benchmark: BenchmarkScript
+) -> None:
+    found = {}
+    for moves in (0, 2):
+        finished = benchmark(
+            trained / "agent.onnx", "--against", "network", "--games", 8, "--simulations", 2,
+            "--opening-moves", moves, "--json", tmp_path / "o",
+        )  # fmt: skip
+        assert finished.returncode == 0, finished.stderr
+        record = json.loads((tmp_path / "o").read_text())
+        assert record["opening_moves"] == moves
+        (found[moves],) = (match["distinct_games"] for match in record["matches"] if match["player"] == "network")
+    assert found[0] == 1
+    assert found[2] > 2
 
 
 def test_a_game_for_one_is_played_alone(tmp_path: Path, benchmark: BenchmarkScript) -> None:
