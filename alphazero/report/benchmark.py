@@ -252,17 +252,17 @@ def positions_tables(benchmark: Benchmark, file: str) -> Iterator[Table]:
 
 
 def _mistakes_table(title: str, rows: Mapping[str, PositionResult], groups: Sequence[str]) -> Table:
-    """Error rates in some groups of positions; the interval is of all."""
-    columns = [column for group in groups for column in ([group, "95 %\ninterval"] if group == "all" else [group])]
-    table = make_table(title, ["player"], columns)
-    counts = next(iter(rows.values())).mistakes
-    spaced = [cell for group in groups for cell in ([group, ""] if group == "all" else [group])]
-    table.add_row("positions", *(str(counts[group].positions) if group else "" for group in spaced), style="dim")
+    """Error rates in some groups of positions, with the interval if all positions are among them."""
+
+    def cells(of: Callable[[str], str], interval: str) -> list[str]:
+        return [cell for group in groups for cell in ((of(group), interval) if group == "all" else (of(group),))]
+
+    table = make_table(title, ["player"], cells(str, "95 %\ninterval"))
+    counts = {group: str(rate.positions) for group, rate in next(iter(rows.values())).mistakes.items()}
+    table.add_row("positions", *cells(counts.__getitem__, ""), style="dim")
     for player, found in rows.items():
-        errors = found.mistakes
-        table.add_row(
-            player, *(_percent(errors[group].rate) if group else between(errors["all"].interval) for group in spaced)
-        )
+        rates = {group: _percent(rate.rate) for group, rate in found.mistakes.items()}
+        table.add_row(player, *cells(rates.__getitem__, between(found.mistakes["all"].interval)))
     return table
 
 
@@ -309,7 +309,6 @@ def position_curve_table(benchmark: Benchmark) -> Table:
     table = make_table("mistakes in % over the run, agent/network", ["in"], figures, spare=range(1, len(iterations)))
     for file in benchmark.positions:
         pairs = [[rates.get((i, file, role)) for role in RECORDED] for i in iterations]
-        table.add_row(
-            Path(file).name, *("/".join("–" if r is None else f"{r:.1%}"[:-1] for r in pair) for pair in pairs)
-        )
+        cells = ["/".join("–" if rate is None else f"{100 * rate:.1f}" for rate in pair) for pair in pairs]
+        table.add_row(Path(file).name, *cells)
     return table
