@@ -80,20 +80,22 @@ def work(pipe: Connection, folder: Path, seed: int, numbers: Sequence[int], kind
     sys.stderr = os.fdopen(os.dup(2), "w")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # what ONNX Runtime says for itself
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with tempfile.TemporaryDirectory(prefix="fuzz-") as copies:
-        bench = Bench(folder, Path(copies) / "copies")
-        base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        for number in numbers:
-            result = tried(bench, seed, number, kinds, pipe.send)
-            grown = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - base)
-            if grown > MEMORY:
-                pipe.send(result._replace(outcome="memory", told=f"{grown:,} bytes; {result.told}"))
-                return
-            pipe.send(result)
+    bench = Bench(folder / "originals", folder / "copies")
+    base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for number in numbers:
+        result = tried(bench, seed, number, kinds, pipe.send)
+        grown = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - base)
+        if grown > MEMORY:
+            pipe.send(result._replace(outcome="memory", told=f"{grown:,} bytes; {result.told}"))
+            return
+        pipe.send(result)
 
 
 def results(folder: Path, seed: int, numbers: range, kinds: Sequence[str]) -> Iterator[Result]:
-    """What became of the inputs of these numbers, in order, by one process after the other."""
+    """What became of the inputs of these numbers, in order, by one process after the other.
+
+    folder: has the originals, and gets the copies that are altered.
+    """
     processes = multiprocessing.get_context("fork")
     left = numbers
     while left:
@@ -159,7 +161,7 @@ def fuzz() -> int:
         parser.error(f"--kinds: there is no {min(unknown)!r}; choose from {', '.join(KINDS)}")
     numbers = range(arguments.first, arguments.first + arguments.count)
     with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
-        make_originals(Path(folder))
+        make_originals(Path(folder) / "originals")
         return show(results(Path(folder), arguments.seed, numbers, kinds), arguments.out, cli.console())
 
 

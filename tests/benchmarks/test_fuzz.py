@@ -23,14 +23,15 @@ COUNT = 300
 
 
 @pytest.fixture(scope="module")
-def originals(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("originals")
-    make_originals(folder)
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """With the originals in it, and the copies beside them."""
+    folder = tmp_path_factory.mktemp("fuzz")
+    make_originals(folder / "originals")
     return folder
 
 
-def test_altered_input_is_refused_in_one_line_or_read(originals: Path) -> None:
-    found = list(results(originals, 0, range(COUNT), list(KINDS)))
+def test_altered_input_is_refused_in_one_line_or_read(folder: Path) -> None:
+    found = list(results(folder, 0, range(COUNT), list(KINDS)))
     assert [result.number for result in found] == list(range(COUNT))
     assert [result for result in found if result.outcome in fuzz.FAILURES] == []
     counts = Counter(result.outcome for result in found)
@@ -39,25 +40,25 @@ def test_altered_input_is_refused_in_one_line_or_read(originals: Path) -> None:
     assert {result.kind for result in found} == set(KINDS)
 
 
-def test_an_input_follows_from_its_number(originals: Path) -> None:
-    (whole, part) = ([*results(originals, 3, numbers, ["states", "games"])] for numbers in (range(6), range(4, 6)))
+def test_an_input_follows_from_its_number(folder: Path) -> None:
+    (whole, part) = ([*results(folder, 3, numbers, ["states", "games"])] for numbers in (range(6), range(4, 6)))
     assert [result[:4] for result in whole[4:]] == [result[:4] for result in part]
 
 
 def seen(
-    trial: Trial, originals: Path, monkeypatch: pytest.MonkeyPatch, *, count: int = 2, patience: float = 20.0
+    trial: Trial, folder: Path, monkeypatch: pytest.MonkeyPatch, *, count: int = 2, patience: float = 20.0
 ) -> list[Result]:
     """The results of inputs that are all this one."""
     monkeypatch.setitem(fuzz.KINDS, "states", (1, lambda bench, draw: trial))
     monkeypatch.setattr(fuzz, "PATIENCE", patience)
-    return list(results(originals, 0, range(count), ["states"]))
+    return list(results(folder, 0, range(count), ["states"]))
 
 
 def refuse(error: Exception) -> None:
     raise error
 
 
-def test_each_failure_is_noticed_and_the_next_input_is_tried(originals: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_failure_is_noticed_and_the_next_input_is_tried(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def hang() -> None:
         time.sleep(60)
 
@@ -79,7 +80,7 @@ def test_each_failure_is_noticed_and_the_next_input_is_tried(originals: Path, mo
     ):
         trial = Trial("", read, (RunError,), ("state.json",), lambda found: True)
         patience = 3.0 if outcome == "hang" else 20.0  # what grows takes its time on a busy machine
-        found = seen(trial, originals, monkeypatch, patience=patience)
+        found = seen(trial, folder, monkeypatch, patience=patience)
         assert [result.outcome for result in found] == [outcome] * 2
 
 
@@ -96,9 +97,9 @@ def test_what_failed_is_counted_shown_and_written_down(tmp_path: Path) -> None:
     assert show(iter([Result(0, "states", "", "refused")]), None, Console(file=io.StringIO())) == 0
 
 
-def test_alterations_alter(originals: Path, tmp_path: Path) -> None:
+def test_alterations_alter(folder: Path, tmp_path: Path) -> None:
     """Nearly always, and each in its own way."""
-    bench, content = Bench(originals, tmp_path / "copies"), bytes(range(256)) * 4
+    bench, content = Bench(folder / "originals", tmp_path / "copies"), bytes(range(256)) * 4
     changed = [alterations.altered_bytes(content, random.Random(number)) for number in range(200)]
     assert sum(data != content for data, _ in changed) > 190
     assert len({what.split(" at ")[0] for _, what in changed}) > 10
