@@ -85,11 +85,15 @@ def read_arrays(path: Path, schema_of: Callable[[Collection[str]], Schema]) -> A
 
 
 def _members(path: Path) -> int:
-    """How many members a zip archive without a comment says that it has, in its last record (APPNOTE.TXT, 4.3.16)."""
+    """How many members a zip archive without a comment says that it has, in its last record (APPNOTE.TXT, 4.3.16).
+
+    -1 if that is no such record, or there is more than it in an archive without members.
+    """
     with path.open("rb") as file:
-        file.seek(-22, os.SEEK_END)
+        before = file.seek(-22, os.SEEK_END)
         end = file.read()
-    return int.from_bytes(end[10:12], "little") if end.startswith(b"PK\5\6") else -1
+    count = int.from_bytes(end[10:12], "little")
+    return count if end.startswith(b"PK\5\6") and (count or not before) else -1
 
 
 def _form(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Form:
