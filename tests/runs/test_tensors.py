@@ -174,6 +174,19 @@ def test_a_tensor_does_not_reach_beyond_the_file(tmp_path: Path) -> None:
         read_optimizer(tmp_path / "optimizer.pt", learner.optimizer)
 
 
+def test_an_optimizer_that_promises_more_is_refused(path: Path) -> None:
+    """A list of records that says the largest of them has a gigabyte."""
+    file = path / "optimizer.pt"
+    with zipfile.ZipFile(file) as archive:
+        there = max(record.file_size for record in archive.infolist()).to_bytes(4, "little")
+        start = archive.start_dir
+    content = file.read_bytes()
+    assert there in content[start:]
+    file.write_bytes(content[:start] + content[start:].replace(there, (1 << 30).to_bytes(4, "little")))
+    with pytest.raises(ValueError, match="it promises more than it holds"):
+        check_archive(file)
+
+
 def test_a_compressed_optimizer_is_refused(path: Path) -> None:
     check_archive(path / "optimizer.pt")
     pickled(path / "optimizer.pt", bytes, compressed=True)
