@@ -138,6 +138,28 @@ def between(model: onnx.ModelProto) -> None:
     model.graph.node.append(helper.make_node("Gemm", ["wide", "wide"], ["x"]))
 
 
+def with_function(model: onnx.ModelProto) -> None:
+    identity = [helper.make_node("Identity", ["in"], ["out"])]
+    model.functions.append(helper.make_function("own", "f", ["in"], ["out"], identity, []))
+
+
+def with_training(model: onnx.ModelProto) -> None:
+    model.training_info.add()
+
+
+def with_sparse(model: onnx.ModelProto) -> None:
+    model.graph.sparse_initializer.add()
+
+
+def long(model: onnx.ModelProto) -> None:
+    model.graph.node.extend([helper.make_node("Identity", ["observation"], ["same"])] * 20_001)
+
+
+def large(model: onnx.ModelProto) -> None:
+    model.graph.initializer.append(numpy_helper.from_array(np.zeros((4, 2, 9, 9), np.float32), "wide"))
+    model.graph.node.append(helper.make_node("Conv", ["observation", "wide"], ["x"], pads=[4] * 4))
+
+
 def endless(model: onnx.ModelProto) -> None:
     """onnx takes minutes to find the shapes that follow from this."""
     model.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 1 << 40
@@ -159,6 +181,8 @@ FAULTS: list[tuple[Change, str]] = [
     (twice, "is there twice"),
     (narrow, r"logits is \[batch, 6\], not \[batch, 7\]"),
     (many, "it takes [0-9,]+ multiplications for a position|is of no known size, or of more than"),
+    *((change, "no network as it is exported here") for change in (with_function, with_training, with_sparse, long)),
+    (large, "it has larger convolutions"),
     (endless, r"observation is \[batch, 1099511627776, "),
     (between, "'x' is of no known size"),
 ]
@@ -174,6 +198,19 @@ def test_a_model_of_another_kind_is_refused_before_it_runs(change: Change, said:
         read_model(serialized, GAME)
     assert tracemalloc.get_traced_memory()[1] < 1e8
     tracemalloc.stop()
+
+
+def test_a_network_that_takes_too_long_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("alphazero.network.exported.MOST_PRODUCTS", 1_000)
+    with pytest.raises(ValueError, match="it takes [0-9,]+ multiplications for a position, more than 1,000"):
+        read_model(exported("dense"), GAME)
+
+
+def test_a_file_that_is_too_large_is_refused_before_it_is_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    serialized = exported("dense")
+    monkeypatch.setattr("alphazero.network.exported.LARGEST", len(serialized) - 1)
+    with pytest.raises(ValueError, match=f"it has {len(serialized):,} bytes, more than {len(serialized) - 1:,}"):
+        read_model(serialized, GAME)
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff" * 50, b"\x08\x0a", exported("dense")[:-100]])
