@@ -202,7 +202,7 @@ def test_a_model_of_another_kind_is_refused_before_it_runs(change: Change, said:
 
 def test_a_network_that_takes_too_long_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("alphazero.network.exported.MOST_PRODUCTS", 1_000)
-    with pytest.raises(ValueError, match="it takes [0-9,]+ multiplications for a position, more than 1,000"):
+    with pytest.raises(ValueError, match=r"it takes [0-9,]+ multiplications for a position, more than 1,000"):
         read_model(exported("dense"), GAME)
 
 
