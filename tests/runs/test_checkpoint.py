@@ -25,6 +25,7 @@ from alphazero.runs.checkpoint import (
     checkpoints,
     create_run,
     kept_games,
+    load_samples,
     load_weights,
     prune_checkpoints,
     prune_games,
@@ -231,6 +232,18 @@ def test_another_games_checkpoint_is_refused_by_name(folder: Path) -> None:
         restore(folder, four, learner, Replay(four, ReplayConfig()), [], say=print)
     with pytest.raises(RunError, match="was made by the game tic_tac_toe, not connect_four"):
         load_weights(path, four, learner)
+
+
+def test_a_checkpoint_under_another_number_is_refused(folder: Path) -> None:
+    path = save(folder, parts(iterations=1), 1).rename(folder / "checkpoints" / "000007")
+    with pytest.raises(RunError, match="000007 holds iteration 1: the folder was renamed or altered"):
+        load_weights(path, TicTacToe(), parts().learner)
+
+
+def test_a_run_without_a_whole_checkpoint_has_no_replay_buffer(folder: Path) -> None:
+    (save(folder, parts(iterations=1), 1) / "replay.npz").unlink()
+    with pytest.raises(RunError, match="has no whole checkpoint, and so no replay buffer"):
+        load_samples(folder, TicTacToe())
 
 
 def test_another_format_is_refused_with_both_numbers(folder: Path) -> None:
