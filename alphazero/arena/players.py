@@ -60,7 +60,7 @@ class Answers(NamedTuple):
 
 @runtime_checkable
 class ValuingPlayer(Player, Protocol):
-    """A player that also says how it judges the states."""
+    """A player that also values the states."""
 
     def answers(self, states: State) -> Answers:
         """Its actions, and the values by which it chose them."""

@@ -146,17 +146,19 @@ def sensitivities(of: Incomplete, model: Model, parameters: Tensor, observed: Ob
     batch, coordinates, size, given = *starts.shape, len(parameters), observed.given.T
     visited: list[Tensor] = []  # [N, B] each, all states in which `follow` asks for rates
 
+    def change(y: Tensor, given: Tensor, parameters: Tensor) -> Tensor:
+        return of.rates(model(parameters, of.inputs(y, given)), y, given)
+
     def motion(y: Tensor) -> Tensor:
         visited.append(y)
-        return of.rates(model(parameters, of.inputs(y, given)), y, given)
+        return change(y, given, parameters)
 
     follow(motion, starts.T, observed.times)
 
-    def one(y: Tensor, given: Tensor, parameters: Tensor) -> Tensor:
-        y, given = y[:, None], given[:, None]
-        return of.rates(model(parameters, of.inputs(y, given)), y, given)[:, 0]
+    def of_one(y: Tensor, given: Tensor, parameters: Tensor) -> Tensor:
+        return change(y[:, None], given[:, None], parameters)[:, 0]
 
-    linearised = torch.func.vmap(torch.func.jacrev(one, (0, 2)), in_dims=(0, 0, None))
+    linearised = torch.func.vmap(torch.func.jacrev(of_one, (0, 2)), in_dims=(0, 0, None))
 
     def linear() -> Iterator[Tensor]:
         """[B, N, P + N]: in each of these states, the rates' derivatives by parameters and state."""
