@@ -30,6 +30,7 @@ from alphazero.mcts.timed import search_by_clock
 from alphazero.mcts.tree import tree_bytes
 from alphazero.mcts.tree_search import TreeSearch
 from alphazero.network.cache import with_cache
+from alphazero.network.inference import averaged
 
 # The limits of a budget; and of a search by seconds, whose trees take some 2 kB of memory for each simulation.
 MOST_SECONDS, MOST_BY_CLOCK = 3600, 1 << 20
@@ -134,13 +135,14 @@ class PerfectPlayer(ScorePlayer):
 
 class NetworkPlayer(ScorePlayer):
     """The network's policy without search: its likeliest legal action, or with a temperature T > 0 drawn
-    from softmax(logits / T). ValueError for a temperature in a game with continuous actions."""
+    from softmax(logits / T). It is averaged over the game's symmetries, which a search does not need: there it gains
+    less than the time it takes. ValueError for a temperature in a game with continuous actions."""
 
     def __init__(self, game: Game, evaluator: Evaluator, seed: int = 0, *, temperature: float = 0.0) -> None:
         if temperature and not game.discrete:
             raise ValueError(f"{game.name} has continuous actions, among which the network plays without temperature")
         super().__init__("network", self._legal_logits, seed, temperature)
-        self._game, self._evaluator = game, evaluator
+        self._game, self._evaluator = game, averaged(game, evaluator)
 
     def actions(self, states: State) -> Tensor:
         return self.answers(states).actions

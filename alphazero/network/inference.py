@@ -41,7 +41,10 @@ class TorchEvaluator(Generic[S]):
         return self._weights
 
     def __call__(self, states: S, generator: torch.Generator) -> Evaluation:
-        observation = self.game.observe(states)
+        return self.predictions(self.game.observe(states))
+
+    def predictions(self, observation: Tensor) -> Evaluation:
+        """The network's answers about observations [B, *observation_shape]."""
         batch = len(observation)
         if observation.device.type == "cpu":
             # oneDNN compiles its kernels anew for every size of batch, and keeps them: few sizes, then.
@@ -76,7 +79,10 @@ class OnnxEvaluator(Generic[S]):
         return partial(OnnxEvaluator, module=self.module, threads=self.threads), (self.game, self.serialized)
 
     def __call__(self, states: S, generator: torch.Generator) -> Evaluation:
-        observation = self.game.observe(states)
+        return self.predictions(self.game.observe(states))
+
+    def predictions(self, observation: Tensor) -> Evaluation:
+        """The network's answers about observations [B, *observation_shape]."""
         if observation.requires_grad and self.module is not None:
             return Evaluation(*self.module(observation))
         try:
@@ -89,6 +95,36 @@ class OnnxEvaluator(Generic[S]):
         if not (np.isfinite(logits).all() and (np.abs(value) <= 1 + TOLERANCE).all()):
             raise EvaluationError("the network answers with values that are no numbers, or not within [-1, 1]")
         return Evaluation(torch.from_numpy(logits), torch.from_numpy(value))
+
+
+class SymmetricEvaluator(Generic[S]):
+    """The mean of a network's answers about a position as it is and under every symmetry of its game.
+
+    It takes as many evaluations as there are symmetries, and one more. AlphaGo Zero draws one of them at random.
+    """
+
+    def __init__(self, game: Game[S], network: TorchEvaluator[S] | OnnxEvaluator[S]) -> None:
+        self.game, self.network = game, network
+
+    def __call__(self, states: S, generator: torch.Generator) -> Evaluation:
+        observation = self.game.observe(states)
+        evaluation = self.network.predictions(observation)
+        logits, value = evaluation.logits.log_softmax(1), evaluation.value
+        symmetries = self.game.symmetries()
+        for symmetry in symmetries:
+            mapped = self.network.predictions(symmetry.observation(observation))
+            back = torch.tensor(symmetry.actions).argsort()
+            logits = logits + mapped.logits.log_softmax(1)[:, back]
+            value = value + mapped.value
+        count = 1 + len(symmetries)
+        return Evaluation(logits / count, value / count)
+
+
+def averaged(game: Game[S], evaluator: Evaluator[S]) -> Evaluator[S]:
+    """The evaluator averaged over the game's symmetries, where it is a network's and the game has some."""
+    if isinstance(evaluator, TorchEvaluator | OnnxEvaluator) and game.discrete and game.symmetries():
+        return SymmetricEvaluator(game, evaluator)
+    return evaluator
 
 
 class NetworkEvaluators(Generic[S]):

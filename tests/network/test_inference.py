@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from alphazero.config import NetworkConfig
 from alphazero.game import take
+from alphazero.mcts.evaluator import UniformEvaluator
 from alphazero.network.architectures import DenseNetwork, inference_module, make_network, scalar_value, to_onnx
-from alphazero.network.inference import NetworkEvaluators, OnnxEvaluator, TorchEvaluator
+from alphazero.network.inference import NetworkEvaluators, OnnxEvaluator, TorchEvaluator, averaged
 from games.connect_four import ConnectFour
 from games.tic_tac_toe import TicTacToe
 from tests.networks import CONFIGS, KINDS, trained
@@ -124,3 +125,45 @@ def test_networks_of_other_games_fit_as_well() -> None:
         module = inference_module(make_network(game, config))
         said = NetworkEvaluators(game, engine="onnx")(module)(game.initial(4), RANDOM)
         torch.testing.assert_close(said.logits, module(game.observe(game.initial(4)))[0], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("engine", ["onnx", "torch"])
+def test_an_averaged_network_says_the_mean_about_a_position_and_its_mirror_image(engine: str) -> None:
+    game = ConnectFour()
+    moves = [0, 1, 1, 5, 3]
+    here, there = game.initial(1), game.initial(1)
+    for move in moves:
+        here = game.step(here, torch.tensor([move])).state
+        there = game.step(there, torch.tensor([6 - move])).state
+    plain = NetworkEvaluators(game, engine=engine)(inference_module(trained("residual", 3)))
+    one, other = plain(here, RANDOM), plain(there, RANDOM)
+    assert (one.logits - other.logits.flip(1)).abs().max() > 0.1  # the network itself is not symmetric
+    said = averaged(game, plain)(here, RANDOM)
+    torch.testing.assert_close(said.value, (one.value + other.value) / 2)
+    # Up to a factor, the geometric mean of probabilities; p(0) of the one is p(6) of the other.
+    expected = (one.logits.softmax(1) * other.logits.softmax(1).flip(1)).sqrt()
+    torch.testing.assert_close(said.logits.softmax(1), expected / expected.sum(1, keepdim=True))
+
+
+def test_an_averaged_network_rates_turned_boards_alike() -> None:
+    """Tic-tac-toe has 8 symmetries, among them turns, whose inverse is another one."""
+    game = TicTacToe()
+    torch.manual_seed(1)
+    network = make_network(game, NetworkConfig(kind="dense", blocks=1, width=8))
+    for parameter in network.parameters():
+        nn.init.normal_(parameter)
+    evaluator = averaged(game, NetworkEvaluators(game, engine="torch")(inference_module(network)))
+    said = []
+    for moves in ([0, 1, 5], [2, 5, 7]):  # the second is the first, turned to the right by a quarter
+        state = game.initial(1)
+        for move in moves:
+            state = game.step(state, torch.tensor([move])).state
+        said.append(evaluator(state, RANDOM))
+    turned = said[0].logits.softmax(1).view(1, 3, 3).rot90(-1, (1, 2)).flatten(1)
+    torch.testing.assert_close(said[1].logits.softmax(1), turned)
+    torch.testing.assert_close(said[1].value, said[0].value)
+
+
+def test_only_networks_of_games_with_symmetries_are_averaged() -> None:
+    uniform = UniformEvaluator(GAME)
+    assert averaged(GAME, uniform) is uniform
