@@ -96,6 +96,10 @@ class NetworkConfig:
     """Residual: channels that each head sees. AlphaGo Zero: 2 (policy) and 1 (value)."""
     value_width: Annotated[Positive, Field(le=8_192)] = 64
     """Residual: units of the value head's hidden layer. AlphaGo Zero: 256."""
+    position_bias: bool = False
+    """Residual: a bias of its own for every channel of every cell, learned, behind the stem; rules may depend on it."""
+    end_weight: NonNegativeFloat = 0.0
+    """Weight in the loss of a head that foresees the game's last position, and is left out in play; 0: no such head."""
     value_head: Literal["wdl", "scalar"] = "wdl"
     """Value as the probabilities of win, draw and loss (games for two), or as one number (tanh)."""
     deviation: Annotated[float, Field(ge=0.002, le=1, strict=True)] = 0.5
@@ -128,6 +132,8 @@ class SelfPlayConfig:
     """How many moves are drawn in this way; later ones are the search's choice. AlphaGo Zero: 30."""
     td_lambda: Fraction = 0.85
     """Value target: 1 the outcome (AlphaZero), 0 the search's root value, between them TD(lambda) (Sutton 1988)."""
+    surprise_weight: Fraction = 0.0
+    """Share of the samples' weight that goes by how far the search moved the policy. KataGo: 0.5."""
     cache: Annotated[Count, Field(le=1 << 26)] = 262_144
     """The most positions whose evaluation is remembered, for each thread; 0: none. 48 bytes each in connect-four."""
     cache_mb: Annotated[Positive, Field(le=1 << 20)] = 64

@@ -53,17 +53,21 @@ class Inputs(NamedTuple):
 
     observation: [B, *observation_shape] float32, under the batch's symmetries as all that follows.
     legal:       [B, A] bool.
+    end:         as the observation, of the game's last position.
     sampled:     [B, K, D] float32, coordinates in the Box (see `box`).
+    turned:      [B] int64, 1 where it is another player's turn in the last position, else 0.
     """
 
     observation: Tensor
     legal: Tensor
     policy: Tensor
+    end: Tensor
     value: Tensor
     drawn: Tensor
     weight: Tensor
     plies_left: Tensor
     sampled: Tensor
+    turned: Tensor
 
 
 class Learner:
@@ -169,9 +173,10 @@ class Learner:
         batch = map_states(partial(moved, device=self.device), batch)
         samples = batch.samples
         sampled = self.policy.coordinates(samples.sampled)
-        view = augmented(self.game, batch)
+        turned = (self.game.to_play(samples.state) != self.game.to_play(samples.end)).long()
+        view = augmented(self.game, batch, ends=bool(self.network_config.end_weight))
         view = view._replace(observation=view.observation.contiguous(memory_format=self.layout))
-        return Inputs(*view, samples.value, samples.drawn, samples.weight, samples.plies_left, sampled)
+        return Inputs(*view, samples.value, samples.drawn, samples.weight, samples.plies_left, sampled, turned)
 
     def gradients(self, inputs: Inputs, tercile: Tensor) -> dict[str, Tensor]:
         """Computes the gradients of the batch's loss, which stay with the weights; returns metrics by tag.
@@ -187,6 +192,9 @@ class Learner:
         value_losses = value_loss(prediction.value.float(), inputs.value, inputs.drawn)
         policy_loss, value_loss_ = (weight * policy_losses).mean(), (weight * value_losses).mean()
         loss = policy_loss + config.value_weight * value_loss_
+        if prediction.end is not None:
+            end_loss_ = (weight * end_loss(prediction.end.float(), inputs.end, inputs.turned)).mean()
+            loss = loss + self.network_config.end_weight * end_loss_
         self.optimizer.zero_grad()
         loss.backward()
         with torch.no_grad():
@@ -196,6 +204,8 @@ class Learner:
                 "loss/value": value_loss_,
                 "loss/policy_entropy": entropy.mean(),
             }
+            if prediction.end is not None:
+                metrics["loss/end"] = end_loss_
             if self.game.discrete:  # else it says nothing of a density's loss
                 metrics["loss/target_entropy"] = torch.special.entr(inputs.policy).sum(-1).mean()
             losses = policy_losses + config.value_weight * value_losses
@@ -341,17 +351,24 @@ class View(NamedTuple):
     observation: Tensor
     legal: Tensor
     policy: Tensor
+    end: Tensor
 
 
-def augmented(game: Game, batch: Batch) -> View:
-    """Observation, legal mask and policy, each sample under its symmetry."""
+def augmented(game: Game, batch: Batch, *, ends: bool = False) -> View:
+    """Observations, legal mask and policy, each sample under its symmetry. ends: whether those are observed, too."""
     observation, legal = game.observe(batch.samples.state), game.legal(batch.samples.state)
+    end = game.observe(batch.samples.end) if ends else observation
     policy = batch.samples.policy
-    view = View(observation, legal, policy)
+    view = View(observation, legal, policy, end)
     # All samples under each symmetry, since to choose some would wait for a GPU.
     for number, symmetry in enumerate(game.symmetries(), start=1):
         actions = _tensor(symmetry.actions, policy.device)
-        mapped = View(symmetry.observation(observation), *(f.index_select(1, actions) for f in (legal, policy)))
+        mapped = View(
+            symmetry.observation(observation),
+            legal.index_select(1, actions),
+            policy.index_select(1, actions),
+            symmetry.observation(end),
+        )
         view = where(batch.symmetry == number, mapped, view)
     return view
 
@@ -380,6 +397,15 @@ def value_loss(predicted: Tensor, target: Tensor, drawn: Tensor) -> Tensor:
     draw = drawn * (1 - target.abs())
     distribution = torch.stack(((1 - draw + target) / 2, draw, (1 - draw - target) / 2), -1)
     return F.cross_entropy(predicted, distribution, reduction="none")
+
+
+def end_loss(predicted: Tensor, end: Tensor, turned: Tensor) -> Tensor:
+    """The mean squared error [B] of predicted [B, 2, *observation_shape] against `end`, of the half that `turned` says.
+
+    As KataGo foresees the owner of each point (Wu 2019, 4.1): what a board comes to tells more than who wins.
+    """
+    rows = torch.arange(len(turned), device=turned.device)
+    return (predicted[rows, turned] - end).square().flatten(1).mean(1)
 
 
 def by_stage(losses: Tensor, plies_left: Tensor, tercile: Tensor) -> dict[str, Tensor]:

@@ -20,6 +20,7 @@ class Samples(NamedTuple):
     """M samples to learn from.
 
     state:      fields [M, ...].
+    end:        the same, the position in which the game ended, or was cut off.
     policy:     [M, A] float32, improved by the search; in a Box game [M, K], of the sampled actions.
     value:      [M] float32 in [-1, 1], the target, for the player to move: outcome and root values mixed.
     outcome:    [M] float32, the discounted return of the game, for the player to move.
@@ -32,6 +33,7 @@ class Samples(NamedTuple):
     """
 
     state: State
+    end: State
     policy: Tensor
     value: Tensor
     outcome: Tensor
@@ -84,10 +86,11 @@ def merged(samples: Samples, game: Game, how: str) -> Samples:
         total = torch.zeros(groups, *field.shape[1:]).index_add_(0, place, field.float())
         return (total / count.view(-1, *[1] * (field.dim() - 1))).to(field.dtype)
 
-    # States cannot be averaged, but any of the group will do: they are the same.
+    # States cannot be averaged, but any of the group will do: they are the same. Of their games' ends one is drawn.
     one = torch.zeros(groups, dtype=torch.int64).scatter_(0, place, torch.arange(len(place)))
     weight = {"linear": count, "log": 1 + count.log2(), "constant": torch.ones(groups)}[how]
-    return Samples(take(samples.state, one), *(mean(f) for f in samples[1:]))._replace(weight=weight / weight.mean())
+    merged = Samples(take(samples.state, one), take(samples.end, one), *(mean(f) for f in samples[2:]))
+    return merged._replace(weight=merged.weight * weight / weight.mean())
 
 
 def distinct_positions(samples: Samples, game: Game) -> int | None:
@@ -162,8 +165,10 @@ class Replay:
         if "policy" not in arrays:
             return
         self._room = None
-        # Runs of the version before call plies turns; the oldest know no sampled actions.
+        # Runs of the version before call plies turns and know no ends; the oldest know no sampled actions.
         older = {"plies_left": arrays["turns_left"]} if "turns_left" in arrays else {}
         arrays = {"sampled": no_actions(len(arrays["policy"])).numpy()} | older | arrays
-        fields = (torch.from_numpy(arrays[name]) for name in Samples._fields[1:])
-        self.samples = Samples(state_of(self.game, arrays, "state"), *fields)
+        states = state_of(self.game, arrays, "state")
+        ends = state_of(self.game, arrays, "end") if any(name.startswith("end.") for name in arrays) else states
+        fields = (torch.from_numpy(arrays[name]) for name in Samples._fields[2:])
+        self.samples = Samples(states, ends, *fields)

@@ -24,6 +24,7 @@ from alphazero.network.cache import CachedEvaluator
 from alphazero.replay import Arrays, Samples, no_actions, state_of, to_arrays
 
 ROUNDING = 1e-6  # by which a value may be beyond 1 or -1
+TINY = 1e-12  # of a probability
 ROOM = 64  # moves of each game for which there is room at first
 
 
@@ -55,9 +56,9 @@ class SelfPlayStatistics:
 class Trajectories(NamedTuple):
     """The games under way in G slots, up to T moves each; a slot's first `length` moves count.
 
-    states: fields [G, T, ...], before each move; action [G, T] int64, the move; policy [G, T, A];
-    root_value, reward [G, T]; mover [G, T] int8; sampled [G, T, K, D], in a Box game the actions that action
-    and policy are about, in a discrete one [G, T, 0, 0]; length [G] int64.
+    states: fields [G, T, ...], before each move and behind the last; action [G, T] int64, the move; policy [G, T, A];
+    root_value, reward, surprise [G, T], see `surprise`; mover [G, T] int8; sampled [G, T, K, D], in a Box game the
+    actions that action and policy are about, in a discrete one [G, T, 0, 0]; length [G] int64.
     """
 
     states: State
@@ -65,6 +66,7 @@ class Trajectories(NamedTuple):
     policy: Tensor
     root_value: Tensor
     reward: Tensor
+    surprise: Tensor
     mover: Tensor
     sampled: Tensor
     length: Tensor
@@ -72,8 +74,9 @@ class Trajectories(NamedTuple):
     @classmethod
     def from_arrays(cls, game: Game, arrays: Arrays) -> Trajectories:
         """The trajectories that `replay.to_arrays` was given. KeyError if another game made them."""
-        # Runs from before there were games with continuous actions have none.
-        arrays = {"sampled": no_actions(*arrays["action"].shape).numpy()} | arrays
+        # Runs from before there were games with continuous actions have none of these, and older ones no surprise.
+        older = {"sampled": no_actions(*arrays["action"].shape).numpy(), "surprise": np.zeros_like(arrays["reward"])}
+        arrays = older | arrays
         return cls(state_of(game, arrays, "states"), *(torch.from_numpy(arrays[name]) for name in cls._fields[1:]))
 
 
@@ -173,6 +176,7 @@ class SelfPlay:
             policy=zeros(choices),
             root_value=zeros(),
             reward=zeros(),
+            surprise=zeros(),
             mover=zeros(dtype=torch.int8),
             sampled=zeros(*sampled),
             length=torch.zeros(slots, dtype=torch.int64, device=device),
@@ -238,6 +242,7 @@ class SelfPlay:
         statistics.evaluations, statistics.inference_seconds = timed.evaluations, timed.seconds
         none = take(self.games_under_way, slice(0))
         samples = concatenate(parts or [self._harvest([none], segment, statistics)])
+        samples = samples._replace(weight=weights(samples.weight, self.config.surprise_weight))
         statistics.samples = samples.size
         statistics.seconds = time.thread_time() - started
         self.segments = segment + 1
@@ -274,18 +279,21 @@ class SelfPlay:
         room = games.reward.shape[1]
         if self._sure_room == 0:
             longest = int(games.length.max())
-            if longest == room:
+            if longest + 1 >= room:  # the position behind the last move needs a place as well
                 room *= 2
                 games = self.games_under_way = map_states(partial(_with_room, room), games)
-            self._sure_room = room - longest
+            self._sure_room = room - longest - 1
         self._sure_room -= 1
-        row = torch.arange(self.config.parallel_games, device=self.config.device), games.length
-        for stored, now in zip(games.states, self.state, strict=True):
+        slots = torch.arange(self.config.parallel_games, device=self.config.device)
+        row = slots, games.length
+        for stored, now, following in zip(games.states, self.state, transition.state, strict=True):
             stored[row] = now
+            stored[slots, games.length + 1] = following
         games.action[row] = action
         games.policy[row] = result.policy
         games.root_value[row] = result.value
         games.reward[row] = reward
+        games.surprise[row] = surprise(result)
         games.mover[row] = self.game.to_play(self.state)
         if result.actions is not None:
             games.sampled[row] = result.actions
@@ -294,8 +302,8 @@ class SelfPlay:
         return transition.done, cut
 
     def _harvest(self, ended: Sequence[Trajectories], segment: int, statistics: SelfPlayStatistics) -> Samples:
-        """The samples of finished games, on the CPU."""
-        moves = max([1, *torch.cat([games.length for games in ended]).tolist()])
+        """The samples of finished games, on the CPU; as weight they have their surprise."""
+        moves = 1 + max(torch.cat([games.length for games in ended]).tolist(), default=0)
         games = concatenate([map_states(partial(_with_room, moves), games) for games in ended])
         mover, length = games.mover, games.length
         outcome, value = targets(
@@ -313,6 +321,7 @@ class SelfPlay:
         statistics.beyond += int(((outcome.abs() > 1 + ROUNDING) & (left > 0)).any(1).sum())
         samples = Samples(
             state=map_states(lambda f: f[made], games.states),
+            end=map_states(lambda f: f[made[0], length[made[0]]], games.states),
             policy=games.policy[made],
             value=value[made],
             outcome=outcome[made],
@@ -320,7 +329,7 @@ class SelfPlay:
             root_value=games.root_value[made],
             plies_left=left[made].int(),
             iteration=torch.full_like(made[0], segment, dtype=torch.int32),
-            weight=torch.ones_like(value[made]),
+            weight=games.surprise[made],
             sampled=games.sampled[made],
         )
         return map_states(Tensor.cpu, samples)
@@ -376,6 +385,19 @@ def _with_room(moves: int, field: Tensor) -> Tensor:
     if missing <= 0:
         return field[:, :moves]
     return torch.cat((field, field.new_zeros(len(field), missing, *field.shape[2:])), 1)
+
+
+def surprise(result: SearchResult) -> Tensor:
+    """[B], how far the search moved the policy from the network's: KL(pi' || prior), in nats."""
+    ratio = result.policy.clamp(min=TINY).log() - result.prior.clamp(min=TINY).log()
+    return (result.policy * ratio).sum(-1).clamp(min=0)
+
+
+def weights(surprise: Tensor, share: float) -> Tensor:
+    """[M], of samples with these surprises [M]: `share` of all weight by surprise, the rest evenly; 1 on average."""
+    if share == 0 or not surprise.any():
+        return torch.ones_like(surprise)
+    return 1 - share + share * surprise / surprise.mean()
 
 
 def targets(

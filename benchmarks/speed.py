@@ -365,7 +365,7 @@ def learning_work(options: argparse.Namespace, precision: str) -> Work:
     zero = torch.zeros(rows)
     whole_numbers = torch.ones(rows, dtype=torch.int32)
     samples = Samples(
-        state=states, policy=legal / legal.sum(1, keepdim=True), value=zero, outcome=zero, drawn=zero + 1,
+        state=states, end=states, policy=legal / legal.sum(1, keepdim=True), value=zero, outcome=zero, drawn=zero + 1,
         root_value=zero, plies_left=whole_numbers, iteration=whole_numbers, weight=zero + 1, sampled=no_actions(rows),
     )  # fmt: skip
 

@@ -11,6 +11,7 @@ from games.connect_four import ConnectFour
 
 CONFIGS = {
     "residual": NetworkConfig(kind="residual", blocks=2, width=8, head_channels=3, value_width=5),
+    "placed": NetworkConfig(blocks=2, width=8, head_channels=3, value_width=5, position_bias=True, end_weight=1.0),
     "dense": NetworkConfig(kind="dense", blocks=2, width=16, value_head="scalar"),
 }
 KINDS = list(CONFIGS)

@@ -18,8 +18,8 @@ from torch.nn import functional as F
 
 from alphazero import learner as learner_module
 from alphazero.config import LearnerConfig, NetworkConfig, SearchConfig
-from alphazero.game import masked
-from alphazero.learner import Batch, Learner, LearningError, augmented, by_stage, draw, terciles, value_loss
+from alphazero.game import masked, take
+from alphazero.learner import Batch, Learner, LearningError, augmented, by_stage, draw, end_loss, terciles, value_loss
 from alphazero.mcts.cuda_graph import CannotRecordError
 from alphazero.mcts.evaluator import UniformEvaluator
 from alphazero.mcts.search import search
@@ -163,7 +163,7 @@ def test_an_augmented_samples_loss_is_the_originals_under_a_network_that_turns_w
     one = samples(1)
     many, symmetry = draw(GAME, one, 400, torch.Generator().manual_seed(0))
     assert set(symmetry.tolist()) == set(range(8))
-    observation, legal, policy = augmented(GAME, Batch(many, symmetry))
+    observation, legal, policy, _ = augmented(GAME, Batch(many, symmetry))
     prediction = Equivariant()(observation)
     losses = -(policy * masked(prediction.logits, legal).log_softmax(1).clamp(min=-1e4)).sum(1)
     losses = losses + value_loss(prediction.value, many.value, many.drawn)
@@ -178,7 +178,10 @@ def test_all_eight_views_of_a_board_come_up_equally_often_and_keep_policy_and_ma
     corner = tic_tac_toe_board("x . . / . . o / . . .")
     draws = 8000
     many = samples(1)._replace(state=corner, policy=torch.tensor([[0, 0.1, 0.2, 0.3, 0.4, 0, 0, 0, 0]]))
-    observation, legal, policy = augmented(GAME, draw(GAME, many, draws, torch.Generator().manual_seed(0)))
+    many = many._replace(end=corner)
+    drawn = draw(GAME, many, draws, torch.Generator().manual_seed(0))
+    observation, legal, policy, end = augmented(GAME, drawn, ends=True)
+    assert torch.equal(end, observation)  # the same position under the same symmetry
     assert torch.equal(legal, observation.sum(1).flatten(1) == 0)
     views, counts = torch.cat([observation.flatten(1), policy], 1).unique(dim=0, return_counts=True)
     assert len(views) == 8
@@ -200,11 +203,35 @@ def test_connect_four_is_mirrored_half_of_the_time() -> None:
     state = game.step(game.initial(2000), torch.zeros(2000, dtype=torch.int64)).state
     many = samples(1).at(torch.zeros(2000, dtype=torch.int64))
     many = many._replace(state=state, policy=torch.arange(7.0).expand(2000, 7))
-    observation, _, policy = augmented(game, draw(game, many, 2000, torch.Generator().manual_seed(0)))
+    observation, _, policy, _ = augmented(game, draw(game, many, 2000, torch.Generator().manual_seed(0)))
     mirrored = observation[:, 1, 5, 6] == 1
     assert abs(float(mirrored.float().mean()) - 0.5) < 5 * math.sqrt(0.25 / 2000)
     assert torch.equal(policy[mirrored], torch.arange(6.0, -1, -1).expand(int(mirrored.sum()), 7))
     assert torch.equal(policy[~mirrored], torch.arange(7.0).expand(int((~mirrored).sum()), 7))
+
+
+def test_the_end_is_foreseen_as_who_moves_in_it_sees_it() -> None:
+    """By hand: two positions of two cells, and for each what is foreseen if its player moves again, or the other."""
+    predicted = torch.tensor([[[0.5, 0.0], [1.0, 1.0]], [[0.5, 0.0], [1.0, 1.0]]])
+    end = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
+    losses = end_loss(predicted, end, torch.tensor([0, 1]))
+    torch.testing.assert_close(losses, torch.tensor([0.25 / 2, 1.0 / 2]))
+
+
+def test_learning_the_end_is_left_out_of_what_plays() -> None:
+    """A head for the end learns where a game of tic-tac-toe comes to; the inference copy has no such weights."""
+    game, many = TicTacToe(), samples(32)
+    finished = tic_tac_toe_board("x x x / o o . / . . .")
+    many = many._replace(end=take(finished, torch.zeros(32, dtype=torch.int64)))
+    config = NetworkConfig(kind="dense", blocks=1, width=32, end_weight=1.0)
+    made = Learner(game, LearnerConfig(batch_size=32, precision="float32", learning_rate=0.01), config, seed=1)
+    first = made.learn(many, [0.0], torch.Generator().manual_seed(0))["loss/end"]
+    last = made.learn(many, [0.01] * 300, torch.Generator().manual_seed(0))["loss/end"]
+    assert last < first / 2  # of eight views of each position, with 32 units
+    assert not [name for name in made.weights().state_dict() if "end" in name]
+    without = Learner(game, LearnerConfig(precision="float32"), replace(config, end_weight=0.0), seed=1)
+    assert made.weights().state_dict().keys() == without.weights().state_dict().keys()
+    assert "loss/end" not in without.learn(many, [0.0], torch.Generator().manual_seed(0))
 
 
 # --- Steps

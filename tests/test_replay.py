@@ -27,6 +27,7 @@ def samples(piles: list[int], *, first: int = 0) -> Samples:
     policy = torch.nn.functional.one_hot(number % 3, 3).float()
     return Samples(
         state=AgainState(torch.tensor(piles, dtype=torch.int64), torch.zeros(count, dtype=torch.int8)),
+        end=AgainState(torch.zeros(count, dtype=torch.int64), torch.ones(count, dtype=torch.int8)),
         policy=policy,
         value=number / 100,
         outcome=torch.where(number % 2 == 0, 1.0, -1.0),
@@ -91,6 +92,13 @@ def test_a_merged_samples_weight_grows_as_configured_about_a_mean_of_one(merge: 
     replay.extend(samples([4, 9, 4, 4]))
     weight = replay.training_set().weight.double().sort().values
     np.testing.assert_allclose(weight, np.array(weights) / np.mean(weights), rtol=1e-6)
+
+
+def test_weights_that_samples_have_are_averaged_as_well() -> None:
+    replay = Replay(GAME, ReplayConfig(merge="linear"))
+    replay.extend(samples([4, 9, 4])._replace(weight=torch.tensor([0.5, 3.0, 1.5])))
+    # The mean weight of one position is 1, of the other 3; they are two and one of three samples.
+    assert sorted(replay.training_set().weight.tolist()) == pytest.approx([1 * 2 / 1.5, 3 * 1 / 1.5])
 
 
 def test_without_merging_all_samples_are_learned_from() -> None:

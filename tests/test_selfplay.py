@@ -12,11 +12,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.special import rel_entr
 from torch import Tensor
 
 from alphazero import selfplay
 from alphazero.config import SearchConfig, SelfPlayConfig
-from alphazero.game import Discrete, Game, Transition, check_game, concatenate, take
+from alphazero.game import Discrete, Game, Transition, check_game, concatenate, named_fields, take
 from alphazero.learner import value_loss
 from alphazero.mcts.evaluator import UniformEvaluator
 from alphazero.mcts.search import search
@@ -24,7 +25,7 @@ from alphazero.mcts.tree_search import SearchResult
 from alphazero.network.architectures import inference_module
 from alphazero.network.inference import NetworkEvaluators
 from alphazero.replay import Samples
-from alphazero.selfplay import SelfPlay, SelfPlayStatistics, Starts, fresh_starts, stream_generator, targets
+from alphazero.selfplay import SelfPlay, SelfPlayStatistics, Starts, fresh_starts, stream_generator, targets, weights
 from games.connect_four import ConnectFour
 from games.tic_tac_toe import TicTacToe
 from tests.evaluators import ScrambledEvaluator
@@ -80,8 +81,8 @@ def walk_stream(lengths: dict[int, float], *, games: int, moves: int) -> SelfPla
 
 
 def same(some: Samples, other: Samples) -> bool:
-    fields = zip((*some.state, *some[1:]), (*other.state, *other[1:]), strict=True)
-    return all(torch.equal(a, b) for a, b in fields)
+    fields, others = named_fields(some), named_fields(other)
+    return fields.keys() == others.keys() and all(torch.equal(fields[name], others[name]) for name in fields)
 
 
 # --- Targets
@@ -226,6 +227,8 @@ def test_a_recorded_game_is_the_last_that_ended_move_by_move(game: Game) -> None
             assert [f[0].item() for f in after.state] == [f[0, move + 1].item() for f in record.states]
     assert played.statistics.games > 1
     assert torch.equal(record.policy[0], played.samples.policy[-length:])
+    ends = take(played.samples.end, slice(-length, None))
+    assert all(torch.equal(end, last.expand_as(end)) for end, last in zip(ends, after.state, strict=True))
 
 
 def test_without_a_finished_game_there_is_none_to_record() -> None:
@@ -240,6 +243,7 @@ def test_games_longer_than_the_first_room_are_kept_whole() -> None:
     samples, _, _ = stream.play(UniformEvaluator(stream.game), 0)
     lengths = samples.plies_left[samples.state.walked == 0].tolist()
     assert set(lengths) == {3, 150}
+    assert torch.equal(samples.end.walked, samples.state.walked + samples.plies_left)
     assert samples.state.walked.tolist() == [walked for length in lengths for walked in range(length)]
     assert torch.equal((samples.plies_left + samples.state.walked).unique(), torch.tensor([3, 150]))
 
@@ -253,6 +257,9 @@ def test_games_end_after_so_many_moves_in_a_draw() -> None:
     ends = samples.plies_left == 1
     assert statistics.games == int(ends.sum()) == 32 * 20 / 5
     assert samples.plies_left.view(-1, 5).tolist() == [[5, 4, 3, 2, 1]] * statistics.games
+    assert (samples.end.mine | samples.end.theirs).int().tolist() == [
+        int(end) for end in (samples.end.mine | samples.end.theirs)[ends] for _ in range(5)
+    ]
     won = samples.outcome[ends] != 0
     assert 0 < statistics.cut_off == int((~won).sum()) < statistics.games
     assert statistics.draws == statistics.cut_off
@@ -339,6 +346,31 @@ def test_samples_hold_the_search_results_of_their_positions(monkeypatch: pytest.
     assert samples.policy[~game.legal(samples.state)].eq(0).all()
     torch.testing.assert_close(samples.policy.sum(1), torch.ones(samples.size))
     assert samples.weight.eq(1).all()
+
+
+def test_half_of_the_weight_goes_by_how_far_the_search_moved_the_policy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """KL(policy || prior) by SciPy, of what the search said about each position."""
+    said: dict[tuple[int, tuple[float, ...]], float] = {}
+
+    def recorded(evaluator, game, roots, *rest, **more) -> SearchResult:  # type: ignore[no-untyped-def]
+        result = search(evaluator, game, roots, *rest, **more)
+        policies = map(tuple, result.policy.tolist())
+        surprise = rel_entr(result.policy.double().numpy(), result.prior.double().numpy()).sum(1)
+        said.update(zip(zip(game.key(roots).tolist(), policies, strict=True), surprise.tolist(), strict=True))
+        return result
+
+    monkeypatch.setattr(selfplay, "search", recorded)
+    game = TicTacToe()
+    stream = SelfPlay(game, SEARCH, replace(QUIET, surprise_weight=0.5), seed=3, stream=0)
+    samples, _, _ = stream.play(ScrambledEvaluator(game), 0)
+    rows = zip(game.key(samples.state).tolist(), map(tuple, samples.policy.tolist()), strict=True)
+    surprise = torch.tensor([said[row] for row in rows])
+    assert surprise.max() > 2 * surprise.mean() > 0
+    torch.testing.assert_close(samples.weight, 0.5 + 0.5 * surprise / surprise.mean())
+
+
+def test_without_any_surprise_all_weigh_the_same() -> None:
+    assert weights(torch.zeros(3), 0.25).tolist() == [1.0] * 3
 
 
 @pytest.mark.parametrize("game", [TicTacToe(), Again()], ids=lambda game: game.name)
@@ -464,7 +496,16 @@ def test_moves_are_drawn_from_the_policy_first_and_searched_later(monkeypatch: p
         zero = torch.zeros(slots)
         action = torch.where(game.legal(roots)[:, 8], 8, game.legal(roots).long().argmax(1))
         return SearchResult(
-            action, spread / spread.sum(1, keepdim=True), zero, zero, zero, zero, zero, zero, None, zero.long()
+            action,
+            spread / spread.sum(1, keepdim=True),
+            zero,
+            zero,
+            zero,
+            policy.expand(slots, -1),
+            zero,
+            zero,
+            None,
+            zero.long(),
         )
 
     monkeypatch.setattr(selfplay, "search", fixed)

@@ -33,10 +33,13 @@ class Prediction(NamedTuple):
 
     logits: [B, A], before masking; in a Box game [B, 2 D], see `mcts.gaussian.Gaussian`.
     value:  [B, 3] logits of win, draw and loss for the player to move, or [B, 1] before tanh.
+    end:    [B, 2, *observation_shape], what is observed in the game's last position if it is the same player's turn as
+            now there, and what if it is another's; None without a head for it.
     """
 
     logits: Tensor
     value: Tensor
+    end: Tensor | None = None
 
 
 class Block(nn.Module):
@@ -55,7 +58,11 @@ class Block(nn.Module):
 
 
 class ResidualNetwork(nn.Module):
-    """A stem, residual blocks and two heads. Silver et al. 2017, Methods, "Network architecture"."""
+    """A stem, residual blocks and two heads. Silver et al. 2017, Methods, "Network architecture".
+
+    position: a bias for each channel of each cell. Convolutions treat all cells alike, and tell them apart by their
+              distance from the border alone, block by block.
+    """
 
     def __init__(self, observation_shape: tuple[int, ...], actions: int, outcomes: int, config: NetworkConfig) -> None:
         super().__init__()
@@ -63,6 +70,7 @@ class ResidualNetwork(nn.Module):
         cells = height * width
         self.stem = nn.Conv2d(planes, config.width, 3, padding=1, bias=False)
         self.stem_norm = nn.BatchNorm2d(config.width)
+        self.position = nn.Parameter(torch.zeros(config.width, height, width)) if config.position_bias else None
         self.blocks = nn.ModuleList(Block(config.width) for _ in range(config.blocks))
         self.policy_conv = nn.Conv2d(config.width, config.head_channels, 1, bias=False)
         self.policy_norm = nn.BatchNorm2d(config.head_channels)
@@ -71,14 +79,20 @@ class ResidualNetwork(nn.Module):
         self.value_norm = nn.BatchNorm2d(config.head_channels)
         self.value_hidden = nn.Linear(config.head_channels * cells, config.value_width)
         self.value = nn.Linear(config.value_width, outcomes)
+        self.end = nn.Conv2d(config.width, 2 * planes, 1) if config.end_weight else None
 
     def forward(self, observation: Tensor) -> Prediction:
-        x = torch.relu_(self.stem_norm(self.stem(observation)))
+        x = self.placed(self.stem_norm(self.stem(observation)))
         for block in self.blocks:
             x = block(x)
         policy = torch.relu_(self.policy_norm(self.policy_conv(x))).flatten(1)
         value = torch.relu_(self.value_norm(self.value_conv(x))).flatten(1)
-        return Prediction(self.policy(policy), self.value(torch.relu_(self.value_hidden(value))))
+        end = None if self.end is None else self.end(x).unflatten(1, (2, -1))
+        return Prediction(self.policy(policy), self.value(torch.relu_(self.value_hidden(value))), end)
+
+    def placed(self, x: Tensor) -> Tensor:
+        """relu(x), after each cell's own bias if there is one."""
+        return torch.relu_(x if self.position is None else x + self.position)
 
 
 class DenseNetwork(nn.Module):
@@ -91,12 +105,14 @@ class DenseNetwork(nn.Module):
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(sizes))
         self.policy = nn.Linear(config.width, actions)
         self.value = nn.Linear(config.width, outcomes)
+        self.end = nn.Linear(config.width, 2 * inputs) if config.end_weight else None
 
     def forward(self, observation: Tensor) -> Prediction:
         x = observation.flatten(1)
         for layer in self.layers:
             x = F.relu(layer(x))
-        return Prediction(self.policy(x), self.value(x))
+        end = None if self.end is None else self.end(x).unflatten(1, (2, *observation.shape[1:]))
+        return Prediction(self.policy(x), self.value(x), end)
 
 
 Network = ResidualNetwork | DenseNetwork
@@ -168,8 +184,10 @@ def lay_out(module: nn.Module, observation_shape: tuple[int, ...]) -> torch.memo
 
 
 def inference_module(network: nn.Module) -> InferenceModule:
-    """A copy for inference, in eval mode, with each batch normalisation folded into its convolution."""
+    """A copy for inference, in eval mode, without what only learning needs, and with batch normalisation folded."""
     network = copy.deepcopy(network).eval()
+    if isinstance(network, Network):
+        network.end = None  # it has done its work
     for owner in network.modules():
         for norm in [name for name, child in owner.named_children() if isinstance(child, nn.BatchNorm2d)]:
             conv = "stem" if norm == "stem_norm" else norm.replace("norm", "conv")

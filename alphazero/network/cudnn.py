@@ -27,7 +27,7 @@ class FusedResidual(nn.Module):
 
     def forward(self, observation: Tensor) -> tuple[Tensor, Tensor]:
         of = self.network
-        x = torch.relu_(of.stem(observation))
+        x = of.placed(of.stem(observation))
         for block in of.blocks:
             assert isinstance(block, Block)
             # cuDNN reads what is added even with a factor of 0: so it is x, which is finite.

@@ -85,7 +85,8 @@ ALL_METRICS = (
                                ("_second", ", by seat", " as the one who moves second"))
       for outcome, did in ((o, d + moving) for o, d in zip(OUTCOMES, ("won", "drew", "lost"), strict=True))),
 
-    Metric("loss/total", "the loss that learning lowers: the policy's, and learner.value_weight times the value's",
+    Metric("loss/total", "the loss that learning lowers: the policy's, learner.value_weight times the value's, and "
+           "network.end_weight times the end's",
            ("loss",), (Curve(LOSS, "total", INK),), column="loss {:.3f}"),
     Metric("loss/policy",
            "cross-entropy of the search's improved policy and the network's, nats a sample; of continuous actions "
@@ -100,6 +101,8 @@ ALL_METRICS = (
            "loss of the value head, nats a sample, or for `value_head = \"scalar\"` the squared error",
            ("loss",), (Curve(LOSS, "value", AMBER),), "value {number}", "value {:.3f}",
            Curve(LOSS, "value", AMBER)),
+    Metric("loss/end", "mean squared error of the last position, as the network foresees it; with `network.end_weight`",
+           ("loss",), (Curve(LOSS, "end", PLUM),), column="end {:.3f}"),
     Metric("loss/policy_entropy", "entropy of the network's policies, nats a sample",
            (ENTROPIES,), (Curve(POLICY, "network's\nentropy", GREEN, "--"),), column="H network {:.3f}"),
     *(Metric(f"loss_by_stage/{stage}", f"total loss of samples from the {which} of games, nats; by moves left",

@@ -137,6 +137,8 @@ def read_samples(path: Path, game: Game) -> Arrays:
         if arrays["seen"] < len(arrays["policy"]):
             raise ValueError(f"seen in {path.name} is less than the {len(arrays['policy']):,} samples there")
         check_positions(game, state_of(game, arrays, "state"), path.name)
+        if any(name.startswith("end.") for name in arrays):
+            check_positions(game, state_of(game, arrays, "end"), path.name, finished=True)
     return arrays
 
 
@@ -167,14 +169,19 @@ def read_policies(path: Path, game: Game, positions: int) -> Arrays:
     return read_arrays(path, schema)
 
 
-def check_positions(game: Game, states: State, source: str) -> None:
-    """ValueError if the game does not know one of these unfinished states, or a function of its fails on them."""
+def check_positions(game: Game, states: State, source: str, *, finished: bool = False) -> None:
+    """ValueError if the game does not know one of these states, or a function of its fails on them.
+
+    finished: whether they may be; then nothing is asked but whose turn it is.
+    """
     for start in range(0, batch_size(states), CHUNK):
         part = take(states, slice(start, start + CHUNK))
         with foreign_errors(f"{source} holds positions that {game.name} does not know"):
-            seen, mover, legal = game.observe(part), game.to_play(part), game.legal(part)
-            known = seen.isfinite().flatten(1).all(1) & (mover >= 0) & (mover < game.num_players)
-            known &= legal.any(1) | torch.tensor(not game.discrete)
+            mover = game.to_play(part)
+            known = (mover >= 0) & (mover < game.num_players)
+            if not finished:
+                known &= game.observe(part).isfinite().flatten(1).all(1)
+                known &= game.legal(part).any(1) | torch.tensor(not game.discrete)
         if not known.all():
             raise ValueError(f"{source} holds positions that {game.name} does not know")
 
@@ -231,6 +238,7 @@ def _replay(game: Game, names: Collection[str]) -> Schema:
         "sampled": Form(float32, ("M", *sampled)),
         "seen": COUNT,
     }
+    forms |= _states(game, "end", "M")
     return _without_the_newest(forms, names)
 
 
@@ -247,6 +255,7 @@ def _games(game: Game, names: Collection[str], *, slots: int | None = None) -> S
             "policy": Form(float32, (*of_all, choices), 0, 1.001),
             "root_value": number,
             "reward": number,
+            "surprise": number._replace(low=0),
             "mover": Form(int8, of_all, 0, game.num_players - 1),
             "sampled": Form(float32, (*of_all, *sampled)),
             "length": Form(int64, of_all[:1], 0, FLOAT32),
@@ -267,8 +276,11 @@ def _streams(game: Game, names: Collection[str]) -> Schema:
 
 
 def _without_the_newest(forms: dict[str, Form], names: Collection[str]) -> dict[str, Form]:
-    """Runs from before there were games with continuous actions have no sampled ones."""
-    return {name: form for name, form in forms.items() if name != "sampled" or name in names}
+    """Runs of the version before know neither surprise nor ends, the oldest no sampled actions."""
+    newest = {"sampled", "surprise"} - set(names)
+    if not any(name.startswith("end.") for name in names):
+        newest |= {name for name in forms if name.startswith("end.")}
+    return {name: form for name, form in forms.items() if name not in newest}
 
 
 def _trajectories(path: Path, game: Game, number: int, arrays: Arrays) -> Trajectories:

@@ -203,7 +203,7 @@ def check_sizes(game: Game, config: Config) -> None:
     play, search, network, learner = config.self_play, config.search, config.network, config.learner
     choices, sampled = policy_of(game).shapes(search)
     position = sum(field[0].numel() * field.element_size() for field in game.initial(1))
-    move = position + 4 * (choices + math.prod(sampled)) + 24
+    move = 2 * position + 4 * (choices + math.prod(sampled)) + 28
     cells = math.prod(game.observation_shape[1:]) if network.kind == "residual" else 1
     games, edge = play.streams * play.parallel_games, 20
     for factors, size, most, meaning in (

@@ -130,6 +130,7 @@ def stand_ins(run: Run) -> Samples:
     none = torch.zeros(count)
     left = torch.arange(1, count + 1, dtype=torch.int32)
     return Samples(
-        state=states, policy=torch.full((count, choices), 1 / choices), value=none, outcome=none, drawn=none,
-        root_value=none, plies_left=left, iteration=torch.zeros_like(left), weight=none + 1, sampled=actions,
+        state=states, end=states, policy=torch.full((count, choices), 1 / choices), value=none, outcome=none,
+        drawn=none, root_value=none, plies_left=left, iteration=torch.zeros_like(left), weight=none + 1,
+        sampled=actions,
     )  # fmt: skip

@@ -48,7 +48,8 @@ def exported(request: pytest.FixtureRequest) -> tuple[str, onnx.ModelProto]:
 def test_the_heads_have_the_games_shapes(kind: str) -> None:
     prediction = trained(kind, 0)(observations(5))
     assert prediction.logits.shape == (5, 7)
-    assert prediction.value.shape == (5, 3 if kind == "residual" else 1)
+    assert prediction.value.shape == (5, 1 if kind == "dense" else 3)
+    assert (None if prediction.end is None else prediction.end.shape) == ((5, 2, 2, 6, 7) if kind == "placed" else None)
 
 
 def test_a_residual_network_has_as_many_weights_as_the_paper_says() -> None:

@@ -60,7 +60,8 @@ def forward(module: InferenceModule, observation: Tensor, activation: Rounding, 
     def conv(layer: torch.nn.Conv2d, x: Tensor) -> Tensor:
         return F.conv2d(x, weights(layer.weight), layer.bias, padding=layer.padding)
 
-    x = activation(F.relu(network.stem(observation)))
+    stem = network.stem(observation)
+    x = activation(F.relu(stem if network.position is None else stem + network.position))
     for block in network.blocks:
         y = activation(F.relu(conv(block.conv1, x)))
         x = activation(F.relu(x + activation(conv(block.conv2, y))))

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from alphazero.config import LearnerConfig, NetworkConfig
+from alphazero.game import named_fields
 from alphazero.learner import Batch, Learner, draw
 from alphazero.parallel.executor import ExecutorError
 from alphazero.parallel.rank import arrays, batch_of, interface_of, load_state, state_of
@@ -31,7 +32,7 @@ def test_a_learner_that_takes_over_a_state_goes_on_as_the_first_one_does() -> No
 
 
 def fields(batch: Batch) -> list[Any]:
-    return [*batch.samples.state, *batch.samples[1:], batch.symmetry]
+    return [*named_fields(batch).values()]
 
 
 def test_batches_are_the_same_after_their_way_as_arrays() -> None:

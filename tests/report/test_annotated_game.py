@@ -43,6 +43,7 @@ def played(
         policy=policy[None],
         root_value=torch.tensor([list(values)]),
         reward=torch.tensor([rewards]),
+        surprise=torch.zeros(1, len(moves)),
         mover=game.to_play(every)[None].to(torch.int8),
         sampled=no_actions(1, len(moves)),
         length=torch.tensor([len(moves)]),

@@ -175,6 +175,7 @@ def test_a_density_has_no_divergence_from_a_choice_and_one_number_of_turns_no_cl
     generator = torch.Generator().manual_seed(0)
     samples = Samples(
         state=game.initial(count, generator=generator),
+        end=game.initial(count),
         policy=torch.rand(count, 4, generator=generator).softmax(1),
         value=torch.zeros(count),
         outcome=torch.zeros(count),

@@ -100,6 +100,7 @@ OF_SAMPLES = [
     (put("plies_left", -1), "plies_left in replay.npz has values"),
     (put("seen", 1), "seen in replay.npz is less than the"),
     (put("state.turn", 5), "replay.npz holds positions that tic_tac_toe does not know"),
+    (put("end.turn", 5), "replay.npz holds positions that tic_tac_toe does not know"),
     (lambda arrays: arrays.pop("weight"), "replay.npz lacks 'weight'"),
     (lambda arrays: arrays.update(more=np.zeros(1)), "replay.npz also holds 'more'"),
 ]

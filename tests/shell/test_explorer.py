@@ -89,6 +89,7 @@ def samples_of(moves: list[str]) -> Samples:
     number = torch.arange(count)
     return Samples(
         state=concatenate([Record(GAME, each).state for each in moves]),
+        end=concatenate([Record(GAME, each).state for each in moves]),
         policy=torch.rand(count, 9, generator=generator),
         value=number / 10,
         outcome=number / 20,
