@@ -388,7 +388,7 @@ def _with_room(moves: int, field: Tensor) -> Tensor:
 
 
 def surprise(result: SearchResult) -> Tensor:
-    """[B], how far the search moved the policy from the network's: KL(pi' || prior), in nats."""
+    """[B], how far the search moved the policy from its prior: KL(pi' || prior), in nats. PUCT's prior has noise."""
     ratio = result.policy.clamp(min=TINY).log() - result.prior.clamp(min=TINY).log()
     return (result.policy * ratio).sum(-1).clamp(min=0)
 

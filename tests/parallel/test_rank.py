@@ -32,7 +32,7 @@ def test_a_learner_that_takes_over_a_state_goes_on_as_the_first_one_does() -> No
 
 
 def fields(batch: Batch) -> list[Any]:
-    return [*named_fields(batch).values()]
+    return list(named_fields(batch).values())
 
 
 def test_batches_are_the_same_after_their_way_as_arrays() -> None:
