@@ -45,6 +45,7 @@ class SelfPlayStatistics:
     draws: int = 0
     returns: float = 0.0  # of the player who moves first, discounted
     cut_off: int = 0  # games that were ended by max_moves
+    proven: int = 0  # games that ended before their end, by the search's proof
     beyond: int = 0  # games in which the return of some move was not in [-1, 1]
     seconds: float = 0.0  # CPU time of the stream's thread
     inference_seconds: float = 0.0
@@ -214,7 +215,7 @@ class SelfPlay:
         statistics = SelfPlayStatistics()
         statistics.moves = self.config.parallel_games * self.config.moves
         statistics.simulations = statistics.moves * search_config.simulations
-        depth, cut_off = torch.zeros_like(self.moves_played), torch.zeros_like(self.moves_played)
+        depth, cut_off, proven = (torch.zeros_like(self.moves_played) for _ in range(3))
         parts: list[Samples] = []
         ended: list[Trajectories] = []
         game = None
@@ -223,9 +224,10 @@ class SelfPlay:
                 result = search(ask.inner, self.game, self.state, search_config, generator, root_evaluator=ask.root)
                 depth += result.depth
                 # On a GPU nothing waits for the search before this: what follows it is asked for while it runs.
-                done, cut = self._move(result, generator)
+                done, cut, known = self._move(result, generator)
                 cut_off += cut
-                finished = (done | cut).nonzero()[:, 0]
+                proven += known
+                finished = (done | cut | known).nonzero()[:, 0]
                 if len(finished):
                     ended.append(take(self.games_under_way, finished))
                     self._restart(finished, starts.take(len(finished)))
@@ -236,7 +238,7 @@ class SelfPlay:
                     parts.append(self._harvest(ended, segment, statistics))
                     ended = []
             progress(self.config.parallel_games)
-        statistics.depth, statistics.cut_off = int(depth.sum()), int(cut_off.sum())
+        statistics.depth, statistics.cut_off, statistics.proven = (int(n.sum()) for n in (depth, cut_off, proven))
         if self.cache:
             statistics.cache_asked, statistics.cache_found = self.cache.asked, self.cache.found
         statistics.evaluations, statistics.inference_seconds = timed.evaluations, timed.seconds
@@ -259,10 +261,11 @@ class SelfPlay:
             self.cache.renew(evaluator)
         return self.cache
 
-    def _move(self, result: SearchResult, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def _move(self, result: SearchResult, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Plays a move in every slot, and writes it down.
 
-        Returns where the game ended, and where it went on but has its `max_moves`: [G] bool each.
+        Returns where the game ended, where it went on but has its `max_moves`, and where it would go on but its outcome
+        is known: [G] bool each.
         """
         action = result.action
         if self.config.temperature_moves:
@@ -273,8 +276,9 @@ class SelfPlay:
         transition = self.game.step(self.state, result.moves(action))
         self.moves_played = self.moves_played + 1
         cut, reward = ~transition.done & (self.moves_played >= self.config.max_moves), transition.reward
-        if self.config.at_max_moves == "value":
-            reward = torch.where(cut, result.value, reward)
+        known = ~transition.done & ~cut & result.proven & self.config.end_proven
+        valued = cut | known if self.config.at_max_moves == "value" else known
+        reward = torch.where(valued, result.value, reward)
         games = self.games_under_way
         room = games.reward.shape[1]
         if self._sure_room == 0:
@@ -299,7 +303,7 @@ class SelfPlay:
             games.sampled[row] = result.actions
         games.length.add_(1)
         self.state = transition.state
-        return transition.done, cut
+        return transition.done, cut, known
 
     def _harvest(self, ended: Sequence[Trajectories], segment: int, statistics: SelfPlayStatistics) -> Samples:
         """The samples of finished games, on the CPU; as weight they have their surprise."""

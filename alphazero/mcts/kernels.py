@@ -144,10 +144,20 @@ def _puct_scores(b, node, logits, prior, visits, q, value, total, c_init, c_base
         score[a] = own if logits[b, node, a] != _ILLEGAL else _LOWEST
 
 
+@njit(error_model="numpy", inline="always")
+def _proven_action(b, children, q, value, finished):
+    """The first of a proven root's actions that is surely worth as much as the root."""
+    for a in range(children.shape[2]):
+        child = children[b, 0, a]
+        if child >= 0 and finished[b, child] and q[b, 0, a] == value[b, 0]:
+            return a
+    return 0
+
+
 @njit(error_model="numpy")
 def select(
     children, logits, prior, visits, q, parent, parent_action, reward, discount, raw_value, value, finished,
-    rule, c1, c2, rescale, gumbel, schedule, simulation, max_depth, parents, actions, places, depths,
+    rule, c1, c2, rescale, gumbel, schedule, simulation, max_depth, parents, actions, places, depths, settled,
 ):  # fmt: skip
     """Writes node and action [B] of the edge to evaluate, and the node's place among all states.
 
@@ -158,7 +168,9 @@ def select(
     for b in range(batch):
         node, action, depth, total = 0, 0, 0, simulation
         while True:
-            if rule == PUCT:
+            if node == 0 and finished[b, 0]:
+                action = _proven_action(b, children, q, value, finished)
+            elif rule == PUCT:
                 _puct_scores(b, node, logits, prior, visits, q, value, total, c1, c2, rescale, score)
                 action = _argmax(score)
             elif node == 0:
@@ -178,6 +190,7 @@ def select(
             total = visits[b, node, action] - 1
             node = child
         parents[b], actions[b], places[b] = node, action, node * batch + b
+        settled[b] = child >= 0 and finished[b, child]
         depths[b] = max(depths[b], depth)
 
 
@@ -194,44 +207,99 @@ def _softmax(b, node, logits, out):
         out[b, node, a] /= normaliser
 
 
+@njit(error_model="numpy", inline="always")
+def _edge_bounds(b, child, rewards, discounts, low, high):
+    """Low and high bound of the edge that leads to this child."""
+    one = rewards[b, child] + discounts[b, child] * low[b, child]
+    other = rewards[b, child] + discounts[b, child] * high[b, child]
+    return max(min(one, other), -_ONE), min(max(one, other), _ONE)
+
+
+@njit(error_model="numpy", inline="always")
+def _tighten(b, node, children, logits, prior, rewards, discounts, value, finished, low, high, plies):
+    """`solver.tighten` of one node. Returns whether its bounds changed."""
+    width = logits.shape[2]
+    least, most = -_ONE, -_ONE
+    for a in range(width):
+        child = children[b, node, a]
+        if child >= 0:
+            edge_low, edge_high = _edge_bounds(b, child, rewards, discounts, low, high)
+            least, most = max(least, edge_low), max(most, edge_high)
+        elif logits[b, node, a] != _ILLEGAL:
+            most = _ONE
+    soonest, latest = np.int32(np.iinfo(np.int32).max), np.int32(0)
+    for a in range(width):
+        child = children[b, node, a]
+        if child < 0:
+            continue
+        edge_low, edge_high = _edge_bounds(b, child, rewards, discounts, low, high)
+        if edge_low == edge_high and edge_low == least:
+            soonest, latest = min(soonest, plies[b, child] + 1), max(latest, plies[b, child] + 1)
+        if edge_high <= least and least < most and node != 0:
+            logits[b, node, a], prior[b, node, a] = _ILLEGAL, _ZERO
+    if least == most and not finished[b, node]:
+        finished[b, node], value[b, node] = True, least
+        plies[b, node] = soonest if least > _ZERO else latest
+    changed = least != low[b, node] or most != high[b, node]
+    low[b, node], high[b, node] = least, most
+    return changed
+
+
 @njit(error_model="numpy")
 def expand_and_backup(
     children, logits, prior, visits, q, parent, parent_action, rewards, discounts, raw_value, value, finished,
-    parents, actions, new_logits, new_value, reward, done, turned, legal, discount, simulation,
+    bounds, parents, actions, new_logits, new_value, reward, done, turned, legal, discount, simulation,
 ):  # fmt: skip
     """Writes the new nodes, and backs their values up to the roots.
 
-    `legal` is [B, A], or [B, 0] where there is nothing to mask.
+    `legal` is [B, A], or [B, 0] where there is nothing to mask; `bounds` those of the tree, or None.
     """
     batch, width = logits.shape[0], logits.shape[2]
     discount = np.float32(discount)
     for b in range(batch):
         above, edge = parents[b], actions[b]
         node = children[b, above, edge]
-        if node < 0:
-            node = simulation + 1
-            children[b, above, edge] = node
-        parent[b, node], parent_action[b, node] = above, edge
-        rewards[b, node], finished[b, node] = reward[b], done[b]
-        gain = _ZERO
-        if done[b]:
-            discounts[b, node] = _ZERO
-        else:
-            # A value changes sign exactly where the player to move changes: here, and nowhere else.
-            discounts[b, node] = -discount if turned[b] else discount
-            gain = new_value[b]
-            for a in range(width):
-                logits[b, node, a] = new_logits[b, a]
-            for a in range(legal.shape[1]):
-                if not legal[b, a]:
-                    logits[b, node, a] = _ILLEGAL
-            _softmax(b, node, logits, prior)
-        raw_value[b, node] = value[b, node] = gain
+        settled = node >= 0 and finished[b, node]
+        changed = not settled
+        if not settled:
+            if node < 0:
+                node = simulation + 1
+                children[b, above, edge] = node
+            parent[b, node], parent_action[b, node] = above, edge
+            rewards[b, node], finished[b, node] = reward[b], done[b]
+            gain = _ZERO
+            if done[b]:
+                discounts[b, node] = _ZERO
+            else:
+                # A value changes sign exactly where the player to move changes: here, and nowhere else.
+                discounts[b, node] = -discount if turned[b] else discount
+                gain = new_value[b]
+                for a in range(width):
+                    logits[b, node, a] = new_logits[b, a]
+                for a in range(legal.shape[1]):
+                    if not legal[b, a]:
+                        logits[b, node, a] = _ILLEGAL
+                _softmax(b, node, logits, prior)
+            raw_value[b, node] = value[b, node] = gain
+            if bounds is not None and done[b]:
+                bounds[0][b, node] = bounds[1][b, node] = _ZERO
+        gain = value[b, node]
         while node != 0:
             above, edge = parent[b, node], parent_action[b, node]
             gain = rewards[b, node] + discounts[b, node] * gain
             count = simulation + 1 if above == 0 else visits[b, parent[b, above], parent_action[b, above]]
-            value[b, above] = (value[b, above] * np.float32(count) + gain) / np.float32(count + 1)
+            mean = (value[b, above] * np.float32(count) + gain) / np.float32(count + 1)
+            if bounds is not None:
+                low, high, plies = bounds
+                if changed:
+                    changed = _tighten(
+                        b, above, children, logits, prior, rewards, discounts, value, finished, low, high, plies
+                    )
+                least, most = low[b, above], high[b, above]
+                gain = min(max(gain, least), most)
+                mean = (value[b, above] * np.float32(count) + gain) / np.float32(count + 1)
+                mean = min(max(mean, least), most)
+            value[b, above] = mean
             q[b, above, edge] = rewards[b, node] + discounts[b, node] * value[b, node]
             visits[b, above, edge] += 1
             node = above

@@ -64,6 +64,8 @@ def search_trees(
     with torch.inference_mode():
         trees = plant(evaluator, game, roots, config, generator, **options)
         for simulation in range(config.simulations):
+            if trees.proven():
+                break
             simulate(evaluator, game, trees, simulation, generator)
         return trees
 
@@ -87,8 +89,8 @@ def plant(
             logits = puct.noisy_logits(logits, config, gammas)
         elif noise is None:
             noise = gumbel.noise(shape, config, generator)
-        make = tree_search(game, logits.device, options.get("compiled"), shape[1])
-        root = tree.make_tree(roots, evaluation, logits, config.simulations + 1)
+        make = tree_search(game, logits.device, options.get("compiled"), shape[1], solver=config.solver)
+        root = tree.make_tree(roots, evaluation, logits, config.simulations + 1, bounded=config.solver)
         return make(root, config, noise, options.get("schedule"))
 
 

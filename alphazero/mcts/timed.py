@@ -47,7 +47,7 @@ def search_by_clock(
         halving = TimedHalving(trees.considered.tolist())
         for simulation in range(config.simulations):
             share = clock()
-            if share >= 1 and simulation >= LEAST:
+            if (share >= 1 and simulation >= LEAST) or trees.proven():
                 break
             if simulation == room:
                 room = min(2 * room, config.simulations)

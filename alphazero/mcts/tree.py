@@ -16,7 +16,9 @@ import torch
 from torch import Tensor
 
 from alphazero.game import S, Transition, map_states
+from alphazero.mcts import solver
 from alphazero.mcts.evaluator import Evaluation
+from alphazero.mcts.solver import Bounds
 
 UNVISITED = -1  # the child index of an edge that no simulation has taken
 
@@ -37,11 +39,13 @@ class Tree(NamedTuple, Generic[S]):
     discount: of its value as seen from the parent; negative if another player moves, 0 if finished.
     raw_value: the evaluator's; 0 if finished.
     value:    mean over the node's own evaluation and all that was backed up through it.
-    finished: bool.
+    finished: bool, by the rules or because its value is proven.
 
     Node by node, so that the nodes of one simulation lie together (node n of tree b at n * B + b):
     states:  fields [N * B, ...], the position of every node.
     actions: [N * B, A, D] the sampled actions of a Box game, else None.
+
+    bounds:  what is proven about the nodes, else None; see `solver`.
     """
 
     children: Tensor
@@ -58,6 +62,7 @@ class Tree(NamedTuple, Generic[S]):
     finished: Tensor
     states: S
     actions: Tensor | None
+    bounds: Bounds | None = None
 
     @property
     def batch(self) -> int:
@@ -82,8 +87,8 @@ class Edges(NamedTuple):
     value: Tensor
 
 
-def make_tree(roots: S, evaluation: Evaluation, logits: Tensor, nodes: int) -> Tree[S]:
-    """Trees that hold their roots, with room for `nodes` nodes. `logits`: [B, A], masked."""
+def make_tree(roots: S, evaluation: Evaluation, logits: Tensor, nodes: int, *, bounded: bool = False) -> Tree[S]:
+    """Trees that hold their roots, with room for `nodes` nodes. `logits`: [B, A], masked. bounded: with `bounds`."""
     batch, width = logits.shape
     zeros = logits.new_zeros
 
@@ -107,6 +112,9 @@ def make_tree(roots: S, evaluation: Evaluation, logits: Tensor, nodes: int) -> T
         finished=zeros(batch, nodes, dtype=torch.bool),
         states=map_states(store, roots),
         actions=None if evaluation.actions is None else store(evaluation.actions),
+        bounds=Bounds(zeros(batch, nodes) - 1, zeros(batch, nodes) + 1, zeros(batch, nodes, dtype=torch.int32))
+        if bounded
+        else None,
     )
     tree.logits[:, 0], tree.prior[:, 0] = logits, logits.softmax(-1)
     tree.raw_value[:, 0] = tree.value[:, 0] = evaluation.value
@@ -114,25 +122,24 @@ def make_tree(roots: S, evaluation: Evaluation, logits: Tensor, nodes: int) -> T
 
 
 def tree_bytes(roots: S, nodes: int, width: int) -> int:
-    """The memory of a tree with so many nodes and actions: five numbers an edge, seven a node, and its state."""
-    return nodes * (20 * width + 25 + sum(field[:1].nbytes for field in roots))
+    """The memory of a tree with so many nodes and actions: five numbers an edge, ten a node, and its state."""
+    return nodes * (20 * width + 37 + sum(field[:1].nbytes for field in roots))
 
 
 def enlarged(tree: Tree[S], nodes: int) -> Tree[S]:
     """The same trees with room for `nodes` nodes."""
     added = nodes - tree.children.shape[1]
 
-    def by_tree(name: str) -> Tensor:
-        field = getattr(tree, name)
-        filler = UNVISITED if name == "children" else 0
+    def by_tree(field: Tensor, filler: int = 0) -> Tensor:
         return torch.cat((field, field.new_full((tree.batch, added, *field.shape[2:]), filler)), 1)
 
     def by_node(field: Tensor) -> Tensor:
         return torch.cat((field, field.new_zeros(added * tree.batch, *field.shape[1:])))
 
-    statistics = {name: by_tree(name) for name in STATISTICS}
+    statistics = {name: by_tree(getattr(tree, name), UNVISITED if name == "children" else 0) for name in STATISTICS}
     actions = None if tree.actions is None else by_node(tree.actions)
-    return tree._replace(**statistics, states=map_states(by_node, tree.states), actions=actions)
+    bounds = tree.bounds and Bounds(*(by_tree(field, filler) for field, filler in zip(tree.bounds, (-1, 1, 0), strict=True)))
+    return tree._replace(**statistics, states=map_states(by_node, tree.states), actions=actions, bounds=bounds)
 
 
 def edges_at(tree: Tree[S], node: Tensor) -> Edges:
@@ -185,35 +192,56 @@ def expand(
 ) -> Tensor:
     """Puts the child of the edge (parent, action) into the tree, and returns its node, [B] int64.
 
-    A walk that ended in a known child (finished, or as deep as allowed) makes no new node.
-    `evaluated` [B] are the evaluator's values, `logits` [B, A] masked, and `discount` [B] carries
+    A walk that ended in a known child (finished, or as deep as allowed) makes no new node, and leaves a finished one
+    as it is. `evaluated` [B] are the evaluator's values, `logits` [B, A] masked, and `discount` [B] carries
     the sign of the edge.
     """
     parent, action = edge
     rows = torch.arange(tree.batch, device=parent.device)
-    known = tree.children[rows, parent, action].long()
+    known, settled = tree.children[rows, parent, action].long(), is_settled(tree, edge)
     node = torch.where(known >= 0, known, simulation + 1)
     tree.children[rows, parent, action] = node.int()
     tree.parent[rows, node] = parent.int()
     tree.parent_action[rows, node] = action.int()
-    tree.reward[rows, node] = transition.reward
-    tree.discount[rows, node] = torch.where(transition.done, 0.0, discount)
-    tree.finished[rows, node] = transition.done
-    tree.raw_value[rows, node] = tree.value[rows, node] = torch.where(transition.done, 0.0, evaluated)
-    tree.logits[rows, node], tree.prior[rows, node] = logits, logits.softmax(-1)
+
+    def write(field: Tensor, new: Tensor) -> None:
+        field[rows, node] = torch.where(settled.view(-1, *[1] * (new.dim() - 1)), field[rows, node], new)
+
+    value = torch.where(transition.done, 0.0, evaluated)
+    write(tree.reward, transition.reward)
+    write(tree.discount, torch.where(transition.done, 0.0, discount))
+    write(tree.finished, transition.done)
+    for field, new in ((tree.raw_value, value), (tree.value, value), (tree.logits, logits), (tree.prior, logits.softmax(-1))):
+        write(field, new)
+    if tree.bounds:
+        for bound in (tree.bounds.low, tree.bounds.high):
+            write(bound, torch.where(transition.done, 0.0, bound[rows, node]))
     return node
+
+
+def is_settled(tree: Tree[S], edge: tuple[Tensor, Tensor]) -> Tensor:
+    """[B] bool, whether the edge (parent, action) leads to a finished node that is known."""
+    parent, action = edge
+    rows = torch.arange(tree.batch, device=parent.device)
+    child = tree.children[rows, parent, action].long()
+    return (child >= 0) & tree.finished[rows, child.clamp(min=0)]
 
 
 def backup(tree: Tree[S], node: Tensor, *, simulation: int, max_depth: int) -> None:
     """Backs the values of these nodes [B] int64, just expanded, up to the roots."""
     rows = torch.arange(tree.batch, device=node.device)
-    gain = tree.raw_value[rows, node]
+    gain = tree.value[rows, node]
     going = torch.ones_like(node, dtype=torch.bool)
     for _ in range(min(simulation + 1, max_depth)):
         above, edge = tree.parent[rows, node].long(), tree.parent_action[rows, node].long()
         gain = tree.reward[rows, node] + tree.discount[rows, node] * gain
         count = 1 + tree.visits[rows, above].sum(-1)
+        if tree.bounds:
+            low, high = solver.tighten(tree, tree.bounds, above)
+            gain = gain.clamp(low, high)
         mean = (tree.value[rows, above] * count + gain) / (count + 1)
+        if tree.bounds:
+            mean = mean.clamp(low, high)
         tree.value[rows, above] = torch.where(going, mean, tree.value[rows, above])
         seen = tree.reward[rows, node] + tree.discount[rows, node] * tree.value[rows, node]
         tree.q[rows, above, edge] = torch.where(going, seen, tree.q[rows, above, edge])

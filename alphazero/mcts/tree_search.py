@@ -17,7 +17,7 @@ from torch import Tensor
 
 from alphazero.config import SearchConfig
 from alphazero.game import ILLEGAL, CompiledRules, Game, S, Transition, map_states, masked, state_from
-from alphazero.mcts import cuda_kernels, gumbel, kernels, puct, tree
+from alphazero.mcts import cuda_kernels, gumbel, kernels, puct, solver, tree
 from alphazero.mcts.evaluator import Evaluation
 from alphazero.mcts.tree import Edges, Tree
 
@@ -36,6 +36,8 @@ class SearchResult(NamedTuple):
     scores:  [B, A] float32, by which Gumbel or PUCT would choose its next action.
     actions: [B, K, D] float32, the sampled actions of a Box game, else None.
     depth:   [B] int64, edges from the root to the deepest node.
+    proven:  [B] bool, whether the value is exact, by the tree's own proof; see `solver`.
+    plies:   [B] int32, of these: how many moves the proven line takes to the game's end.
     """
 
     action: Tensor
@@ -48,6 +50,8 @@ class SearchResult(NamedTuple):
     scores: Tensor
     actions: Tensor | None
     depth: Tensor
+    proven: Tensor
+    plies: Tensor
 
     def copied(self) -> SearchResult:
         """The same in memory of its own."""
@@ -112,6 +116,7 @@ class TreeSearch(Generic[S]):
             self.tree, self.root_scores(simulation), self.scores, simulation=simulation, max_depth=self.max_depth
         )
         self.depth = torch.maximum(self.depth, depth)
+        self.settled = tree.is_settled(self.tree, (self.parent, self.action))
         return self.parent * self.tree.batch + self.trees, self.action
 
     def step(self, game: Game[S], place: Tensor, action: Tensor, simulation: int) -> Expansion[S]:
@@ -127,9 +132,13 @@ class TreeSearch(Generic[S]):
         return Expansion(transition, turned, game.legal(transition.state))
 
     def finished(self, expansion: Expansion[S]) -> NDArray[np.bool_] | None:
-        """[B], which new positions are finished; None where looking at them would wait for the device."""
+        """[B], which positions are finished or proven; None where looking at them would wait for the device."""
         done = expansion.transition.done
-        return done.numpy() if done.is_cpu else None
+        return (done | self.settled).numpy() if done.is_cpu else None
+
+    def proven(self) -> bool:
+        """Whether the values of all roots are proven, so that nothing is left to search; never said on a GPU."""
+        return self.config.solver and self.tree.finished.is_cpu and bool(self.tree.finished[:, 0].all())
 
     def expand_and_backup(
         self, game: Game[S], expansion: Expansion[S], evaluation: Evaluation, simulation: int
@@ -159,9 +168,15 @@ class TreeSearch(Generic[S]):
         """[B, A], by which the root's next action is chosen."""
         edges = tree.root_edges(self.tree)
         if self.config.algorithm == "puct":
-            return puct.scores(edges, self.config)
-        target = self.schedule[self.considered, simulation]
-        return gumbel.root_scores(edges, self.gumbel, target, self.config)
+            scores = puct.scores(edges, self.config)
+        else:
+            scores = gumbel.root_scores(edges, self.gumbel, self.schedule[self.considered, simulation], self.config)
+        if self.tree.bounds is None:
+            return scores
+        # Nothing is left to search in the tree of a proven root, and what is asked for costs no evaluation.
+        root = torch.zeros_like(self.trees)
+        exact, _ = solver.proven_edges(self.tree, self.tree.bounds, root)
+        return torch.where(self.tree.finished[:, :1], exact.float(), scores)
 
     def root_ranking(self) -> Tensor:
         """[B, A], the scores of all the root's actions without noise: normalised logits + sigma(q), or PUCT's Q + U."""
@@ -176,10 +191,24 @@ class TreeSearch(Generic[S]):
         actions = None if self.tree.actions is None else self.tree.actions[: self.tree.batch]
         # The trees go, and the result stays.
         visits, q, prior, raw_value = (field.clone() for field in (edges.visits, edges.q, edges.prior, edges.raw_value))
-        return SearchResult(action, policy, value, visits, q, prior, raw_value, scores, actions, self.depth)
+        proven, plies = self.tree.finished[:, 0].clone(), torch.zeros_like(self.depth, dtype=torch.int32)
+        plies = plies if self.tree.bounds is None else self.tree.bounds.plies[:, 0].clone()
+        return SearchResult(
+            action, policy, value, visits, q, prior, raw_value, scores, actions, self.depth, proven, plies
+        )
 
     def decide(self, edges: Edges) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Action, policy, value and scores of a `SearchResult`. `edges`: those of the roots."""
+        if (bounds := self.tree.bounds) is None:
+            return self.chosen(edges)
+        eligible = solver.eligible(self.tree, bounds)
+        action, policy, value, scores = self.chosen(
+            edges._replace(logits=torch.where(eligible, edges.logits, ILLEGAL), visits=edges.visits * eligible)
+        )
+        return action, policy, value.clamp(bounds.low[:, 0], bounds.high[:, 0]), scores
+
+    def chosen(self, edges: Edges) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The same among the legal edges, by their statistics alone."""
         legal = edges.logits != ILLEGAL
         if self.config.algorithm == "gumbel":
             most, q = torch.where(legal, edges.visits, -1).amax(-1), gumbel.completed_q(edges)
@@ -187,7 +216,9 @@ class TreeSearch(Generic[S]):
             policy = gumbel.improved_policy(edges, self.config, q)
             return scores.argmax(-1), policy, (policy * q).sum(-1), scores
         action = torch.where(legal, edges.visits, -1).argmax(-1)
-        policy = edges.visits / edges.visits.sum(-1, keepdim=True)
+        total = edges.visits.sum(-1, keepdim=True)
+        # With a solver, all visits may have gone to actions that turned out to be lost.
+        policy = torch.where(total > 0, edges.visits / total, edges.logits.softmax(-1))
         return action, policy, edges.value.clone(), puct.scores(edges, self.config)
 
     def main_line(self, row: int) -> list[int]:
@@ -211,6 +242,7 @@ class CompiledTreeSearch(TreeSearch[S]):
         arrays = {name: getattr(root, name).numpy() for name in tree.STATISTICS}  # the same memory, as all arrays here
         statistics = tuple(arrays.values())
         self.parent, self.action, self.place = torch.zeros(3, root.batch, dtype=torch.int64)
+        self.settled = torch.zeros(root.batch, dtype=torch.bool)
         edges = self.parent.numpy(), self.action.numpy()
         if config.algorithm == "gumbel":
             rule, constants = kernels.GUMBEL, (config.c_visit, config.c_scale)
@@ -219,8 +251,9 @@ class CompiledTreeSearch(TreeSearch[S]):
         scoring = rule, *map(np.float32, constants), config.rescale_q, self.gumbel.numpy()
         # The kernels' arguments that stay the same over all simulations.
         self.rules = *statistics, *scoring, self.schedule.numpy()
-        self.walks = *edges, self.place.numpy(), self.depth.numpy()
-        self.grown = *statistics, *edges
+        self.walks = *edges, self.place.numpy(), self.depth.numpy(), self.settled.numpy()
+        bounds = None if root.bounds is None else tuple(bound.numpy() for bound in root.bounds)
+        self.grown = *statistics, bounds, *edges
         self.roots = *(arrays[name] for name in Edges._fields), *scoring
 
     def select(self, simulation: int) -> tuple[Tensor, Tensor]:
@@ -240,7 +273,9 @@ class CompiledTreeSearch(TreeSearch[S]):
         (_, reward, done), turned, legal = expansion
         return (field.contiguous().numpy() for field in (reward, done, turned, legal))
 
-    def decide(self, edges: Edges) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def chosen(self, edges: Edges) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        if self.config.solver:
+            return super().chosen(edges)  # once a search, and what is left of the edges is not in the tree's memory
         action, value = torch.empty_like(self.depth), torch.empty_like(edges.value)
         policy, scores = torch.empty_like(edges.q), torch.empty_like(edges.q)
         found = action, policy, value, scores
@@ -279,7 +314,7 @@ class CompiledRulesSearch(CompiledTreeSearch[S]):
         return Expansion(Transition(successors, reward, done), turned, legal)
 
     def finished(self, expansion: Expansion[S]) -> NDArray[np.bool_] | None:
-        return self.written[1]
+        return self.written[1] | self.settled.numpy()
 
     def arrays(self, expansion: Expansion[S]) -> Iterable[NDArray[np.generic]]:
         return self.written
@@ -324,11 +359,11 @@ class CudaTreeSearch(TreeSearch[S]):
 
 
 def tree_search(
-    game: Game[S], device: torch.device, compiled: bool | None, width: int
+    game: Game[S], device: torch.device, compiled: bool | None, width: int, *, solver: bool = False
 ) -> Callable[[Tree[S], SearchConfig, Tensor | None, Tensor | None], TreeSearch[S]]:
-    """What searches trees of `width` actions on the device; `compiled` as in `Options`."""
+    """What searches trees of `width` actions on the device; `compiled` as in `Options`. solver: whether it proves."""
     if compiled is False:
         return TreeSearch
     if device.type == "cpu":
         return partial(CompiledRulesSearch, rules=game.compiled_rules) if game.compiled_rules else CompiledTreeSearch
-    return CudaTreeSearch if device.type == "cuda" and cuda_kernels.compiled(width, device) else TreeSearch
+    return CudaTreeSearch if device.type == "cuda" and not solver and cuda_kernels.compiled(width, device) else TreeSearch

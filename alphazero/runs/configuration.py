@@ -185,6 +185,10 @@ def check_fit(game: Game, config: Config) -> None:
             f"{game.name} observes a single cell, and a residual network normalises over the cells of a batch, which "
             f'needs two of them: network.kind = "dense", or a larger learner.batch_size ({config.learner.batch_size})'
         )
+    if config.self_play.end_proven and not config.search.solver:
+        raise ValueError("self_play.end_proven needs the search's proofs; set search.solver = true")
+    if config.search.solver and not discrete:
+        raise ValueError(f"{game.name} has continuous actions, which cannot all be tried; set search.solver = false")
     if config.search.refine_steps and discrete:
         raise ValueError(f"{game.name} has discrete actions, which cannot be refined; set search.refine_steps = 0")
     if merging and not discrete:

@@ -26,6 +26,10 @@ CONFIGS = {
     "puct": SearchConfig(algorithm="puct", simulations=48),
     "puct_shallow": SearchConfig(algorithm="puct", simulations=48, max_depth=3),
     "puct_rescaled": SearchConfig(algorithm="puct", simulations=48, rescale_q=True),
+    "gumbel_solver": SearchConfig(simulations=48, solver=True),
+    "gumbel_solver_shallow": SearchConfig(simulations=48, max_depth=3, solver=True),
+    "gumbel_solver_rescaled": SearchConfig(simulations=48, rescale_q=True, c_scale=0.1, solver=True),
+    "puct_solver": SearchConfig(algorithm="puct", simulations=48, solver=True),
 }
 
 
@@ -38,7 +42,7 @@ def both(game: Game, evaluator: Evaluator, roots: State, config: SearchConfig) -
 
 
 def assert_the_same(compiled: SearchResult, tensors: SearchResult) -> None:
-    for name in ("action", "visits", "depth"):
+    for name in ("action", "visits", "depth", "proven", "plies"):
         torch.testing.assert_close(getattr(compiled, name), getattr(tensors, name), rtol=0, atol=0, msg=name)
     # Means over up to 48 values of at most 1, whose float32 sums are rounded in another order: 48 units of 2^-24.
     # The policy's logits carry Q times (c_visit + 48) / 2, so 49 times that. The scores carry it whole, and are rounded

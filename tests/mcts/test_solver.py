@@ -1,0 +1,174 @@
+"""Proofs in the tree against exhaustive play, a solver's scores and the stub games' known values."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+
+import pytest
+import torch
+
+from alphazero.config import SearchConfig
+from alphazero.game import concatenate, take
+from alphazero.mcts.evaluator import UniformEvaluator
+from alphazero.mcts.search import search, search_trees
+from alphazero.mcts.solver import edge_bounds
+from alphazero.mcts.timed import search_by_clock
+from games.connect_four import ConnectFour
+from games.tic_tac_toe import TicTacToe
+from tests.evaluators import CountingEvaluator, ScrambledEvaluator
+from tests.mcts.test_endgames import ALGORITHMS, LATE, exact, late_tic_tac_toe
+from tests.positions import played, tic_tac_toe_board
+from tests.stubs import Again, AgainState, Mine, MineState
+
+PROVE = SearchConfig(simulations=600, solver=True).without_noise()
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("simulations", [8, 64, 600])
+def test_what_is_proven_of_tic_tac_toe_is_true(simulations: int, algorithm: str) -> None:
+    game, positions = TicTacToe(), late_tic_tac_toe()
+    config = replace(PROVE, algorithm=algorithm, simulations=simulations)
+    result = search(ScrambledEvaluator(game), game, positions, config, torch.Generator())
+    boards = list(zip(positions.mine.tolist(), positions.theirs.tolist(), strict=True))
+    values = torch.tensor([exact(*board) for board in boards], dtype=torch.float32)
+    assert torch.equal(result.value[result.proven], values[result.proven])
+    kept = [-exact(theirs, mine | 1 << int(a)) for (mine, theirs), a in zip(boards, result.action, strict=True)]
+    assert torch.equal(torch.tensor(kept)[result.proven], values[result.proven].long())
+    assert result.proven.float().mean() > {8: 0.2, 64: 0.8, 600: 0.9}[simulations]
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_bounds_hold_in_every_node_of_the_tree(algorithm: str) -> None:
+    """Most of them are not proven yet: then the exact value lies between them."""
+    game, positions = TicTacToe(), late_tic_tac_toe()
+    trees = search_trees(
+        ScrambledEvaluator(game), game, positions, replace(PROVE, algorithm=algorithm, simulations=24), torch.Generator()
+    ).tree
+    bounds = trees.bounds
+    assert bounds is not None
+    seen = set()
+    for row in range(0, trees.batch, 7):
+        for node in range(1 + int(trees.children[row].max())):
+            place = node * trees.batch + row
+            value = exact(int(trees.states.mine[place]), int(trees.states.theirs[place]))
+            # At a finished node, all reward is that of the edge before it.
+            value *= not bool(trees.states.done[place])
+            low, high = float(bounds.low[row, node]), float(bounds.high[row, node])
+            assert low <= value <= high
+            assert bool(trees.finished[row, node]) == (low == high)
+            assert low <= float(trees.value[row, node]) <= high or not trees.visits[row, node].any()
+            seen.add((low, high))
+    assert seen >= {(-1, 1), (-1, 0), (0, 1), (0, 0), (1, 1), (-1, -1)}
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_proven_connect_four_is_what_its_solver_says_and_no_win_is_claimed_too_soon(algorithm: str) -> None:
+    with LATE.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    game, positions = ConnectFour(), concatenate([played(row["moves"]) for row in rows])
+    result = search(
+        UniformEvaluator(game), game, positions, replace(PROVE, algorithm=algorithm, simulations=2000), torch.Generator()
+    )
+    assert int(result.proven.sum()) > len(rows) / 2
+    for number in result.proven.nonzero()[:, 0].tolist():
+        scores = {int(n[-1]) - 1: int(text) for n, text in rows[number].items() if n != "moves" and text}
+        best, stones = max(scores.values()), len(rows[number]["moves"])
+        assert (float(result.value[number]) > 0, float(result.value[number]) < 0) == (best > 0, best < 0)
+        assert (scores[int(result.action[number])] > 0, scores[int(result.action[number])] < 0) == (best > 0, best < 0)
+        # A score is 22 less the winner's stones at the end (Pons). The proof is of a line, perhaps not the shortest.
+        winner = 22 - abs(best)
+        plies = 2 * (winner - stones // 2) - 1 if best > 0 else 2 * (winner - (stones + 1) // 2)
+        if best == 0:
+            plies = 42 - stones
+        assert int(result.plies[number]) >= plies
+        assert (int(result.plies[number]) - plies) % 2 == 0
+
+
+def test_the_soonest_win_and_the_latest_loss_are_chosen() -> None:
+    game = TicTacToe()
+    wins = tic_tac_toe_board("x x . / o o . / . . .")  # in one move, or in three
+    loses = tic_tac_toe_board("o . . / . x x / o . o")  # two threats
+    for algorithm in ALGORITHMS:
+        config = replace(PROVE, algorithm=algorithm, simulations=400)
+        won, lost = (search(UniformEvaluator(game), game, root, config, torch.Generator()) for root in (wins, loses))
+        assert (int(won.action[0]), int(won.plies[0]), float(won.value[0])) == (2, 1, 1.0)
+        assert won.policy[0].tolist() == pytest.approx([0, 0, 1, 0, 0, 0, 0, 0, 0])
+        assert bool(lost.proven[0])
+        assert int(lost.plies[0]) in (1, 2)
+        assert float(lost.policy[0].sum()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_players_who_move_twice(algorithm: str) -> None:
+    game, piles = Again(), torch.arange(1, 9)
+    roots = AgainState(piles.repeat(2), torch.arange(2, dtype=torch.int8).repeat_interleave(8))
+    result = search(UniformEvaluator(game), game, roots, replace(PROVE, algorithm=algorithm), torch.Generator())
+    assert result.proven.all()
+    assert torch.equal(result.value, game.optimal_value(roots))
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_rewards_on_the_way_and_a_discount(algorithm: str) -> None:
+    game, depth = Mine(), torch.arange(2, Mine.bottom)
+    roots = MineState(depth, torch.zeros_like(depth, dtype=torch.bool))
+    config = replace(PROVE, algorithm=algorithm, c_visit=1, c_scale=0.05, c_init=3)
+    result = search(UniformEvaluator(game), game, roots, config, torch.Generator())
+    assert result.proven.all()
+    torch.testing.assert_close(result.value, game.optimal_value(roots))
+    assert result.plies.tolist() == (Mine.bottom - depth).tolist()
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_a_proof_ends_the_search_and_costs_no_evaluation(algorithm: str, compiled: bool) -> None:
+    game, config = TicTacToe(), replace(PROVE, algorithm=algorithm, simulations=1000)
+    late = tic_tac_toe_board("x o . / o o x / x x .")  # a draw, with two lines that are one move longer
+    counted = CountingEvaluator(ScrambledEvaluator(game))
+    result = search(counted, game, late, config, torch.Generator(), compiled=compiled)
+    assert (bool(result.proven[0]), float(result.value[0]), int(result.plies[0])) == (True, 0.0, 2)
+    assert counted.evaluations == 3
+    # In PUCT visits are the policy, so those of a drawn action go on until all is proven.
+    assert int(result.visits.sum()) == (4 if algorithm == "gumbel" else 5)
+    # Beside a root that takes long, it goes on without asking about the proven one.
+    counted = CountingEvaluator(ScrambledEvaluator(game))
+    both = concatenate([late, game.initial(1)])
+    search(counted, game, both, replace(config, simulations=30), torch.Generator(), compiled=compiled)
+    assert counted.batches[0] == 2
+    assert sum(counted.batches[1:]) <= 2 + 30
+
+
+def test_by_the_clock_it_ends_with_the_proof() -> None:
+    game, late = TicTacToe(), tic_tac_toe_board("x o . / o o x / x x .")
+    found = search_by_clock(
+        ScrambledEvaluator(game), game, late, replace(PROVE, simulations=1 << 20), torch.Generator(), lambda: 0.0
+    ).result()
+    assert bool(found.proven[0])
+    assert int(found.visits.sum()) == 4
+
+
+def test_an_action_that_is_proven_lost_is_never_played_while_there_is_another() -> None:
+    """However much the evaluator likes it, and though nothing is proven of the others."""
+    game = ConnectFour()
+    root = played("21314")  # the fourth in a row, at 5, must be prevented
+    for salt in range(20):
+        trees = search_trees(
+            ScrambledEvaluator(game, salt=salt), game, root, replace(PROVE, simulations=40), torch.Generator()
+        )
+        assert trees.tree.bounds is not None
+        _, high = edge_bounds(trees.tree, trees.tree.bounds, torch.zeros(1, dtype=torch.int64))
+        found, lost = trees.result(), high == -1
+        assert not bool(found.proven.any())
+        assert int(lost.sum()) == 6
+        assert found.policy[lost].eq(0).all()
+        assert int(found.action[0]) == 4
+
+
+def test_without_a_solver_nothing_is_proven() -> None:
+    game = TicTacToe()
+    found = search_trees(
+        UniformEvaluator(game), game, take(late_tic_tac_toe(), slice(20)), replace(PROVE, solver=False), torch.Generator()
+    )
+    assert found.tree.bounds is None
+    assert not found.result().proven.any()
+    assert not found.result().plies.any()
