@@ -41,7 +41,7 @@ class SearchConfig:
     max_depth: Annotated[Count, Field(le=MOST_SIMULATIONS)] = 0
     """Deepest path, in edges; 0: no limit. On a GPU a limit saves time: it bounds the loop of a selection."""
     solver: bool = False
-    """Prove wins, draws and losses in the tree and search no further there (MCTS-Solver). For games that are discrete."""
+    """Discrete actions: prove wins, draws and losses in the tree, and search no further there (MCTS-Solver)."""
     rescale_q: bool = False
     """Stretch a node's Q to [0, 1] before use, where values differ by little. They must be in [-1, 1] all the same."""
     considered_actions: Annotated[Positive, Field(le=MOST_SIMULATIONS)] = 16
@@ -123,7 +123,7 @@ class SelfPlayConfig:
     at_max_moves: Literal["draw", "value"] = "draw"
     """What counts there: the rewards so far, without any a draw; or in self-play the search's value in their place."""
     end_proven: bool = False
-    """End a game once search.solver has proven its outcome, which then counts; most moves of a lost game teach little."""
+    """End a game once search.solver has proven its outcome, which then counts: what would follow teaches little."""
     first_simulations: Annotated[Count, Field(le=MOST_SIMULATIONS)] = 0
     """Simulations a move at the start of the run, growing evenly to search.simulations at its end; 0: no growth."""
     opening_share: Fraction = 0.7

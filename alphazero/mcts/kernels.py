@@ -235,7 +235,7 @@ def _tighten(b, node, children, logits, prior, rewards, discounts, value, finish
         edge_low, edge_high = _edge_bounds(b, child, rewards, discounts, low, high)
         if edge_low == edge_high and edge_low == least:
             soonest, latest = min(soonest, plies[b, child] + 1), max(latest, plies[b, child] + 1)
-        if edge_high <= least and least < most and node != 0:
+        if edge_high <= least < most and node != 0:
             logits[b, node, a], prior[b, node, a] = _ILLEGAL, _ZERO
     if least == most and not finished[b, node]:
         finished[b, node], value[b, node] = True, least

@@ -1,10 +1,10 @@
 """Proofs in the tree: MCTS-Solver, Winands, Björnsson and Saito, "Monte-Carlo Tree Search Solver" (CG 2008), with the
 bounds of Cazenave and Saffidine, "Score Bounded Monte-Carlo Tree Search" (CG 2010).
 
-A node's value lies between the greatest low and the greatest high bound of its edges; an edge that nobody has taken may
-be worth anything from -1 to 1. Where both bounds meet, the value is proven: the node counts as finished from then on, so
-that no simulation goes into it any more, and its value is exact for all nodes above it. An edge that cannot be worth
-more than another one surely is gets no more simulations either, except at the root, where sequential halving counts them.
+A node's value lies between the greatest low and the greatest high bound of its edges; an edge that nobody has taken
+may be worth anything from -1 to 1. Where both bounds meet, the value is proven: the node counts as finished from then
+on, so that no simulation goes into it any more, and its value is exact for all nodes above it. An edge that cannot be
+worth more than another one surely is gets no more simulations either, except at the root, whose visits count.
 
 For games whose actions can all be tried: with sampled actions, nothing is proven about the others.
 """

@@ -138,7 +138,7 @@ def enlarged(tree: Tree[S], nodes: int) -> Tree[S]:
 
     statistics = {name: by_tree(getattr(tree, name), UNVISITED if name == "children" else 0) for name in STATISTICS}
     actions = None if tree.actions is None else by_node(tree.actions)
-    bounds = tree.bounds and Bounds(*(by_tree(field, filler) for field, filler in zip(tree.bounds, (-1, 1, 0), strict=True)))
+    bounds = tree.bounds and Bounds(*(by_tree(field, new) for field, new in zip(tree.bounds, (-1, 1, 0), strict=True)))
     return tree._replace(**statistics, states=map_states(by_node, tree.states), actions=actions, bounds=bounds)
 
 
@@ -211,8 +211,10 @@ def expand(
     write(tree.reward, transition.reward)
     write(tree.discount, torch.where(transition.done, 0.0, discount))
     write(tree.finished, transition.done)
-    for field, new in ((tree.raw_value, value), (tree.value, value), (tree.logits, logits), (tree.prior, logits.softmax(-1))):
-        write(field, new)
+    write(tree.raw_value, value)
+    write(tree.value, value)
+    write(tree.logits, logits)
+    write(tree.prior, logits.softmax(-1))
     if tree.bounds:
         for bound in (tree.bounds.low, tree.bounds.high):
             write(bound, torch.where(transition.done, 0.0, bound[rows, node]))

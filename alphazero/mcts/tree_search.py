@@ -88,6 +88,7 @@ class TreeSearch(Generic[S]):
         self.new_states = list(zip(*by_node, strict=True))  # node after node: the room of all trees' states
         self.trees = torch.arange(batch, device=device)
         self.depth = torch.zeros(batch, dtype=torch.int64, device=device)
+        self.settled = torch.zeros_like(self.trees, dtype=torch.bool)  # where walks ended in known finished nodes
         self.max_depth = config.max_depth or config.simulations
         self.gumbel = torch.zeros(batch, width, device=device) if gumbel_noise is None else gumbel_noise
         most = min(config.considered_actions, width)
@@ -242,7 +243,6 @@ class CompiledTreeSearch(TreeSearch[S]):
         arrays = {name: getattr(root, name).numpy() for name in tree.STATISTICS}  # the same memory, as all arrays here
         statistics = tuple(arrays.values())
         self.parent, self.action, self.place = torch.zeros(3, root.batch, dtype=torch.int64)
-        self.settled = torch.zeros(root.batch, dtype=torch.bool)
         edges = self.parent.numpy(), self.action.numpy()
         if config.algorithm == "gumbel":
             rule, constants = kernels.GUMBEL, (config.c_visit, config.c_scale)
@@ -314,7 +314,8 @@ class CompiledRulesSearch(CompiledTreeSearch[S]):
         return Expansion(Transition(successors, reward, done), turned, legal)
 
     def finished(self, expansion: Expansion[S]) -> NDArray[np.bool_] | None:
-        return self.written[1] | self.settled.numpy()
+        done: NDArray[np.bool_] = self.written[1] | self.settled.numpy()
+        return done
 
     def arrays(self, expansion: Expansion[S]) -> Iterable[NDArray[np.generic]]:
         return self.written
@@ -361,9 +362,11 @@ class CudaTreeSearch(TreeSearch[S]):
 def tree_search(
     game: Game[S], device: torch.device, compiled: bool | None, width: int, *, solver: bool = False
 ) -> Callable[[Tree[S], SearchConfig, Tensor | None, Tensor | None], TreeSearch[S]]:
-    """What searches trees of `width` actions on the device; `compiled` as in `Options`. solver: whether it proves."""
+    """What searches trees of `width` actions on the device; `compiled` as in `Options`, `solver` as configured."""
     if compiled is False:
         return TreeSearch
     if device.type == "cpu":
         return partial(CompiledRulesSearch, rules=game.compiled_rules) if game.compiled_rules else CompiledTreeSearch
-    return CudaTreeSearch if device.type == "cuda" and not solver and cuda_kernels.compiled(width, device) else TreeSearch
+    if device.type == "cuda" and not solver and cuda_kernels.compiled(width, device):
+        return CudaTreeSearch
+    return TreeSearch
