@@ -160,7 +160,7 @@ def test_an_action_that_is_proven_lost_is_never_played_while_there_is_another() 
         _, high = edge_bounds(trees.tree, trees.tree.bounds, torch.zeros(1, dtype=torch.int64))
         found, lost = trees.result(), high == -1
         assert not bool(found.proven.any())
-        assert int(lost.sum()) >= 3
+        assert bool(lost.any())
         assert not bool(lost[0, 4])
         assert found.policy[lost].eq(0).all()
         assert not bool(lost[0, found.action])
