@@ -216,7 +216,7 @@ def _edge_bounds(b, child, rewards, discounts, low, high):
 
 
 @njit(error_model="numpy", inline="always")
-def _tighten(b, node, children, logits, prior, rewards, discounts, value, finished, low, high, plies):
+def _tighten(b, node, children, logits, prior, rewards, discounts, finished, low, high, plies):
     """`solver.tighten` of one node. Returns whether its bounds changed."""
     width = logits.shape[2]
     least, most = -_ONE, -_ONE
@@ -237,8 +237,8 @@ def _tighten(b, node, children, logits, prior, rewards, discounts, value, finish
             soonest, latest = min(soonest, plies[b, child] + 1), max(latest, plies[b, child] + 1)
         if edge_high <= least < most and node != 0:
             logits[b, node, a], prior[b, node, a] = _ILLEGAL, _ZERO
-    if least == most and not finished[b, node]:
-        finished[b, node], value[b, node] = True, least
+    if least == most:
+        finished[b, node] = True
         plies[b, node] = soonest if least > _ZERO else latest
     changed = least != low[b, node] or most != high[b, node]
     low[b, node], high[b, node] = least, most
@@ -293,7 +293,7 @@ def expand_and_backup(
                 low, high, plies = bounds
                 if changed:
                     changed = _tighten(
-                        b, above, children, logits, prior, rewards, discounts, value, finished, low, high, plies
+                        b, above, children, logits, prior, rewards, discounts, finished, low, high, plies
                     )
                 least, most = low[b, above], high[b, above]
                 gain = min(max(gain, least), most)

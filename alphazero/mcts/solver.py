@@ -55,14 +55,13 @@ def tighten(tree: Tree[S], bounds: Bounds, node: Tensor) -> tuple[Tensor, Tensor
     """
     rows = torch.arange(tree.batch, device=node.device)
     edge_low, edge_high = edge_bounds(tree, bounds, node)
-    low, high, before = edge_low.amax(-1), edge_high.amax(-1), tree.finished[rows, node]
-    proven = (low == high) & ~before
+    low, high = edge_low.amax(-1), edge_high.amax(-1)
+    proven = low == high
     bounds.low[rows, node], bounds.high[rows, node] = low, high
-    bounds.plies[rows, node] = torch.where(proven, shortest(tree, bounds, node), bounds.plies[rows, node])
-    tree.value[rows, node] = torch.where(proven, low, tree.value[rows, node])
-    tree.finished[rows, node] = before | proven
+    bounds.plies[rows, node] = torch.where(proven, shortest(tree, bounds, node), 0)
+    tree.finished[rows, node] = proven
     visited = tree.children[rows, node] >= 0
-    out = visited & (edge_high <= low[:, None]) & ((low < high) & (node != 0))[:, None]
+    out = visited & (edge_high <= low[:, None]) & (~proven & (node != 0))[:, None]
     tree.logits[rows, node] = torch.where(out, ILLEGAL, tree.logits[rows, node])
     tree.prior[rows, node] = torch.where(out, 0.0, tree.prior[rows, node])
     return low, high

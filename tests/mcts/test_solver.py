@@ -9,18 +9,19 @@ import pytest
 import torch
 
 from alphazero.config import SearchConfig
-from alphazero.game import Game, State, concatenate, take
-from alphazero.mcts.evaluator import UniformEvaluator
+from alphazero.game import ILLEGAL, Game, State, concatenate, take
+from alphazero.mcts.evaluator import Evaluation, UniformEvaluator
 from alphazero.mcts.search import search, search_trees
-from alphazero.mcts.solver import edge_bounds
+from alphazero.mcts.solver import edge_bounds, eligible, tighten
 from alphazero.mcts.timed import search_by_clock
+from alphazero.mcts.tree import Tree, make_tree
 from alphazero.mcts.tree_search import TreeSearch
 from games.connect_four import ConnectFour
 from games.tic_tac_toe import TicTacToe
 from tests.evaluators import CountingEvaluator, ScrambledEvaluator
 from tests.mcts.test_endgames import ALGORITHMS, LATE, exact, late_tic_tac_toe
 from tests.positions import played, tic_tac_toe_board
-from tests.stubs import Again, AgainState, Mine, MineState
+from tests.stubs import Again, AgainState, Mine, MineState, WaitingState
 
 PROVE = SearchConfig(simulations=600, solver=True).without_noise()
 
@@ -100,6 +101,46 @@ def test_the_soonest_win_and_the_latest_loss_are_chosen() -> None:
         assert bool(lost.proven[0])
         assert int(lost.plies[0]) in (1, 2)
         assert float(lost.policy[0].sum()) == pytest.approx(1)
+
+
+def star(edges: list[tuple[float, float, int]]) -> Tree:
+    """A root whose edges lead to nodes of another player with these bounds and plies; a last one is not visited."""
+    count = len(edges)
+    logits = torch.zeros(1, count + 1)
+    root = WaitingState(torch.zeros(1, dtype=torch.int8), torch.zeros(1, dtype=torch.bool))
+    tree = make_tree(root, Evaluation(logits, torch.zeros(1)), logits, count + 1, bounded=True)
+    tree.children[0, 0, :count] = torch.arange(1, count + 1)
+    tree.discount[0, 1:] = -1.0
+    assert tree.bounds is not None
+    for field, of_edges in zip(tree.bounds, zip(*edges, strict=True), strict=True):
+        field[0, 1:] = torch.tensor(of_edges)
+    return tree
+
+
+def test_bounds_by_hand() -> None:
+    """What the opponent has at least, the player has at most; the soonest win counts, and the latest other end."""
+    lost, drawn, won, open_ = (1, 1), (0, 0), (-1, -1), (-1, 1)
+    root = torch.zeros(1, dtype=torch.int64)
+
+    def tightened(*edges: tuple[float, float, int], unvisited: bool = False) -> tuple[float, float, int, list[int]]:
+        tree = star(list(edges))
+        if not unvisited:
+            tree.logits[:, 0, -1] = ILLEGAL
+        assert tree.bounds is not None
+        low, high = tighten(tree, tree.bounds, root)
+        chosen = eligible(tree, tree.bounds)[0].nonzero()[:, 0].tolist()
+        assert bool(tree.finished[0, 0]) == bool(low == high)
+        return float(low), float(high), int(tree.bounds.plies[0, 0]), chosen
+
+    assert tightened((*won, 5), (*won, 3), (*lost, 2), (*won, 3)) == (1, 1, 4, [1, 3])
+    assert tightened((*won, 5), (*open_, 0), unvisited=True) == (1, 1, 6, [0])
+    assert tightened((*lost, 2), (*lost, 4), (*lost, 2)) == (-1, -1, 5, [1])
+    assert tightened((*drawn, 2), (*drawn, 4), (*lost, 6)) == (0, 0, 5, [1])
+    assert tightened((*drawn, 2), (0, 1, 0), (*lost, 6)) == (0, 0, 3, [0])
+    # Nothing is proven: a loss is out where there is anything else, a draw is not, and what is at least a draw beats it.
+    assert tightened((*lost, 2), (*open_, 0), unvisited=True) == (-1, 1, 0, [1, 2])
+    assert tightened((*lost, 2), (*drawn, 3), unvisited=True) == (0, 1, 0, [1, 2])
+    assert tightened((*drawn, 3), (-1, 0, 0), (0, 1, 0), unvisited=True) == (0, 1, 0, [1, 3])
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
