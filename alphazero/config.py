@@ -81,6 +81,10 @@ class SearchConfig:
         """The same, to play the strongest action instead of exploring."""
         return replace(self, gumbel_scale=0.0, dirichlet_fraction=0.0)
 
+    def at_the_board(self, *, discrete: bool) -> SearchConfig:
+        """The same, to play as well as it can: without noise, and with proofs in a game of discrete actions."""
+        return replace(self.without_noise(), solver=discrete)
+
 
 @dataclass(frozen=True, config=_strict)
 class NetworkConfig:

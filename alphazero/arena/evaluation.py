@@ -173,7 +173,7 @@ def evaluation_matches(game: Game, config: Config, opponents: Sequence[str], *, 
 def match_players(role: str, opponent: str | None, worker: Worker, weights: InferenceModule) -> list[PlayerSpec]:
     """The agent with these weights, or its network alone, and the opponent if there is one."""
     game, config = worker.game, worker.config
-    agent = Agent(game, worker.match_evaluators(weights), config.search.without_noise(), "")
+    agent = Agent(game, worker.match_evaluators(weights), config.search.at_the_board(discrete=game.discrete), "")
     simulations = SearchBudget(config.evaluation.simulations)
     player = agent_spec(None, agent, simulations) if role == "strength" else network_spec(None, agent)
     return [player, named_spec(opponent, game, max_moves=config.self_play.max_moves)] if opponent else [player]

@@ -59,7 +59,8 @@ def load_agent(path: Path | str, *, game: str | None = None) -> Agent:
     evaluators = NetworkEvaluators(loaded, engine="onnx")
     evaluators.exported = exported_graph(folder, loaded, config.network)
     title = f"{folder.name}, iteration {int(found[-1].name)}"
-    return Agent(loaded, evaluators(module), config.search.without_noise(), title, config.self_play.max_moves)
+    search = config.search.at_the_board(discrete=loaded.discrete)
+    return Agent(loaded, evaluators(module), search, title, config.self_play.max_moves)
 
 
 def load_exported(path: Path, *, game: str | None = None) -> Agent:
@@ -103,7 +104,7 @@ def load_exported(path: Path, *, game: str | None = None) -> Agent:
     except ValueError as error:
         raise RunError(f"{path} is no network for {card_path.name} beside it: {error}; export it again") from error
     title = f"{path.resolve().parent.name}/{path.name}, iteration {iteration}"
-    return Agent(loaded, evaluator, search.without_noise(), title, longest)
+    return Agent(loaded, evaluator, search.at_the_board(discrete=loaded.discrete), title, longest)
 
 
 def exported_graph(folder: Path, game: Game, network: NetworkConfig) -> onnx.ModelProto | None:

@@ -17,6 +17,7 @@ from alphazero.arena.solved import review
 from alphazero.game.grid import read_grid
 from alphazero.game.messages import printable, unquoted
 from alphazero.game.record import Record
+from alphazero.mcts.tree_search import SearchResult
 from alphazero.report.terminal import measured
 from alphazero.runs.files import RunError
 from alphazero.shell.explorer import Explorer
@@ -252,6 +253,17 @@ class Shell(cmd.Cmd):
         """A value as text; in a game of two with the share of the points that it stands for."""
         share = f" ({50 * (1 + value):.0f} % of the points)" if self.game.num_players == 2 else ""
         return f"{value:+.2f}{share}"
+
+    def proof(self, found: SearchResult) -> str:
+        """What the search has proven about its position, for the player to move; empty if nothing."""
+        value, plies = float(found.value[0]), int(found.plies[0])
+        if not found.proven[0]:
+            return ""
+        if self.game.num_players == 1:
+            return f"{value:+.2f} for certain, in {plies} moves"
+        if not value:
+            return "a draw for certain"
+        return f"a {'win' if value > 0 else 'loss'} for certain, within {plies} move{'s' * (plies > 1)}"
 
     @contextmanager
     def thinking(self, text: str) -> Iterator[None]:

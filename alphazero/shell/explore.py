@@ -45,6 +45,8 @@ class ExploreShell(Shell):
             f"search {result.value[0]:+.3f} after {found.simulations:,} simulations, {result.depth[0]} deep · "
             f"network alone {result.raw_value[0]:+.3f} · line {self.line(found.line)}"
         )
+        if proof := self.proof(result):
+            self.say(f"proven: {proof}")
         if seen := found.replayed:
             self.say(
                 f"replay buffer: {seen.size:,} samples, value target {seen.value.mean():+.3f}, "

@@ -71,7 +71,7 @@ class Explorer:
         trees = search_trees(agent.evaluator, agent.game, record.state, config, generator)
         found = trees.result()
         return PositionStatistics(
-            simulations=simulations,
+            simulations=int(found.visits.sum()),  # fewer than asked for, where a proof ended the search
             search=found,
             line=trees.main_line(0),
             actions=sorted(record.legal(), key=lambda a: (-float(found.policy[0, a]), -int(found.visits[0, a]))),

@@ -103,7 +103,7 @@ class PlayShell(Shell):
         used = ""
         if player.budget.seconds is not None:
             used = f" · {int(found.visits.sum()):,} simulations in {time.monotonic() - started:.2f} s"
-        value = self.expectation(float(found.value[0]))
+        value = self.proof(found) or self.expectation(float(found.value[0]))
         return int(found.action[0]), f"{used} · {expects} {value} · line {self.line(line)}"
 
     def over(self) -> bool:

@@ -137,7 +137,7 @@ def test_bounds_by_hand() -> None:
     assert tightened((*lost, 2), (*lost, 4), (*lost, 2)) == (-1, -1, 5, [1])
     assert tightened((*drawn, 2), (*drawn, 4), (*lost, 6)) == (0, 0, 5, [1])
     assert tightened((*drawn, 2), (0, 1, 0), (*lost, 6)) == (0, 0, 3, [0])
-    # Nothing is proven: a loss is out where there is anything else, a draw is not, and what is at least a draw beats it.
+    # Nothing is proven: a loss is out where there is anything else; a draw is not, unless another is at least a draw.
     assert tightened((*lost, 2), (*open_, 0), unvisited=True) == (-1, 1, 0, [1, 2])
     assert tightened((*lost, 2), (*drawn, 3), unvisited=True) == (0, 1, 0, [1, 2])
     assert tightened((*drawn, 3), (-1, 0, 0), (0, 1, 0), unvisited=True) == (0, 1, 0, [1, 3])
