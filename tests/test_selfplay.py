@@ -29,6 +29,7 @@ from alphazero.selfplay import SelfPlay, SelfPlayStatistics, Starts, fresh_start
 from games.connect_four import ConnectFour
 from games.tic_tac_toe import TicTacToe
 from tests.evaluators import ScrambledEvaluator
+from tests.mcts.test_endgames import exact
 from tests.networks import trained
 from tests.stubs import Again, Mine, Waiting
 
@@ -281,6 +282,32 @@ def test_or_with_the_value_that_the_search_had() -> None:
     assert samples.drawn.eq(0).all()
 
 
+def test_games_end_once_their_outcome_is_proven_and_it_counts() -> None:
+    """In tic-tac-toe against exhaustive play: the last position of each game has its exact value."""
+    search = SearchConfig(simulations=100, solver=True)
+    config = replace(QUIET, parallel_games=64, end_proven=True)
+    samples, statistics, game = SelfPlay(TicTacToe(), search, config, seed=1, stream=0).play(
+        ScrambledEvaluator(TicTacToe()), 0
+    )
+    last = samples.plies_left == 1
+    exact_values = [
+        exact(*board) for board in zip(samples.state.mine.tolist(), samples.state.theirs.tolist(), strict=True)
+    ]
+    assert samples.outcome[last].tolist() == torch.tensor(exact_values)[last].tolist()
+    assert 0 < statistics.proven <= statistics.games == int(last.sum())
+    played = [
+        (mine | theirs).bit_count()
+        for mine, theirs in zip(samples.state.mine[last].tolist(), samples.state.theirs[last].tolist(), strict=True)
+    ]
+    assert max(played) < 8  # none is played to the end
+    assert game is not None
+    # Without, the same search plays them all to their ends.
+    config = replace(config, end_proven=False)
+    _, plain, _ = SelfPlay(TicTacToe(), search, config, seed=1, stream=0).play(ScrambledEvaluator(TicTacToe()), 0)
+    assert plain.proven == 0
+    assert plain.games < statistics.games
+
+
 def test_a_game_that_need_not_end_gives_samples() -> None:
     game = Waiting()
     check_game(game)
@@ -506,6 +533,8 @@ def test_moves_are_drawn_from_the_policy_first_and_searched_later(monkeypatch: p
             zero,
             None,
             zero.long(),
+            zero.bool(),
+            zero.int(),
         )
 
     monkeypatch.setattr(selfplay, "search", fixed)

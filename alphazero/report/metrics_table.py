@@ -126,6 +126,8 @@ ALL_METRICS = (
            ("return of a game for one",), line="reward {number} a game"),
     Metric("self_play/cut_off", "games of self-play that self_play.max_moves ended",
            ("games",), line="{number} cut off"),
+    Metric("self_play/proven", "share of games of self-play that ended as their outcome was proven",
+           ("results",), (Curve(RESULTS, "proven", style=":"),), line="proven {share}"),
     Metric("self_play/tree_depth", "edges from the root to the deepest node of a search, mean over moves",
            (LENGTHS,), (Curve("Depth of the search, deepest edge, mean over moves"),), column="depth {:.2f}"),
     Metric("self_play/simulations", "simulations of the search for a move of self-play",
