@@ -208,6 +208,16 @@ def _softmax(b, node, logits, out):
 
 
 @njit(error_model="numpy", inline="always")
+def _write_policy(b, node, logits, prior, new_logits, legal):
+    for a in range(logits.shape[2]):
+        logits[b, node, a] = new_logits[b, a]
+    for a in range(legal.shape[1]):
+        if not legal[b, a]:
+            logits[b, node, a] = _ILLEGAL
+    _softmax(b, node, logits, prior)
+
+
+@njit(error_model="numpy", inline="always")
 def _edge_bounds(b, child, rewards, discounts, low, high):
     """Low and high bound of the edge that leads to this child."""
     one = rewards[b, child] + discounts[b, child] * low[b, child]
@@ -254,9 +264,8 @@ def expand_and_backup(
 
     `legal` is [B, A], or [B, 0] where there is nothing to mask; `bounds` those of the tree, or None.
     """
-    batch, width = logits.shape[0], logits.shape[2]
     discount = np.float32(discount)
-    for b in range(batch):
+    for b in range(logits.shape[0]):
         above, edge = parents[b], actions[b]
         node = children[b, above, edge]
         settled = node >= 0 and finished[b, node]
@@ -274,12 +283,7 @@ def expand_and_backup(
                 # A value changes sign exactly where the player to move changes: here, and nowhere else.
                 discounts[b, node] = -discount if turned[b] else discount
                 gain = new_value[b]
-                for a in range(width):
-                    logits[b, node, a] = new_logits[b, a]
-                for a in range(legal.shape[1]):
-                    if not legal[b, a]:
-                        logits[b, node, a] = _ILLEGAL
-                _softmax(b, node, logits, prior)
+                _write_policy(b, node, logits, prior, new_logits, legal)
             raw_value[b, node] = value[b, node] = gain
             if bounds is not None and done[b]:
                 bounds[0][b, node] = bounds[1][b, node] = _ZERO
@@ -288,18 +292,16 @@ def expand_and_backup(
             above, edge = parent[b, node], parent_action[b, node]
             gain = rewards[b, node] + discounts[b, node] * gain
             count = simulation + 1 if above == 0 else visits[b, parent[b, above], parent_action[b, above]]
-            mean = (value[b, above] * np.float32(count) + gain) / np.float32(count + 1)
             if bounds is not None:
                 low, high, plies = bounds
                 if changed:
                     changed = _tighten(
                         b, above, children, logits, prior, rewards, discounts, finished, low, high, plies
                     )
-                least, most = low[b, above], high[b, above]
-                gain = min(max(gain, least), most)
-                mean = (value[b, above] * np.float32(count) + gain) / np.float32(count + 1)
-                mean = min(max(mean, least), most)
-            value[b, above] = mean
+                gain = min(max(gain, low[b, above]), high[b, above])
+            value[b, above] = (value[b, above] * np.float32(count) + gain) / np.float32(count + 1)
+            if bounds is not None:
+                value[b, above] = min(max(value[b, above], bounds[0][b, above]), bounds[1][b, above])
             q[b, above, edge] = rewards[b, node] + discounts[b, node] * value[b, node]
             visits[b, above, edge] += 1
             node = above

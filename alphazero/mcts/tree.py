@@ -198,26 +198,21 @@ def expand(
     """
     parent, action = edge
     rows = torch.arange(tree.batch, device=parent.device)
-    known, settled = tree.children[rows, parent, action].long(), is_settled(tree, edge)
+    known = tree.children[rows, parent, action].long()
     node = torch.where(known >= 0, known, simulation + 1)
+    # Of a node that stays as it is, what would be written goes where this simulation's new node would have been.
+    room = torch.where(is_settled(tree, edge), simulation + 1, node)
     tree.children[rows, parent, action] = node.int()
-    tree.parent[rows, node] = parent.int()
-    tree.parent_action[rows, node] = action.int()
-
-    def write(field: Tensor, new: Tensor) -> None:
-        field[rows, node] = torch.where(settled.view(-1, *[1] * (new.dim() - 1)), field[rows, node], new)
-
-    value = torch.where(transition.done, 0.0, evaluated)
-    write(tree.reward, transition.reward)
-    write(tree.discount, torch.where(transition.done, 0.0, discount))
-    write(tree.finished, transition.done)
-    write(tree.raw_value, value)
-    write(tree.value, value)
-    write(tree.logits, logits)
-    write(tree.prior, logits.softmax(-1))
+    tree.parent[rows, room] = parent.int()
+    tree.parent_action[rows, room] = action.int()
+    tree.reward[rows, room] = transition.reward
+    tree.discount[rows, room] = torch.where(transition.done, 0.0, discount)
+    tree.finished[rows, room] = transition.done
+    tree.raw_value[rows, room] = tree.value[rows, room] = torch.where(transition.done, 0.0, evaluated)
+    tree.logits[rows, room], tree.prior[rows, room] = logits, logits.softmax(-1)
     if tree.bounds:
-        for bound in (tree.bounds.low, tree.bounds.high):
-            write(bound, torch.where(transition.done, 0.0, bound[rows, node]))
+        tree.bounds.low[rows, room] = torch.where(transition.done, 0.0, -1.0)
+        tree.bounds.high[rows, room] = torch.where(transition.done, 0.0, 1.0)
     return node
 
 
