@@ -260,10 +260,10 @@ class Shell(cmd.Cmd):
         if not found.proven[0]:
             return ""
         if self.game.num_players == 1:
-            return f"{value:+.2f} for certain, in {plies} moves"
+            return f"{value:+.2f} for sure"
         if not value:
-            return "a draw for certain"
-        return f"a {'win' if value > 0 else 'loss'} for certain, within {plies} move{'s' * (plies > 1)}"
+            return "a sure draw"
+        return f"a sure {'win' if value > 0 else 'loss'} within {plies} move{'s' * (plies > 1)}"
 
     @contextmanager
     def thinking(self, text: str) -> Iterator[None]:

@@ -154,6 +154,23 @@ def at_the_board(
     return shell, network, printed
 
 
+@pytest.mark.parametrize(
+    ("moves", "answer"),
+    [
+        ("a1 b1 a2 b2", "a3 · you can expect a sure win within 1 move · "),
+        ("a1 b2 c3 c1 a3", "you can expect a sure loss within 2 moves · "),
+        ("a1 b2 c3 b3 b1 c1 a3 a2", "c2 · you can expect a sure draw · "),
+    ],
+)
+def test_what_is_proven_is_said(moves: str, answer: str) -> None:
+    shell, _, printed = at_the_board(TicTacToe())
+    shell.explorer.agent = shell.agent = shell.agent._replace(search=SearchConfig().at_the_board(discrete=True))
+    for move in moves.split():
+        shell.record.play(shell.game.parse_action(move))
+    shell.onecmd("hint")
+    assert answer in printed.getvalue()
+
+
 def test_hints_moves_and_the_explorer_are_the_same_with_the_cache_and_cost_less(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
