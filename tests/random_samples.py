@@ -23,7 +23,7 @@ def samples(count: int, *, seed: int = 0) -> Samples:
     outcome = torch.randint(-1, 2, (count,), generator=generator).float()
     return Samples(
         state=state,
-        end=state,
+        end=take(state, torch.arange(count).flip(0)),
         policy=policy / policy.sum(1, keepdim=True),
         value=2 * torch.rand(count, generator=generator) - 1,
         outcome=outcome,

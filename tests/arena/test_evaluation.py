@@ -149,7 +149,7 @@ def test_matches_of_a_run_are_those_that_its_configuration_describes() -> None:
     assert list(matches) == ["strength/random", "network/random", "strength/minimax:2", "network/minimax:2"]
     assert matches["network/minimax:2"].title == "12 games of the network alone against minimax:2"
     evaluator = NetworkEvaluators(game, engine="onnx")(weights)
-    search = replace(config.search.without_noise(), simulations=6)
+    search = replace(config.search.at_the_board(discrete=True), simulations=6)
     for number, opponent in enumerate(("random", "minimax:2")):
         for role in ("strength", "network"):
             counted: list[int] = []

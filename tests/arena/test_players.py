@@ -435,6 +435,7 @@ def test_a_large_batch_is_searched_in_parts_and_answered_alike(monkeypatch: pyte
 def test_a_tree_is_as_large_as_said() -> None:
     game = TicTacToe()
     roots = game.initial(5)
-    made = make_tree(roots, UniformEvaluator(game)(roots, torch.Generator()), torch.zeros(5, 9), 17)
-    arrays = [*(getattr(made, name) for name in STATISTICS), *made.states]
+    made = make_tree(roots, UniformEvaluator(game)(roots, torch.Generator()), torch.zeros(5, 9), 17, bounded=True)
+    assert made.bounds is not None
+    arrays = [*(getattr(made, name) for name in STATISTICS), *made.states, *made.bounds]
     assert sum(array.nbytes for array in arrays) == 5 * tree_bytes(roots, 17, 9)

@@ -38,7 +38,11 @@ def test_agent_run_and_checkpoint_say_the_same_as_the_learner(folder: Path) -> N
         said = evaluator(state, torch.Generator())
         torch.testing.assert_close(said.logits, expected[0], rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(said.value, expected[1], rtol=1e-5, atol=1e-5)
-        assert load_agent(source).search == CONFIG.search.without_noise() != SearchConfig().without_noise()
+        assert (
+            load_agent(source).search
+            == replace(CONFIG.search.without_noise(), solver=True)
+            != SearchConfig().without_noise()
+        )
         assert load_agent(str(source)).title == load_agent(source).title
         assert load_agent(source).max_moves == CONFIG.self_play.max_moves == 500
     card = json.loads((folder / "agent.json").read_bytes())
