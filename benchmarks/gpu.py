@@ -236,7 +236,8 @@ def tests(options: argparse.Namespace, result: Result) -> None:
     names = [
         "tests/mcts/test_cuda_graph.py", "tests/mcts/test_cuda_kernels.py::test_on_a_gpu_they_agree_as_well",
         "tests/network/test_cudnn.py", "tests/network/test_streams.py", "tests/test_selfplay.py::test_a_gpu_plays_too",
-        "tests/test_learner.py", "tests/game/test_conformance.py::test_sound_games_pass_on_a_gpu",
+        "tests/test_learner.py", "tests/test_recorded_steps.py",
+        "tests/game/test_conformance.py::test_sound_games_pass_on_a_gpu",
     ]  # fmt: skip
     how = ["-q", "-rfE", "--tb=short", "--durations=5", "-p", "no:cacheprovider", "-W", "default"]
     done = subprocess.run([sys.executable, "-m", "pytest", *how, *names], cwd=ROOT, check=False)
