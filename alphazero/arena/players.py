@@ -187,17 +187,24 @@ class AgentPlayer:
         actions = torch.cat([of_part.moves(of_part.action) for of_part in found])
         return Answers(actions, torch.cat([of_part.value for of_part in found]))
 
-    def think(self, states: State) -> TreeSearch:
-        """The search trees that the actions come from."""
+    def think(self, states: State, *, since: TreeSearch | None = None) -> TreeSearch:
+        """The search trees that the actions come from.
+
+        since: those of its thoughts about an earlier position of this game, with which it goes on if they hold the
+               position; its moves then depend on what came before.
+        """
         root, inner = self._planners
+        begun = None if since is None else since.below(states)
         if self.budget.seconds is None:
-            return search_trees(inner, self._game, states, self._config, self._generator, root_evaluator=root)
+            return search_trees(
+                inner, self._game, states, self._config, self._generator, root_evaluator=root, begun=begun
+            )
         clock = Clock(self.budget.seconds * batch_size(states), inner)  # from now on: compiled rules may have to load
         if self._game.discrete and bool((self._game.legal(states).sum(1) <= 1).all()):
             clock.seconds = 0.0
         config = replace(self._config, simulations=MOST_BY_CLOCK)
         return search_by_clock(
-            clock.evaluate, self._game, states, config, self._generator, clock.share, root_evaluator=root
+            clock.evaluate, self._game, states, config, self._generator, clock.share, root_evaluator=root, begun=begun
         )
 
     def watch(self, check: Callable[[int], object]) -> None:

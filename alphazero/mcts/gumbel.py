@@ -94,7 +94,18 @@ def scores(edges: Edges, config: SearchConfig) -> Tensor:
     return improved_policy(edges, config) - edges.visits / (1 + edges.visits.sum(-1, keepdim=True))
 
 
-def root_scores(edges: Edges, gumbel: Tensor, target: Tensor, config: SearchConfig, q: Tensor | None = None) -> Tensor:
-    """g + logits + sigma(q) [B, A] of the actions with `target` [B] visits, -inf of all others; q as above."""
+def root_scores(
+    edges: Edges,
+    gumbel: Tensor,
+    target: Tensor,
+    config: SearchConfig,
+    q: Tensor | None = None,
+    inherited: Tensor | int = 0,
+) -> Tensor:
+    """g + logits + sigma(q) [B, A] of the actions with `target` [B] visits, -inf of all others; q as above.
+
+    inherited: [B, A], visits that do not count, as they are of an earlier search.
+    """
     score = gumbel + edges.logits + sigma(completed_q(edges) if q is None else q, edges, config)
-    return torch.where((edges.visits == target[:, None]) & (edges.logits != ILLEGAL), score, -torch.inf)
+    meant = (edges.visits - inherited == target[:, None]) & (edges.logits != ILLEGAL)
+    return torch.where(meant, score, -torch.inf)

@@ -70,11 +70,12 @@ def _scale(b, node, visits, c_visit, c_scale):
 
 
 @njit(error_model="numpy", inline="always")
-def _halving_scores(b, logits, visits, gumbel, target, scale, score):
+def _halving_scores(b, logits, visits, gumbel, inherited, target, scale, score):
     """Makes of the Q of the root's actions their scores in sequential halving, in place."""
     for a in range(score.shape[0]):
         own = gumbel[b, a] + logits[b, 0, a] + scale * score[a]
-        score[a] = own if (visits[b, 0, a] == target) & (logits[b, 0, a] != _ILLEGAL) else _LOWEST
+        meant = (visits[b, 0, a] - inherited[b, a] == target) & (logits[b, 0, a] != _ILLEGAL)
+        score[a] = own if meant else _LOWEST
 
 
 @njit(error_model="numpy", inline="always")
@@ -91,18 +92,20 @@ def _improved_policy(b, node, logits, scale, score):
 
 
 @njit(error_model="numpy", inline="always")
-def _halving_action(b, logits, prior, visits, q, raw_value, total, gumbel, target, c_visit, c_scale, rescale, score):
+def _halving_action(
+    b, logits, prior, visits, q, raw_value, total, gumbel, inherited, fresh, target, c_visit, c_scale, rescale, score
+):  # fmt: skip
     """The root's action of sequential halving: the best of those with `target` visits.
 
-    Either all of these have been visited or none, so what completes Q is the same for all.
+    In a fresh tree either all of these have been visited or none, so what completes Q is the same for all.
     """
-    if rescale:
+    if rescale or not fresh:
         _completed_q(b, 0, prior, visits, q, raw_value, total, score)
         _stretch(b, 0, logits, score)
     else:
         for a in range(score.shape[0]):
             score[a] = q[b, 0, a]
-    _halving_scores(b, logits, visits, gumbel, target, _scale(b, 0, visits, c_visit, c_scale), score)
+    _halving_scores(b, logits, visits, gumbel, inherited, target, _scale(b, 0, visits, c_visit, c_scale), score)
     return _argmax(score)
 
 
@@ -157,11 +160,12 @@ def _proven_action(b, children, q, value, finished):
 @njit(error_model="numpy")
 def select(
     children, logits, prior, visits, q, parent, parent_action, reward, discount, raw_value, value, finished,
-    rule, c1, c2, rescale, gumbel, schedule, simulation, max_depth, parents, actions, places, depths, settled,
+    rule, c1, c2, rescale, gumbel, inherited, schedule, before, simulation, max_depth,
+    parents, actions, places, depths, settled,
 ):  # fmt: skip
     """Writes node and action [B] of the edge to evaluate, and the node's place among all states.
 
-    c1 and c2 are the rule's constants.
+    c1 and c2 are the rule's constants; `before` counts the simulations of which `inherited` [B, A] are the visits.
     """
     score = np.empty(logits.shape[2], np.float32)
     batch = logits.shape[0]
@@ -177,10 +181,11 @@ def select(
                 considered = 0
                 for a in range(logits.shape[2]):
                     considered += logits[b, 0, a] != _ILLEGAL
-                target = schedule[min(considered, schedule.shape[0] - 1), simulation]
+                target = schedule[min(considered, schedule.shape[0] - 1), simulation - before]
                 action = _halving_action(
-                    b, logits, prior, visits, q, raw_value, total, gumbel, target, c1, c2, rescale, score
-                )
+                    b, logits, prior, visits, q, raw_value, total, gumbel, inherited, before == 0, target, c1, c2,
+                    rescale, score,
+                )  # fmt: skip
             else:
                 action = _gumbel_action(b, node, logits, prior, visits, q, raw_value, total, c1, c2, rescale, score)
             depth += 1
@@ -309,9 +314,10 @@ def expand_and_backup(
 
 @njit(error_model="numpy")
 def decide(
-    logits, prior, visits, q, raw_value, value, rule, c1, c2, rescale, gumbel, actions, policies, values, scores
+    logits, prior, visits, q, raw_value, value, rule, c1, c2, rescale, gumbel, inherited,
+    actions, policies, values, scores,
 ):  # fmt: skip
-    """Writes action [B], policy [B, A], value [B] and scores [B, A] as `TreeSearch.decide` returns them."""
+    """Writes action [B], policy [B, A], value [B] and scores [B, A] as `TreeSearch.decide` does for fresh trees."""
     batch, width = policies.shape
     known = np.empty(width, np.float32)
     for b in range(batch):
@@ -334,7 +340,7 @@ def decide(
             policies[b] = score
             scale = _scale(b, 0, visits, c1, c2)
             normaliser = _improved_policy(b, 0, logits, scale, policies[b])
-            _halving_scores(b, logits, visits, gumbel, most, scale, score)
+            _halving_scores(b, logits, visits, gumbel, inherited, most, scale, score)
             actions[b], values[b] = _argmax(score), _ZERO
             for a in range(width):
                 policies[b, a] /= normaliser

@@ -17,6 +17,7 @@ from alphazero.config import SearchConfig
 from alphazero.game import Game, S, map_states, masked
 from alphazero.mcts import cuda_graph, gumbel, puct, tree
 from alphazero.mcts.evaluator import Evaluation, Evaluator
+from alphazero.mcts.tree import Tree
 from alphazero.mcts.tree_search import Expansion, SearchResult, TreeSearch, tree_search
 
 
@@ -28,6 +29,7 @@ class Options(TypedDict, Generic[S], total=False):
     schedule:       [considered_actions + 1, simulations] int32, in place of `gumbel.schedules`.
     gammas:         [B, A] float32, in place of those that would be drawn for PUCT's Dirichlet noise.
     compiled:       whether to use the kernels (default, where there are some) or the tensor operations.
+    begun:          what an earlier search knows of the (only) position, to go on with; see `TreeSearch.below`.
     recorded:       whether `search` records itself and repeats the recording (default on a GPU; see `cuda_graph`).
     """
 
@@ -36,6 +38,7 @@ class Options(TypedDict, Generic[S], total=False):
     gammas: Tensor | None
     schedule: Tensor | None
     compiled: bool | None
+    begun: Tree[S] | None
     recorded: bool | None
 
 
@@ -78,7 +81,7 @@ def plant(
     generator: torch.Generator,
     **options: Unpack[Options[S]],
 ) -> TreeSearch[S]:
-    """Trees that hold nothing but their roots, ready for `simulate`."""
+    """Trees that hold nothing but their roots or what is `begun`, ready for `simulate`."""
     with torch.inference_mode():
         evaluation = (options.get("root_evaluator") or evaluator)(roots, generator)
         logits, noise = masked(evaluation.logits, game.legal(roots)), options.get("gumbel_noise")
@@ -90,8 +93,13 @@ def plant(
         elif noise is None:
             noise = gumbel.noise(shape, config, generator)
         make = tree_search(game, logits.device, options.get("compiled"), shape[1], solver=config.solver)
-        root = tree.make_tree(roots, evaluation, logits, config.simulations + 1, bounded=config.solver)
-        return make(root, config, noise, options.get("schedule"))
+        if (begun := options.get("begun")) is None:
+            root = tree.make_tree(roots, evaluation, logits, config.simulations + 1, bounded=config.solver)
+            return make(root, config, noise, options.get("schedule"))
+        inherited = begun.visits[:, 0]
+        root = tree.enlarged(begun, int(inherited.sum()) + config.simulations + 1)
+        root.logits[:, 0], root.prior[:, 0] = logits, logits.softmax(-1)  # those of any node may be less, see `solver`
+        return make(root, config, noise, options.get("schedule")).after(inherited)
 
 
 def simulate(

@@ -12,7 +12,8 @@ from torch import Tensor
 from alphazero.config import SearchConfig
 from alphazero.game import Game, S
 from alphazero.mcts.evaluator import Evaluator
-from alphazero.mcts.search import plant, simulate
+from alphazero.mcts.search import Options, plant, simulate
+from alphazero.mcts.tree import Tree
 from alphazero.mcts.tree_search import TreeSearch
 
 ROOM = 1 << 10  # simulations that trees have room for at first; it doubles as often as it must
@@ -28,11 +29,13 @@ def search_by_clock(
     clock: Callable[[], float],
     *,
     root_evaluator: Evaluator[S] | None = None,
+    begun: Tree[S] | None = None,
 ) -> TreeSearch[S]:
     """Searches each of B unfinished positions until `clock` says that all of its time is over.
 
     clock: the share of the time that is over, which the search must have used up at 1. Asked before each simulation.
     config.simulations: the most that it takes, whatever the clock says; its trees take memory.
+    begun: see `search.Options`.
     """
     with torch.inference_mode():
         room, rows, device = min(ROOM, config.simulations), config.considered_actions + 1, roots[0].device
@@ -41,9 +44,8 @@ def search_by_clock(
             return torch.zeros(rows, room, dtype=torch.int32, device=device)
 
         config_of_room = replace(config, simulations=room)
-        trees = plant(
-            evaluator, game, roots, config_of_room, generator, root_evaluator=root_evaluator, schedule=schedule()
-        )
+        options = Options(root_evaluator=root_evaluator, begun=begun, schedule=schedule())
+        trees = plant(evaluator, game, roots, config_of_room, generator, **options)
         halving = TimedHalving(trees.considered.tolist())
         for simulation in range(config.simulations):
             share = clock()

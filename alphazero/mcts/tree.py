@@ -142,6 +142,25 @@ def enlarged(tree: Tree[S], nodes: int) -> Tree[S]:
     return tree._replace(**statistics, states=map_states(by_node, tree.states), actions=actions, bounds=bounds)
 
 
+def subtree(tree: Tree[S], node: int) -> Tree[S]:
+    """What lies below a node of a single tree, which becomes the root."""
+    levels = [torch.tensor([node], device=tree.children.device)]
+    while len(levels[-1]):
+        children = tree.children[0, levels[-1]]
+        levels.append(children[children != UNVISITED].long())
+    index = torch.cat(levels)
+    number = torch.zeros_like(tree.parent[0])  # of each node in the new tree
+    number[index] = torch.arange(len(index), dtype=number.dtype, device=number.device)
+    statistics = {name: getattr(tree, name)[:, index] for name in STATISTICS}
+    children, parent = statistics["children"], statistics["parent"]
+    statistics["children"] = torch.where(children == UNVISITED, UNVISITED, number[children.long().clamp(min=0)])
+    statistics["parent"] = torch.where(index == node, 0, number[parent.long()])
+    actions = None if tree.actions is None else tree.actions[index]
+    bounds = tree.bounds and Bounds(*(bound[:, index] for bound in tree.bounds))
+    states = map_states(lambda field: field[index], tree.states)
+    return tree._replace(**statistics, states=states, actions=actions, bounds=bounds)
+
+
 def edges_at(tree: Tree[S], node: Tensor) -> Edges:
     """The statistics at `node` [B] int64 of every tree."""
     rows = torch.arange(tree.batch, device=node.device)

@@ -82,6 +82,8 @@ class TreeSearch(Generic[S]):
     ) -> None:
         """root: trees that hold nothing but their roots, or those of a search that goes on. schedule: see `Options`."""
         batch, nodes, width = root.children.shape
+        # Of an earlier search whose tree this one goes on with: its simulations, and their visits of the root's edges.
+        self.before, self.inherited = 0, torch.zeros_like(root.visits[:, 0])
         device = root.children.device
         self.tree, self.config = root, config
         by_node = (field.view(nodes, batch, *field.shape[1:]).unbind() for field in root.states)
@@ -89,7 +91,7 @@ class TreeSearch(Generic[S]):
         self.trees = torch.arange(batch, device=device)
         self.depth = torch.zeros(batch, dtype=torch.int64, device=device)
         self.settled = torch.zeros_like(self.trees, dtype=torch.bool)  # where walks ended in known finished nodes
-        self.max_depth = config.max_depth or config.simulations
+        self.max_depth = config.max_depth or nodes - 1
         self.gumbel = torch.zeros(batch, width, device=device) if gumbel_noise is None else gumbel_noise
         most = min(config.considered_actions, width)
         self.schedule = gumbel.schedules(most, config.simulations, device) if schedule is None else schedule
@@ -102,9 +104,30 @@ class TreeSearch(Generic[S]):
     def enlarged(self, simulations: int, schedule: Tensor) -> TreeSearch[S]:
         """The same search with room for so many simulations in all, and a schedule for those that are still to come."""
         config = replace(self.config, simulations=simulations)
-        larger = self.made(tree.enlarged(self.tree, simulations + 1), config, self.gumbel, schedule)
+        larger = self.made(tree.enlarged(self.tree, self.before + simulations + 1), config, self.gumbel, schedule)
         larger.depth.copy_(self.depth)
-        return larger
+        return larger.after(self.inherited)
+
+    def after(self, inherited: Tensor) -> TreeSearch[S]:
+        """The same search, where these visits [B, A] are of an earlier one."""
+        self.inherited.copy_(inherited)
+        self.before = int(inherited[0].sum())
+        return self
+
+    def below(self, states: S) -> Tree[S] | None:
+        """What the tree of a single position holds below this other one, which becomes its root; None if nothing.
+
+        It is of use to a later search of the same game; see `Options`.
+        """
+        if self.tree.batch > 1:
+            return None
+        same = [
+            (of_nodes == now).reshape(len(of_nodes), -1).all(1)
+            for of_nodes, now in zip(self.tree.states, states, strict=True)
+        ]
+        visits = self.tree.visits[0].sum(-1) * (torch.stack(same).all(0) & ~self.tree.finished[0])
+        node = 1 + int(visits[1:].argmax())
+        return tree.subtree(self.tree, node) if visits[node] else None
 
     @property
     def made(self) -> Callable[..., TreeSearch[S]]:
@@ -114,7 +137,11 @@ class TreeSearch(Generic[S]):
     def select(self, simulation: int) -> tuple[Tensor, Tensor]:
         """The edges to evaluate: their nodes' places among all states, and their actions, [B] int64."""
         self.parent, self.action, depth = tree.select(
-            self.tree, self.root_scores(simulation), self.scores, simulation=simulation, max_depth=self.max_depth
+            self.tree,
+            self.root_scores(simulation),
+            self.scores,
+            simulation=self.before + simulation,
+            max_depth=self.max_depth,
         )
         self.depth = torch.maximum(self.depth, depth)
         self.settled = tree.is_settled(self.tree, (self.parent, self.action))
@@ -127,7 +154,7 @@ class TreeSearch(Generic[S]):
         """
         before = map_states(lambda field: field.index_select(0, place), self.tree.states)
         transition = game.step(before, action if self.tree.actions is None else self.tree.actions[place, action])
-        for room, new in zip(self.new_states[simulation + 1], transition.state, strict=True):
+        for room, new in zip(self.new_states[self.before + simulation + 1], transition.state, strict=True):
             room.copy_(new)
         turned = game.to_play(before) != game.to_play(transition.state)
         return Expansion(transition, turned, game.legal(transition.state))
@@ -148,16 +175,15 @@ class TreeSearch(Generic[S]):
         # A value changes sign exactly where the player to move changes: here, and nowhere else.
         discount = game.discount * (1 - 2 * expansion.turned.to(torch.float32))
         logits, edge = masked(evaluation.logits, expansion.legal), (self.parent, self.action)
-        node = tree.expand(
-            self.tree, edge, expansion.transition, evaluation.value, logits, discount, simulation=simulation
-        )
-        tree.backup(self.tree, node, simulation=simulation, max_depth=self.max_depth)
+        number = self.before + simulation
+        node = tree.expand(self.tree, edge, expansion.transition, evaluation.value, logits, discount, simulation=number)
+        tree.backup(self.tree, node, simulation=number, max_depth=self.max_depth)
         self.keep(evaluation.actions, simulation)
 
     def keep(self, actions: Tensor | None, simulation: int) -> None:
         """Stores the new nodes' sampled actions, in a Box game."""
         if self.tree.actions is not None and actions is not None:
-            self.tree.actions[(simulation + 1) * self.tree.batch :][: self.tree.batch] = actions
+            self.tree.actions[(self.before + simulation + 1) * self.tree.batch :][: self.tree.batch] = actions
 
     def scores(self, edges: Edges) -> Tensor:
         """[B, A], by which a node's next action is chosen."""
@@ -171,7 +197,8 @@ class TreeSearch(Generic[S]):
         if self.config.algorithm == "puct":
             scores = puct.scores(edges, self.config)
         else:
-            scores = gumbel.root_scores(edges, self.gumbel, self.schedule[self.considered, simulation], self.config)
+            target = self.schedule[self.considered, simulation]
+            scores = gumbel.root_scores(edges, self.gumbel, target, self.config, inherited=self.inherited)
         if self.tree.bounds is None:
             return scores
         # Nothing is left to search in the tree of a proven root, and what is asked for costs no evaluation.
@@ -203,23 +230,22 @@ class TreeSearch(Generic[S]):
         if (bounds := self.tree.bounds) is None:
             return self.chosen(edges)
         eligible = solver.eligible(self.tree, bounds)
-        action, policy, value, scores = self.chosen(
-            edges._replace(logits=torch.where(eligible, edges.logits, ILLEGAL), visits=edges.visits * eligible)
-        )
+        action, policy, value, scores = self.chosen(edges._replace(logits=torch.where(eligible, edges.logits, ILLEGAL)))
         return action, policy, value.clamp(bounds.low[:, 0], bounds.high[:, 0]), scores
 
     def chosen(self, edges: Edges) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The same among the legal edges, by their statistics alone."""
         legal = edges.logits != ILLEGAL
         if self.config.algorithm == "gumbel":
-            most, q = torch.where(legal, edges.visits, -1).amax(-1), gumbel.completed_q(edges)
-            scores = gumbel.root_scores(edges, self.gumbel, most, self.config, q)
+            most, q = torch.where(legal, edges.visits - self.inherited, -1).amax(-1), gumbel.completed_q(edges)
+            scores = gumbel.root_scores(edges, self.gumbel, most, self.config, q, self.inherited)
             policy = gumbel.improved_policy(edges, self.config, q)
             return scores.argmax(-1), policy, (policy * q).sum(-1), scores
-        action = torch.where(legal, edges.visits, -1).argmax(-1)
-        total = edges.visits.sum(-1, keepdim=True)
+        visits = torch.where(legal, edges.visits, 0)
+        total = visits.sum(-1, keepdim=True)
         # With a solver, all visits may have gone to actions that turned out to be lost.
-        policy = torch.where(total > 0, edges.visits / total, edges.logits.softmax(-1))
+        policy = torch.where(total > 0, visits / total, edges.logits.softmax(-1))
+        action = torch.where(legal, edges.visits, -1).argmax(-1)
         return action, policy, edges.value.clone(), puct.scores(edges, self.config)
 
     def main_line(self, row: int) -> list[int]:
@@ -248,7 +274,7 @@ class CompiledTreeSearch(TreeSearch[S]):
             rule, constants = kernels.GUMBEL, (config.c_visit, config.c_scale)
         else:
             rule, constants = kernels.PUCT, (config.c_init, config.c_base)
-        scoring = rule, *map(np.float32, constants), config.rescale_q, self.gumbel.numpy()
+        scoring = rule, *map(np.float32, constants), config.rescale_q, self.gumbel.numpy(), self.inherited.numpy()
         # The kernels' arguments that stay the same over all simulations.
         self.rules = *statistics, *scoring, self.schedule.numpy()
         self.walks = *edges, self.place.numpy(), self.depth.numpy(), self.settled.numpy()
@@ -257,14 +283,15 @@ class CompiledTreeSearch(TreeSearch[S]):
         self.roots = *(arrays[name] for name in Edges._fields), *scoring
 
     def select(self, simulation: int) -> tuple[Tensor, Tensor]:
-        kernels.select(*self.rules, simulation, self.max_depth, *self.walks)
+        kernels.select(*self.rules, self.before, self.before + simulation, self.max_depth, *self.walks)
         return self.place, self.action
 
     def expand_and_backup(
         self, game: Game[S], expansion: Expansion[S], evaluation: Evaluation, simulation: int
     ) -> None:
         evaluated = evaluation.logits.contiguous().numpy(), evaluation.value.contiguous().numpy()
-        kernels.expand_and_backup(*self.grown, *evaluated, *self.arrays(expansion), game.discount, simulation)
+        number = self.before + simulation
+        kernels.expand_and_backup(*self.grown, *evaluated, *self.arrays(expansion), game.discount, number)
         if evaluation.actions is not None:
             self.keep(evaluation.actions, simulation)
 
@@ -274,7 +301,7 @@ class CompiledTreeSearch(TreeSearch[S]):
         return (field.contiguous().numpy() for field in (reward, done, turned, legal))
 
     def chosen(self, edges: Edges) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        if self.config.solver:
+        if self.config.solver or self.before:
             return super().chosen(edges)  # once a search, and what is left of the edges is not in the tree's memory
         action, value = torch.empty_like(self.depth), torch.empty_like(edges.value)
         policy, scores = torch.empty_like(edges.q), torch.empty_like(edges.q)
@@ -308,9 +335,10 @@ class CompiledRulesSearch(CompiledTreeSearch[S]):
         return partial(CompiledRulesSearch, rules=self.rules_of_game)
 
     def step(self, game: Game[S], place: Tensor, action: Tensor, simulation: int) -> Expansion[S]:
-        self.rules_of_game(*self.read, (simulation + 1) * self.tree.batch, *self.written)
+        node = self.before + simulation + 1
+        self.rules_of_game(*self.read, node * self.tree.batch, *self.written)
         reward, done, turned, legal = self.found
-        successors = state_from(type(self.tree.states), self.new_states[simulation + 1])
+        successors = state_from(type(self.tree.states), self.new_states[node])
         return Expansion(Transition(successors, reward, done), turned, legal)
 
     def finished(self, expansion: Expansion[S]) -> NDArray[np.bool_] | None:

@@ -10,11 +10,13 @@ from alphazero.arena.players import AgentPlayer, Player, SearchBudget, parse_bud
 from alphazero.arena.registry import agent_spec, find_player
 from alphazero.game.messages import printable
 from alphazero.game.record import Record
+from alphazero.mcts.tree_search import TreeSearch
 from alphazero.shell.base import Shell, times
 from alphazero.shell.explore import ExploreShell
 from alphazero.shell.explorer import Explorer
 
 HUMAN = "human"
+KEPT = 1 << 17  # nodes of a tree that is kept from one move to the next, at the most: some 260 MB
 EXPLORED = SearchBudget(600)  # of the explorer, which needs simulations, where the agent has seconds a move
 
 
@@ -39,6 +41,7 @@ class PlayShell(Shell):
         self.seed, self.named = seed, named
         self.seats, self.rivals = list(seats), list(seats)  # rivals: the last player of each seat that was no person
         self.players: list[Player | None] = [None] * len(seats)
+        self.thoughts: dict[int, TreeSearch] = {}  # each seat's last search
         self.resigned: int | None = None
         self.paused = False
         for seat, name in enumerate(seats):
@@ -50,6 +53,7 @@ class PlayShell(Shell):
         if name != HUMAN:
             player = find_player(name, self.agent, self.budget, game=self.named).build(self.seed + seat)
         self.players[seat], self.seats[seat] = player, name
+        self.thoughts.pop(seat, None)
         if player:
             self.rivals[seat] = name
 
@@ -84,7 +88,7 @@ class PlayShell(Shell):
             seat, self.paused = self.record.seat, True
             with self.complaining():
                 with self.thinking(f"{player.name} thinks"):
-                    action, thoughts = self.think(player, "expects")
+                    action, thoughts = self.think(player, "expects", seat=seat)
                 self.record.play(action)
                 self.say()
                 self.say(f"{self.seat_name(seat)} ({player.name}) plays {self.game.action_name(action)}{thoughts}")
@@ -93,16 +97,18 @@ class PlayShell(Shell):
         if self.typed:
             self.prompt = "> " if self.over() or self.to_move else "your move: "
 
-    def think(self, player: Player, expects: str) -> tuple[int, str]:
-        """The player's action, and a text about what it expects."""
+    def think(self, player: Player, expects: str, *, seat: int | None = None) -> tuple[int, str]:
+        """The player's action, and a text about what it expects. seat: it goes on with this seat's thoughts."""
         if not isinstance(player, AgentPlayer):
             return int(player.actions(self.record.state)[0]), ""
         started = time.monotonic()
-        trees = player.think(self.record.state)
+        trees = player.think(self.record.state, since=None if seat is None else self.thoughts.get(seat))
+        if seat is not None and trees.tree.children.shape[1] <= KEPT:
+            self.thoughts[seat] = trees
         found, line = trees.result(), trees.main_line(0)
         used = ""
         if player.budget.seconds is not None:
-            used = f" · {int(found.visits.sum()):,} simulations in {time.monotonic() - started:.2f} s"
+            used = f" · {int(found.visits.sum()) - trees.before:,} simulations in {time.monotonic() - started:.2f} s"
         value = self.proof(found) or self.expectation(float(found.value[0]))
         return int(found.action[0]), f"{used} · {expects} {value} · line {self.line(line)}"
 
@@ -199,6 +205,7 @@ class PlayShell(Shell):
             raise ValueError(f"{self.game.name} is a game for one")
         for each in (self.seats, self.players, self.rivals):
             each.reverse()
+        self.thoughts.clear()
         self.paused = False
         self.show()
 

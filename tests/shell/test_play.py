@@ -188,6 +188,25 @@ def test_hints_moves_and_the_explorer_are_the_same_with_the_cache_and_cost_less(
     assert evaluations[0] < 0.6 * evaluations[1]
 
 
+def test_an_agent_goes_on_with_its_thoughts_and_forgets_them_with_its_seat() -> None:
+    """Its tree of 60 simulations becomes that of the position two moves later, and 60 more come to it."""
+    shell, _, _ = at_the_board(TicTacToe())
+    shell.onecmd("b2")
+    shell.advance()
+    first = shell.thoughts[1]
+    assert first.before == 0
+    reply = int(first.tree.visits[0, int(first.tree.children[0, 0, shell.record.actions[-1]])].argmax())
+    shell.onecmd(shell.game.action_name(reply))
+    shell.advance()
+    second = shell.thoughts[1]
+    assert second.before > 0
+    assert int(second.result().visits.sum()) == second.before + 60
+    shell.onecmd("hint")  # by itself
+    assert shell.thoughts == {1: second}
+    shell.onecmd("budget 50")
+    assert shell.thoughts == {}
+
+
 def test_a_second_hint_asks_the_network_nothing() -> None:
     shell, network, printed = at_the_board(TicTacToe())
     shell.onecmd("hint")

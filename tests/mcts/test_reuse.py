@@ -1,0 +1,154 @@
+"""A search that goes on with an earlier one's tree: nothing is lost, and sequential halving is fair all the same."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from alphazero.config import SearchConfig
+from alphazero.game import Game, State, take
+from alphazero.mcts.search import search_trees
+from alphazero.mcts.timed import search_by_clock
+from alphazero.mcts.tree import UNVISITED, Tree
+from alphazero.mcts.tree_search import TreeSearch
+from games.connect_four import ConnectFour
+from games.tic_tac_toe import TicTacToe
+from tests.evaluators import CountingEvaluator, ScrambledEvaluator
+from tests.mcts.test_kernels import assert_the_same
+from tests.positions import played, tic_tac_toe_board
+
+CONFIGS = {
+    "gumbel": SearchConfig(simulations=200),
+    "gumbel_rescaled": SearchConfig(simulations=200, rescale_q=True, c_scale=0.1),
+    "gumbel_solver": SearchConfig(simulations=200, solver=True),
+    "puct": SearchConfig(algorithm="puct", simulations=200),
+}
+
+
+def two_moves_on(game: Game, found: TreeSearch) -> State:
+    """The position behind the most visited line of two moves."""
+    tree, node = found.tree, 0
+    for _ in range(2):
+        node = int(tree.children[0, node, int(tree.visits[0, node].argmax())])
+    return take(tree.states, torch.tensor([node]))
+
+
+def gone_on(name: str, *, compiled: bool, more: int = 100) -> tuple[TreeSearch, TreeSearch, Tree]:
+    """A search, the one that goes on with it two moves later, and what that began with."""
+    game, config = ConnectFour(), CONFIGS[name].without_noise()
+    evaluator, generator = ScrambledEvaluator(game), torch.Generator()
+    first = search_trees(evaluator, game, played("4453"), config, generator, compiled=compiled)
+    later = two_moves_on(game, first)
+    begun = first.below(later)
+    assert begun is not None
+    second = search_trees(
+        evaluator, game, later, replace(config, simulations=more), generator, compiled=compiled, begun=begun
+    )
+    return first, second, begun
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("name", CONFIGS)
+def test_what_lies_below_is_kept_and_searched_further(name: str, compiled: bool) -> None:
+    first, second, begun = gone_on(name, compiled=compiled)
+    inherited = begun.visits[:, 0]
+    assert int(inherited.sum()) > 5
+    assert second.before == int(inherited.sum())
+    result = second.result()
+    assert int(result.visits.sum()) == second.before + 100 or bool(result.proven)
+    assert (result.visits >= inherited).all()
+    # Every node is that of the position which it was before, with the same figures but for those of new visits.
+    tree, known = second.tree, {tuple(int(field[n]) for field in first.tree.states): n for n in range(201)}
+    for node in range(1, begun.children.shape[1]):
+        before = known[tuple(int(field[node]) for field in tree.states)]
+        assert float(tree.raw_value[0, node]) == float(first.tree.raw_value[0, before])
+        assert int(tree.visits[0, node].sum()) >= int(first.tree.visits[0, before].sum())
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("name", ["gumbel", "puct"])
+def test_every_value_is_a_mean_over_what_lies_below_also_then(name: str, compiled: bool) -> None:
+    tree = gone_on(name, compiled=compiled)[1].tree
+    for node in range(tree.children.shape[1]):
+        visits, q = tree.visits[0, node], tree.q[0, node]
+        total = tree.raw_value[0, node] + (visits * q).sum()
+        torch.testing.assert_close(tree.value[0, node], total / (1 + visits.sum()), rtol=0, atol=4e-6)
+        for action in range(7):
+            child = int(tree.children[0, node, action])
+            assert (child == UNVISITED) == (int(visits[action]) == 0)
+            if child != UNVISITED:
+                assert (int(tree.parent[0, child]), int(tree.parent_action[0, child])) == (node, action)
+                below = int(tree.visits[0, child].sum())
+                assert int(visits[action]) == 1 + below or (below == 0 and bool(tree.finished[0, child]))
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_kernels_and_tensors_agree_on_it(name: str) -> None:
+    compiled, tensors = (gone_on(name, compiled=kernels)[1].result() for kernels in (True, False))
+    assert_the_same(compiled, tensors)
+
+
+def test_new_visits_are_halved_as_in_a_fresh_search() -> None:
+    _, second, begun = gone_on("gumbel", compiled=True)
+    new = (second.result().visits - begun.visits[:, 0])[0].sort(descending=True).values.tolist()
+    # 7 actions and 100 simulations in 3 phases (Danihelka et al., algorithm 2): 4 visits of 7 actions, 11 of 3, 16 of 2
+    # and the rest again for 2.
+    fresh = search_trees(
+        ScrambledEvaluator(ConnectFour()),
+        ConnectFour(),
+        played("4453"),
+        replace(CONFIGS["gumbel"].without_noise(), simulations=100),
+        torch.Generator(),
+    )
+    assert new == fresh.result().visits[0].sort(descending=True).values.tolist()
+    assert len(set(new)) >= 3
+
+
+def test_another_position_has_nothing_below() -> None:
+    game = ConnectFour()
+    found = search_trees(
+        ScrambledEvaluator(game), game, played("4453"), CONFIGS["gumbel"], torch.Generator().manual_seed(0)
+    )
+    assert found.below(played("123123")) is None
+    assert found.below(played("4453")) is None  # the same position: a search of its own
+    assert found.below(game.initial(1)) is None  # as which room that is not used looks
+    both = search_trees(
+        ScrambledEvaluator(game), game, game.initial(2), CONFIGS["gumbel"], torch.Generator().manual_seed(0)
+    )
+    assert both.below(played("44")) is None
+
+
+def test_by_the_clock_it_goes_on_as_well() -> None:
+    game, config = TicTacToe(), SearchConfig(simulations=1 << 20).without_noise()
+    evaluator = CountingEvaluator(ScrambledEvaluator(game))
+
+    def thought(states: State, ticks: int, begun: Tree | None = None) -> TreeSearch:
+        times = iter(range(ticks + 1))
+        return search_by_clock(
+            evaluator, game, states, config, torch.Generator(), lambda: next(times) / ticks, begun=begun
+        )
+
+    first = thought(game.initial(1), 1500)
+    later = two_moves_on(game, first)
+    begun, asked = first.below(later), evaluator.evaluations
+    assert begun is not None
+    second = thought(later, 1500, begun)
+    assert int(second.result().visits.sum()) == 1500 + int(begun.visits[0, 0].sum())
+    fresh, counted = thought(later, 1500), evaluator.evaluations
+    assert fresh.before == 0
+    assert counted > asked
+
+
+def test_a_root_that_was_an_inner_node_gets_its_actions_back() -> None:
+    """Of inner nodes the solver leaves out what cannot be best; at the root all actions are ranked."""
+    game, config = TicTacToe(), replace(CONFIGS["gumbel_solver"].without_noise(), simulations=300)
+    evaluator = ScrambledEvaluator(game)
+    first = search_trees(evaluator, game, tic_tac_toe_board("x . . / . o . / . . ."), config, torch.Generator())
+    later = two_moves_on(game, first)
+    begun = first.below(later)
+    if begun is not None:
+        second = search_trees(evaluator, game, later, config, torch.Generator(), begun=begun)
+        assert second.tree.prior[0, 0][game.legal(later)[0]].gt(0).all()
+        assert game.legal(later)[0, second.result().action]
