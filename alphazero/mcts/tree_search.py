@@ -117,9 +117,10 @@ class TreeSearch(Generic[S]):
     def below(self, states: S) -> Tree[S] | None:
         """What the tree of a single position holds below this other one, which becomes its root; None if nothing.
 
-        It is of use to a later search of the same game; see `Options`.
+        It is of use to a later search of the same game; see `Options`. Of a Box game there is nothing: a root draws its
+        actions anew.
         """
-        if self.tree.batch > 1:
+        if self.tree.batch > 1 or self.tree.actions is not None:
             return None
         same = [
             (of_nodes == now).reshape(len(of_nodes), -1).all(1)

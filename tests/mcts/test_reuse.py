@@ -9,6 +9,7 @@ import torch
 
 from alphazero.config import SearchConfig
 from alphazero.game import Game, State, take
+from alphazero.mcts.evaluator import UniformEvaluator
 from alphazero.mcts.search import search_trees
 from alphazero.mcts.timed import search_by_clock
 from alphazero.mcts.tree import UNVISITED, Tree
@@ -18,6 +19,7 @@ from games.tic_tac_toe import TicTacToe
 from tests.evaluators import CountingEvaluator, ScrambledEvaluator
 from tests.mcts.test_kernels import assert_the_same
 from tests.positions import played, tic_tac_toe_board
+from tests.stubs import Drift
 
 CONFIGS = {
     "gumbel": SearchConfig(simulations=200),
@@ -114,6 +116,11 @@ def test_another_position_has_nothing_below() -> None:
     assert found.below(played("123123")) is None
     assert found.below(played("4453")) is None  # the same position: a search of its own
     assert found.below(game.initial(1)) is None  # as which room that is not used looks
+    drift = Drift()
+    drifted = search_trees(
+        UniformEvaluator(drift, samples=4), drift, drift.initial(1), CONFIGS["gumbel"], torch.Generator()
+    )
+    assert drifted.below(two_moves_on(drift, drifted)) is None  # a root draws its actions anew
     both = search_trees(
         ScrambledEvaluator(game), game, game.initial(2), CONFIGS["gumbel"], torch.Generator().manual_seed(0)
     )
