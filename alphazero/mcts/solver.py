@@ -34,18 +34,46 @@ class Bounds(NamedTuple):
     plies: Tensor
 
 
-def edge_bounds(tree: Tree[S], bounds: Bounds, node: Tensor) -> tuple[Tensor, Tensor]:
-    """low and high [B, A] of the edges at `node` [B], for the node's player; an illegal one is worth the least."""
+class EdgeBounds(NamedTuple):
+    """What is proven about the edges of a node of B trees, for the node's player.
+
+    low, high: [B, A] float32; an illegal edge is worth the least.
+    plies:     [B, A] int32, as in `Bounds`, and one more for the edge itself; 0 where nothing is proven.
+    """
+
+    low: Tensor
+    high: Tensor
+    plies: Tensor
+
+    @property
+    def least(self) -> Tensor:
+        """[B], what the node is worth at least."""
+        return self.low.amax(-1)
+
+    @property
+    def exact(self) -> Tensor:
+        """[B, A] bool, which edges are worth as much, and no more."""
+        return (self.plies > 0) & (self.low == self.least[:, None])
+
+    @property
+    def shortest(self) -> Tensor:
+        """[B] int32, the plies of the soonest win, or of the latest other end, among the exact edges."""
+        soonest = torch.where(self.exact, self.plies, torch.iinfo(torch.int32).max).amin(-1)
+        latest = torch.where(self.exact, self.plies, 0).amax(-1)
+        return torch.where(self.least > 0, soonest, latest)
+
+
+def edge_bounds(tree: Tree[S], bounds: Bounds, node: Tensor) -> EdgeBounds:
+    """Those at `node` [B] int64."""
     rows = torch.arange(tree.batch, device=node.device)
     child, legal = tree.children[rows, node].long(), tree.logits[rows, node] != ILLEGAL
     rows, behind = rows[:, None], child.clamp(min=0)
     reward, discount = tree.reward[rows, behind], tree.discount[rows, behind]
     ends = [(reward + discount * bound[rows, behind]).clamp(-1, 1) for bound in (bounds.low, bounds.high)]
-
-    def of_edges(ends: Tensor, unvisited: float) -> Tensor:
-        return torch.where(child >= 0, ends, torch.where(legal, unvisited, -1.0))
-
-    return of_edges(torch.minimum(*ends), -1.0), of_edges(torch.maximum(*ends), 1.0)
+    visited = child >= 0
+    low = torch.where(visited, torch.minimum(*ends), -1.0)
+    high = torch.where(visited, torch.maximum(*ends), torch.where(legal, 1.0, -1.0))
+    return EdgeBounds(low, high, torch.where(visited & (low == high), 1 + bounds.plies[rows, behind], 0))
 
 
 def tighten(tree: Tree[S], bounds: Bounds, node: Tensor) -> tuple[Tensor, Tensor]:
@@ -54,33 +82,21 @@ def tighten(tree: Tree[S], bounds: Bounds, node: Tensor) -> tuple[Tensor, Tensor
     A node whose bounds meet becomes finished; one whose bounds do not meet loses the edges that are out of question.
     """
     rows = torch.arange(tree.batch, device=node.device)
-    edge_low, edge_high = edge_bounds(tree, bounds, node)
-    low, high = edge_low.amax(-1), edge_high.amax(-1)
+    edges = edge_bounds(tree, bounds, node)
+    low, high = edges.least, edges.high.amax(-1)
     proven = low == high
     bounds.low[rows, node], bounds.high[rows, node] = low, high
-    bounds.plies[rows, node] = torch.where(proven, shortest(tree, bounds, node), 0)
+    bounds.plies[rows, node] = torch.where(proven, edges.shortest, 0)
     tree.finished[rows, node] = proven
-    visited = tree.children[rows, node] >= 0
-    out = visited & (edge_high <= low[:, None]) & (~proven & (node != 0))[:, None]
+    out = (tree.children[rows, node] >= 0) & (edges.high <= low[:, None]) & (~proven & (node != 0))[:, None]
     tree.logits[rows, node] = torch.where(out, ILLEGAL, tree.logits[rows, node])
     tree.prior[rows, node] = torch.where(out, 0.0, tree.prior[rows, node])
     return low, high
 
 
-def proven_edges(tree: Tree[S], bounds: Bounds, node: Tensor) -> tuple[Tensor, Tensor]:
-    """Which edges at `node` [B] surely have its low bound as their value, [B, A] bool, and how many plies they take."""
-    rows = torch.arange(tree.batch, device=node.device)
-    child, (low, high) = tree.children[rows, node].long(), edge_bounds(tree, bounds, node)
-    plies = 1 + bounds.plies[rows[:, None], child.clamp(min=0)]
-    return (child >= 0) & (low == high) & (low == low.amax(-1, keepdim=True)), plies
-
-
-def shortest(tree: Tree[S], bounds: Bounds, node: Tensor) -> Tensor:
-    """[B] int32, the plies of the soonest win, or of the latest other end, among the proven edges at `node` [B]."""
-    exact, plies = proven_edges(tree, bounds, node)
-    soonest = torch.where(exact, plies, torch.iinfo(torch.int32).max).amin(-1)
-    latest = torch.where(exact, plies, 0).amax(-1)
-    return torch.where(edge_bounds(tree, bounds, node)[0].amax(-1) > 0, soonest, latest)
+def root_edges(tree: Tree[S], bounds: Bounds) -> EdgeBounds:
+    """Those of the roots."""
+    return edge_bounds(tree, bounds, torch.zeros(tree.batch, dtype=torch.int64, device=tree.children.device))
 
 
 def eligible(tree: Tree[S], bounds: Bounds) -> Tensor:
@@ -89,12 +105,10 @@ def eligible(tree: Tree[S], bounds: Bounds) -> Tensor:
     Of a proven root: the soonest wins, or the latest of other ends. Of others: those which no other action is proven to
     be as good as or better than.
     """
-    root = torch.zeros(tree.batch, dtype=torch.int64, device=tree.children.device)
-    low, high = edge_bounds(tree, bounds, root)
-    least = low.amax(-1, keepdim=True)
-    exact, plies = proven_edges(tree, bounds, root)
-    of_proven = exact & (plies == shortest(tree, bounds, root)[:, None])
+    edges = root_edges(tree, bounds)
+    least = edges.least[:, None]
+    of_proven = edges.exact & (edges.plies == edges.shortest[:, None])
     # Where an action is worth `least` at least and perhaps more, one that is worth no more is out.
-    open_end = ((low == least) & (high > least)).any(-1, keepdim=True)
-    of_others = torch.where(open_end, high > least, high >= least)
+    open_end = ((edges.low == least) & (edges.high > least)).any(-1, keepdim=True)
+    of_others = torch.where(open_end, edges.high > least, edges.high >= least)
     return torch.where(tree.finished[:, :1], of_proven, of_others)

@@ -132,7 +132,7 @@ def test_every_command_of_play(tmp_path: Path) -> None:
         assert board(t.says("load 112233"))[-1] == "xxx...."
         assert "move 7 of '11111111': 1 is not legal here" in " ".join(t.says("load 11111111").split())
         assert "load what?" in t.says("load")
-        assert "4 · you can expect +1.00 (100 % of the points) · line 4\n" in t.says("hint")
+        assert "4 · you can expect a sure win within 1 move · line 4\n" in t.says("hint")
         assert "x to move (human)" in t.says("board")
         shown = t.says("help")
         for command in ("board", "continue", "explore", "flip", "hint", "load", "moves", "opponent", "quit", "resign",
