@@ -26,7 +26,7 @@ class Samples(NamedTuple):
     outcome:    [M] float32, the discounted return of the game, for the player to move.
     drawn:      [M] float32, 1 where the outcome is 0, else 0; where samples were merged, their mean.
     root_value: [M] float32, the search's, for the player to move.
-    plies_left: [M] int32, moves from here to the end of the game.
+    plies_left: [M] int32, moves from here to the end of the game, or to where it was ended by a proof.
     iteration:  [M] int32, in which the game ended.
     weight:     [M] float32, in the loss.
     sampled:    [M, K, D] float32, the actions that the policy is about in a Box game; [M, 0, 0] in a discrete one.

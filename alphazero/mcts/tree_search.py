@@ -219,8 +219,8 @@ class TreeSearch(Generic[S]):
         actions = None if self.tree.actions is None else self.tree.actions[: self.tree.batch]
         # The trees go, and the result stays.
         visits, q, prior, raw_value = (field.clone() for field in (edges.visits, edges.q, edges.prior, edges.raw_value))
-        proven, plies = self.tree.finished[:, 0].clone(), torch.zeros_like(self.depth, dtype=torch.int32)
-        plies = plies if self.tree.bounds is None else self.tree.bounds.plies[:, 0].clone()
+        bounds, proven = self.tree.bounds, self.tree.finished[:, 0].clone()
+        plies = bounds.plies[:, 0].clone() if bounds else torch.zeros_like(self.depth, dtype=torch.int32)
         return SearchResult(
             action, policy, value, visits, q, prior, raw_value, scores, actions, self.depth, proven, plies
         )

@@ -16,7 +16,7 @@ from alphazero.shell.explore import ExploreShell
 from alphazero.shell.explorer import Explorer
 
 HUMAN = "human"
-KEPT = 1 << 17  # nodes of a tree that is kept from one move to the next, at the most: some 260 MB
+KEPT = 1 << 17  # nodes of a tree that is kept from one move to the next, at the most: 26 MB in connect-four
 EXPLORED = SearchBudget(600)  # of the explorer, which needs simulations, where the agent has seconds a move
 
 
