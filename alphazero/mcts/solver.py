@@ -94,7 +94,7 @@ def tighten(tree: Tree[S], bounds: Bounds, node: Tensor) -> tuple[Tensor, Tensor
     return low, high
 
 
-def root_edges(tree: Tree[S], bounds: Bounds) -> EdgeBounds:
+def root_edge_bounds(tree: Tree[S], bounds: Bounds) -> EdgeBounds:
     """Those of the roots."""
     return edge_bounds(tree, bounds, torch.zeros(tree.batch, dtype=torch.int64, device=tree.children.device))
 
@@ -105,7 +105,7 @@ def eligible(tree: Tree[S], bounds: Bounds) -> Tensor:
     Of a proven root: the soonest wins, or the latest of other ends. Of others: those which no other action is proven to
     be as good as or better than.
     """
-    edges = root_edges(tree, bounds)
+    edges = root_edge_bounds(tree, bounds)
     least = edges.least[:, None]
     of_proven = edges.exact & (edges.plies == edges.shortest[:, None])
     # Where an action is worth `least` at least and perhaps more, one that is worth no more is out.

@@ -203,7 +203,7 @@ class TreeSearch(Generic[S]):
         if self.tree.bounds is None:
             return scores
         # Nothing is left to search in the tree of a proven root, and what is asked for costs no evaluation.
-        exact = solver.root_edges(self.tree, self.tree.bounds).exact
+        exact = solver.root_edge_bounds(self.tree, self.tree.bounds).exact
         return torch.where(self.tree.finished[:, :1], exact.float(), scores)
 
     def root_ranking(self) -> Tensor:

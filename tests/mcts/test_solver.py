@@ -12,7 +12,7 @@ from alphazero.config import SearchConfig
 from alphazero.game import ILLEGAL, Game, State, concatenate, take
 from alphazero.mcts.evaluator import Evaluation, UniformEvaluator
 from alphazero.mcts.search import search, search_trees
-from alphazero.mcts.solver import eligible, root_edges, tighten
+from alphazero.mcts.solver import eligible, root_edge_bounds, tighten
 from alphazero.mcts.timed import search_by_clock
 from alphazero.mcts.tree import Tree, make_tree
 from alphazero.mcts.tree_search import TreeSearch
@@ -198,7 +198,7 @@ def test_an_action_that_is_proven_lost_is_never_played_while_there_is_another() 
     for salt in range(8):
         trees = grown(game, root, replace(PROVE, simulations=400), salt=salt)
         assert trees.tree.bounds is not None
-        found, lost = trees.result(), root_edges(trees.tree, trees.tree.bounds).high == -1
+        found, lost = trees.result(), root_edge_bounds(trees.tree, trees.tree.bounds).high == -1
         assert not bool(found.proven.any())
         assert bool(lost.any())
         assert not bool(lost[0, 4])
