@@ -1,4 +1,4 @@
-"""Games by their import path, as configurations and agents name them.
+"""Games by their import path, as configurations and agents name them: `package.module:Class`, or `...:Class(side=8)`.
 
 A game is code. So nothing is imported from the folder of a run or of an agent, which may come from a stranger; and of
 the games that are asked for in files, `registered_games` tells those that this project and installed packages offer.
@@ -6,6 +6,7 @@ the games that are asked for in files, `registered_games` tells those that this 
 
 from __future__ import annotations
 
+import ast
 import os
 import sys
 import tomllib
@@ -18,7 +19,7 @@ from importlib.machinery import ModuleSpec
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import TypeGuard
+from typing import Any, NamedTuple, TypeGuard
 
 from alphazero.game.interface import Game
 
@@ -28,42 +29,74 @@ LONGEST = 200  # characters of an import path
 ROOT = Path(__file__).resolve().parents[2]  # where the engine is installed, or its checkout
 
 
-def load_game(path: str) -> Game:
-    """The game at an import path such as `games.connect_four:ConnectFour`. ValueError otherwise.
+class GamePath(NamedTuple):
+    """What an import path names: a class, and the arguments that a game of it is made with.
 
-    This imports whatever module is named, unless it lies in the folder of a run or of an agent.
+    code: `package.module:Class`, without arguments.
     """
-    check_import_path(path)
-    shown, (module_name, _, class_name) = f"game {path!r}", path.partition(":")
+
+    code: str
+    positional: tuple[Any, ...]
+    keywords: dict[str, Any]
+
+    @property
+    def module(self) -> str:
+        return self.code.partition(":")[0]
+
+    @property
+    def class_name(self) -> str:
+        return self.code.partition(":")[2]
+
+
+def load_game(path: str) -> Game:
+    """The game at an import path such as `games.connect_four:ConnectFour` or `games.othello:Othello(side=8)`.
+
+    This imports whatever module is named, unless it lies in the folder of a run or of an agent. ValueError otherwise.
+    """
+    named, shown = parse_game_path(path), f"game {path!r}"
     with _nothing_from_runs():
         try:
-            module = import_module(module_name)
+            module = import_module(named.module)
         except InRunError as error:
             raise ValueError(f"{shown}: {error}") from error
         except Exception as error:  # whatever a stranger's module raises
-            told = f"cannot import {module_name!r} ({error!r}); is its folder on the path?"
+            told = f"cannot import {named.module!r} ({error!r}); is its folder on the path?"
             raise ValueError(f"{shown}: {told}") from error
-        game_class = getattr(module, class_name, None)
+        game_class = getattr(module, named.class_name, None)
         if game_class is None:
             offered = ", ".join(name for name, value in vars(module).items() if _is_game(value) and value is not Game)
-            raise ValueError(f"{shown}: {module_name} has no {class_name!r}; it offers {offered or 'no game'}")
+            raise ValueError(f"{shown}: {named.module} has no {named.class_name!r}; it offers {offered or 'no game'}")
         if not _is_game(game_class):
-            raise ValueError(f"{shown}: {class_name} is not a subclass of alphazero.game.Game")
+            raise ValueError(f"{shown}: {named.class_name} is not a subclass of alphazero.game.Game")
         if missing := sorted(game_class.__abstractmethods__):
-            raise ValueError(f"{shown}: {class_name} lacks {', '.join(missing)}")
+            raise ValueError(f"{shown}: {named.class_name} lacks {', '.join(missing)}")
         try:
-            return game_class()
+            return game_class(*named.positional, **named.keywords)
         except Exception as error:
-            raise ValueError(f"{shown}: making a {class_name} failed: {error!r}") from error
+            raise ValueError(f"{shown}: making a {named.class_name} failed: {error!r}") from error
 
 
-def check_import_path(path: str) -> None:
-    """ValueError if no game can be named so. Imports nothing."""
-    module_name, _, class_name = path.partition(":")
-    parts = *module_name.split("."), class_name
-    if len(path) > LONGEST or not all(part.isidentifier() for part in parts):
-        shown = repr(path[:LONGEST]) + "…" * (len(path) > LONGEST)
-        raise ValueError(f"game {shown} is no import path; write it as package.module:Class")
+def parse_game_path(path: str) -> GamePath:
+    """What the import path names. Imports nothing. ValueError if no game can be named so."""
+    shown = f"game {path[:LONGEST]!r}" + "…" * (len(path) > LONGEST)
+    code, bracket, _ = path.partition("(")
+    module, _, class_name = code.partition(":")
+    if len(path) > LONGEST or not all(part.isidentifier() for part in (*module.split("."), class_name)):
+        raise ValueError(f"{shown} is no import path; write it as package.module:Class or package.module:Class(side=8)")
+    if not bracket:
+        return GamePath(code, (), {})
+    try:
+        call = ast.parse(path.partition(":")[2], mode="eval").body
+        if not isinstance(call, ast.Call) or ast.unparse(call.func) != class_name:
+            raise ValueError("more than a class and its arguments")
+        if any(keyword.arg is None for keyword in call.keywords):
+            raise ValueError("an argument without a name")
+        positional = tuple(map(ast.literal_eval, call.args))
+        keywords = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords}
+    except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError) as error:
+        told = "the arguments of a game must be plain values, such as 8, 'text' or True"
+        raise ValueError(f"{shown}: {told} ({error})") from error
+    return GamePath(code, positional, keywords)
 
 
 def registered_games() -> set[str]:
@@ -85,9 +118,15 @@ def registered_games() -> set[str]:
 
 
 def is_loaded_as(path: str, game: Game) -> bool:
-    """Whether the game's class has been imported already and is what the import path names. Imports nothing."""
-    module_name, _, class_name = path.partition(":")
-    return getattr(sys.modules.get(module_name), class_name, None) is type(game)
+    """Whether the import path names this game, whose class has been imported already. Imports nothing."""
+    try:
+        named = parse_game_path(path)
+        if getattr(sys.modules.get(named.module), named.class_name, None) is not type(game):
+            return False
+        made = load_game(path)
+    except ValueError:
+        return False
+    return (made.name, made.actions, made.observation_shape) == (game.name, game.actions, game.observation_shape)
 
 
 def run_around(path: Path) -> Path | None:

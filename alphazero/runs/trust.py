@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import logging
+import shlex
 from contextlib import suppress
 from pathlib import Path
 
 from alphazero.game import Game, load_game
-from alphazero.game.loading import check_import_path, registered_games
+from alphazero.game.loading import parse_game_path, registered_games
 from alphazero.game.own_files import own_folder, write_own
 from alphazero.runs.files import RunError
 
@@ -41,23 +42,24 @@ def load_game_of(file: Path, path: str, *, named: str | None = None) -> Game:
 def check(file: Path, path: str) -> None:
     """RunError unless the file may ask for this game: a registered one, or one that the user named for its folder."""
     try:
-        check_import_path(path)
+        code = parse_game_path(path).code
     except ValueError as error:
         raise RunError(f"{file}: {error}") from error
-    if path not in registered_games() and path != _trusted().get(_key(file.parent)):
+    if code not in registered_games() and code != _trusted().get(_key(file.parent)):
         why = "which neither this project nor an installed package registers, so it is not imported"
-        raise RunError(f"{file} asks for the game {path}, {why}; if you trust its code, say so: --game {path}")
+        fix = f"if you trust its code, say so: --game {shlex.quote(path)}"
+        raise RunError(f"{file} asks for the game {path}, {why}; {fix}")
 
 
 def trust(folder: Path, path: str) -> None:
     """Keeps that the user has named this game for this folder, unless files may ask for it anyway."""
-    known = _trusted()
-    if path in registered_games() or known.get(_key(folder)) == path:
+    known, code = _trusted(), parse_game_path(path).code
+    if code in registered_games() or known.get(_key(folder)) == code:
         return
     try:
-        write_own(_state_file(), json.dumps(known | {_key(folder): path}, indent=1).encode())
+        write_own(_state_file(), json.dumps(known | {_key(folder): code}, indent=1).encode())
     except (OSError, RuntimeError) as error:
-        _log.warning("cannot keep that %s may use %s (%s): name it each time, --game %s", folder, path, error, path)
+        _log.warning("cannot keep that %s may use %s (%s): name it each time, --game %s", folder, code, error, path)
 
 
 def _key(folder: Path) -> str:

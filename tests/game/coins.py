@@ -41,6 +41,13 @@ class Coins(Game):
         return state.coins[:, None].float()
 
 
+class Pile(Coins):
+    """Coins with an argument."""
+
+    def __init__(self, coins: int = 5, *, name: str = "pile") -> None:
+        self.coins, self.name = coins, name  # type: ignore[misc]
+
+
 STATE = CoinsState(torch.arange(4), torch.arange(8.0).view(4, 2))
 
 

@@ -19,6 +19,7 @@ from alphazero.game import Game, load_game, loading
 from alphazero.game.loading import is_loaded_as, registered_games, run_around
 from games.connect_four import ConnectFour
 from games.tic_tac_toe import TicTacToe
+from tests.game.coins import Pile
 from tests.strangers import write_payload
 from tests.training_runs import ROOT
 
@@ -45,12 +46,27 @@ def test_load_game() -> None:
         ("alphazero:Nothing", "has no 'Nothing'; it offers no game"),
         ("games.connect_four:ConnectFourState", "ConnectFourState is not a subclass of alphazero.game.Game"),
         ("games.connect_four:COLUMNS", "COLUMNS is not a subclass of alphazero.game.Game"),
+        ("games.connect_four:ConnectFour(", "the arguments of a game must be plain values"),
+        ("games.connect_four:ConnectFour(exit())", "the arguments of a game must be plain values"),
+        ("games.connect_four:ConnectFour(**{'x': 1})", "an argument without a name"),
+        ("games.connect_four:ConnectFour()()", "more than a class and its arguments"),
+        ("games.connect_four:ConnectFour(1).initial", "more than a class and its arguments"),
+        ("games.connect_four:ConnectFour(side=8)", "making a ConnectFour failed: TypeError"),
         ("alphazero.game:Game", "Game lacks initial, legal, observe, step, to_play"),
     ],
 )
 def test_load_game_says_what_is_wrong(path: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         load_game(path)
+
+
+def test_arguments_reach_the_game() -> None:
+    def made(arguments: str) -> dict[str, object]:
+        return vars(load_game(f"tests.game.coins:Pile{arguments}"))
+
+    assert made("(7)") == made("( coins = 7 )") == {"coins": 7, "name": "pile"}
+    assert made('(7, name="(a:b, c)")') == {"coins": 7, "name": "(a:b, c)"}
+    assert made("") == made("()") == {"coins": 5, "name": "pile"}
 
 
 def test_a_long_name_is_quoted_in_a_line() -> None:
@@ -112,6 +128,8 @@ def test_a_loaded_class_is_known_by_its_name_without_any_import(
     assert not is_loaded_as("games.tic_tac_toe:TicTacToe", ConnectFour())
     assert not is_loaded_as("unheard_of:Payload", TicTacToe())
     assert not is_loaded_as("", TicTacToe())
+    assert is_loaded_as("tests.game.coins:Pile(name='few')", Pile(3, name="few"))
+    assert not is_loaded_as("tests.game.coins:Pile(name='few')", Pile(3, name="many"))
     assert not (tmp_path / "mark").exists()
 
 

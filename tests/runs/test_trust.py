@@ -197,3 +197,14 @@ def test_a_run_trusts_only_the_game_that_it_was_given(tmp_path: Path, state: Pat
     with pytest.raises(RunError, match="asks for the game"), resumed:
         pass
     assert not (tmp_path / "mark").exists()
+
+
+def test_what_is_trusted_is_the_code_whatever_arguments_it_gets(tmp_path: Path, state: Path) -> None:
+    card = tmp_path / "agent.json"
+    check(card, "games.tic_tac_toe:TicTacToe()")
+    with pytest.raises(RunError, match=rf"say so: --game '{GAME}\(2\)'$"):
+        check(card, f"{GAME}(2)")
+    trust(tmp_path, f"{GAME}(1)")
+    assert json.loads(state.read_text()) == {str(tmp_path.resolve()): GAME}
+    check(card, f"{GAME}(2)")
+    assert not (tmp_path / "mark").exists()
