@@ -182,7 +182,7 @@ def executor_of(arguments: argparse.Namespace, game: Game, console: Console) -> 
     from alphazero.parallel.ray_executor import RayExecutor
 
     core = Needs(1, 0)
-    modules = (type(game).__module__,)
+    modules = (game.defined_by.__module__,)
     with cluster(arguments.ray_address, cores=available_cores(), modules=modules):
         size = max(1, room(core)) if arguments.workers in (0, "auto") else arguments.workers
         with RayExecutor(lambda threads: None, size, core, say=partial(console.print, soft_wrap=True)) as executor:

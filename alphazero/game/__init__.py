@@ -1,5 +1,6 @@
 """The game interface, and the check that holds a game to it."""
 
+from alphazero.game.batched import as_game as as_game
 from alphazero.game.conformance import ConformanceError as ConformanceError
 from alphazero.game.conformance import check_game as check_game
 from alphazero.game.interface import ILLEGAL as ILLEGAL
@@ -14,6 +15,7 @@ from alphazero.game.interface import masked as masked
 from alphazero.game.interface import num_actions as num_actions
 from alphazero.game.interface import random_actions as random_actions
 from alphazero.game.loading import load_game as load_game
+from alphazero.game.python_game import PythonGame as PythonGame
 from alphazero.game.states import S as S
 from alphazero.game.states import State as State
 from alphazero.game.states import Tensors as Tensors

@@ -9,7 +9,6 @@ cannot be seen from outside; that is left to the game's own tests.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
@@ -17,8 +16,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from alphazero.game.interface import Box, Discrete, Game, Symmetry, num_actions
+from alphazero.game.attributes import check_attributes
+from alphazero.game.batched import BatchedGame, as_game
+from alphazero.game.interface import Discrete, Game, Symmetry, num_actions
 from alphazero.game.pace import one_thread
+from alphazero.game.position_checks import check_positions
 from alphazero.game.probe import (
     Answers,
     ConformanceError,
@@ -30,6 +32,7 @@ from alphazero.game.probe import (
     require_type,
     same_rows,
 )
+from alphazero.game.python_game import PythonGame
 from alphazero.game.record import separators
 from alphazero.game.seats import check_seats
 from alphazero.game.states import S, concatenate, field_names, named_fields, take
@@ -50,7 +53,7 @@ GARBAGE = ("", "no such action", "-1", "99999999", "\N{SNOWMAN}")
 
 @one_thread()
 def check_game(
-    game: Game[S],
+    game: Game[S] | PythonGame,
     *,
     games: int = 64,
     seed: int = 0,
@@ -67,8 +70,10 @@ def check_game(
     max_moves: a random game longer than this counts as one that never ends.
     show:      called with a description, the amount done and the total, as the check goes on.
     """
-    rules = cast(Game, game)  # the checks are the same for states of any type
-    _check_attributes(rules)
+    check_attributes(cast(Game, game))
+    rules = as_game(game)
+    if isinstance(rules, BatchedGame):
+        check_positions(rules.rules, games=games, seed=seed, show=show)
     probe = Probe(rules)
     _check_names(probe)
     generator = torch.Generator(device).manual_seed(seed)
@@ -165,24 +170,6 @@ def _check_rows(probe: Probe, function: str, positions: Positions, answers: Fiel
 
 
 # The promises
-
-
-def _check_attributes(game: Game) -> None:
-    actions, shape = getattr(game, "actions", None), getattr(game, "observation_shape", None)
-    sane_actions = isinstance(actions, Discrete) and actions.n >= 1
-    if isinstance(actions, Box):
-        bounded = len(actions.low) == len(actions.high) > 0
-        sane_actions = bounded and all(-math.inf < low < high < math.inf for low, high in zip(*actions, strict=True))
-    sane_shape = isinstance(shape, tuple) and shape and all(isinstance(size, int) and size > 0 for size in shape)
-    for name, sane, expected in (
-        ("name", isinstance(getattr(game, "name", None), str) and game.name, "a word"),
-        ("num_players", getattr(game, "num_players", None) in {1, 2}, "1 or 2"),
-        ("actions", sane_actions, "a Discrete of at least one action, or a Box of finite low < high"),
-        ("observation_shape", sane_shape, "a tuple of positive integers"),
-        ("discount", 0 < game.discount <= 1, "over 0 and at most 1"),
-    ):
-        if not sane:
-            raise ConformanceError(f"{name}: must be {expected}, is {getattr(game, name, 'missing')!r}")
 
 
 def _check_names(probe: Probe) -> None:

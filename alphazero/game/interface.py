@@ -172,6 +172,16 @@ class Game(ABC, Generic[S]):
         return type(self).solve is not Game.solve
 
     @property
+    def has_heuristic(self) -> bool:
+        """Whether the game has a heuristic. Default: whether its class defines one."""
+        return type(self).heuristic is not Game.heuristic
+
+    @property
+    def defined_by(self) -> type:
+        """The class that its author has written. Default: its own."""
+        return type(self)
+
+    @property
     def solver_help(self) -> str:
         """The answer to a user who asks for the solver where there is none: how to get it, say."""
         return f"{self.name} has no perfect player"
@@ -248,6 +258,12 @@ class Game(ABC, Generic[S]):
         For the player to move; the sooner the end, the further from 0. Default: there is no solver.
         """
         raise ValueError(self.solver_help)
+
+    def forget(self, state: S) -> None:
+        """Forgets what it was asked before, except where the positions of `state` come from.
+
+        So its speed can be measured. Default: it remembers nothing.
+        """
 
     def render(self, state: S) -> str:
         """The position of a batch of one, as lines of plain text. Default: the observation as a board, if it is one.

@@ -21,7 +21,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple, TypeGuard
 
+from alphazero.game.batched import as_game
 from alphazero.game.interface import Game
+from alphazero.game.python_game import PythonGame
 
 GROUP = "alphazero.games"  # of entry points, which register games
 CONFIG, CHECKPOINTS, CARD = "config.toml", "checkpoints", "agent.json"  # by which folders of runs and agents are known
@@ -64,14 +66,17 @@ def load_game(path: str) -> Game:
             raise ValueError(f"{shown}: {told}") from error
         game_class = getattr(module, named.class_name, None)
         if game_class is None:
-            offered = ", ".join(name for name, value in vars(module).items() if _is_game(value) and value is not Game)
+            offered = ", ".join(
+                name for name, value in vars(module).items() if _is_game(value) and value not in (Game, PythonGame)
+            )
             raise ValueError(f"{shown}: {named.module} has no {named.class_name!r}; it offers {offered or 'no game'}")
         if not _is_game(game_class):
-            raise ValueError(f"{shown}: {named.class_name} is not a subclass of alphazero.game.Game")
+            told = "is a subclass of neither Game nor PythonGame of alphazero.game"
+            raise ValueError(f"{shown}: {named.class_name} {told}")
         if missing := sorted(game_class.__abstractmethods__):
             raise ValueError(f"{shown}: {named.class_name} lacks {', '.join(missing)}")
         try:
-            return game_class(*named.positional, **named.keywords)
+            return as_game(game_class(*named.positional, **named.keywords))
         except Exception as error:
             raise ValueError(f"{shown}: making a {named.class_name} failed: {error!r}") from error
 
@@ -121,7 +126,7 @@ def is_loaded_as(path: str, game: Game) -> bool:
     """Whether the import path names this game, whose class has been imported already. Imports nothing."""
     try:
         named = parse_game_path(path)
-        if getattr(sys.modules.get(named.module), named.class_name, None) is not type(game):
+        if getattr(sys.modules.get(named.module), named.class_name, None) is not game.defined_by:
             return False
         made = load_game(path)
     except ValueError:
@@ -182,5 +187,5 @@ def _nothing_from_runs() -> Iterator[None]:
         sys.meta_path = [finder for finder in sys.meta_path if finder is not refuses]
 
 
-def _is_game(value: object) -> TypeGuard[type[Game]]:
-    return isinstance(value, type) and issubclass(value, Game)
+def _is_game(value: object) -> TypeGuard[type[Game] | type[PythonGame]]:
+    return isinstance(value, type) and issubclass(value, (Game, PythonGame))

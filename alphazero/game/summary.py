@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
 
+from alphazero.game.batched import BatchedGame, History
 from alphazero.game.interface import Box, Game
 from alphazero.game.pace import rules_seconds, slow_rules
 from alphazero.game.probe import Ply, Positions, Probe
@@ -135,7 +136,7 @@ def _key(probe: Probe, now: Positions) -> str:
 
 
 def _heuristic(probe: Probe, now: Positions) -> str:
-    if type(probe.game).heuristic is Game.heuristic:
+    if not probe.game.has_heuristic:
         return "none: minimax sees only the ends of games within its depth"
     return f"yes; {_spread(probe.query('heuristic', now))}"
 
@@ -165,6 +166,13 @@ def _warnings(probe: Probe, moves: Ply, player: Tensor, legal: Tensor) -> Iterat
             "step: a position came back within a game, so games need not end: self_play.max_moves (`max_moves` of a "
             "match) ends them, which the network cannot foresee, or the state has a limit of its own"
         )
+    if isinstance(game, BatchedGame):
+        count = int(game.cut_off(cast(History, moves.after.state)).sum())
+        if count:
+            yield (
+                f"max_moves: {_percent(count / (1 + int(moves.before.game.max())))} of the games were ended by it, "
+                f"after {game.rules.max_moves} moves; they count as draws"
+            )
     if game.discrete and int(legal.max()) == 1:
         yield "legal: nowhere was there more than one move"
 
