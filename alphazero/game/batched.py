@@ -206,8 +206,9 @@ class BatchedGame(Game[History]):
 
     def forget(self, state: History) -> None:
         with self._lock:
-            self._young, self._old = {}, {}
-            for node in self._nodes(state):
+            nodes = self._nodes(state)
+            self._young, self._old = {node.number: node for node in nodes}, {}
+            for node in nodes:
                 node.edges, node.observation = {}, None
 
     def _nodes(self, state: History) -> list[_Node]:

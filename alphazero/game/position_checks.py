@@ -12,7 +12,7 @@ import numpy as np
 from alphazero.game.interface import Discrete
 from alphazero.game.messages import shortened
 from alphazero.game.probe import ConformanceError
-from alphazero.game.python_game import PythonGame, encoded
+from alphazero.game.python_game import PythonGame, encoded, plain
 
 SHOWN_MOVES = 12  # of those that led to a position, the last
 ROUNDING = 1e-4
@@ -37,6 +37,7 @@ class _Checked:
         self.rules = rules
         self.path: list[Any] = []  # the moves that led to the position that is asked about
         self.position: Any = None
+        self.known: dict[bytes, Answers] = {}  # by key
 
     def require(self, holds: bool, promise: str) -> None:
         if holds:
@@ -128,7 +129,7 @@ class _Checked:
 
     def _key(self, position: Any) -> bytes | None:
         try:
-            return encoded(self.call("key", position))
+            return encoded(plain(self.call("key", position)))  # plain: of an array of objects, bytes are addresses
         except TypeError as error:
             self.require(not self.rules.overrides("key"), f"key: {error}")
             return None
@@ -158,12 +159,16 @@ def _check_game(checked: _Checked, rng: np.random.Generator) -> None:
     rewards: list[tuple[int, float]] = []
     while not answers.finished and len(checked.path) < rules.max_moves:
         checked.require_same(checked.answers(position), answers, "{}: must give the same answer twice")
+        if answers.key is not None:
+            alike = "key: positions with one key must agree in all answers, not so in `{}`"
+            checked.require_same(answers, checked.known.setdefault(answers.key, answers), alike)
         action: Any
         if isinstance(rules.actions, Discrete):
             action = int(rng.choice(answers.legal_actions))
         else:
             action = rng.uniform(*rules.actions).astype(np.float32)
         successor, again = (checked.call("play", position, action) for _ in range(2))
+        checked.require(successor is not None, "play: must return the position after the move, returned None")
         reward = checked.call("reward", position, action, successor)
         fine = isinstance(reward, (Real, np.number)) and math.isfinite(reward)
         checked.require(fine, f"reward: must be a finite number, is {reward!r}")

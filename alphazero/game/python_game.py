@@ -138,21 +138,21 @@ def encoded(key: Any) -> bytes:
     try:
         return marshal.dumps(key, 0)  # the oldest format, in which bytes depend on nothing but the value
     except ValueError:  # classes, and arrays that are not contiguous
-        return marshal.dumps(_plain(key), 0)
+        return marshal.dumps(plain(key), 0)
 
 
-def _plain(key: Any) -> Any:
+def plain(key: Any) -> Any:
     """The key in types that marshal knows. TypeError if there are others in it."""
     if isinstance(key, Enum):
         return key.name
     if isinstance(key, (np.ndarray, np.generic)) and key.dtype != object:
         return key.tobytes()
     if isinstance(key, (tuple, list)):
-        return tuple(map(_plain, key))
+        return tuple(map(plain, key))
     if isinstance(key, (set, frozenset)):
-        return tuple(sorted(marshal.dumps(_plain(part), 0) for part in key))
+        return tuple(sorted(marshal.dumps(plain(part), 0) for part in key))
     if is_dataclass(key) and not isinstance(key, type):
-        return tuple(_plain(getattr(key, field.name)) for field in fields(key))
+        return tuple(plain(getattr(key, field.name)) for field in fields(key))
     if isinstance(key, (int, float, str, bytes, type(None))):
         return key
     raise TypeError(f"a {type(key).__name__} cannot tell positions apart: numbers, texts, arrays and tuples can")
