@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import difflib
 import random
+from contextlib import suppress
 from functools import cached_property
 from itertools import takewhile
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -44,11 +46,15 @@ class OpenSpiel(PythonGame[Any]):
             close = difflib.get_close_matches(word, kinds, 1)
             hint = f"; did you mean {close[0]}?" if close else ""
             raise ValueError(f"OpenSpiel has no game {word!r}{hint}")
-        _require_kind(kinds[word])
+        if "filename" in game:
+            raise ValueError(f"{word} reads a file, which may be a stranger's; it cannot be played")
+        if kinds[word].is_concrete:  # of a game made from another one, only the whole tells
+            _require_kind(kinds[word])
         try:
             self.spiel = pyspiel.load_game(game)
         except pyspiel.SpielError as error:
-            raise ValueError(f"OpenSpiel cannot load {game!r}: {error}") from error
+            reason = str(error).partition(" Available games are")[0]
+            raise ValueError(f"OpenSpiel cannot load {game!r}: {reason}") from error
         _require_kind(self.spiel.get_type())
         self.name = game
         self.num_players = self.spiel.num_players()
@@ -56,16 +62,20 @@ class OpenSpiel(PythonGame[Any]):
             raise ValueError(f"{game} has {self.num_players} players; only games for one or two can be played")
         if self.num_players == 2 and self.spiel.get_type().utility != pyspiel.GameType.Utility.ZERO_SUM:
             raise ValueError(f"in {game}, what one player wins the other need not lose; such games cannot be played")
-        self.actions = Discrete(self.spiel.num_distinct_actions())
-        shape = tuple(self.spiel.observation_tensor_shape())
+        shape, actions = tuple(self.spiel.observation_tensor_shape()), self.spiel.num_distinct_actions()
+        self.actions = Discrete(actions)
         self.observation_shape = shape if self.num_players == 1 else (shape[0] + 1, *shape[1:])
-        if self.actions.n > MOST_ACTIONS or np.prod(self.observation_shape) > MOST_NUMBERS:
-            raise ValueError(f"{game} is too large: {self.actions.n:,} actions, observations {self.observation_shape}")
+        if not 1 <= actions <= MOST_ACTIONS or not 1 <= min(shape) <= prod(shape) <= MOST_NUMBERS:
+            raise ValueError(f"{game} cannot be played: it has {actions:,} actions, and observations {shape}")
         self.max_moves = min(max_moves, self.spiel.max_game_length())
         self._observer = make_observation(self.spiel)
         # Values are in [-1, 1]; what a game can bring is scaled to that.
         self._most = max(1.0, abs(self.spiel.min_utility()), abs(self.spiel.max_utility()))
         self._ends_alone = self.spiel.get_type().reward_model == pyspiel.GameType.RewardModel.TERMINAL
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Another process loads the game anew."""
+        return OpenSpiel, (self.name, self.max_moves)
 
     def initial(self) -> Any:
         return self.spiel.new_initial_state()
@@ -127,6 +137,20 @@ class OpenSpiel(PythonGame[Any]):
         first, second = names
         plain = first | second | {both: _common_end(first[both], second[both]) for both in first.keys() & second}
         return plain if len({*plain.values(), ""}) > len(plain) else {}
+
+
+def playable() -> list[str]:
+    """The names of the games that can be played as they are, without parameters."""
+    import pyspiel
+
+    names = []
+    for kind in pyspiel.registered_games():
+        with suppress(ValueError):
+            _require_kind(kind)
+            if kind.default_loadable:
+                OpenSpiel(kind.short_name)
+                names.append(kind.short_name)
+    return names
 
 
 def _require_kind(kind: Any) -> None:

@@ -92,6 +92,10 @@ class BatchedGame(Game[History]):
         self._young: dict[int, _Node] = {}
         self._old: dict[int, _Node] = {}
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Another process makes positions of its own."""
+        return BatchedGame, (self.rules,)
+
     @property
     def defined_by(self) -> type:
         return type(self.rules)
