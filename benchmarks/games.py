@@ -29,6 +29,7 @@ from alphazero.config import Config, EvaluationConfig, NetworkConfig, SearchConf
 from alphazero.game import Game, State, as_game, check_game, load_game, random_actions
 from alphazero.game.pace import rules_seconds
 from alphazero.network.architectures import inference_module, make_network
+from alphazero.network.engines import best_engine
 from alphazero.network.inference import NetworkEvaluators
 from alphazero.selfplay import SelfPlay
 from alphazero.trainer.session import open_session
@@ -84,7 +85,8 @@ def midgame(game: Game) -> State:
 def self_play_work(game: Game) -> Work:
     """A stream of self-play with connect-four's default network and search, which plays on from call to call."""
     torch.manual_seed(0)
-    evaluator = NetworkEvaluators(game)(inference_module(make_network(game, NetworkConfig())))
+    network = inference_module(make_network(game, NetworkConfig()))
+    evaluator = NetworkEvaluators(game, engine=best_engine(game, NetworkConfig()))(network, midgame(game))
     stream = SelfPlay(game, SearchConfig(), SelfPlayConfig(moves=MOVES), seed=1, stream=0)
     segments = count()
 

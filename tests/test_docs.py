@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -249,3 +250,30 @@ def test_docstrings_become_restructured_text() -> None:
             "::\n\n    x = 1",
         ]
     )
+
+
+def test_the_plain_game_is_trained_by_its_page(tmp_path: Path) -> None:
+    """As its reader does it: the rules and the configuration are saved, and two commands follow. In 60 lines in all."""
+    page = "docs/plain_python.md"
+    rules, settings = blocks(page, "python")[0], blocks(page, "toml")[0]
+    train = next(command for command in commands(page) if "scripts/train.py" in command)
+    assert len([*rules.splitlines(), *settings.splitlines()]) + 2 <= 60
+    folder = tmp_path / "my_games"
+    folder.mkdir()
+    (folder / "tic_tac_toe.py").write_text(rules)
+    (folder / "tic_tac_toe.toml").write_text(settings)
+    words = [
+        sys.executable,
+        ROOT / train[1],
+        *train[2:-1],
+        tmp_path / "mine",
+        "--iterations",
+        "1",
+        "--evaluation.games",
+        "2",
+    ]
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "minimax:9" in done.stdout
+    assert (tmp_path / "mine" / "agent.onnx").exists()
