@@ -42,10 +42,10 @@ def slow_rules(game: Game[S], seconds: Mapping[str, float]) -> str:
     name = max(seconds, key=lambda method: seconds[method])
     if seconds[name] < (SLOW if game.discrete else SIMULATION * SLOW):
         return ""
-    return (
-        f"{name} takes {1e6 * seconds[name]:.0f} µs a position: write it in whole-batch tensor operations, "
-        "or compile it as games/connect_four.py does"
-    )
+    taken = f"{name} takes {1e6 * seconds[name]:.0f} µs a position"
+    if game.defined_by is not type(game):
+        return f"{taken}, since positions are played one by one; docs/plain_python.md says when that matters"
+    return f"{taken}: write it in whole-batch tensor operations, or compile it as games/connect_four.py does"
 
 
 @contextmanager

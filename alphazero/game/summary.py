@@ -166,7 +166,7 @@ def _warnings(probe: Probe, moves: Ply, player: Tensor, legal: Tensor) -> Iterat
             "step: a position came back within a game, so games need not end: self_play.max_moves (`max_moves` of a "
             "match) ends them, which the network cannot foresee, or the state has a limit of its own"
         )
-    if isinstance(game, BatchedGame):
+    if isinstance(game, BatchedGame) and game.num_players == 2:
         count = int(game.cut_off(cast(History, moves.after.state)).sum())
         if count:
             yield (

@@ -328,7 +328,6 @@ BROKEN: list[tuple[type[PythonGame], dict[str, Any], str]] = [
     (TicTacToe, {"initial": lambda s: 1 / 0}, "initial: must not fail, but raised ZeroDivisionError"),
     (TicTacToe, {"action_name": lambda s, a: "same"}, "action_name: must be distinct"),
     (Subtraction, {"play": careless_play}, "play: must leave the position that it is given as it was, .*`.*` changed"),
-    (Target, {"finished": PythonGame.finished, "max_moves": 3}, "reward: from every position on|max_moves"),
 ]  # fmt: skip
 
 
@@ -337,9 +336,6 @@ def test_a_broken_promise_is_named_in_its_author_s_words(
     base: type[PythonGame], changes: dict[str, Any], message: str
 ) -> None:
     rules = type("Broken", (base,), changes)()
-    if "finished" in changes and base is Target:  # no mistake that can be seen: the limit ends the game
-        assert "max_moves: 100 % of the games were ended by it" in " ".join(str(check_game(rules)).split())
-        return
     with pytest.raises(ConformanceError, match=message):
         check_game(rules)
 
