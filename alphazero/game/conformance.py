@@ -182,11 +182,12 @@ def _check_names(probe: Probe) -> None:
     if not probe.game.discrete:
         return
     names = [probe.call("action_name", action) for action in range(num_actions(probe.game))]
+    numbers: dict[str, int] = {}
     for action, name in enumerate(names):
         require_type(f"action_name: the name of action {action}", name, str)
         if not (name.isprintable() and name == name.strip() != ""):
             raise ConformanceError(f"action_name: must be printable, without spaces at its ends ({name!r} is not)")
-        if (other := names.index(name)) != action:
+        if (other := numbers.setdefault(name, action)) != action:
             raise ConformanceError(f"action_name: must be distinct (actions {other} and {action} are {name!r})")
         if (read := parse(name)) != action:
             raise ConformanceError(f"parse_action: must read {name!r} as action {action} (gave {read!r})")

@@ -12,6 +12,7 @@ from __future__ import annotations
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Protocol, cast, get_args, get_origin
 
@@ -278,12 +279,18 @@ class Game(ABC, Generic[S]):
 
     def parse_action(self, text: str) -> int:
         """The discrete action that `text` names. ValueError with what is expected otherwise."""
-        names = [self.action_name(action) for action in range(num_actions(self))]
-        try:
-            return names.index(text.strip())
-        except ValueError:
-            expected = ", ".join(names[:SHOWN_NAMES]) + ", …" * (len(names) > SHOWN_NAMES)
-            raise ValueError(f"no action is called {printable(text.strip())}; expected one of {expected}") from None
+        if (action := self._numbers.get(text.strip())) is not None:
+            return action
+        expected = ", ".join([*self._numbers][:SHOWN_NAMES]) + ", …" * (len(self._numbers) > SHOWN_NAMES)
+        raise ValueError(f"no action is called {printable(text.strip())}; expected one of {expected}")
+
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        """The first action of each name."""
+        numbers: dict[str, int] = {}
+        for action in range(num_actions(self)):
+            numbers.setdefault(self.action_name(action), action)
+        return numbers
 
 
 def num_actions(game: Game[S]) -> int:
