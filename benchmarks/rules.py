@@ -2,7 +2,7 @@
 
     benchmarks/rules.py [--games N] [--seed N]
 
-Random games of Othello. At every move the legal moves by name, the player to
+Random games of Othello and Hex, on several boards. At every move the legal moves by name, the player to
 move, the end and the result are compared; by the compiled rules and by those in tensors. The exit code is 1 if
 anything differs.
 """
@@ -44,8 +44,13 @@ def same_name(name: str) -> str:
     return name
 
 
+def hex_board(side: int) -> Pair:
+    return Pair(f"games.hex:Hex(side={side})", f"hex(board_size={side})", same_name)
+
+
 PAIRS = (
     Pair("games.othello:Othello(side=8)", "othello", same_name),
+    *map(hex_board, (3, 5, 11)),
 )
 
 

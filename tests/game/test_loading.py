@@ -24,7 +24,7 @@ from tests.strangers import write_payload
 from tests.training_runs import ROOT
 
 SHIPPED = {
-    *("games.connect_four:ConnectFour", "games.tic_tac_toe:TicTacToe", "games.othello:Othello"),
+    *("games.connect_four:ConnectFour", "games.tic_tac_toe:TicTacToe", "games.othello:Othello", "games.hex:Hex"),
     *("games.trebuchet.game:Aiming", "games.trebuchet.game:Siege"),
 }
 OLD = {"examples.othello:Othello"}  # still read, for one version
