@@ -2,13 +2,14 @@
 
     benchmarks/rules.py [--games N] [--seed N]
 
-Random games of Othello and Hex, on several boards. At every move the legal moves by name, the player to
+Random games of Othello, Hex and Breakthrough, on several boards. At every move the legal moves by name, the player to
 move, the end and the result are compared; by the compiled rules and by those in tensors. The exit code is 1 if
 anything differs.
 """
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -44,6 +45,20 @@ def same_name(name: str) -> str:
     return name
 
 
+def turned_over(rows: int) -> Callable[[str], str]:
+    """Breakthrough's names: there the player at the top moves first, and an asterisk marks captures."""
+
+    def translated(name: str) -> str:
+        return re.sub(r"\d+", lambda row: str(rows + 1 - int(row[0])), name.rstrip("*"))
+
+    return translated
+
+
+def breakthrough(rows: int, columns: int) -> Pair:
+    path = f"games.breakthrough:Breakthrough(rows={rows}, columns={columns})"
+    return Pair(path, f"breakthrough(rows={rows},columns={columns})", turned_over(rows))
+
+
 def hex_board(side: int) -> Pair:
     return Pair(f"games.hex:Hex(side={side})", f"hex(board_size={side})", same_name)
 
@@ -51,6 +66,7 @@ def hex_board(side: int) -> Pair:
 PAIRS = (
     Pair("games.othello:Othello(side=8)", "othello", same_name),
     *map(hex_board, (3, 5, 11)),
+    *(breakthrough(rows, columns) for rows, columns in ((6, 6), (8, 8), (5, 4))),
 )
 
 

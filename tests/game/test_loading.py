@@ -25,7 +25,7 @@ from tests.training_runs import ROOT
 
 SHIPPED = {
     *("games.connect_four:ConnectFour", "games.tic_tac_toe:TicTacToe", "games.othello:Othello", "games.hex:Hex"),
-    *("games.trebuchet.game:Aiming", "games.trebuchet.game:Siege"),
+    *("games.breakthrough:Breakthrough", "games.trebuchet.game:Aiming", "games.trebuchet.game:Siege"),
 }
 OLD = {"examples.othello:Othello"}  # still read, for one version
 
