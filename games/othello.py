@@ -123,8 +123,8 @@ class Othello(Game[OthelloState]):
     def heuristic(self, state: OthelloState) -> Tensor:
         """Corners, which can never be turned, and mobility, the number of moves: mine less theirs, in (-1, 1).
 
-        The two that P. S. Rosenbloom 1982, "A world-championship-level Othello program", looks at first; the weights
-        are this project's.
+        The simplest parts of the stability and mobility that P. S. Rosenbloom 1982, "A world-championship-level Othello
+        program", values; the weights are this project's.
         """
         mobility = self.legal(state)[:, :-1].sum(1) - self.legal(_exchanged(state))[:, :-1].sum(1)
         discs = _cells(state.mine) - _cells(state.theirs)

@@ -7,7 +7,7 @@ import re
 import pytest
 import torch
 
-from alphazero.game import check_game, concatenate, named_fields, random_actions
+from alphazero.game import check_game, concatenate, named_fields, num_actions, random_actions
 from alphazero.game.grid import read_grid
 from alphazero.game.loading import load_game
 from alphazero.game.record import Record
@@ -74,12 +74,13 @@ def test_whole_games_go_as_in_openspiel(pair: Pair) -> None:
 
 @pytest.mark.parametrize(("rows", "columns"), [(3, 2), (6, 6), (7, 5)])
 def test_the_compiled_rules_are_those_in_tensors(rows: int, columns: int) -> None:
-    """Of games that go on and of those that are over."""
+    """Of games that go on, and of those that are over, where any action must do."""
     game, generator = Breakthrough(rows, columns), torch.Generator().manual_seed(0)
     state = game.initial(128)
     while not state.done.all():
         assert torch.equal(legal_compiled(state), legal_in_tensors(state))
-        action = random_actions(game, state, generator)
+        any_action = torch.randint(num_actions(game), state.done.shape, generator=generator)
+        action = torch.where(state.done, any_action, random_actions(game, state, generator))
         compiled, tensors = (named_fields(step(state, action)) for step in (step_compiled, step_in_tensors))
         for name, field in compiled.items():
             torch.testing.assert_close(field, tensors[name], rtol=0, atol=0, msg=name)

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alphazero.game import check_game, named_fields, random_actions, take
+from alphazero.game import check_game, named_fields, num_actions, random_actions, take
 from alphazero.game.grid import read_grid
 from alphazero.game.loading import load_game
 from alphazero.game.record import Record
@@ -104,14 +104,15 @@ def test_whole_games_go_as_in_openspiel(pair: Pair) -> None:
 
 @pytest.mark.parametrize("side", [2, 3, 5, 11, 19])
 def test_the_compiled_rules_are_those_in_tensors(side: int) -> None:
-    """Of games that go on and of those that are over."""
+    """Of games that go on, and of those that are over, where any action must do."""
     game, generator = Hex(side), torch.Generator().manual_seed(0)
     state, ply = game.initial(64), 0
     while not state.done.all():
         if ply % side == 0:  # distances take long in tensors
             some = take(state, slice(8))
             assert torch.equal(lead_compiled(some), lead_in_tensors(some))
-        action = random_actions(game, state, generator)
+        any_action = torch.randint(num_actions(game), state.done.shape, generator=generator)
+        action = torch.where(state.done, any_action, random_actions(game, state, generator))
         compiled, tensors = (named_fields(step(state, action)) for step in (step_compiled, step_in_tensors))
         for name, field in compiled.items():
             torch.testing.assert_close(field, tensors[name], rtol=0, atol=0, msg=name)

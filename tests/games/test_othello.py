@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from alphazero.game import State, check_game, named_fields, random_actions, take
+from alphazero.game import State, check_game, named_fields, num_actions, random_actions, take
 from alphazero.game.grid import read_grid
 from alphazero.game.loading import load_game
 from benchmarks.rules import PAIRS, play_beside
@@ -96,14 +96,15 @@ def test_whole_games_go_as_in_openspiel() -> None:
 
 @pytest.mark.parametrize("side", [4, 6, 8, 16])
 def test_the_compiled_rules_are_those_in_tensors(side: int) -> None:
-    """Of games that go on and of those that are over."""
+    """Of games that go on, and of those that are over, where any action must do."""
     game, generator, passes = Othello(side), torch.Generator().manual_seed(0), 0
     state = game.initial(128)
     while not state.done.all():
         legal = legal_in_tensors(state)
         assert torch.equal(legal_compiled(state), legal)
         passes += int(legal[~state.done, -1].sum())
-        action = random_actions(game, state, generator)
+        any_action = torch.randint(num_actions(game), state.done.shape, generator=generator)
+        action = torch.where(state.done, any_action, random_actions(game, state, generator))
         compiled, tensors = (named_fields(step(state, action)) for step in (step_compiled, step_in_tensors))
         for name, field in compiled.items():
             torch.testing.assert_close(field, tensors[name], rtol=0, atol=0, msg=name)
