@@ -236,18 +236,17 @@ def _play(mine, theirs, turn, done, action, new_mine, new_theirs):  # type: igno
     side = len(mine)
     row, column = action // side, action % side
     along = column if turn else row
-    starts, arrives, joins = along == 0, along == side - 1, False
+    starts, arrives = along == 0, along == side - 1
     for down, right in NEIGHBOURS:
         r, c = row + down, column + right
         group = mine[r, c] if 0 <= r < side and 0 <= c < side else 0
-        starts, arrives, joins = starts or group == FROM, arrives or group == TO, joins or group != 0
+        starts, arrives = starts or group == FROM, arrives or group == TO
     joint = FROM if starts else TO if arrives else action + FLOATING
     new_theirs[row, column] = joint
-    if joins:
-        for down, right in NEIGHBOURS:
-            r, c = row + down, column + right
-            if 0 <= r < side and 0 <= c < side and mine[r, c] != 0 and new_theirs[r, c] != joint:
-                _rename(new_theirs, mine[r, c], joint)
+    for down, right in NEIGHBOURS:
+        r, c = row + down, column + right
+        if 0 <= r < side and 0 <= c < side and mine[r, c] != 0 and new_theirs[r, c] != joint:
+            _rename(new_theirs, mine[r, c], joint)
     won = starts and arrives
     if won:
         _rename(new_theirs, TO, FROM)
