@@ -14,7 +14,6 @@ from dataclasses import fields
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from textwrap import indent
 
 import pytest
 
@@ -106,11 +105,11 @@ def test_configurations_are_valid() -> None:
 
 
 def test_othello_is_quoted_as_it_is() -> None:
-    page, game = "docs/othello.md", (ROOT / "examples/othello.py").read_text()
+    page, game = "docs/othello.md", (ROOT / "games/othello.py").read_text()
     assert blocks(page, "toml") == [(ROOT / "configs/othello6.toml").read_text()]
-    methods = [indent(code, "    ") for code in blocks(page, "py")]
-    assert len(methods) == 4
-    assert [method for method in methods if method not in game] == []
+    functions = blocks(page, "py")
+    assert len(functions) == 5
+    assert [function for function in functions if function not in game] == []
 
 
 def commands(page: str) -> Iterator[list[str]]:

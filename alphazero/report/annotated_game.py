@@ -166,8 +166,9 @@ class _Boards:
 
     def __init__(self, game: Game, grids: Sequence[Grid], moves: Sequence[Move]) -> None:
         self.game, self.grids, self.moves = game, grids, moves
-        self.height, self.width = len(grids[0].cells), len(grids[0].cells[0])
-        self.bars = num_actions(game) == self.width
+        self.height, self.lean, columns = len(grids[0].cells), grids[0].lean, len(grids[0].cells[0])
+        self.width = columns + self.lean * (self.height - 1)
+        self.bars = num_actions(game) == columns
         # About twice as many columns as rows, and as many as fit a narrow figure; then with few gaps at the end.
         count = len(moves) + 1
         wide = max(round(math.sqrt(2 * count)), int(NARROWEST / (LARGEST_CELL * (self.width + 1))))
@@ -183,7 +184,7 @@ class _Boards:
         """Draws all boards, with y downwards."""
         left, top = self._draw_board(axes, 0, self.grids[0], "start", "")
         if self.bars:
-            for column in range(self.width):
+            for column in range(num_actions(self.game)):
                 name, middle = literal(self.game.action_name(column)), left + column + 0.5
                 axes.text(middle, top - 0.3, name, fontsize=7, color=GREY, ha="center", va="bottom")
         for place, move in enumerate(self.moves, start=1):
@@ -202,11 +203,15 @@ class _Boards:
         box = FancyBboxPatch((left + 0.2, top + 0.2), self.width - 0.4, self.height - 0.4, boxstyle="round,pad=0.2")
         self.patches[BOARD].append(box)
         for (y, x), mark in np.ndenumerate([list(marks) for marks in grid.cells]):
-            self.patches[DISC_COLOURS.get(mark, "white")].append(Circle((left + x + 0.5, top + y + 0.5), 0.41))
+            self.patches[DISC_COLOURS.get(mark, "white")].append(Circle(self._middle(left, top, y, x), 0.41))
         look: dict[str, Any] = {"y": top - (1.95 if self.bars else 0.4), "fontsize": 8.5, "va": "bottom", "color": INK}
         axes.text(x=left, s=literal(left_words), fontweight="bold", **look)
         axes.text(x=left + self.width, s=right_words, ha="right", **look)
         return left, top
+
+    def _middle(self, left: float, top: float, row: int, column: int) -> tuple[float, float]:
+        """The middle of a cell of the board with this corner."""
+        return left + column + self.lean * row + 0.5, top + row + 0.5
 
     def _draw_move(self, axes: Axes, place: int, move: Move) -> None:
         before, after = self.grids[move.number - 1 : move.number + 1]
@@ -214,7 +219,7 @@ class _Boards:
         words = f"{move.number}  {mark}{self.game.action_name(move.action)}", signed(move.value)
         left, top = self._draw_board(axes, place, after, *words)
         for row, column in changed_cells(before, after):
-            self.rings.append(Circle((left + column + 0.5, top + row + 0.5), 0.29, fill=False))
+            self.rings.append(Circle(self._middle(left, top, row, column), 0.29, fill=False))
         colour = (BLUE, AMBER)[move.mover]
         if self.bars:
             for action, probability in enumerate(move.policy.tolist()):
@@ -226,7 +231,7 @@ class _Boards:
             successor = read_grid(self.game.render(self.game.step(move.before, torch.tensor([action])).state))
             cells = changed_cells(before, successor) if successor else []
             if action != move.action and len(cells) == 1:
-                middle = left + cells[0][1] + 0.5, top + cells[0][0] + 0.5
+                middle = self._middle(left, top, *cells[0])
                 self.patches[f"{colour}70"].append(Circle(middle, 0.4 * math.sqrt(float(move.policy[action]))))
 
 

@@ -105,21 +105,23 @@ def _draw_text(axes: Axes, text: str) -> None:
 
 
 def _draw_grid(axes: Axes, grid: Grid) -> None:
-    height, width = len(grid.cells), len(grid.cells[0])
+    height = len(grid.cells)
+    width = len(grid.cells[0]) + grid.lean * (height - 1)
     # A box with rounded corners, a little smaller so that the line is not cut.
     corner, style = (-0.4, -0.4), "round,pad=0.15"
     axes.add_patch(FancyBboxPatch(corner, width - 0.2, height - 0.2, boxstyle=style, color=BOARD, linewidth=0))
     size = min(20.0, 77 / max(height, width))
     names: dict[str, Any] = {"color": GREY, "fontsize": 10, "ha": "center", "va": "center"}
     for row, marks in enumerate(grid.cells):
-        y = height - 1 - row
-        for x, mark in enumerate(marks):
+        y, left = height - 1 - row, grid.lean * row
+        for column, mark in enumerate(marks):
+            x = left + column
             axes.add_patch(Circle((x, y), 0.4, facecolor=DISC_COLOURS.get(mark, "white"), linewidth=0))
             if mark in DISC_COLOURS:
                 axes.text(x, y, mark, color="white", fontsize=size, ha="center", va="center")
-        axes.text(-0.9, y, literal(grid.row_names[row]), **names)
-    for x, name in enumerate(grid.column_names):
-        axes.text(x, -0.85, literal(name), **names)
+        axes.text(left - 0.9, y, literal(grid.row_names[row]), **names)
+    for column, name in enumerate(grid.column_names):
+        axes.text(grid.lean * height + column, -0.85, literal(name), **names)
     axes.set(xlim=(-1.2, width - 0.3), ylim=(-1.1, height - 0.3), aspect="equal")
 
 

@@ -278,6 +278,7 @@ class Shell(cmd.Cmd):
 
 
 OUTCOMES = {1: "win", 0: "draw", -1: "loss"}
+CELL = 3  # characters of a cell of a board: a mark between brackets or spaces
 
 
 def draw(record: Record, *, colours: bool) -> Text:
@@ -290,13 +291,15 @@ def draw(record: Record, *, colours: bool) -> Text:
     margin = indent + 1 if indent else 0
     earlier = before[0].cells if before and before[0] else grid.cells
     lines = []
-    for name, cells, were in zip(grid.row_names, grid.cells, earlier, strict=True):
-        line = Text.assemble((name.rjust(indent).ljust(margin), dim))
+    step = CELL * grid.lean
+    for row, (name, cells, were) in enumerate(zip(grid.row_names, grid.cells, earlier, strict=True)):
+        line = Text.assemble((" " * int(step * row) + name.rjust(indent).ljust(margin), dim))
         for mark, was in zip(cells, were, strict=True):
             left, right = "  " if mark == was else "[]"
             line.append(left).append(mark, style=marks.get(mark, dim)).append(right)
         lines.append(line)
-    lines.append(Text.assemble((" " * margin + "".join(f" {name:<2}" for name in grid.column_names), dim)))
+    below = " " * (int(step * len(lines)) + margin)
+    lines.append(Text.assemble((below + "".join(f" {name:<{CELL - 1}}" for name in grid.column_names), dim)))
     for line in lines:
         line.rstrip()
     return Text("\n").join(lines)

@@ -20,7 +20,8 @@ from types import FrameType, TracebackType
 
 WIDTH = 40  # of the sign of life, a line that the next one takes
 AGAIN = 0.02  # seconds until a Ctrl-C that was lost in a callback comes again, outside of it
-EXTRAS = {"gymnasium": "gymnasium", "pysindy": "dynamics", "ray": "cluster"}  # of the package, by what they install
+# Of the package, by what they install.
+EXTRAS = {"gymnasium": "gymnasium", "pysindy": "dynamics", "pyspiel": "open_spiel", "ray": "cluster"}
 
 
 def show(text: str) -> None:

@@ -19,6 +19,7 @@ from alphazero.report.colours import AMBER, BLUE, BOARD
 from alphazero.report.position_figures import png
 from alphazero.selfplay import Trajectories
 from games.connect_four import ConnectFour
+from games.hex import Hex
 from games.tic_tac_toe import TicTacToe
 from tests.stubs import Mine
 
@@ -140,6 +141,16 @@ def test_every_board_rings_the_move_in_its_cell() -> None:
     places = [(x - 4 * board, y) for board, (x, y, _) in enumerate(patches(figure, "ring"), start=1)]
     top = min(y for _, y in places)
     assert [(round(x - 0.5), round(y - top)) for x, y in places] == [(0, 2), (0, 0), (1, 1), (1, 0), (2, 0)]
+
+
+def test_rows_of_hexagons_lean() -> None:
+    """A board is four cells wide, of which the lowest row begins with the second; boards stand five cells apart."""
+    game = Hex(side=3)
+    figure = AnnotatedGame(game, played(game, ["a1", "a3", "c2"], [0.0] * 3, [{}] * 3), "a game").figure()
+    assert figure is not None
+    places = [(x - 5 * board - 0.5, y) for board, (x, y, _) in enumerate(patches(figure, "ring"), start=1)]
+    top = min(y for _, y in places)
+    assert [(x, y - top) for x, y in places] == [pytest.approx(place) for place in ((0, 0), (1, 2), (2.5, 1))]
 
 
 def test_dots_are_as_large_as_the_policy_of_the_moves_not_played() -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from matplotlib.figure import Figure
+from matplotlib.patches import Circle
 
 from alphazero.report.position_figures import board_figure, pixels, png, policy_heatmap
 from games.connect_four import ConnectFour
+from games.hex import Hex
 from games.tic_tac_toe import TicTacToe
 
 
@@ -22,6 +25,16 @@ def test_a_board_figure_says_whose_value_it_is_and_shows_legal_moves() -> None:
     texts = _texts(board_figure(game, state, torch.full((9,), 0.1), -0.314))
     assert {"value for o, to move: −0.31", "x", "a1", " 10 %"} <= texts
     assert "b2" not in texts
+
+
+def test_rows_of_hexagons_lean() -> None:
+    game = Hex(side=3)
+    board = board_figure(game, game.initial(1), torch.full((9,), 1 / 9), 0.0).axes[0]
+    middles = [patch.center for patch in board.patches if isinstance(patch, Circle)]
+    assert middles == [(column + row / 2, 2 - row) for row in range(3) for column in range(3)]
+    names = {text.get_text(): text.get_position() for text in board.texts}
+    assert [names[row][0] for row in "123"] == pytest.approx([-0.9, -0.4, 0.1])
+    assert [names[column][0] for column in "abc"] == [1.5, 2.5, 3.5]
 
 
 class Described(TicTacToe):

@@ -10,6 +10,7 @@ from rich.console import Console
 from alphazero.game.messages import printable
 from alphazero.game.record import Record
 from alphazero.shell.base import Shell, draw
+from games.hex import Hex
 from games.tic_tac_toe import TicTacToe
 from tests.shell.both_shells import SolvedTicTacToe, shells
 
@@ -57,6 +58,11 @@ def test_the_board_is_coloured_and_the_last_move_in_brackets() -> None:
     plain = draw(Record(TicTacToe(), "b2 a3"), colours=False)
     assert not [span for span in plain.spans if span.style]
     assert plain.plain == drawn.plain
+
+
+def test_rows_of_hexagons_lean() -> None:
+    drawn = draw(Record(Hex(side=3), "b2 a3"), colours=False)
+    assert drawn.plain == "1  .  .  .\n 2  .  x  .\n   3 [o] .  .\n       a  b  c"
 
 
 def test_capital_letters_do_as_well() -> None:
