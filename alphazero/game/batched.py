@@ -27,8 +27,8 @@ from alphazero.game.interface import Discrete, Game, Symmetry, Transition
 from alphazero.game.messages import shortened
 from alphazero.game.python_game import PythonGame, encoded
 
-MEMORY = 1 << 28  # bytes that kept positions may take, as far as their size is known
-OBJECT = 1_000  # bytes for what is not: a position and its successors
+MEMORY = 1 << 29  # bytes that kept positions may take, about
+OBJECT = 4_000  # bytes of a position and its successors, besides its legal actions and its observation; measured
 ODD = -7046029254386353131  # 2^64 over the golden ratio, as a signed number; it scatters lengths over keys
 
 
