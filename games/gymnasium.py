@@ -4,7 +4,7 @@
 
 Search plays on from a position in many ways, so an environment must be one that can be copied, and none in which chance
 has a say after the start: search would foresee it. Classic control and toy text are, simulators in other languages are
-not. pip installs the package as `alphazero[gymnasium]`.
+not. pip installs the package as `alphazero-engine[gymnasium]`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from games.copies import constants, copied
 if TYPE_CHECKING:
     import gymnasium
 
-MISSING = 'environments of Gymnasium need its package: pip install "alphazero[gymnasium]"'
+MISSING = 'environments of Gymnasium need its package: pip install "alphazero-engine[gymnasium]"'
 COLOURED = re.compile(r"\x1b\[[\d;]*m(.*?)\x1b\[0m")  # as environments show the place where the player is
 MAX_MOVES = 200  # where neither the user nor the environment says when to stop
 TRIALS, TRIAL_MOVES = 3, 50  # episodes in which copies are held to their originals, and the most moves of each

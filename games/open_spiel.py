@@ -3,7 +3,7 @@
     scripts/train.py CONFIG --game 'games.open_spiel:OpenSpiel("hex(board_size=7)")'
 
 Any game without chance and without hidden information that observes as a tensor can be played; pip installs the
-package as `alphazero[open_spiel]`.
+package as `alphazero-engine[open_spiel]`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from alphazero.game import Discrete, PythonGame
 
-MISSING = 'the games of OpenSpiel need its package: pip install "alphazero[open_spiel]"'
+MISSING = 'the games of OpenSpiel need its package: pip install "alphazero-engine[open_spiel]"'
 MOST_ACTIONS, MOST_NUMBERS = 1 << 16, 1 << 20  # of a game, and of an observation
 NAMED_POSITIONS = 2_000  # of random games, from which the names of actions are collected
 

@@ -3,8 +3,8 @@
     scripts/train.py CONFIG --game 'games.pettingzoo:PettingZoo("connect_four_v3")'
 
 Of its classic environments, those for two players without hidden information. pip installs the package as
-`alphazero[pettingzoo]`. A copy takes a fraction of a millisecond, so this is for those who have to play these very
-environments; OpenSpiel has the same games, and is much quicker.
+`alphazero-engine[pettingzoo]`. A copy takes a fraction of a millisecond, so this is for those who have to play these
+very environments; OpenSpiel has the same games, and is much quicker.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from alphazero.game import Discrete, PythonGame
 from games.copies import constants, copied
 
-MISSING = 'the games of PettingZoo need its package: pip install "alphazero[pettingzoo]"'
+MISSING = 'the games of PettingZoo need its package: pip install "alphazero-engine[pettingzoo]"'
 BOARD_GAMES = ("chess", "connect_four", "go", "tictactoe")  # the others hide information, or have more players
 TRIALS = 3  # random games that are played to find what copies may share
 

@@ -1,10 +1,11 @@
 """Trains an agent by self-play.
 
-    scripts/train.py CONFIG.toml [--minutes M] [--run DIR] [--section.field value ...]
+    scripts/train.py CONFIG [--minutes M] [--run DIR] [--section.field value ...]
     scripts/train.py --resume DIR [--section.field value ...]
     scripts/train.py --resume URL [--run DIR]   a run that cluster.mirror copied there, into a folder here
-    scripts/train.py [CONFIG.toml] --help       every field, with its unit and the papers' values
+    scripts/train.py [CONFIG] --help            every field, with its unit and the papers' values
 
+CONFIG is a file, such as my_game.toml, or the name of one that comes with the package: connect_four, tic_tac_toe, ...
 Ctrl-C stops a run after the iteration under way, with everything saved.
 """
 
@@ -38,11 +39,17 @@ from alphazero.learner import LearningError
 from alphazero.parallel.executor import ExecutorError
 from alphazero.report.terminal import LEGEND, LITERAL, match_table, solo_table
 from alphazero.runs.checkpoint import read_config
-from alphazero.runs.configuration import describe_faults, load_config, with_current_names, with_plain_lists
+from alphazero.runs.configuration import (
+    configuration_file,
+    describe_faults,
+    load_config,
+    with_current_names,
+    with_plain_lists,
+)
 from alphazero.runs.files import CONFIG, RunError
 from alphazero.runs.mirror import check_protocol, fetch, is_url
 from alphazero.runs.trust import load_game_of
-from alphazero.shell.commands import script_command
+from alphazero.shell.commands import as_called, script_command
 from alphazero.trainer.budget import NetworkTooWide
 from alphazero.trainer.run import Stopped
 from alphazero.trainer.session import open_session
@@ -69,7 +76,7 @@ def main() -> int:
 
 def command() -> None:
     given = sys.argv[1:]
-    config_file = Path(given.pop(0)) if given and not given[0].startswith("-") else None
+    config_file = configuration_file(given.pop(0)) if given and not given[0].startswith("-") else None
     parser = cli.Parser(add_help=False, allow_abbrev=False)
     parser.add_argument("--run", type=Path)
     parser.add_argument("--resume")
@@ -77,9 +84,9 @@ def command() -> None:
     console = Console(**LITERAL)
     try:
         if {"-h", "--help"} & set(overrides):
-            print(f"{__doc__}\n{LEGEND}\n")
+            print(f"{as_called(__doc__ or '')}\n{LEGEND}\n")
         elif (config_file is None) == (known.resume is None):
-            parser.error("name either a configuration, such as configs/connect_four.toml, or a run with --resume DIR")
+            parser.error("name either a configuration, such as connect_four, or a run with --resume DIR")
         elif known.resume and known.run and not is_url(known.resume):
             parser.error("--resume DIR continues in that folder; leave --run away")
         resume = Path(known.resume) if known.resume else None
@@ -118,7 +125,7 @@ def overridden(config: Config, arguments: list[str]) -> Config:
     if long := [argument for argument in arguments if len(argument) > cli.LONGEST]:
         raise ConfigError(f"{printable(long[0])} is longer than any option or value")
     style = (tyro.conf.FlagConversionOff, tyro.conf.AvoidSubcommands)
-    prog = "scripts/train.py CONFIG.toml"
+    prog = as_called("scripts/train.py CONFIG")
     try:
         return tyro.cli(
             Arguments, args=arguments, default=Arguments(config), prog=prog, config=style, use_underscores=True

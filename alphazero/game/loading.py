@@ -25,6 +25,7 @@ from alphazero.game.batched import as_game
 from alphazero.game.interface import Game
 from alphazero.game.python_game import PythonGame
 
+DISTRIBUTION = "alphazero-engine"  # as pip calls it
 GROUP = "alphazero.games"  # of entry points, which register games
 CONFIG, CHECKPOINTS, CARD = "config.toml", "checkpoints", "agent.json"  # by which folders of runs and agents are known
 LONGEST = 200  # characters of an import path
@@ -117,7 +118,7 @@ def registered_games() -> set[str]:
     # An editable install does not know what pyproject.toml has registered since it was made.
     with suppress(OSError, ValueError, KeyError):
         project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-        if project["name"] == "alphazero":
+        if project["name"] == DISTRIBUTION:
             found.update(project["entry-points"][GROUP].values())
     return found
 

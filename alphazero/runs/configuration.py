@@ -23,6 +23,7 @@ from alphazero.game import Game
 from alphazero.game.messages import printable, unquoted
 from alphazero.mcts.policy import policy_of
 from alphazero.network.architectures import check_network
+from alphazero.runs.shipped import CONFIGS
 from alphazero.selfplay import ROOM
 
 _log = logging.getLogger(__name__)
@@ -39,6 +40,16 @@ OLD_NAMES = {  # of fields in the version before, and what they are called now
     "cluster.most_behind": "cluster.max_backlog",
     "cluster.most_stale": "cluster.max_staleness",
 }
+
+
+def configuration_file(name: str) -> Path:
+    """The file at this path, or the configuration of this name that comes with the package. ConfigError without one."""
+    path, shipped = Path(name), {file.stem: file for file in sorted(CONFIGS.glob("*.toml"))}
+    if path.is_file() or path.suffix or len(path.parts) > 1:
+        return path
+    if name not in shipped:
+        raise ConfigError(f"{printable(name)} is neither a file nor one of the package's: {', '.join(shipped)}")
+    return shipped[name]
 
 
 def load_config(path: Path) -> Config:

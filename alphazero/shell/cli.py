@@ -43,6 +43,7 @@ from alphazero.config import MOST, ConfigError
 from alphazero.game.messages import shortened, unquoted
 from alphazero.mcts.evaluator import EvaluationError
 from alphazero.runs.files import RunError
+from alphazero.shell.commands import as_called
 
 gc.freeze()  # see `loading`
 gc.enable()
@@ -58,6 +59,7 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"formatter_class": argparse.RawDescriptionHelpFormatter} | options)
+        self.description = as_called(self.description or "") or None
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"error: {shortened(message.removeprefix('argument '), LONGEST)}\n")

@@ -80,7 +80,7 @@ def last_words(kind: type[BaseException], error: BaseException, trace: Traceback
         print("Stopped.", file=sys.stderr)
     elif missing in EXTRAS:
         over()
-        install = f"{sys.executable} -m pip install 'alphazero[{EXTRAS[missing]}]'"
+        install = f"{sys.executable} -m pip install 'alphazero-engine[{EXTRAS[missing]}]'"
         print(f"error: this needs {missing}, which is not installed: {install}", file=sys.stderr)
     else:
         sys.__excepthook__(kind, error, trace)

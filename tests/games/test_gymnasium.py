@@ -146,7 +146,7 @@ for _name, _kind, _actions in (
 
 def test_without_the_package_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "gymnasium", None)
-    with pytest.raises(ValueError, match=r'pip install "alphazero\[gymnasium\]"'):
+    with pytest.raises(ValueError, match=r'pip install "alphazero-engine\[gymnasium\]"'):
         Gymnasium("CartPole-v1")
 
 

@@ -137,7 +137,7 @@ def test_what_cannot_be_played_is_refused_with_the_reason(game: str, message: st
 
 def test_without_the_package_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyspiel", None)
-    with pytest.raises(ValueError, match=r'pip install "alphazero\[open_spiel\]"'):
+    with pytest.raises(ValueError, match=r'pip install "alphazero-engine\[open_spiel\]"'):
         OpenSpiel("hex")
 
 

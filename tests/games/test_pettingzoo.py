@@ -85,5 +85,5 @@ def test_what_cannot_be_played_is_refused_with_the_reason(env: str, message: str
 def test_without_the_package_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pettingzoo", None)
     monkeypatch.setitem(sys.modules, "pettingzoo.classic", None)
-    with pytest.raises(ValueError, match=r'pip install "alphazero\[pettingzoo\]"'):
+    with pytest.raises(ValueError, match=r'pip install "alphazero-engine\[pettingzoo\]"'):
         PettingZoo("chess_v6")
