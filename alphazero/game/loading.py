@@ -2,6 +2,7 @@
 
 A game is code. So nothing is imported from the folder of a run or of an agent, which may come from a stranger; and of
 the games that are asked for in files, `registered_games` tells those that this project and installed packages offer.
+Networks of one's own are code as well, and are found in the same way (`network.loading`).
 """
 
 from __future__ import annotations
@@ -19,18 +20,21 @@ from importlib.machinery import ModuleSpec
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple, TypeGuard
+from typing import Any, NamedTuple, TypeVar
 
 from alphazero.game.interface import Game
 
 GROUP = "alphazero.games"  # of entry points, which register games
 CONFIG, CHECKPOINTS, CARD = "config.toml", "checkpoints", "agent.json"  # by which folders of runs and agents are known
 LONGEST = 200  # characters of an import path
+BASES = {"game": "alphazero.game.Game", "network": "torch.nn.Module"}  # what classes are made from, for messages
 ROOT = Path(__file__).resolve().parents[2]  # where the engine is installed, or its checkout
 
+C = TypeVar("C")
 
-class GamePath(NamedTuple):
-    """What an import path names: a class, and the arguments that a game of it is made with.
+
+class ImportPath(NamedTuple):
+    """What an import path names: a class, and the arguments that it is made with.
 
     code: `package.module:Class`, without arguments.
     """
@@ -53,21 +57,9 @@ def load_game(path: str) -> Game:
 
     This imports whatever module is named, unless it lies in the folder of a run or of an agent. ValueError otherwise.
     """
-    named, shown = parse_game_path(path), f"game {path!r}"
-    with _nothing_from_runs():
-        try:
-            module = import_module(named.module)
-        except InRunError as error:
-            raise ValueError(f"{shown}: {error}") from error
-        except Exception as error:  # whatever a stranger's module raises
-            told = f"cannot import {named.module!r} ({error!r}); is its folder on the path?"
-            raise ValueError(f"{shown}: {told}") from error
-        game_class = getattr(module, named.class_name, None)
-        if game_class is None:
-            offered = ", ".join(name for name, value in vars(module).items() if _is_game(value) and value is not Game)
-            raise ValueError(f"{shown}: {named.module} has no {named.class_name!r}; it offers {offered or 'no game'}")
-        if not _is_game(game_class):
-            raise ValueError(f"{shown}: {named.class_name} is not a subclass of alphazero.game.Game")
+    named, shown = parse_path(path), f"game {path!r}"
+    with nothing_from_runs():
+        game_class = imported_class(named, Game, "game")  # type: ignore[type-abstract]
         if missing := sorted(game_class.__abstractmethods__):
             raise ValueError(f"{shown}: {named.class_name} lacks {', '.join(missing)}")
         try:
@@ -76,15 +68,38 @@ def load_game(path: str) -> Game:
             raise ValueError(f"{shown}: making a {named.class_name} failed: {error!r}") from error
 
 
-def parse_game_path(path: str) -> GamePath:
-    """What the import path names. Imports nothing. ValueError if no game can be named so."""
-    shown = f"game {path[:LONGEST]!r}" + "…" * (len(path) > LONGEST)
+def imported_class(named: ImportPath, base: type[C], word: str) -> type[C]:
+    """The class of this name, after importing its module. ValueError if it is no subclass of `base`.
+
+    word: what such a class is, for messages. To be called within `nothing_from_runs`.
+    """
+    shown = f"{word} {named.code!r}"
+    try:
+        module = import_module(named.module)
+    except InRunError as error:
+        raise ValueError(f"{shown}: {error}") from error
+    except Exception as error:  # whatever a stranger's module raises
+        told = f"cannot import {named.module!r} ({error!r}); is its folder on the path?"
+        raise ValueError(f"{shown}: {told}") from error
+    found = getattr(module, named.class_name, None)
+    if found is None:
+        classes = (name for name, value in vars(module).items() if _is_a(value, base) and value is not base)
+        offered = ", ".join(classes) or f"no {word}"
+        raise ValueError(f"{shown}: {named.module} has no {named.class_name!r}; it offers {offered}")
+    if not _is_a(found, base):
+        raise ValueError(f"{shown}: {named.class_name} is not a subclass of {BASES[word]}")
+    return found  # type: ignore[no-any-return]
+
+
+def parse_path(path: str, word: str = "game") -> ImportPath:
+    """What the import path names. Imports nothing. ValueError if nothing can be named so."""
+    shown = f"{word} {path[:LONGEST]!r}" + "…" * (len(path) > LONGEST)
     code, bracket, _ = path.partition("(")
     module, _, class_name = code.partition(":")
     if len(path) > LONGEST or not all(part.isidentifier() for part in (*module.split("."), class_name)):
         raise ValueError(f"{shown} is no import path; write it as package.module:Class or package.module:Class(side=8)")
     if not bracket:
-        return GamePath(code, (), {})
+        return ImportPath(code, (), {})
     try:
         call = ast.parse(path.partition(":")[2], mode="eval").body
         if not isinstance(call, ast.Call) or ast.unparse(call.func) != class_name:
@@ -94,9 +109,9 @@ def parse_game_path(path: str) -> GamePath:
         positional = tuple(map(ast.literal_eval, call.args))
         keywords = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords}
     except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError) as error:
-        told = "the arguments of a game must be plain values, such as 8, 'text' or True"
+        told = f"the arguments of a {word} must be plain values, such as 8, 'text' or True"
         raise ValueError(f"{shown}: {told} ({error})") from error
-    return GamePath(code, positional, keywords)
+    return ImportPath(code, positional, keywords)
 
 
 def registered_games() -> set[str]:
@@ -104,23 +119,28 @@ def registered_games() -> set[str]:
 
     A package registers its games as entry points of the group `alphazero.games`.
     """
+    return registered(GROUP)
+
+
+def registered(group: str) -> set[str]:
+    """The import paths that this project and installed packages register as entry points of the group."""
     found = {
         entry.value
-        for entry in entry_points(group=GROUP)
+        for entry in entry_points(group=group)
         if entry.dist is None or run_around(Path(str(entry.dist.locate_file("")))) is None
     }
     # An editable install does not know what pyproject.toml has registered since it was made.
     with suppress(OSError, ValueError, KeyError):
         project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
         if project["name"] == "alphazero":
-            found.update(project["entry-points"][GROUP].values())
+            found.update(project["entry-points"][group].values())
     return found
 
 
 def is_loaded_as(path: str, game: Game) -> bool:
     """Whether the import path names this game, whose class has been imported already. Imports nothing."""
     try:
-        named = parse_game_path(path)
+        named = parse_path(path)
         if getattr(sys.modules.get(named.module), named.class_name, None) is not type(game):
             return False
         made = load_game(path)
@@ -172,7 +192,8 @@ class _RefusesRuns(MetaPathFinder):
 
 
 @contextmanager
-def _nothing_from_runs() -> Iterator[None]:
+def nothing_from_runs() -> Iterator[None]:
+    """A context in which nothing is imported from the folder of a run or an agent."""
     refuses = _RefusesRuns()
     # New lists: another thread may be importing, and going through the one that is there.
     sys.meta_path = [refuses, *sys.meta_path]
@@ -182,5 +203,5 @@ def _nothing_from_runs() -> Iterator[None]:
         sys.meta_path = [finder for finder in sys.meta_path if finder is not refuses]
 
 
-def _is_game(value: object) -> TypeGuard[type[Game]]:
-    return isinstance(value, type) and issubclass(value, Game)
+def _is_a(value: object, base: type) -> bool:
+    return isinstance(value, type) and issubclass(value, base)
