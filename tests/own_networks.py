@@ -61,7 +61,7 @@ class Normed(nn.Module):
 
     def forward(self, observation: Tensor) -> Answer:
         x = self.norm1(torch.relu(self.conv1(observation)))
-        x = x + self.conv2(self.norm2(x))
+        x = torch.relu(x + self.conv2(self.norm2(x)))
         found = self.heads(self.stem(torch.relu(self.stem_norm(x))).flatten(1))
         return found[:, : self.actions], found[:, self.actions :]
 

@@ -84,10 +84,10 @@ def open_session(
         SelfPlay(game, config.search, waiting, seed=config.seed, stream=number)
         for number in range(config.self_play.streams)
     ]
-    notices: list[str] = []
-    if unused := config.network.unused:
-        settings = ", ".join(f"network.{name}" for name in unused)
-        notices.append(f"{config.network.kind} has options of its own: {settings} does not reach it")
+    notices = [
+        f"{config.network.kind} has options of its own: network.{name} does not reach it"
+        for name in config.network.unused
+    ]
     session = None
     if not saved:
         checkpoint.create_run(folder, config)

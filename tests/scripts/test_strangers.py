@@ -171,11 +171,13 @@ def test_a_run_of_a_network_of_ones_own_is_trusted_where_it_was_made(
 ) -> None:
     small = replace(SMALL, iterations=1, evaluation=replace(SMALL.evaluation, every=0, opponents=()))
     run = tmp_path / "run"
-    trained = script("train", write(tmp_path, small), "--run", run, "--network.kind", NETWORK)
+    options = ("--network.kind", NETWORK, "--network.options.width", 5)
+    trained = script("train", write(tmp_path, small), "--run", run, *options)
     assert trained.returncode == 0, trained.stderr
     for name, *arguments in (("play", run), ("report", run, "--text"), ("train", "--resume", run, "--iterations", 2)):
         finished = script(name, *arguments)
         assert finished.returncode == 0, (name, finished.stderr)
+        assert (f"`{NETWORK}` (width = 5), " in finished.stdout) == (name == "report")
 
 
 def test_a_network_in_a_run_is_not_imported_whoever_names_it(
