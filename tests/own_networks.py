@@ -66,6 +66,31 @@ class Normed(nn.Module):
         return found[:, : self.actions], found[:, self.actions :]
 
 
+class NormedOnce(Plain):
+    """A convolution and its norm before the layer."""
+
+    def __init__(self, observation_shape: tuple[int, ...], actions: int, outcomes: int) -> None:
+        super().__init__(observation_shape, actions, outcomes)
+        planes = observation_shape[0]
+        self.mixed, self.norm = nn.Conv2d(planes, planes, 3, padding=1, bias=False), nn.BatchNorm2d(planes)
+
+    def forward(self, observation: Tensor) -> Any:
+        return super().forward(torch.relu(self.norm(self.mixed(observation))))
+
+
+class Looking(Plain):
+    """Looks at numbers while it is made, which tensors without memory do not have."""
+
+    def __init__(self, *shape: Any, **options: Any) -> None:
+        super().__init__(*shape, **options)
+        self.rates = torch.linspace(0, 1, 3).tolist()
+        self.scale = nn.Parameter(torch.full((), 1 + self.rates[1]))
+
+    def forward(self, observation: Tensor) -> Any:
+        logits, value = super().forward(observation)
+        return logits * self.scale, value
+
+
 class Varied(Plain):
     """Dropout, a table of whole numbers, a mask, a weight that is frozen, and sizes from the observation."""
 

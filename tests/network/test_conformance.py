@@ -23,7 +23,9 @@ def configured(kind: str, *, network: dict[str, Any] | None = None, **sections: 
 
 
 @pytest.mark.parametrize("game", [TicTacToe(), ConnectFour()], ids=lambda game: game.name)
-@pytest.mark.parametrize("kind", ["Plain", "Foreseeing", "Normed", "Varied", "Nameless", "Precise", "Normed1d"])
+@pytest.mark.parametrize(
+    "kind", ["Plain", "Foreseeing", "Normed", "Varied", "Nameless", "Precise", "Normed1d", "Looking"]
+)
 def test_a_network_that_keeps_all_promises_passes_and_changes_no_random_numbers(kind: str, game: Any) -> None:
     before = torch.get_rng_state()
     check_own_network(game, configured(kind))

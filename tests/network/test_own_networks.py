@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import onnx
@@ -182,7 +183,8 @@ def test_its_first_weights_are_the_seed_s_and_a_look_at_it_draws_none() -> None:
         look()
         return torch.cat([one.flatten() for one in make_network(GAME, config("Plain")).parameters()])
 
-    assert torch.equal(weights(), weights(lambda: check_network(GAME, config("Plain"))))
+    for kind in ("Plain", "Looking"):
+        assert torch.equal(weights(), weights(partial(check_network, GAME, config(kind))))
     torch.manual_seed(5)
     alone = own_networks.Plain(SHAPE, 7, 3)
     assert torch.equal(weights(), torch.cat([one.flatten() for one in alone.parameters()]))

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.cluster
 RESIDUAL = NetworkConfig(blocks=1, width=8)
 DENSE = NetworkConfig(kind="dense", blocks=1, width=16)
 FORESEEING = replace(DENSE, end_weight=1.0)
-NORMED = NetworkConfig(kind="tests.own_networks:Normed")
+NORMED = NetworkConfig(kind="tests.own_networks:NormedOnce")
 # SGD and not AdamW, which divides a weight's gradient by its own size, whatever is left of it but rounding.
 SGD = LearnerConfig(
     batch_size=32,

@@ -167,13 +167,14 @@ def test_a_network_of_somebody_s_own_is_named_once(script: Script, network_frien
 
 
 def test_a_run_of_a_network_of_ones_own_is_trusted_where_it_was_made(
-    script: Script, network_friend: Path, tmp_path: Path
+    script: Script, network_friend: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small = replace(SMALL, iterations=1, evaluation=replace(SMALL.evaluation, every=0, opponents=()))
     run = tmp_path / "run"
     options = ("--network.kind", NETWORK, "--network.options.width", 5)
     trained = script("train", write(tmp_path, small), "--run", run, *options)
     assert trained.returncode == 0, trained.stderr
+    monkeypatch.setattr("alphazero.network.loading._loaded", set())  # as in a new process
     for name, *arguments in (("play", run), ("report", run, "--text"), ("train", "--resume", run, "--iterations", 2)):
         finished = script(name, *arguments)
         assert finished.returncode == 0, (name, finished.stderr)
