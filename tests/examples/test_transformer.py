@@ -81,7 +81,8 @@ def test_a_shape_that_does_not_fit_is_named(shape: tuple[int, ...], options: dic
         BoardTransformer(shape, 9, 3, **options)
 
 
-def test_it_learns_samples_by_heart() -> None:
+def test_it_learns_random_samples_by_heart_bit_by_bit() -> None:
+    """Each under all symmetries, so that there are eight times as many."""
     config = NetworkConfig(kind="examples.transformer:BoardTransformer", options={"width": 32})
     learner = Learner(
         TicTacToe(), LearnerConfig(batch_size=32, precision="float32", warmup=0.0, schedule="constant"), config, seed=1
@@ -92,7 +93,7 @@ def test_it_learns_samples_by_heart() -> None:
     last = learner.learn(many, [0.0], torch.Generator().manual_seed(0))
     assert last["loss/value"] < first["loss/value"]
     above = [one["loss/policy"] - one["loss/target_entropy"] for one in (first, last)]
-    assert above[1] < above[0] / 2
+    assert above[1] < 0.7 * above[0]
 
 
 def test_its_configuration_is_that_of_tic_tac_toe_with_another_network() -> None:
