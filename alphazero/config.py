@@ -9,11 +9,13 @@ depend on the game, are in `alphazero.runs.configuration.check_sizes`.
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Annotated, Literal
+import math
+from dataclasses import field, replace
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field, PlainValidator
 from pydantic.dataclasses import dataclass
+from pydantic_core import PydanticCustomError
 
 _strict = ConfigDict(extra="forbid", allow_inf_nan=False)
 
@@ -28,6 +30,34 @@ Fraction = Annotated[float, Field(ge=0, le=1, strict=True)]
 PositiveFloat = Annotated[float, Field(ge=1e-12, le=1e9, strict=True)]
 NonNegativeFloat = Annotated[float, Field(ge=0, le=1e9, strict=True)]
 Device = Annotated[str, Field(pattern=r"^(cpu|cuda|mps|xpu)(:\d{1,3})?$")]
+
+
+def _kind(kind: str) -> str:
+    """The kind of a network, if it is one of the included ones or an import path."""
+    module, colon, name = kind.partition(":")
+    if kind in ("residual", "dense") or (colon and all(part.isidentifier() for part in (*module.split("."), name))):
+        return kind
+    raise PydanticCustomError("kind", "Must be residual, dense, or a class of your own as package.module:Class")
+
+
+def _options(options: Any) -> dict[str, Any]:
+    """Options of a network: names with plain values, as TOML writes them."""
+    if not isinstance(options, dict):
+        raise PydanticCustomError("options", "Must be a table, such as {heads = 4}")
+    for name, value in options.items():
+        if not (isinstance(name, str) and name.isidentifier() and _plain(value)):
+            told = "Option {name} must be a word with a plain value: true, a number, a text, or a list of these"
+            raise PydanticCustomError("options", told, {"name": repr(name)[:40]})
+    return dict(options)
+
+
+def _plain(value: object, depth: int = 8) -> bool:
+    """Whether TOML can write it without a table or a date, and read it back as the same."""
+    if isinstance(value, list):
+        return depth > 0 and all(_plain(one, depth - 1) for one in value)
+    if type(value) is int:
+        return -(1 << 63) <= value < 1 << 63
+    return type(value) in (bool, str) or (type(value) is float and math.isfinite(value))
 
 
 @dataclass(frozen=True, config=_strict)
@@ -90,8 +120,10 @@ class SearchConfig:
 class NetworkConfig:
     """The network's size and heads."""
 
-    kind: Literal["residual", "dense"] = "residual"
-    """Residual convolutions (He et al. 2016, as in AlphaGo Zero), or fully connected layers."""
+    kind: Annotated[str, Field(max_length=200), AfterValidator(_kind)] = "residual"
+    """residual (He et al. 2016, as in AlphaGo Zero), dense (layers), or a class of your own by package.module:Class."""
+    options: Annotated[dict[str, Any], PlainValidator(_options)] = field(default_factory=dict, hash=False)
+    """A class of your own: what it is made with, by name; here --network.options.NAME VALUE. The others have fields."""
     blocks: Annotated[Positive, Field(le=1_000)] = 4
     """Residual blocks of two convolutions, or fully connected layers. AlphaGo Zero: 19 or 39."""
     width: Annotated[Positive, Field(le=8_192)] = 32
@@ -110,6 +142,18 @@ class NetworkConfig:
     """Value as the probabilities of win, draw and loss (games for two), or as one number (tanh)."""
     deviation: Annotated[float, Field(ge=0.002, le=1, strict=True)] = 0.5
     """Continuous actions: the first policy's deviation, with the Box from -1 to 1. A small one suits refinement."""
+
+    @property
+    def own(self) -> bool:
+        """Whether it is a class of the user's own."""
+        return ":" in self.kind
+
+    @property
+    def unused(self) -> list[str]:
+        """The fields that are set, but do not reach a class of the user's own."""
+        of_others = ("blocks", "width", "least_width", "head_channels", "value_width", "position_bias")
+        fields = NetworkConfig.__dataclass_fields__
+        return [name for name in of_others if self.own and getattr(self, name) != fields[name].default]
 
 
 @dataclass(frozen=True, config=_strict)

@@ -6,7 +6,8 @@ import itertools
 import math
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
@@ -28,6 +29,9 @@ from alphazero.network.architectures import (
 )
 from alphazero.network.engines import best_precision
 from alphazero.replay import Samples
+
+Tensors = tuple[Tensor, ...] | list[Tensor]
+Average = Callable[[Tensors, Tensors, Any], None]
 
 WARM_UP = 2  # steps of a call of `learn` before one is recorded
 STAGES = ("opening", "middle", "end")  # thirds of the training set by plies left
@@ -85,6 +89,8 @@ class Learner:
         self.model: nn.Module = self.network
         self.layout = lay_out(self.network, game.observation_shape)
         self.moving_average = get_ema_multi_avg_fn(config.ema_decay)
+        if network_config.own:
+            self.moving_average = with_whole_numbers_copied(self.moving_average)
         self.average = AveragedModel(self.network, multi_avg_fn=self.moving_average, use_buffers=True)
         self.device = torch.device(config.device)
         self.on_gpu = self.device.type == "cuda"
@@ -138,15 +144,16 @@ class Learner:
             if self.on_gpu and fits(samples, self.device):
                 samples = map_states(partial(Tensor.to, device=self.device), samples)
         totals: dict[str, Tensor] = {}
-        for number, rate in enumerate(rates):
-            with GATE.using(self.device):
-                batch = draw(self.game, samples, self.config.batch_size, generator)
-                if self.recordable and self.recorded is None and number >= WARM_UP:
-                    self.record(batch, tercile)
-                step = self.recorded or self.step
-                for tag, metric in step(batch, rate, tercile).items():  # summed on their device, without waiting
-                    totals[tag] = totals.get(tag, 0) + metric
-            progress(1)
+        with seeded(generator) if self.network_config.own else nullcontext():
+            for number, rate in enumerate(rates):
+                with GATE.using(self.device):
+                    batch = draw(self.game, samples, self.config.batch_size, generator)
+                    if self.recordable and self.recorded is None and number >= WARM_UP:
+                        self.record(batch, tercile)
+                    step = self.recorded or self.step
+                    for tag, metric in step(batch, rate, tercile).items():  # summed on their device, without waiting
+                        totals[tag] = totals.get(tag, 0) + metric
+                progress(1)
         means = self.means({tag: float(total) for tag, total in totals.items()}, rates)
         return means | {"learner/seconds": time.thread_time() - started}
 
@@ -321,6 +328,27 @@ class RecordedStep:
             pairs = [pair for pair in zip(averaged, new, strict=True) if pair[0].is_floating_point() == number]
             if pairs:
                 learner.moving_average(*map(list, zip(*pairs, strict=True)), None)
+
+
+@contextmanager
+def seeded(generator: torch.Generator) -> Iterator[None]:
+    """A context in which torch's own generator on the CPU, from which dropout draws, has this one's seed."""
+    with torch.random.fork_rng(devices=()):
+        torch.default_generator.manual_seed(generator.initial_seed())
+        yield
+
+
+def with_whole_numbers_copied(average: Average) -> Average:
+    """The average, but of whole numbers the newest: torch would round theirs down, and indices must stay exact."""
+
+    def averaged(old: Tensors, new: Tensors, count: Any) -> None:
+        if old[0].is_floating_point():
+            average(old, new, count)
+        else:
+            for own, given in zip(old, new, strict=True):
+                own.copy_(given)
+
+    return averaged
 
 
 def moved(tensor: Tensor, device: torch.device) -> Tensor:

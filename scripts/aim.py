@@ -93,7 +93,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--published", action="store_true", help="the talk's own numbers; no network, no agent")
     parser.add_argument("--save", type=Path, help="the best shot as a picture (.png) or an animation (.gif)")
     parser.add_argument("--histogram", type=Path, help="the network's misses of 1,000 targets as a picture")
-    cli.add_game(parser)
+    cli.add_code(parser)
     arguments = parser.parse_args()
     for path, endings in ((arguments.save, (".png", ".gif")), (arguments.histogram, (".png",))):
         if path and (path.suffix not in endings or not path.parent.is_dir()):
@@ -112,7 +112,7 @@ def aim() -> None:
         weight = 220.0 if arguments.published else START[1]
     start = (arguments.angle, weight)
     # Before the training, for it may be refused.
-    agent = load(arguments.agent, arguments.game) if arguments.agent else None
+    agent = load(arguments.agent, arguments.game, arguments.network_kind) if arguments.agent else None
     fire(0.0, *START)  # compiles
     newton = row("Gauss-Newton", lambda: home_in(wind, target, start=start, tolerance=CLOSE, simulator=simulator))
     rows = [row("descent, 10 steps", lambda: descend(wind, target, start=start, simulator=simulator)), newton]
@@ -178,10 +178,10 @@ def by_network(network: AimingNetwork, wind: float, target: float) -> Row:
     return Row("aiming network", outcome(wind, target, *setting), seconds)
 
 
-def load(path: Path, game: str | None) -> Agent:
+def load(path: Path, game: str | None, network: str | None) -> Agent:
     from alphazero.runs.agents import load_agent  # ONNX takes its time to load
 
-    agent = load_agent(path, game=game)
+    agent = load_agent(path, game=game, network=network)
     if agent.game.name != Aiming.name:
         raise ValueError(f"{path} plays {agent.game.name}, not {Aiming.name}")
     return agent

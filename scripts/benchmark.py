@@ -118,7 +118,7 @@ def parse_arguments() -> argparse.Namespace:
         help="the Ray cluster to join: auto (the one on this machine), or HOST:PORT, with as many workers as it allows "
         "unless --workers is given; default: one of our own, on this machine, if there are --workers",
     )
-    cli.add_game(parser)
+    cli.add_code(parser)
     arguments = parser.parse_args()
     if arguments.json and not arguments.json.absolute().parent.is_dir():
         parser.error(f"{arguments.json} cannot be written: its folder does not exist")
@@ -153,6 +153,7 @@ def measure() -> int:
                 curve=arguments.curve,
                 curve_budget=arguments.curve_simulations,
                 named=arguments.game,
+                named_network=arguments.network_kind,
             )
             try:
                 executor = stack.enter_context(executor_of(arguments, benchmark.game, console))

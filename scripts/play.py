@@ -58,14 +58,15 @@ def play() -> None:
     parser.add_argument("--explore", action="store_true", help="explore positions instead of playing")
     parser.add_argument("--plain", action="store_true", help="no colours")
     parser.add_argument("--seed", type=cli.seed, default=1, help="seed of players that move at random (default: 1)")
-    cli.add_game(parser)
+    cli.add_code(parser)
     arguments = parser.parse_args()
     budget = arguments.budget
     if arguments.explore and (arguments.first or arguments.second or budget.seconds):
         parser.error("--explore takes no players, and its --budget is a number of simulations")
     console = Console(highlight=False, no_color=arguments.plain or None, **LITERAL)
     path = arguments.agent or newest_agent(console)
-    agent = load_agent(path, game=arguments.game)
+    code = {"game": arguments.game, "network": arguments.network_kind}
+    agent = load_agent(path, **code)
     if not agent.game.discrete:
         raise ValueError(f"{agent.game.name} has {': '.join(unplayable(path, agent.game.name))}")
     record = Record(agent.game, arguments.moves)
@@ -76,9 +77,7 @@ def play() -> None:
         shell = ExploreShell(explorer, record, console, budget=budget)
     else:
         seats = [arguments.first or HUMAN, arguments.second or "agent"][: agent.game.num_players]
-        shell = PlayShell(
-            explorer, record, console, seats=seats, budget=budget, seed=arguments.seed, named=arguments.game
-        )
+        shell = PlayShell(explorer, record, console, seats=seats, budget=budget, seed=arguments.seed, code=code)
     console.print(f"{agent.game.name} · the agent is {agent.title}")
     console.print("`help` lists the commands")
     shell.run()

@@ -43,7 +43,7 @@ def report() -> int:
     parser.add_argument("--stream", type=cli.whole(0), help="stream of self-play that played the game (the first)")
     parser.add_argument("--out", type=Path, help="folder for the report (RUN/report)")
     parser.add_argument("--text", action="store_true", help="no figures")
-    cli.add_game(parser)
+    cli.add_code(parser)
     arguments = parser.parse_args()
     if (arguments.game or "").isdecimal():  # as it was called in the version before
         print("--game N is now --game-iteration N; the old name is read for one more version", file=sys.stderr)
@@ -57,6 +57,7 @@ def report() -> int:
         game_iteration=arguments.game_iteration,
         stream=arguments.stream,
         named=arguments.game,
+        network=arguments.network_kind,
     )
     out = arguments.out or arguments.run / REPORT
     index = write_report(arguments.run, sections, out, figures=not arguments.text)

@@ -2,6 +2,7 @@
 
     scripts/train.py CONFIG [--minutes M] [--run DIR] [--section.field value ...]
     scripts/train.py --resume DIR [--section.field value ...]
+    scripts/train.py CONFIG --network.kind PACKAGE.MODULE:CLASS [--network.options.NAME value ...]
     scripts/train.py --resume URL [--run DIR]   a run that cluster.mirror copied there, into a folder here
     scripts/train.py [CONFIG] --help            every field, with its unit and the papers' values
 
@@ -20,9 +21,10 @@ from alphazero.shell import cli, loading
 
 # isort: split
 import re
+import tomllib
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 from pydantic import ValidationError
@@ -48,7 +50,7 @@ from alphazero.runs.configuration import (
 )
 from alphazero.runs.files import CONFIG, RunError
 from alphazero.runs.mirror import check_protocol, fetch, is_url
-from alphazero.runs.trust import load_game_of
+from alphazero.runs.trust import allow_network, load_game_of
 from alphazero.shell.commands import as_called, script_command
 from alphazero.trainer.budget import NetworkTooWide
 from alphazero.trainer.run import Stopped
@@ -104,9 +106,9 @@ def command() -> None:
         elif saved.minutes and not config.minutes:
             console.print(f"iterations = {config.iterations} counts, not minutes = {saved.minutes:g}")
         name = config_file.stem if config_file and config.game == saved.game else None
-        named = config.game if "--game" in given or config.game != saved.game else None
+        source = resume / CONFIG if resume else config_file if config_file and run_around(config_file) else None
         try:
-            game = game_of(config, config_file=config_file, run=resume, named=named)
+            game = game_of(config, saved, source, given)
         except RunError as error:
             if known.resume and is_url(known.resume):
                 raise RunError(f"{error} with --resume {resume}, where it is now") from error
@@ -126,19 +128,52 @@ def overridden(config: Config, arguments: list[str]) -> Config:
         raise ConfigError(f"{printable(long[0])} is longer than any option or value")
     style = (tyro.conf.FlagConversionOff, tyro.conf.AvoidSubcommands)
     prog = as_called("scripts/train.py CONFIG")
+    arguments, options = network_options(arguments)
+    without = replace(config, network=replace(config.network, options={}))
     try:
-        return tyro.cli(
-            Arguments, args=arguments, default=Arguments(config), prog=prog, config=style, use_underscores=True
+        given = tyro.cli(
+            Arguments, args=arguments, default=Arguments(without), prog=prog, config=style, use_underscores=True
         ).config
+        return replace(given, network=replace(given.network, options=config.network.options | options))
     except ValidationError as error:  # of a field outside of the sections; tyro tells of the others
         raise ConfigError("; ".join(describe_faults(error))) from error
 
 
-def game_of(config: Config, *, config_file: Path | None, run: Path | None, named: str | None) -> Game:
-    """The game that the user names, or the configuration does: the user's own file, or that of a run."""
-    source = run / CONFIG if run else config_file if config_file and run_around(config_file) else None
+def network_options(arguments: list[str]) -> tuple[list[str], dict[str, Any]]:
+    """The other arguments, and the values of those that are `--network.options.NAME VALUE`.
+
+    Nobody but the network knows their types: a value is read as in TOML, and as a text if it is nothing there.
+    """
+    others, options = [], dict[str, Any]()
+    remaining = iter(arguments)
+    for argument in remaining:
+        option, equals, value = argument.partition("=")
+        name = option.removeprefix("--network.options.")
+        if name == option:
+            others.append(argument)
+            continue
+        value = value if equals else next(remaining, "")
+        try:
+            options[name] = tomllib.loads(f"x = {value}")["x"]
+        except (tomllib.TOMLDecodeError, RecursionError):
+            options[name] = value
+    return others, options
+
+
+def game_of(config: Config, saved: Config, source: Path | None, given: set[str]) -> Game:
+    """The game that the user names, or the configuration does: the user's own file, or `source`, that of a run.
+
+    given: the options on the command line. If `source` asks for a network of somebody's own, it must be named too.
+    """
+    game, kind = config.game, config.network.kind
+    named = game if "--game" in given or game != saved.game else None
+    named_network = kind if "--network.kind" in given or kind != saved.network.kind else None
     try:
-        return load_game_of(source, config.game, named=named) if source else load_game(config.game)
+        if source is None:
+            return load_game(game)
+        loaded = load_game_of(source, game, named=named)
+        allow_network(source, config.network, named=named_network)
+        return loaded
     except ValueError as error:
         raise ConfigError(f"`game`: {error}") from error
 

@@ -52,14 +52,14 @@ def small_run(base: Path) -> Path:
 LOADED: dict[bytes, Agent] = {}
 
 
-def load_quickly(path: Path, *, game: str | None = None) -> Agent:
+def load_quickly(path: Path, *, game: str | None = None, network: str | None = None) -> Agent:
     """`load_agent`, but a checkpoint is exported only once, however many copies there are."""
     model = path / "model.safetensors"
     if not model.is_file():
-        return load_agent(path, game=game)
+        return load_agent(path, game=game, network=network)
     content = model.read_bytes()
     if content not in LOADED:
-        LOADED[content] = load_agent(path, game=game)
+        LOADED[content] = load_agent(path, game=game, network=network)
     return LOADED[content]
 
 

@@ -112,6 +112,11 @@ def test_othello_is_quoted_as_it_is() -> None:
     assert [function for function in functions if function not in game] == []
 
 
+def test_the_transformer_is_quoted_as_it_is() -> None:
+    (method,) = blocks("docs/your_own_network.md", "py")
+    assert method in (ROOT / "examples/transformer.py").read_text()
+
+
 def commands(page: str) -> Iterator[list[str]]:
     """The words of each command line of a page; lines that end in a backslash go on in the next."""
     for block in blocks(page, "sh", "console"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -224,6 +225,57 @@ def test_learning_the_end_is_left_out_of_what_plays() -> None:
     without = Learner(game, LearnerConfig(precision="float32"), replace(config, end_weight=0.0), seed=1)
     assert made.weights().state_dict().keys() == without.weights().state_dict().keys()
     assert "loss/end" not in without.learn(many, [0.0], torch.Generator().manual_seed(0))
+
+
+# --- Networks of a user's own
+
+
+def own(kind: str, config: LearnerConfig = PLAIN, **fields: Any) -> Learner:
+    return Learner(TicTacToe(), config, NetworkConfig(kind=f"tests.own_networks:{kind}", **fields), seed=3)
+
+
+def test_dropout_draws_by_the_seed_of_the_samples_and_by_nothing_else() -> None:
+    def learned(seed: int, of_torch: int) -> list[Tensor]:
+        made = own("Varied")
+        torch.manual_seed(of_torch)
+        before = torch.get_rng_state()
+        learn(made, samples(40), 5, seed=seed)
+        assert torch.equal(torch.get_rng_state(), before)
+        return list(made.tensors().values())
+
+    def same(one: list[Tensor], other: list[Tensor]) -> bool:
+        return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+    assert same(learned(1, 1), learned(1, 2))
+    assert not same(learned(1, 1), learned(2, 1))
+
+
+def test_whole_numbers_and_masks_stay_as_they_are_in_the_average() -> None:
+    """torch's own average rounds down what rounding has made a little less than a whole number."""
+    made = own("Varied", replace(PLAIN, ema_decay=0.9))  # by which 3, 6 and 7 become 2, 5 and 6
+    learn(made, samples(40), 30)
+    averaged = dict(made.average.module.module.named_buffers())
+    assert averaged["order"].tolist() == list(range(17, -1, -1))
+    assert averaged["mask"].tolist() == [number % 5 > 0 for number in range(18)]
+    assert torch.equal(made.network.module.frozen, own("Varied").network.module.frozen)
+
+
+def test_an_end_of_ones_own_is_learned_if_it_has_a_weight() -> None:
+    """It is a number for each cell, and comes to the mean of what is seen there."""
+    many = samples(32)
+    finished = tic_tac_toe_board("x x x / o o . / . . .")
+    many = many._replace(end=take(finished, torch.zeros(32, dtype=torch.int64)))
+    made = own("Foreseeing", end_weight=1.0)
+    made.game = Asymmetric()
+    turned = (made.game.to_play(many.state) != made.game.to_play(many.end)).long()
+    learn(made, many, 300)
+    made.learn(many, [0.05] * 400, torch.Generator().manual_seed(1))
+    for half in turned.unique().tolist():
+        torch.testing.assert_close(made.network.module.last[half], GAME.observe(finished)[0], rtol=0, atol=0.05)
+    without = own("Foreseeing")
+    before = without.network.module.last.clone()
+    assert "loss/end" not in learn(without, many, 3)
+    assert torch.equal(without.network.module.last, before)
 
 
 # --- Steps

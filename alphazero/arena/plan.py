@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -36,6 +36,7 @@ def plan(
     curve: int = 0,
     curve_budget: SearchBudget | None = None,
     named: str | None = None,
+    named_network: str | None = None,
 ) -> Benchmark:
     """Plans a benchmark: loads and checks all its parts.
 
@@ -46,12 +47,13 @@ def plan(
     curve:          number of earlier checkpoints that play a quarter of the games against the same opponents, and
                     answer the same positions.
     curve_budget:   for the agents on the curve; None: like `budget`, but at most CURVE_SIMULATIONS.
-    named:          the game, where it must be named: see `load_agent`.
+    named, named_network: the game and its network, where they must be: see `load_agent`.
 
     ValueError or RunError if a part cannot be played.
     """
     kept = checkpoints(path)
-    agent = load_agent(kept[-1] if kept else path, game=named)
+    load = partial(load_agent, game=named, network=named_network)
+    agent = load(kept[-1] if kept else path)
     game, alone = agent.game, agent.game.num_players == 1
     if not alone and (games < 2 or games % 2):
         raise ValueError(f"a match is made of pairs of games: games must be even and at least 2, not {games}")
@@ -61,7 +63,7 @@ def plan(
         raise ValueError(f"{game.name} is a game for one: nobody can oppose the agent")
     if against is None:
         against = () if tournament else default_opponents(game)
-    find = partial(find_player, agent=agent, budget=budget, game=named)
+    find = partial(find_player, agent=agent, budget=budget, game=named, network=named_network)
     # Each name once: a path is loaded once, and stays the same checkpoint even while its run trains on.
     found = {name: find(name) for name in dict.fromkeys([*against, *tournament])}
     me, network = find("agent"), find("network")
@@ -88,7 +90,7 @@ def plan(
         benchmark.position_tests += [PositionTest(player, str(file)) for player in tested]
     if kept and curve and (opponents or files):
         slow = SearchBudget(min(budget.simulations, CURVE_SIMULATIONS))
-        _plan_curve(benchmark, watcher, kept, curve, curve_budget or slow, named)
+        _plan_curve(benchmark, watcher, kept, curve, curve_budget or slow, load)
     return benchmark
 
 
@@ -105,7 +107,12 @@ def default_opponents(game: Game) -> tuple[str, ...]:
 
 
 def _plan_curve(
-    benchmark: Benchmark, watcher: Watcher, kept: Sequence[Path], count: int, budget: SearchBudget, named: str | None
+    benchmark: Benchmark,
+    watcher: Watcher,
+    kept: Sequence[Path],
+    count: int,
+    budget: SearchBudget,
+    load: Callable[[Path], Agent],
 ) -> None:
     """Adds matches of earlier checkpoints, and of the last: the table's own where they are the same."""
     last = int(kept[-1].name)
@@ -115,7 +122,7 @@ def _plan_curve(
     for folder in chosen:
         advance(1)
         try:
-            agents[int(folder.name)] = load_agent(folder, game=named)
+            agents[int(folder.name)] = load(folder)
         except RunError as error:
             benchmark.notes.append(f"left out of the curve: {error}")
     watcher.end("loading checkpoints", "")

@@ -50,10 +50,12 @@ PLAYERS = (
 )
 
 
-def find_player(text: str, agent: Agent, budget: SearchBudget, *, game: str | None = None) -> PlayerSpec:
+def find_player(
+    text: str, agent: Agent, budget: SearchBudget, *, game: str | None = None, network: str | None = None
+) -> PlayerSpec:
     """The player of `agent.game` with this name, see PLAYERS; `budget` is for agents whose name includes none.
 
-    game: for agents of a path, see `load_agent`.
+    game, network: for agents of a path, see `load_agent`.
     ValueError for any other name and for an agent of another game, RunError for a path that holds no agent.
     """
     match = re.fullmatch(r"(agent|network)(?::([^@:]+))?(?:@([^@:]+))?", text)
@@ -64,7 +66,7 @@ def find_player(text: str, agent: Agent, budget: SearchBudget, *, game: str | No
         return network_spec(None, agent, temperature=parse_temperature(temperature))
     path, _, own_budget = text.rpartition("@") if re.search(r"@[\d.]+s?$", text) else (text, "", "")
     if "/" in path or path.endswith(".onnx") or os.path.isdir(path):
-        other = load_agent(expanded(path), game=game)
+        other = load_agent(expanded(path), game=game, network=network)
         if other.game.name != agent.game.name:
             raise ValueError(f"{path} plays {other.game.name}, not {agent.game.name}")
         return agent_spec(text, other, parse_budget(own_budget) if own_budget else budget)

@@ -1,7 +1,8 @@
 """Networks: from observations to a policy and a value.
 
 Training uses `Network`; inference uses its `inference_module`, with batch normalisation folded
-into the convolutions, in torch or exported to ONNX.
+into the convolutions, in torch or exported to ONNX. A network may be a class of the user's own, `OwnNetwork`, of which
+nothing is known but what it answers.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import itertools
 import logging
 import math
 import warnings
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import onnx
 import torch
@@ -22,6 +24,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from alphazero.config import NetworkConfig
 from alphazero.game import Game
 from alphazero.mcts.policy import policy_of
+from alphazero.network.loading import make_module
 
 ONNX_OPSET = 20
 MOST_PARAMETERS = 1 << 28  # of a network: 1 GiB; AlphaGo Zero's larger one has 47 million
@@ -115,20 +118,48 @@ class DenseNetwork(nn.Module):
         return Prediction(self.policy(x), self.value(x), end)
 
 
-Network = ResidualNetwork | DenseNetwork
+class OwnNetwork(nn.Module):
+    """A module of the user's own (`network.loading`), whose answers become a `Prediction`; see `network.conformance`.
+
+    foresees: whether its `end`, if it has one, is learned.
+    """
+
+    def __init__(self, module: nn.Module, *, foresees: bool) -> None:
+        super().__init__()
+        self.module, self.foresees = module, foresees
+
+    def forward(self, observation: Tensor) -> Prediction:
+        prediction = Prediction(*self.module(observation))
+        return prediction if self.foresees else prediction._replace(end=None)
+
+    @property
+    def policy_bias(self) -> Tensor | None:
+        """The bias of the module's layer `policy`, if there is one."""
+        bias = getattr(getattr(self.module, "policy", None), "bias", None)
+        return bias if isinstance(bias, Tensor) else None
+
+
+Network = ResidualNetwork | DenseNetwork | OwnNetwork
 
 
 def make_network(game: Game, config: NetworkConfig) -> Network:
     """A network with fresh weights, drawn from torch's global generator. ValueError if the two do not fit."""
     check_network(game, config)
-    network = _network(game, config)
-    with torch.no_grad():
-        policy_of(game).initialise(network.policy.bias, config.deviation)
+    network, policy = _network(game, config), policy_of(game)
+    bias = network.policy_bias if isinstance(network, OwnNetwork) else network.policy.bias
+    if bias is not None and bias.shape == (policy.outputs,):
+        with torch.no_grad():
+            policy.initialise(bias, config.deviation)
+    elif not game.discrete:
+        raise ValueError(
+            f"{game.name} has continuous actions, whose first deviation is network.deviation: {config.kind} must have "
+            f"an attribute `policy`, its last layer for the policy, with a bias of {policy.outputs} numbers"
+        )
     return network
 
 
 def check_network(game: Game, config: NetworkConfig) -> None:
-    """ValueError if game and network do not fit, or it would be larger than any here; makes nothing."""
+    """ValueError if game and network do not fit, or it would be larger than any here; keeps nothing that it makes."""
     if config.value_head == "wdl" and game.num_players != 2:
         raise ValueError(f'network.value_head = "wdl" needs a game for two, and {game.name} is for one; use "scalar"')
     if config.kind == "residual" and len(game.observation_shape) != 3:
@@ -136,8 +167,14 @@ def check_network(game: Game, config: NetworkConfig) -> None:
             f'network.kind = "residual" needs observations [planes, height, width], and those of {game.name} are '
             f'{list(game.observation_shape)}; use "dense"'
         )
-    with torch.device("meta"):  # where tensors have sizes, and take no memory
-        size = sum(parameter.numel() for parameter in _network(game, config).parameters())
+    if config.options and not config.own:
+        told = "blocks, width and the other fields of [network] instead"
+        raise ValueError(f'network.options are for a class of your own; network.kind = "{config.kind}" has {told}')
+    size = sum(parameter.numel() for parameter in _sized(game, config).parameters())
+    if config.own:
+        if size > MOST_PARAMETERS:
+            raise ValueError(f"{config.kind} has {size:,} parameters for {game.name}; {MOST_PARAMETERS:,} are the most")
+        return
     cells = math.prod(game.observation_shape[1:]) if config.kind == "residual" else 1
     if size > MOST_PARAMETERS or max(config.width, config.head_channels) * cells > MOST_ACTIVATIONS:
         raise ValueError(
@@ -146,9 +183,25 @@ def check_network(game: Game, config: NetworkConfig) -> None:
         )
 
 
+def _sized(game: Game, config: NetworkConfig) -> Network:
+    """A network whose parameters have their sizes, and take no memory if that can be."""
+    try:
+        with torch.device("meta"):
+            return _network(game, config)
+    except Exception:
+        if not config.own:
+            raise
+    with torch.random.fork_rng():  # its constructor looks at its numbers, or fails
+        return _network(game, config)
+
+
 def _network(game: Game, config: NetworkConfig) -> Network:
+    shape, outputs, outcomes = game.observation_shape, policy_of(game).outputs, 3 if config.value_head == "wdl" else 1
+    if config.own:
+        module = make_module(config.kind, config.options, shape, outputs, outcomes)
+        return OwnNetwork(module, foresees=config.end_weight > 0)
     kind = DenseNetwork if config.kind == "dense" else ResidualNetwork
-    return kind(game.observation_shape, policy_of(game).outputs, 3 if config.value_head == "wdl" else 1, config)
+    return kind(shape, outputs, outcomes, config)
 
 
 def scalar_value(value: Tensor) -> Tensor:
@@ -174,8 +227,11 @@ class InferenceModule(nn.Module):
 def lay_out(module: nn.Module, observation_shape: tuple[int, ...]) -> torch.memory_format:
     """Puts the module's convolution weights into the layout that its observations must have, and returns that.
 
-    Channels last for convolutions, which are faster so on CPUs and GPUs.
+    Channels last for convolutions, which are faster so on CPUs and GPUs. A network of the user's own may look at its
+    observations in ways that need them in order, and stays as it is.
     """
+    if any(isinstance(part, OwnNetwork) for part in module.modules()):
+        return torch.contiguous_format
     layout = torch.channels_last if len(observation_shape) == 3 else torch.contiguous_format
     for parameter in module.parameters():
         if parameter.dim() == 4:
@@ -184,8 +240,14 @@ def lay_out(module: nn.Module, observation_shape: tuple[int, ...]) -> torch.memo
 
 
 def inference_module(network: nn.Module) -> InferenceModule:
-    """A copy for inference, in eval mode, without what only learning needs, and with batch normalisation folded."""
+    """A copy for inference, in eval mode, without what only learning needs, and with batch normalisation folded.
+
+    Of a network of the user's own nobody knows which layers belong together, and nothing is folded.
+    """
     network = copy.deepcopy(network).eval()
+    if isinstance(network, OwnNetwork):
+        network.foresees = False
+        return InferenceModule(network).requires_grad_(False)
     if isinstance(network, Network):
         network.end = None  # it has done its work
     for owner in network.modules():
@@ -197,23 +259,35 @@ def inference_module(network: nn.Module) -> InferenceModule:
 
 
 def to_onnx(module: InferenceModule, observation_shape: tuple[int, ...]) -> onnx.ModelProto:
-    """The module as an ONNX model: `observation` [B, ...] -> `logits` [B, A], `value` [B]."""
+    """The module as an ONNX model: `observation` [B, ...] -> `logits` [B, A], `value` [B].
+
+    Of a network of the user's own, only the weights that this depends on have a place in the model.
+    """
     # The exporter merges weights that are equal and drops biases of 0, and a fresh network has many of both.
     # Later weights need a place each, so numbers without pattern are exported first.
     patternless, generator = copy.deepcopy(module), torch.Generator().manual_seed(0)
     for parameter in patternless.parameters():
         parameter.normal_(generator=generator)
+    exporting: nn.Module = patternless
+    observation, batch = torch.zeros(2, *observation_shape), {0: torch.export.Dim("batch")}
+    arguments: tuple[Any, ...] = (observation,)
+    shapes: tuple[Any, ...] = (batch,)
+    names = []
+    if isinstance(module.network, OwnNetwork):
+        exporting = _GivenWeights(patternless)
+        names = exporting.names
+        arguments, shapes = (observation, exporting.weights), (batch, [None] * len(names))
     with warnings.catch_warnings():
         # The exporter warns about packages it could use and about its own internals.
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         program = torch.onnx.export(
-            patternless,
-            (torch.zeros(2, *observation_shape),),
+            exporting,
+            arguments,
             dynamo=True,
-            input_names=["observation"],
+            input_names=["observation", *names],
             output_names=["logits", "value"],
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            dynamic_shapes=shapes,
             opset_version=ONNX_OPSET,
             verbose=False,
         )
@@ -223,7 +297,33 @@ def to_onnx(module: InferenceModule, observation_shape: tuple[int, ...]) -> onnx
     for part in (model, model.graph, *model.graph.node, *model.graph.value_info, *model.functions):
         del part.metadata_props[:]
         part.doc_string = ""
+    if isinstance(exporting, _GivenWeights):
+        exporting.become_initializers(model.graph)
     return with_weights(model, module)
+
+
+class _GivenWeights(nn.Module):
+    """An `InferenceModule` that is given its weights as an argument, so that the exporter keeps them as they are.
+
+    It computes beforehand with numbers that it knows, such as a matrix's transpose; later weights had no place then.
+    """
+
+    def __init__(self, module: InferenceModule) -> None:
+        super().__init__()
+        self.call = partial(torch.func.functional_call, module)  # not a part, whose weights would be exported as well
+        self.names, self.weights = list(module.state_dict()), list(module.state_dict().values())
+
+    def forward(self, observation: Tensor, weights: list[Tensor]) -> tuple[Tensor, Tensor]:
+        given = dict(zip(self.names, weights, strict=True))
+        return self.call(given, (observation,))  # type: ignore[no-any-return]
+
+    def become_initializers(self, graph: onnx.GraphProto) -> None:
+        """Makes the weights among the graph's inputs numbers of the graph, apart from those that nothing uses."""
+        used = {name for node in graph.node for name in node.input}
+        for name, weight in zip(self.names, self.weights, strict=True):
+            if name in used:
+                graph.initializer.append(onnx.numpy_helper.from_array(weight.numpy(), name))
+        del graph.input[1:]
 
 
 def in_torch(model: onnx.ModelProto, game: Game, config: NetworkConfig) -> InferenceModule:
@@ -232,24 +332,28 @@ def in_torch(model: onnx.ModelProto, game: Game, config: NetworkConfig) -> Infer
         module = inference_module(make_network(game, config))
     weights = {i.name: onnx.numpy_helper.to_array(i) for i in model.graph.initializer}
     expected = module.state_dict()
+    if config.own:  # a weight that its answers do not depend on is not exported
+        expected = {name: tensor for name, tensor in expected.items() if name in weights}
     if faults := [n for n, t in expected.items() if n not in weights or weights[n].shape != t.shape]:
         raise ValueError(f"the ONNX model has other weights than its network's configuration says: {faults[0]}")
-    module.load_state_dict({name: torch.from_numpy(weights[name].copy()) for name in expected})
+    module.load_state_dict({n: torch.from_numpy(weights[n].copy()) for n in expected}, strict=not config.own)
     return module
 
 
 def with_weights(model: onnx.ModelProto, module: InferenceModule) -> onnx.ModelProto:
     """The same model with the module's weights: exporting takes seconds, this a millisecond.
 
-    ValueError if the model has no place for one of them.
+    ValueError if the model has no place for one of them, unless the network is the user's own: there some may not
+    count in play, which `exported` and `network.conformance` find out by what the model answers.
     """
     filled = onnx.ModelProto()
     filled.CopyFrom(model)
     weights = module.state_dict()
     for initializer in filled.graph.initializer:
         if initializer.name in weights:
-            array = weights.pop(initializer.name).detach().float().numpy()
+            weight = weights.pop(initializer.name).detach()
+            array = (weight.float() if weight.is_floating_point() else weight).numpy()
             initializer.CopyFrom(onnx.numpy_helper.from_array(array, initializer.name))
-    if weights:
+    if weights and not isinstance(module.network, OwnNetwork):
         raise ValueError(f"the ONNX model has no place for {', '.join(sorted(weights))}; export it again with to_onnx")
     return filled

@@ -9,7 +9,9 @@
 | x86 with AVX2                                | int8              | float32  |
 | others (Arm)                                 | the faster of two | float32  |
 
-Games with continuous actions are played and learned in float32 everywhere: an action needs more digits.
+Games with continuous actions are played and learned in float32 everywhere: an action needs more digits. Networks of
+the user's own play in float32 on CPUs: int8 is written for the layers of the others, and which of their layers would
+gain from bfloat16 is not known.
 """
 
 from __future__ import annotations
@@ -61,6 +63,8 @@ def best_engine(game: Game, network: NetworkConfig, device: str = "cpu") -> Engi
     enough = policy_of(game).bfloat16_suffices
     if torch.device(device).type == "cuda":
         return "bfloat16" if enough and multiplies_bfloat16(device) else "torch"
+    if network.own:
+        return "onnx"
     if enough and has_amx():
         return "bfloat16"
     if not enough or (network.kind == "dense" and network.width < LEAST_WIDTH):
@@ -120,6 +124,9 @@ def unfit(game: Game, config: Config) -> str:
         return f'self_play.engine = "{engine}" runs on the CPU, not on {device}; use "auto", "torch" or "bfloat16"'
     if engine == "int8" and not policy_of(game).bfloat16_suffices:
         return f'self_play.engine = "int8" is too coarse for the continuous actions of {game.name}; use "auto"'
+    if engine == "int8" and config.network.own:
+        fix = f'not for those of {config.network.kind}; use "auto"'
+        return f'self_play.engine = "int8" is written for the layers of the included networks, {fix}'
     lacking = "this processor does not multiply bfloat16 in hardware"
     if engine == "bfloat16" and on_cpu and not multiplies_bfloat16("cpu"):
         return f'self_play.engine = "bfloat16": {lacking}; use "auto" or "int8"'

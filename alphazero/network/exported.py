@@ -27,9 +27,19 @@ MOST_PRODUCTS = 1 << 38  # multiplications for a position; AlphaGo Zero's larger
 SMALL = 8  # the largest number in an operation's settings, and side of a convolution's kernel
 # Those that exports of torch consist of; none makes large out of small but by its shape, which is known beforehand.
 OPERATIONS = {
-    "Add", "Conv", "Flatten", "Gather", "Gemm", "Identity", "Mul", "Relu", "Reshape", "Slice", "Softmax", "Squeeze",
-    "Sub", "Tanh", "Transpose", "Unsqueeze",
+    "Abs", "Add", "And", "AveragePool", "BatchNormalization", "Cast", "Clip", "Concat", "Conv", "Cos", "Div", "Elu",
+    "Equal", "Erf", "Exp", "Expand", "Flatten", "Gather", "GatherElements", "GatherND", "Gelu", "Gemm",
+    "GlobalAveragePool", "GlobalMaxPool", "Greater", "GreaterOrEqual", "HardSigmoid", "HardSwish", "Identity",
+    "InstanceNormalization", "LayerNormalization", "LeakyRelu", "Less", "LessOrEqual", "Log", "LogSoftmax", "MatMul",
+    "Max", "MaxPool", "Min", "Mish", "Mul", "Neg", "Not", "Or", "PRelu", "Pad", "Pow", "Reciprocal", "ReduceL2",
+    "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum", "ReduceSumSquare", "Relu", "Reshape", "Selu", "Shape",
+    "Sigmoid", "Sign", "Sin", "Slice", "Softmax", "Softplus", "Split", "Sqrt", "Squeeze", "Sub", "Tanh", "Tile",
+    "Transpose", "Unsqueeze", "Where",
 }  # fmt: skip
+# Whole numbers are shapes and places. None is computed: so a shape that is small for two batches is so for all between.
+OF_SHAPES = {"Cast", "Concat", "Gather", "Identity", "Reshape", "Shape", "Slice", "Squeeze", "Unsqueeze"}
+BATCHES = (2, 4_096)  # positions at once for which all shapes are found
+NUMBERS = (TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL)
 UNKNOWN: list[int | None] = [None, None]  # a shape
 PLAIN = (AttributeProto.INT, AttributeProto.INTS, AttributeProto.FLOAT, AttributeProto.FLOATS, AttributeProto.STRING)
 
@@ -51,7 +61,8 @@ def read_model(serialized: bytes, game: Game) -> onnx.ModelProto:
             raise ValueError(f"it has the operation {printable(node.op_type)}, which no network here has")
         for attribute in node.attribute:
             numbers = [attribute.i, *attribute.ints, attribute.f, *attribute.floats]
-            if attribute.type not in PLAIN or not all(abs(number) <= SMALL for number in numbers):
+            most = MOST_ACTIVATIONS if attribute.name == "group" else SMALL  # of channels, which makes products fewer
+            if attribute.type not in PLAIN or not all(abs(number) <= most for number in numbers):
                 raise ValueError(f"{node.op_type} has a setting, {printable(attribute.name)}, that no network here has")
         used = [sizes[name] for name in node.input if name in sizes]
         if node.op_type == "Conv" and any(side > SMALL for dims in used for side in dims[2:]):
@@ -65,7 +76,7 @@ def _initializers(graph: onnx.GraphProto) -> dict[str, tuple[int, ...]]:
     sizes: dict[str, tuple[int, ...]] = {}
     for tensor in graph.initializer:
         name = printable(tensor.name)
-        if tensor.data_type not in (TensorProto.FLOAT, TensorProto.INT64) or tensor.name in sizes:
+        if tensor.data_type not in NUMBERS or tensor.name in sizes:
             raise ValueError(f"{name} is of a type that no network here has, or is there twice")
         with foreign_errors(f"{name} is damaged"):
             array = onnx.numpy_helper.to_array(tensor)
@@ -84,37 +95,65 @@ def _check_shapes(model: onnx.ModelProto, game: Game, weights: Mapping[str, tupl
         raise ValueError("it has other inputs and outputs than observation, logits and value")
     _check_ends(plain.graph.input, game)  # first: onnx counts along a side of any length
     del plain.graph.value_info[:]  # what it says of itself
+    for batch in BATCHES:
+        _check_sizes(plain, game, weights, batch)
+
+
+def _check_sizes(plain: onnx.ModelProto, game: Game, weights: Mapping[str, tuple[int, ...]], batch: int) -> None:
+    """ValueError unless all that the model computes of so many positions is of a bounded size."""
+    for end in (*plain.graph.input, *plain.graph.output):
+        if end.type.tensor_type.shape.dim:
+            end.type.tensor_type.shape.dim[0].dim_value = batch
     with foreign_errors("its shapes do not fit together"):
         found = onnx.shape_inference.infer_shapes(plain, check_type=True, strict_mode=True, data_prop=True).graph
-    _check_ends(found.output, game)
-    shapes = {value.name: _shape(value) for value in (*found.input, *found.output, *found.value_info)}
-    products = 0
+    _check_ends(found.output, game, batch)
+    values = {value.name: value for value in (*found.input, *found.output, *found.value_info)}
+    shapes = {name: _shape(value) for name, value in values.items()} | {name: [*of] for name, of in weights.items()}
+    fixed, products, constants = {*weights, ""}, 0, 0
     for node in found.node:
+        of_weights = fixed.issuperset(node.input)
         for name in node.output:
-            shape = shapes.get(name, UNKNOWN)
-            size = math.prod(known := [side for side in shape if side is not None])
-            if len(known) != len(shape) - 1 or size > MOST_ACTIVATIONS:  # one side is the batch's
+            shape = [side for side in shapes.get(name, UNKNOWN) if side is not None]
+            size = math.prod(shape)
+            whole = name in values and values[name].type.tensor_type.elem_type == TensorProto.INT64
+            if whole and node.op_type not in OF_SHAPES:
+                raise ValueError(f"{printable(name)}: {node.op_type} computes whole numbers, as no network here does")
+            if shape != shapes.get(name, UNKNOWN) or (size > batch * MOST_ACTIVATIONS and not of_weights):
                 raise ValueError(f"{printable(name)} is of no known size, or of more than {MOST_ACTIVATIONS:,} numbers")
-            if node.op_type in ("Conv", "Gemm"):
-                sides = weights.get(node.input[1], (MOST_PRODUCTS,))
-                products += size * max(sides[0], math.prod(sides[1:]))
-    if products > MOST_PRODUCTS:
-        raise ValueError(f"it takes {products:,} multiplications for a position, more than {MOST_PRODUCTS:,}")
+            if of_weights:  # computed once, and kept
+                fixed.add(name)
+                constants += size
+            if node.op_type in ("Conv", "Gemm", "MatMul"):
+                products += size * _inner(node.op_type, shapes.get(node.input[1], UNKNOWN))
+    if constants > MOST_PARAMETERS:
+        raise ValueError(f"it computes {constants:,} numbers of its weights alone, more than {MOST_PARAMETERS:,}")
+    if products > batch * MOST_PRODUCTS:
+        told = f"it takes {products // batch:,} multiplications for a position, more than {MOST_PRODUCTS:,}"
+        raise ValueError(told)
 
 
-def _check_ends(ends: Iterable[onnx.ValueInfoProto], game: Game) -> None:
-    """ValueError if an input or an output has not the shape that it has for this game."""
+def _inner(operation: str, weight: list[int | None]) -> int:
+    """Multiplications at the most for a number of the result, by the shape of what is multiplied with."""
+    sides = [MOST_PRODUCTS if side is None else side for side in weight]
+    if operation == "MatMul":
+        return sides[-2] if len(sides) > 1 else sides[0]
+    return max(sides[0], math.prod(sides[1:]))
+
+
+def _check_ends(ends: Iterable[onnx.ValueInfoProto], game: Game, batch: int | None = None) -> None:
+    """ValueError if an input or an output has not the shape that it has for this game. batch: as it was inferred."""
     of_one = {"observation": game.observation_shape, "logits": [policy_of(game).outputs], "value": []}
     for end in ends:
-        if (shape := _shape(end)) != (right := [None, *of_one[end.name]]):
-            raise ValueError(f"{end.name} is {_words(shape)}, not {_words(right)}")
+        if (shape := _shape(end)) != (right := [batch, *of_one[end.name]]):
+            shape[:1] = [None] if shape[:1] == [batch] else shape[:1]
+            raise ValueError(f"{end.name} is {_words(shape)}, not {_words([None, *right[1:]])}")
 
 
 def _shape(value: onnx.ValueInfoProto) -> list[int | None]:
     """None: not known beforehand."""
     of = value.type.tensor_type
-    if of.elem_type not in (TensorProto.FLOAT, TensorProto.INT64) or not of.HasField("shape"):
-        return UNKNOWN
+    if of.elem_type not in NUMBERS or not of.HasField("shape"):
+        return [*UNKNOWN]
     return [size.dim_value if size.HasField("dim_value") else None for size in of.shape.dim]
 
 

@@ -27,7 +27,8 @@ def ray_executor(
     """
     gpus = config.learner_gpus
     ranks = gpus or (config.cluster.learner_ranks if config.cluster.learner_ranks > 1 else 0)
-    modules = (config.game.partition(":")[0],)
+    paths = (config.game, config.network.kind) if config.network.own else (config.game,)
+    modules = tuple(path.partition(":")[0] for path in paths)
     needs = Needs(config.cluster.worker_cpus, config.cluster.worker_gpus)
     with (
         cluster(config.ray_address, cores=available_cores(), modules=modules, log=log, fix=fix),

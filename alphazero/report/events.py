@@ -7,7 +7,7 @@ and TensorBoard are slow to load, so a writer loads them when it is made.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,8 +75,12 @@ class EventWriter:
 
 def hyper_parameters(toml: str) -> dict[str, float | str]:
     """The fields of a configuration by `section.field`; lists as words."""
-    fields: dict[str, float | str] = {}
-    for name, value in tomllib.loads(toml).items():
-        section = {f"{name}.{field}": one for field, one in value.items()} if isinstance(value, dict) else {name: value}
-        fields |= {field: " ".join(map(str, one)) if isinstance(one, list) else one for field, one in section.items()}
-    return fields
+    return dict(_fields(tomllib.loads(toml)))
+
+
+def _fields(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float | str]]:
+    for name, value in table.items():
+        if isinstance(value, dict):
+            yield from _fields(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", " ".join(map(str, value)) if isinstance(value, list) else value

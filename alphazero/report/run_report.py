@@ -26,7 +26,7 @@ from alphazero.report.terminal import measured
 from alphazero.runs.checkpoint import checkpoints, kept_games, load_games, load_samples, load_weights, read_config
 from alphazero.runs.files import CONFIG, METRICS, RunError, clear_errors, write_file
 from alphazero.runs.metrics import read_history
-from alphazero.runs.trust import load_game_of
+from alphazero.runs.trust import allow_network, load_game_of
 
 MOST_ROWS = 12  # of a table over the run
 # Columns of the buffer's table, by field of a part.
@@ -91,16 +91,18 @@ def report_sections(
     game_iteration: int | None = None,
     stream: int | None = None,
     named: str | None = None,
+    network: str | None = None,
 ) -> list[Section]:
     """The sections of a run's report: what it is, strength, learning, buffer, a game.
 
     iteration: of the checkpoint whose network is measured; None: the last.
     game_iteration, stream: of the game; None: the last, and the first that there is.
-    named: the import path of the run's game, where it must be named: see `load_agent`.
-    RunError if the folder is no run, its game must be named, or what is asked for by number is not there.
+    named, network: the import paths of the run's game and network, where they must be named: see `load_agent`.
+    RunError if the folder is no run, one of these must be named, or what is asked for by number is not there.
     """
     config = read_config(folder)
     game = load_game_of(folder / CONFIG, config.game, named=named)
+    allow_network(folder / CONFIG, config.network, named=network)
     learner = Learner(game, replace(config.learner, device="cpu"), config.network, seed=0)
     asked_for = {"buffer": iteration is not None, "game": game_iteration is not None or stream is not None}
     sections: list[Section] = []
@@ -144,13 +146,16 @@ def run_section(folder: Path, config: Config, learner: Learner, section: Section
     with suppress(RunError):  # said where the curves are
         last = next(reversed(read_history(folder / METRICS).values()), last)
     growing = f"{play.first_simulations} growing to " if play.first_simulations else ""
-    kind = "residual blocks" if network.kind == "residual" else "dense layers"
+    kind = f"{network.blocks} {'residual blocks' if network.kind == 'residual' else 'dense layers'} of {network.width}"
+    if network.own:
+        options = ", ".join(f"{name} = {value!r}" for name, value in network.options.items())
+        kind = f"`{network.kind}`" + f" ({options})" * bool(options)
     rows = [
         ("game", f"{learner.game.name} (`{config.game}`)"),
         ("iterations", f"{int(saved[-1].name) if saved else 0} of {config.iterations}"),
         *([("budget", f"{config.minutes:g} minutes")] if config.minutes else []),
         ("core-seconds", f"{last['time/core_seconds']:,.0f}" if "time/core_seconds" in last else "not recorded"),
-        ("network", f"{network.blocks} {kind} of {network.width}, {parameters:,} parameters"),
+        ("network", f"{kind}, {parameters:,} parameters"),
         ("search", f"{search.algorithm}, {growing}{search.simulations} simulations a move"),
         ("self-play", f"{play.streams} x {play.parallel_games} games at once, {play.moves} moves an iteration"),
         ("openings", f"{play.opening_share:.0%} of games, up to {play.opening_moves} random moves"),

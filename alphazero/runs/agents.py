@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,23 +27,24 @@ from alphazero.network.inference import NetworkEvaluators
 from alphazero.runs.checkpoint import checkpoints, load_network, read_config, run_folder
 from alphazero.runs.configuration import describe_faults
 from alphazero.runs.files import AGENT, CARD, CONFIG, RunError, clear_errors, read_file, read_json, write_file
-from alphazero.runs.trust import load_game_of
+from alphazero.runs.trust import NETWORKS, allow_network, allowed, load_game_of
 
 FORMAT = 1  # of agent.json
 AN_AGENT = "an agent is agent.onnx with agent.json"
 
 
-def load_agent(path: Path | str, *, game: str | None = None) -> Agent:
+def load_agent(path: Path | str, *, game: str | None = None, network: str | None = None) -> Agent:
     """The agent of a run, of a checkpoint, or an exported one.
 
-    game: the import path of its game, to be named where that is neither this project's nor registered by an installed
-          package: files alone get no other code imported. What was named is kept for the agent's folder.
-    RunError if there is no agent, or its game must be named. ValueError if the game that is named cannot be loaded.
+    game:    the import path of its game, to be named where that is neither this project's nor registered by an
+             installed package: files alone get no other code imported. What was named is kept for the agent's folder.
+    network: the same of its network, if that is a class of somebody's own. An exported agent plays without its code.
+    RunError if there is no agent, or one of them must be named. ValueError if the game that is named cannot be loaded.
     """
     path = Path(path)
     exported = path / AGENT if (path / AGENT).is_file() and not (path / CONFIG).is_file() else path
     if exported.suffix == ".onnx":
-        return load_exported(exported, game=game)
+        return load_exported(exported, game=game, network=network)
     path = path.resolve()
     folder = run_folder(path)
     config = read_config(folder)
@@ -51,6 +52,11 @@ def load_agent(path: Path | str, *, game: str | None = None) -> Agent:
     if not found:
         raise RunError(f"{folder} has no checkpoint yet; train a little longer")
     loaded = load_game_of(folder / CONFIG, config.game, named=game)
+    try:
+        allow_network(folder / CONFIG, config.network, named=network)
+    except RunError as error:
+        without = f"; or play {folder / AGENT}, which needs no code of its network" if (folder / AGENT).exists() else ""
+        raise RunError(f"{error}{without}") from error
     try:
         module = load_network(found[-1], loaded, config.network)
     except RunError as error:
@@ -63,8 +69,12 @@ def load_agent(path: Path | str, *, game: str | None = None) -> Agent:
     return Agent(loaded, evaluators(module), search, title, config.self_play.max_moves)
 
 
-def load_exported(path: Path, *, game: str | None = None) -> Agent:
-    """The agent of an agent.onnx with its card, agent.json, beside it. RunError if they do not fit."""
+def load_exported(path: Path, *, game: str | None = None, network: str | None = None) -> Agent:
+    """The agent of an agent.onnx with its card, agent.json, beside it. RunError if they do not fit.
+
+    It plays by agent.onnx alone. A network of somebody's own is imported only where the search differentiates its
+    values (`search.refine_steps`), and only if the card may ask for it; otherwise the search refines nothing.
+    """
     card_path = path.with_suffix(".json")
     try:
         serialized = read_file(path, LARGEST)
@@ -77,7 +87,7 @@ def load_exported(path: Path, *, game: str | None = None) -> Agent:
         version, game_path, expected = card["format"], card["game"], card["sha256"]
         search = SearchConfig(**card.get("search", {}))
         longest = SelfPlayConfig(max_moves=card.get("max_moves", MAX_MOVES)).max_moves
-        network = NetworkConfig(**card["network"]) if "network" in card else None  # older cards have none
+        described = NetworkConfig(**card["network"]) if "network" in card else None  # older cards have none
         if not isinstance(game_path, str):
             raise TypeError(f"the game is {printable(game_path)}")
         if not isinstance(iteration := card.get("iteration", "?"), int) and iteration != "?":
@@ -97,14 +107,30 @@ def load_exported(path: Path, *, game: str | None = None) -> Agent:
         if card.get(field) != now:
             of = f"{field} {printable(card.get(field))}"
             raise RunError(f"{card_path} is of a game with {of}; {game or game_path} now has {printable(now)}")
+    described, search = _in_torch_too(card_path, described, search, named=network)
     try:
         model = read_model(serialized, loaded)
-        module = None if network is None else in_torch(model, loaded, network)
+        module = None if described is None else in_torch(model, loaded, described)
         evaluator = evaluator_of(serialized, loaded, module)
     except ValueError as error:
         raise RunError(f"{path} is no network for {card_path.name} beside it: {error}; export it again") from error
     title = f"{path.resolve().parent.name}/{path.name}, iteration {iteration}"
     return Agent(loaded, evaluator, search.at_the_board(discrete=loaded.discrete), title, longest)
+
+
+def _in_torch_too(
+    card: Path, network: NetworkConfig | None, search: SearchConfig, *, named: str | None
+) -> tuple[NetworkConfig | None, SearchConfig]:
+    """The network if it is to be there in torch as well, and the search, which refines nothing without.
+
+    named: as for `load_agent`. RunError if the network is to be imported, and cannot be.
+    """
+    if network is None or not network.own:
+        return network, search
+    if not search.refine_steps or not (network.kind == named or allowed(card, network.kind, NETWORKS)):
+        return None, replace(search, refine_steps=0)
+    allow_network(card, network, named=named)
+    return network, search
 
 
 def exported_graph(folder: Path, game: Game, network: NetworkConfig) -> onnx.ModelProto | None:

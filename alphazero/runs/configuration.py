@@ -232,7 +232,7 @@ def check_sizes(game: Game, config: Config) -> None:
         ),
         (
             "learner.batch_size * network.blocks * width",
-            learner.batch_size * network.blocks * network.width * cells * 8,
+            0 if network.own else learner.batch_size * network.blocks * network.width * cells * 8,
             MEMORY,
             "bytes of a batch within the network",
         ),

@@ -1,7 +1,8 @@
-"""Which games the files of a run or an agent may ask for: code is imported only where the user wants it.
+"""Which games and networks the files of a run or an agent may ask for: code is imported only where the user wants it.
 
-A file may ask for a game that this project or an installed package registers. Any other is the user's to name. For
-which folders that was done is kept outside of them, in a file of the user's own: no folder can speak for itself.
+A file may ask for a game that this project or an installed package registers, and for a network of that kind. Any other
+is the user's to name. For which folders that was done is kept outside of them, in files of the user's own: no folder
+can speak for itself.
 """
 
 from __future__ import annotations
@@ -9,15 +10,35 @@ from __future__ import annotations
 import json
 import logging
 import shlex
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
+from alphazero.config import NetworkConfig
 from alphazero.game import Game, load_game
-from alphazero.game.loading import parse_game_path, registered_games
+from alphazero.game.loading import parse_path, registered_games
 from alphazero.game.own_files import own_folder, write_own
+from alphazero.network.loading import is_loaded, load_network_class, registered_networks
 from alphazero.runs.files import RunError
 
 _log = logging.getLogger(__name__)
+
+
+class Kind(NamedTuple):
+    """A kind of code that files ask for.
+
+    word:       what it is. option: the one that names it.
+    registered: the import paths that files may ask for in any case.
+    """
+
+    word: str
+    option: str
+    registered: Callable[[], set[str]]
+
+
+GAMES = Kind("game", "--game", registered_games)
+NETWORKS = Kind("network", "--network.kind", registered_networks)
 
 
 def load_game_of(file: Path, path: str, *, named: str | None = None) -> Game:
@@ -39,42 +60,67 @@ def load_game_of(file: Path, path: str, *, named: str | None = None) -> Game:
         raise RunError(f"{file}: {error}") from error
 
 
-def check(file: Path, path: str) -> None:
-    """RunError unless the file may ask for this game: a registered one, or one that the user named for its folder."""
+def allow_network(file: Path, network: NetworkConfig, *, named: str | None = None) -> None:
+    """Lets the engine import the network that the file of a run asks for, if it is a class of somebody's own.
+
+    named: the network that the user names: if it is the same, it is trusted for the folder.
+    RunError, before anything is imported, if the file may not ask for it (`check`), or if it cannot be loaded.
+    """
+    if not network.own:
+        return
+    if named != network.kind and not is_loaded(network.kind):
+        check(file, network.kind, NETWORKS)
     try:
-        code = parse_game_path(path).code
+        load_network_class(network.kind)
     except ValueError as error:
         raise RunError(f"{file}: {error}") from error
-    if code not in registered_games() and code != _trusted().get(_key(file.parent)):
+    if named == network.kind:
+        trust(file.parent, network.kind, NETWORKS)
+
+
+def check(file: Path, path: str, kind: Kind = GAMES) -> None:
+    """RunError unless the file may ask for this game or network."""
+    try:
+        permitted = allowed(file, path, kind)
+    except ValueError as error:
+        raise RunError(f"{file}: {error}") from error
+    if not permitted:
         why = "which neither this project nor an installed package registers, so it is not imported"
-        fix = f"if you trust its code, say so: --game {shlex.quote(path)}"
-        raise RunError(f"{file} asks for the game {path}, {why}; {fix}")
+        fix = f"if you trust its code, say so: {kind.option} {shlex.quote(path)}"
+        raise RunError(f"{file} asks for the {kind.word} {path}, {why}; {fix}")
 
 
-def trust(folder: Path, path: str) -> None:
-    """Keeps that the user has named this game for this folder, unless files may ask for it anyway."""
-    known, code = _trusted(), parse_game_path(path).code
-    if code in registered_games() or known.get(_key(folder)) == code:
+def allowed(file: Path, path: str, kind: Kind = GAMES) -> bool:
+    """Whether it is registered, or was named by the user for the file's folder. ValueError if it is no import path."""
+    code = parse_path(path, kind.word).code
+    return code in kind.registered() or code == _trusted(kind).get(_key(file.parent))
+
+
+def trust(folder: Path, path: str, kind: Kind = GAMES) -> None:
+    """Keeps that the user has named this game or network for this folder, unless files may ask for it anyway."""
+    known, code = _trusted(kind), parse_path(path, kind.word).code
+    if code in kind.registered() or known.get(_key(folder)) == code:
         return
     try:
-        write_own(_state_file(), json.dumps(known | {_key(folder): code}, indent=1).encode())
+        write_own(_state_file(kind), json.dumps(known | {_key(folder): code}, indent=1).encode())
     except (OSError, RuntimeError) as error:
-        _log.warning("cannot keep that %s may use %s (%s): name it each time, --game %s", folder, code, error, path)
+        told = "cannot keep that %s may use %s (%s): name it each time, %s %s"
+        _log.warning(told, folder, code, error, kind.option, path)
 
 
 def _key(folder: Path) -> str:
     return str(folder.resolve())
 
 
-def _state_file() -> Path:
+def _state_file(kind: Kind) -> Path:
     """The file of the user's own. RuntimeError if there is no home."""
-    return own_folder("XDG_STATE_HOME", ".local/state") / "games.json"
+    return own_folder("XDG_STATE_HOME", ".local/state") / f"{kind.word}s.json"
 
 
-def _trusted() -> dict[str, str]:
-    """The game of each folder; none where the file cannot be read."""
+def _trusted(kind: Kind) -> dict[str, str]:
+    """The game or the network of each folder; none where the file cannot be read."""
     with suppress(OSError, RuntimeError, ValueError, RecursionError):
-        known = json.loads(_state_file().read_bytes())
+        known = json.loads(_state_file(kind).read_bytes())
         if isinstance(known, dict) and all(isinstance(path, str) for path in known.values()):
             return known
     return {}

@@ -116,12 +116,12 @@ def part(text: str) -> float:
     return float(text)
 
 
-def add_game(parser: argparse.ArgumentParser) -> None:
-    """Adds `--game`, which names the game of the run or the agent."""
-    told = (
-        "the game, where neither this project nor an installed package registers it: files alone get no other imported"
-    )
-    parser.add_argument("--game", metavar="MODULE:CLASS", help=told)
+def add_code(parser: argparse.ArgumentParser) -> None:
+    """Adds `--game` and `--network.kind`, which name the code of the run or the agent."""
+    told = "where neither this project nor an installed package registers it: files alone get no other imported"
+    parser.add_argument("--game", metavar="MODULE:CLASS", help=f"the game, {told}")
+    told = "the run's network, if it is a class of somebody's own: the same; an agent.onnx plays without"
+    parser.add_argument("--network.kind", dest="network_kind", metavar="MODULE:CLASS", help=told)
 
 
 def console() -> Console:

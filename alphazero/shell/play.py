@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
 from rich.console import Console
 
@@ -34,11 +35,11 @@ class PlayShell(Shell):
         seats: list[str],
         budget: SearchBudget,
         seed: int,
-        named: str | None = None,
+        code: Mapping[str, str | None] | None = None,
     ) -> None:
-        """`seats`: the name of each seat's player, "human" or as in `find_player`; `named`: the game, as there."""
+        """`seats`: the name of each seat's player, "human" or as in `find_player`; `code`: its `game` and `network`."""
         super().__init__(explorer, record, console, budget=budget)
-        self.seed, self.named = seed, named
+        self.seed, self.code = seed, code or {}
         self.seats, self.rivals = list(seats), list(seats)  # rivals: the last player of each seat that was no person
         self.players: list[Player | None] = [None] * len(seats)
         self.thoughts: dict[int, TreeSearch] = {}  # each seat's last search
@@ -51,7 +52,7 @@ class PlayShell(Shell):
         """Gives a seat to the player of this name. ValueError or RunError if there is none."""
         player = None
         if name != HUMAN:
-            player = find_player(name, self.agent, self.budget, game=self.named).build(self.seed + seat)
+            player = find_player(name, self.agent, self.budget, **self.code).build(self.seed + seat)
         self.players[seat], self.seats[seat] = player, name
         self.thoughts.pop(seat, None)
         if player:

@@ -116,7 +116,7 @@ class Budget:
         """NetworkTooWide if it is for so few iterations, and the configuration allows a narrower one."""
         network = self.run.config.network
         width = max(network.least_width, network.width * iterations // ENOUGH // 8 * 8)
-        if network.least_width and width < network.width:
+        if network.least_width and width < network.width and not network.own:
             minutes, narrower = self.run.config.minutes, replace(network, width=width, least_width=0)
             raise NetworkTooWide(
                 f"{minutes:g} minutes hold {iterations} iterations here: {width} channels instead of {network.width}",

@@ -24,6 +24,7 @@ from alphazero.game.loading import is_loaded_as
 from alphazero.game.pace import rules_seconds, slow_rules
 from alphazero.learner import Learner
 from alphazero.network.architectures import with_weights
+from alphazero.network.conformance import check_own_network
 from alphazero.network.engines import at_hand, with_engines
 from alphazero.network.inference import NetworkEvaluators
 from alphazero.parallel.executor import Executor, ExecutorError, ThreadExecutor, available_cores
@@ -67,9 +68,12 @@ def open_session(
     began = clock() if began is None else began
     if saved:
         config = at_hand(game, config)
+        trust.allow_network(folder / files.CONFIG, config.network)
     try:
         check_fit(game, config)
         config = with_engines(game, config)
+        if config.network.own:
+            check_own_network(game, config)
         check_opponents(game, config)
         learner, replay = Learner(game, config.learner, config.network, seed=config.seed), Replay(game, config.replay)
     except ValueError as error:
@@ -80,7 +84,10 @@ def open_session(
         SelfPlay(game, config.search, waiting, seed=config.seed, stream=number)
         for number in range(config.self_play.streams)
     ]
-    notices: list[str] = []
+    notices = [
+        f"{config.network.kind} has options of its own: network.{name} does not reach it"
+        for name in config.network.unused
+    ]
     session = None
     if not saved:
         checkpoint.create_run(folder, config)
@@ -92,6 +99,8 @@ def open_session(
                 progress = Progress()
                 if is_loaded_as(config.game, game):
                     trust.trust(folder, config.game)
+                if config.network.own:  # it has been imported
+                    trust.trust(folder, config.network.kind, trust.NETWORKS)
             evaluators = NetworkEvaluators(game, engine="onnx")
             first, units = progress.iteration, game.metric_units
             monitor = Monitor(

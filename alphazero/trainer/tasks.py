@@ -13,6 +13,7 @@ from alphazero.game import Game, load_game
 from alphazero.network.architectures import InferenceModule
 from alphazero.network.engines import best_engine
 from alphazero.network.inference import NetworkEvaluators
+from alphazero.network.loading import load_network_class
 from alphazero.network.streams import own_stream
 from alphazero.parallel.executor import Counter
 from alphazero.replay import Arrays, Samples
@@ -40,6 +41,8 @@ class Worker:
 
 def make_worker(config: Config, exported: onnx.ModelProto | None, threads: int) -> Worker:
     """The worker of a run, in a process of its own."""
+    if config.network.own:  # now, as its weights come with every task, and importing it here looks at where it lies
+        load_network_class(config.network.kind)
     return Worker(load_game(config.game), config, exported, threads=threads)
 
 

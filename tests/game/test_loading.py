@@ -16,7 +16,7 @@ import pytest
 
 import games
 from alphazero.game import Game, PythonGame, load_game, loading
-from alphazero.game.loading import is_loaded_as, parse_game_path, registered_games, run_around
+from alphazero.game.loading import is_loaded_as, parse_path, registered_games, run_around
 from games.connect_four import ConnectFour
 from games.tic_tac_toe import TicTacToe
 from tests.game.coins import Pile
@@ -47,8 +47,11 @@ def test_load_game() -> None:
         ("games.connect_fuor:ConnectFour", "cannot import 'games.connect_fuor'"),
         ("games.connect_four:ConnectFive", "has no 'ConnectFive'; it offers ConnectFour"),
         ("alphazero:Nothing", "has no 'Nothing'; it offers no game"),
-        ("games.connect_four:ConnectFourState", "ConnectFourState is a subclass of neither Game nor PythonGame"),
-        ("games.connect_four:COLUMNS", "COLUMNS is a subclass of neither Game nor PythonGame"),
+        (
+            "games.connect_four:ConnectFourState",
+            "ConnectFourState is not a subclass of alphazero.game.Game or PythonGame",
+        ),
+        ("games.connect_four:COLUMNS", "COLUMNS is not a subclass of alphazero.game.Game or PythonGame"),
         ("games.connect_four:ConnectFour(", "the arguments of a game must be plain values"),
         ("games.connect_four:ConnectFour(exit())", "the arguments of a game must be plain values"),
         ("games.connect_four:ConnectFour(**{'x': 1})", "an argument without a name"),
@@ -84,7 +87,7 @@ def test_a_long_name_is_quoted_in_a_line() -> None:
 def test_all_games_of_the_project_are_registered() -> None:
     """Those of the configurations and the agent that come with it, and every class in games/."""
     named = (tomllib.loads(path.read_text())["game"] for path in ROOT.glob("configs/*.toml"))
-    found = {parse_game_path(path).code for path in named}
+    found = {parse_path(path).code for path in named}
     for module in pkgutil.walk_packages(games.__path__, "games."):
         for name, value in inspect.getmembers(import_module(module.name), inspect.isclass):
             if issubclass(value, (Game, PythonGame)) and value.__module__ == module.name:

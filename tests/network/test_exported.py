@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import json
 import math
 import tracemalloc
@@ -133,9 +134,9 @@ def many(model: onnx.ModelProto) -> None:
 
 
 def between(model: onnx.ModelProto) -> None:
-    """A product of weights with one another, without any observation."""
+    """Products of weights with one another, without any observation: a runtime computes them once, and keeps them."""
     model.graph.initializer.append(numpy_helper.from_array(np.zeros((1024, 1024), np.float32), "wide"))
-    model.graph.node.append(helper.make_node("Gemm", ["wide", "wide"], ["x"]))
+    model.graph.node.extend(helper.make_node("Gemm", ["wide", "wide"], [f"x{number}"]) for number in range(257))
 
 
 def with_function(model: onnx.ModelProto) -> None:
@@ -165,6 +166,50 @@ def endless(model: onnx.ModelProto) -> None:
     model.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 1 << 40
 
 
+def numbers(model: onnx.ModelProto, name: str, values: Any, dtype: Any = np.int64) -> str:
+    model.graph.initializer.append(numpy_helper.from_array(np.array(values, dtype), name))
+    return name
+
+
+def tall(model: onnx.ModelProto) -> None:
+    """The logits in one column, so that a row of numbers makes as many of each."""
+    column, row = numbers(model, "column", [-1, 1]), numbers(model, "row", np.zeros((1, 1 << 19)), np.float32)
+    model.graph.node.append(helper.make_node("Reshape", ["logits", column], ["x"]))
+    model.graph.node.append(helper.make_node("Add", ["x", row], ["large"]))
+
+
+def doubled(model: onnx.ModelProto) -> None:
+    """Twice as many rows each time."""
+    names = ["logits", *(f"x{number}" for number in range(40))]
+    for before, after in itertools.pairwise(names):
+        model.graph.node.append(helper.make_node("Concat", [before, before], [after], axis=0))
+
+
+def squared(model: onnx.ModelProto) -> None:
+    """As many positions beside each."""
+    one, ends = numbers(model, "one", [1]), [numbers(model, name, [at]) for name, at in (("zero", 0), ("first", 1))]
+    nodes = [
+        helper.make_node("Shape", ["logits"], ["shape"]),
+        helper.make_node("Slice", ["shape", *ends], ["batch"]),
+        helper.make_node("Concat", ["batch", "batch", one], ["many"], axis=0),
+        helper.make_node("Reshape", ["value", numbers(model, "upright", [-1, 1])], ["column"]),
+        helper.make_node("Reshape", ["column", numbers(model, "deep", [-1, 1, 1, 1, 1])], ["x"]),
+        helper.make_node("Concat", ["batch", "batch", "batch", "batch", one], ["more"], axis=0),
+        helper.make_node("Expand", ["x", "more"], ["large"]),
+    ]
+    model.graph.node.extend(nodes)
+
+
+def computed(model: onnx.ModelProto) -> None:
+    """A size that is small for two positions, by sums and products of sizes."""
+    nodes = [
+        helper.make_node("Shape", ["logits"], ["shape"]),
+        helper.make_node("Sub", ["shape", numbers(model, "two", [2, 7])], ["less"]),
+        helper.make_node("Mul", ["less", "less"], ["many"]),
+    ]
+    model.graph.node.extend(nodes)
+
+
 FAULTS: list[tuple[Change, str]] = [
     (with_number("policy.weight", math.nan), "policy.weight' has values that are no finite numbers"),
     (with_number("policy.weight", math.inf), "policy.weight' has values that are no finite numbers"),
@@ -184,7 +229,11 @@ FAULTS: list[tuple[Change, str]] = [
     *((change, "no network as it is exported here") for change in (with_function, with_training, with_sparse, long)),
     (large, "it has larger convolutions"),
     (endless, r"observation is \[batch, 1099511627776, "),
-    (between, "'x' is of no known size"),
+    (tall, "'large' is of no known size, or of more than"),
+    (doubled, "is of no known size, or of more than 1,048,576 numbers"),
+    (squared, "'large' is of no known size, or of more than"),
+    (computed, "'less': Sub computes whole numbers, as no network here does"),
+    (between, "it computes 269,484,032 numbers of its weights alone, more than 268,435,456"),
 ]
 
 

@@ -29,6 +29,7 @@ pytestmark = pytest.mark.cluster
 RESIDUAL = NetworkConfig(blocks=1, width=8)
 DENSE = NetworkConfig(kind="dense", blocks=1, width=16)
 FORESEEING = replace(DENSE, end_weight=1.0)
+NORMED = NetworkConfig(kind="tests.own_networks:NormedOnce")
 # SGD and not AdamW, which divides a weight's gradient by its own size, whatever is left of it but rounding.
 SGD = LearnerConfig(
     batch_size=32,
@@ -92,7 +93,9 @@ def assert_same(one: Learner, other: Learner) -> None:
 # --- The same as one learner
 
 
-@pytest.mark.parametrize("network", [RESIDUAL, DENSE, FORESEEING], ids=["residual", "dense", "foreseeing"])
+@pytest.mark.parametrize(
+    "network", [RESIDUAL, DENSE, FORESEEING, NORMED], ids=["residual", "dense", "foreseeing", "own"]
+)
 def test_two_ranks_learn_what_one_learner_learns_from_the_whole_batch(network: NetworkConfig) -> None:
     one, two = learner(TicTacToe(), SGD, network), learner(TicTacToe(), SGD, network)
     with DistributedLearner(two, ranks=2, gpus=False, say=pytest.fail) as distributed:

@@ -167,6 +167,7 @@ def test_scalars_say_what_they_are(tmp_path: Path) -> None:
 def test_the_configuration_is_there_as_text_and_as_hyper_parameters_with_the_points_as_result(tmp_path: Path) -> None:
     toml = (
         'game = "g:G"\n[search]\nsimulations = 32\nrescale_q = true\n[evaluation]\nopponents = ["random", "mcts:9"]\n'
+        "[network.options]\nheads = 4\n"
     )
     (tmp_path / "config.toml").write_text(toml)
     with monitor(tmp_path) as shown:
@@ -183,6 +184,7 @@ def test_the_configuration_is_there_as_text_and_as_hyper_parameters_with_the_poi
         "game": "g:G",
         "search.simulations": 32,
         "search.rescale_q": 1,
+        "network.options.heads": 4,
         "evaluation.opponents": "random mcts:9",
     }
     experiment = metadata.parse_experiment_plugin_data(content(metadata.EXPERIMENT_TAG))

@@ -11,12 +11,13 @@ import pytest
 import torch
 
 import alphazero.network.inference
-from alphazero.config import SearchConfig
-from alphazero.network.architectures import to_onnx
+from alphazero.config import NetworkConfig, SearchConfig
+from alphazero.network.architectures import inference_module, make_network, to_onnx
 from alphazero.runs.agents import export_agent, load_agent
 from alphazero.runs.checkpoint import create_run
 from alphazero.runs.files import RunError
 from tests.small_checkpoints import CONFIG, cut, parts, save
+from tests.stubs import Drift
 
 
 @pytest.fixture
@@ -94,3 +95,27 @@ def test_an_exported_agent_that_does_not_fit_its_run_is_left_aside(fault: str, f
     expected = made.learner.weights()(made.game.observe(state))
     said = load_agent(folder).evaluator(state, torch.Generator())
     torch.testing.assert_close(said.logits, expected[0], rtol=1e-5, atol=1e-5)
+
+
+def test_an_agent_with_a_network_of_ones_own_refines_only_where_its_code_may_be_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its answers come from ONNX in any case; its values' gradient needs the class."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setattr("alphazero.network.loading._loaded", set())
+    kind, path = "tests.own_networks:Plain", tmp_path / "agent.onnx"
+    network = NetworkConfig(kind=kind, value_head="scalar")
+    config = replace(CONFIG, game="tests.stubs:Drift", network=network, search=SearchConfig(refine_steps=3))
+    module = inference_module(make_network(Drift(), network))
+    export_agent(tmp_path, Drift(), config, to_onnx(module, Drift().observation_shape), iteration=1)
+    plain = load_agent(path, game="tests.stubs:Drift")
+    assert (plain.search.refine_steps, plain.evaluator.module) == (0, None)
+    assert load_agent(path, network="tests.own_networks:Other").search.refine_steps == 0
+    states = Drift().initial(2)
+    for network_named in (kind, None):  # from then on it is known for the folder
+        agent = load_agent(path, network=network_named)
+        assert agent.search.refine_steps == 3
+        observation = Drift().observe(states).requires_grad_()
+        (slope,) = torch.autograd.grad(agent.evaluator.predictions(observation).value.sum(), observation)
+        expected = torch.autograd.grad(module(observation)[1].sum(), observation)[0]
+        torch.testing.assert_close(slope, expected)

@@ -309,6 +309,51 @@ def test_differences_name_field_and_both_values() -> None:
     assert differences(old, old) == []
 
 
+def test_fields_of_the_included_networks_are_no_measure_of_another() -> None:
+    large = NetworkConfig(blocks=1000, width=8192)
+    for network, refused in ((large, True), (replace(large, kind="tests.own_networks:Plain"), False)):
+        config = replace(Config(), network=network, learner=LearnerConfig(batch_size=1 << 16))
+        if refused:
+            with pytest.raises(ValueError, match="blocks"):
+                check_fit(ConnectFour(), config)
+        else:
+            check_fit(ConnectFour(), config)
+
+
+OPTIONS = "must be a word with a plain value: true, a number, a text, or a list of these"
+
+
+@pytest.mark.parametrize(
+    ("toml", "complaint"),
+    [
+        ('kind = "conv"', "`network.kind`: must be residual, dense, or a class of your own as package.module:Class"),
+        ('kind = "a.b:C(heads=4)"', "`network.kind`: must be residual"),
+        ('kind = "../a:C"', "`network.kind`: must be residual"),
+        (f'kind = "{"a" * 200}:C"', "`network.kind`: string should have at most 200 characters"),
+        ("options = 3", "`network.options`: must be a table, such as {heads = 4} (given: 3)"),
+        ("options = {heads = {a = 1}}", f"`network.options`: option 'heads' {OPTIONS}"),
+        ("options = {heads = nan}", f"`network.options`: option 'heads' {OPTIONS}"),
+        ("options = {heads = 2026-01-01}", f"`network.options`: option 'heads' {OPTIONS}"),
+        ("options = {heads = [[inf]]}", f"`network.options`: option 'heads' {OPTIONS}"),
+        ('options = {"a-b" = 1}', f"`network.options`: option 'a-b' {OPTIONS}"),
+        ("options = {heads = 9223372036854775808}", f"`network.options`: option 'heads' {OPTIONS}"),
+    ],
+)
+def test_a_network_and_its_options_are_named_in_plain_words(toml: str, complaint: str, tmp_path: Path) -> None:
+    assert complaint in fault(f"[network]\n{toml}", tmp_path)
+
+
+def test_options_come_back_from_a_file_as_they_were(tmp_path: Path) -> None:
+    options = {"a": True, "b": -3, "c": 2.0, "d": "x\n'\"", "e": [1, [2.5, "y"], []], "größe": 1 << 62}
+    config = replace(Config(), network=NetworkConfig(kind="a.b:C", options=options))
+    path = tmp_path / "config.toml"
+    path.write_text(to_toml(config))
+    assert load_config(path) == config
+    assert [type(value) for value in load_config(path).network.options.values()] == [*map(type, options.values())]
+    assert differences(Config(), config) == ["network.kind: residual -> a.b:C", f"network.options: {{}} -> {options}"]
+    assert hash(config)
+
+
 class Cell(Mine):
     """Observes one number, as a board of a single cell."""
 

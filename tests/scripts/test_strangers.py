@@ -1,8 +1,9 @@
-"""No script imports the code that a stranger's agent or run asks for, unless the user names it."""
+"""No script imports the game or the network that a stranger's agent or run asks for, unless the user names it."""
 
 from __future__ import annotations
 
 import io
+import json
 import shutil
 import sys
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import pytest
 
 from alphazero.runs.mirror import Mirror
 from tests.commands import Finished, call
-from tests.strangers import write_agent, write_payload, write_run
+from tests.strangers import write_agent, write_network, write_payload, write_run, write_run_of
 from tests.training_runs import SMALL, write
 
 GAME = "strangers_game:Payload"
@@ -91,6 +92,107 @@ def test_no_script_imports_what_a_file_asks_for(case: str, script: Script, frien
     assert not (tmp_path / "mark").exists()
     assert not (tmp_path / "state").exists()
     assert not (tmp_path / "new").exists()
+
+
+NETWORK = "strangers_network:Net"
+
+
+@pytest.fixture
+def network_friend(script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A stranger's run of tic-tac-toe with a network of their own, which could be imported."""
+    write_network(tmp_path / "path" / "strangers_network.py", tmp_path / "mark")
+    monkeypatch.delitem(sys.modules, "strangers_network", raising=False)
+    monkeypatch.setattr("alphazero.network.loading._loaded", set())
+    return write_run_of(tmp_path / "friend", NETWORK)
+
+
+ASKING_FOR_A_NETWORK = {
+    "play RUN": ("play", "FRIEND"),
+    "play CHECKPOINT": ("play", "FRIEND/checkpoints/000001"),
+    "play, against it": ("play", "FRIEND/agent.onnx", "--second", "FRIEND"),
+    "benchmark RUN": ("benchmark", "FRIEND", *QUICK),
+    "benchmark, against it": ("benchmark", "FRIEND/agent.onnx", *QUICK, "--against", "random,FRIEND"),
+    "report": ("report", "FRIEND", "--text"),
+    "resume": ("train", "--resume", "FRIEND", "--iterations", 2),
+    "its configuration": ("train", "FRIEND/config.toml", "--iterations", 1, "--run", "NEW"),
+}
+
+
+@pytest.mark.parametrize("case", ASKING_FOR_A_NETWORK)
+def test_no_script_imports_the_network_that_a_file_asks_for(
+    case: str, script: Script, network_friend: Path, tmp_path: Path
+) -> None:
+    name, *arguments = ASKING_FOR_A_NETWORK[case]
+    places = {"FRIEND": network_friend, "NEW": tmp_path / "new"}
+    for place, path in places.items():
+        arguments = [str(argument).replace(place, str(path)) for argument in arguments]
+    finished = script(name, *arguments)
+    assert finished.returncode == 1, finished
+    asking = network_friend / "config.toml"
+    assert finished.stderr.startswith(f"error: {asking} asks for the network {NETWORK}, ")
+    assert f"--network.kind {NETWORK}" in finished.stderr
+    assert (f"or play {network_friend}/agent.onnx, which needs no code" in finished.stderr) == (
+        name in ("play", "benchmark")
+    )
+    assert finished.stderr.count("\n") == 1
+    for place in ("mark", "state", "new"):
+        assert not (tmp_path / place).exists()
+
+
+def test_an_exported_agent_plays_without_the_code_of_its_network(
+    script: Script, network_friend: Path, tmp_path: Path
+) -> None:
+    agent = network_friend / "agent.onnx"
+    for name, *arguments in (("play", agent), ("play", agent, "--explore"), ("benchmark", agent, *QUICK)):
+        finished = script(name, *arguments)
+        assert finished.returncode == 0, finished.stderr
+    assert not (tmp_path / "mark").exists()
+
+
+def test_a_network_of_somebody_s_own_is_named_once(script: Script, network_friend: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "moved"
+    shutil.copytree(network_friend, moved)
+    small = ("--iterations", 2, "--evaluation.opponents", "[]")
+    for folder, named, others in (
+        (network_friend, ("train", "--resume", network_friend, *small), ("report", network_friend, "--text")),
+        (moved, ("report", moved, "--text"), ("play", moved)),
+    ):
+        finished = script(*named, "--network.kind", NETWORK)
+        assert finished.returncode == 0, finished.stderr
+        assert (tmp_path / "mark").exists()
+        known = json.loads((tmp_path / "state" / "alphazero" / "networks.json").read_bytes())
+        assert known[str(folder)] == NETWORK
+        finished = script(*others)
+        assert finished.returncode == 0, finished.stderr
+
+
+def test_a_run_of_a_network_of_ones_own_is_trusted_where_it_was_made(
+    script: Script, network_friend: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = replace(SMALL, iterations=1, evaluation=replace(SMALL.evaluation, every=0, opponents=()))
+    run = tmp_path / "run"
+    options = ("--network.kind", NETWORK, "--network.options.width", 5)
+    trained = script("train", write(tmp_path, small), "--run", run, *options)
+    assert trained.returncode == 0, trained.stderr
+    monkeypatch.setattr("alphazero.network.loading._loaded", set())  # as in a new process
+    for name, *arguments in (("play", run), ("report", run, "--text"), ("train", "--resume", run, "--iterations", 2)):
+        finished = script(name, *arguments)
+        assert finished.returncode == 0, (name, finished.stderr)
+        assert (f"`{NETWORK}` (width = 5), " in finished.stdout) == (name == "report")
+
+
+def test_a_network_in_a_run_is_not_imported_whoever_names_it(
+    script: Script, network_friend: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_network(network_friend / "hidden.py", tmp_path / "mark")
+    monkeypatch.syspath_prepend(tmp_path)
+    config = network_friend / "config.toml"
+    config.write_text(config.read_text().replace(NETWORK, "friend.hidden:Net"))
+    for name, *arguments in (("play", network_friend), ("train", "--resume", network_friend)):
+        finished = script(name, *arguments, "--network.kind", "friend.hidden:Net")
+        assert finished.returncode == 1, finished
+        assert f"friend lies in {network_friend}, the folder of a run or an agent" in finished.stderr
+    assert not (tmp_path / "mark").exists()
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 
-from alphazero.runs.checkpoint import checkpoints
+from alphazero.runs.checkpoint import checkpoints, read_config
 from games.tic_tac_toe import TicTacToe
 from tests.training_runs import SMALL, Train, Whole, assert_same, start, wait_for_checkpoints, write
 
@@ -143,6 +143,9 @@ def test_ctrl_c_finishes_the_iteration_and_saves(tmp_path: Path) -> None:
     assert "Traceback" not in out + err
 
 
+OWN = ["configs/tic_tac_toe.toml", "--network.kind"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
@@ -167,6 +170,20 @@ def test_ctrl_c_finishes_the_iteration_and_saves(tmp_path: Path) -> None:
         (["configs/tic_tac_toe.toml", "--evaluation.opponents", "minmax:3"], "no player is called 'minmax:3'"),
         (["configs/tic_tac_toe.toml", '--evaluation.opponents=["minmax:3"]'], "no player is called 'minmax:3'"),
         (["configs/tic_tac_toe.toml", "--self_play.device", "cuda:7"], "cuda:7"),
+        ([*OWN, "conv"], "Must be residual, dense, or a class of your own as package.module:Class"),
+        ([*OWN, "tests.own_nets:Plain"], "cannot import 'tests.own_nets'"),
+        ([*OWN, "tests.own_networks:Plane"], "it offers Plain"),
+        (
+            [*OWN, "tests.own_networks:Listing"],
+            "must return a tuple (logits, value) or a Prediction, not a list",
+        ),
+        ([*OWN, "tests.own_networks:Plain", "--network.options.widht", "8"], "no such option; did you mean `width`?"),
+        (
+            [*OWN, "tests.own_networks:Plain", "--network.options.width", "{}"],
+            "`options`: option 'width' must be a word",
+        ),
+        ([*OWN, "tests.own_networks:Plain", "--self_play.engine", "int8"], "for the layers of the included networks"),
+        (["configs/tic_tac_toe.toml", "--network.options.width", "8"], "options are for a class of your own"),
     ],
 )
 def test_bad_input_gets_one_clear_error(arguments: list[str], complaint: str, train: Train) -> None:
@@ -175,6 +192,18 @@ def test_bad_input_gets_one_clear_error(arguments: list[str], complaint: str, tr
     assert finished.returncode == (1 if complaint in unusable else 2)
     assert complaint in " ".join((finished.stdout + finished.stderr).replace("│", " ").split())
     assert "Traceback" not in finished.stderr
+
+
+def test_options_of_a_network_are_read_as_in_toml(tmp_path: Path, train: Train) -> None:
+    options = ("--network.options.width", "6", "--network.options.slope=0.25", "--network.options.name", "deep one")
+    kind = ("--network.kind", "tests.own_networks:Named", "--iterations", "1", "--evaluation.opponents", "[]")
+    finished = train(*kind, *options, "--run", tmp_path / "run", config=write(tmp_path, SMALL))
+    assert finished.returncode == 0, finished.stderr
+    network = read_config(tmp_path / "run").network
+    assert network.options == {"width": 6, "slope": 0.25, "name": "deep one"}
+    again = train("--resume", tmp_path / "run", "--iterations", "2", "--network.options.name", "'7'")
+    assert again.returncode == 0, again.stderr
+    assert read_config(tmp_path / "run").network.options == {"width": 6, "slope": 0.25, "name": "7"}
 
 
 def test_help_explains_every_section(train: Train) -> None:

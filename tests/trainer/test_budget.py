@@ -154,6 +154,19 @@ def test_only_a_new_run_is_made_narrower(tmp_path: Path, clock: Clock, monkeypat
     assert read_config(tmp_path / "run").network.width == 64
 
 
+def test_a_network_of_ones_own_is_none_that_could_be_made_narrower(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has options of its own; a run says which settings do not reach it."""
+    own = replace(TIMED.network, kind="tests.own_networks:Plain", width=64, least_width=32)
+    monkeypatch.setattr(budget, "ENOUGH", 100)
+    train(replace(TIMED, network=own), tmp_path / "run", clock)
+    assert read_config(tmp_path / "run").network == own
+    for name in ("width", "least_width"):
+        assert f"own_networks:Plain has options of its own: network.{name} does not reach it" in log(tmp_path / "run")
+    assert "network.head_channels does not" not in log(tmp_path / "run")
+
+
 def test_every_line_of_an_iteration_says_what_is_left(tmp_path: Path, clock: Clock) -> None:
     train(TIMED, tmp_path / "run", clock)
     left = re.findall(r"iteration (\d+) of 12: .*?(\d:\d\d:\d\d) left", log(tmp_path / "run"))

@@ -19,19 +19,21 @@ from torch import Tensor
 from alphazero.arena.evaluation import EvaluationMatches
 from alphazero.arena.match import play_match
 from alphazero.arena.players import AgentPlayer, NetworkPlayer, RandomPlayer
+from alphazero.config import ConfigError, NetworkConfig
 from alphazero.game import Transition, masked
 from alphazero.mcts.evaluator import Evaluator
 from alphazero.report.fixed_positions import fixed_positions
 from alphazero.runs import checkpoint
 from alphazero.runs.agents import load_agent
 from alphazero.runs.checkpoint import checkpoints, load_games
+from alphazero.runs.files import RunError
 from alphazero.selfplay import Played, SelfPlay
 from alphazero.trainer.session import Session
 from games.tic_tac_toe import TicTacToe, TicTacToeState
 from tests.cpu_clock import CpuClock
 from tests.stubs import Drift, Waiting
 from tests.tensorboard_events import events
-from tests.training_runs import CONTINUOUS, SMALL, Whole, assert_same, run, train_session
+from tests.training_runs import CONTINUOUS, SMALL, Whole, assert_same, open_small, run, train_session
 
 
 def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(tmp_path: Path, whole: Whole) -> None:
@@ -118,6 +120,50 @@ def test_with_continuous_actions_too_a_stopped_run_ends_as_if_it_had_not_been(tm
     resumed, same_results = run(short, tmp_path / "stopped", resume=True, game=Drift())
     assert_same(whole, resumed)
     assert results == same_results
+
+
+OWN = replace(
+    SMALL,
+    network=NetworkConfig(kind="tests.own_networks:Varied", options={"width": 16}),
+    evaluation=replace(SMALL.evaluation, opponents=(), every=2),
+)
+
+
+@pytest.mark.parametrize("engine", ["onnx", "torch"])
+def test_with_a_network_of_ones_own_too_and_dropout_in_it(engine: str, tmp_path: Path) -> None:
+    own = replace(OWN, self_play=replace(OWN.self_play, engine=engine))
+    whole, _ = run(replace(own, threads=1), tmp_path / "whole")
+    run(own, tmp_path / "stopped", stop_after=1)
+    resumed, _ = run(own, tmp_path / "stopped", resume=True)
+    assert_same(whole, resumed)
+    states = TicTacToe().initial(2)
+    exported, checkpoint = (
+        load_agent(tmp_path / "whole" / path).evaluator(states, torch.Generator())
+        for path in ("agent.onnx", "checkpoints/000004")
+    )
+    torch.testing.assert_close(exported.logits, checkpoint.logits)
+    torch.testing.assert_close(exported.value, checkpoint.value)
+
+
+def test_a_network_that_breaks_a_promise_is_refused_before_there_is_a_folder(tmp_path: Path) -> None:
+    for kind, broken in (
+        ("Scalar", "value must be"),
+        ("Nowhere", "it offers Plain"),
+        ("Branching", "cannot be exported"),
+    ):
+        config = replace(SMALL, network=NetworkConfig(kind=f"tests.own_networks:{kind}"))
+        with pytest.raises(ConfigError, match=broken), open_small(config, tmp_path / "run"):
+            pass
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_does_not_go_on_with_another_network(tmp_path: Path) -> None:
+    run(replace(OWN, iterations=1), tmp_path / "run")
+    wider = open_small(replace(OWN, network=replace(OWN.network, options={"width": 24})), tmp_path / "run", resume=True)
+    fault = r"does not fit this .* size mismatch for network\.module\.body\.weight .* \[16, 18\], not \[24, 18\]"
+    with pytest.raises(RunError, match=fault), wider:
+        pass
+    assert len(checkpoints(tmp_path / "run")) == 1
 
 
 def test_games_are_kept_under_the_streams_that_played_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 import torch
 
+from alphazero.config import NetworkConfig
 from alphazero.game import named_fields
 from alphazero.learner import Learner
 from alphazero.network.architectures import inference_module
@@ -13,6 +15,13 @@ from alphazero.selfplay import SelfPlay
 from alphazero.trainer.tasks import PlaySegment, make_worker
 from games.tic_tac_toe import TicTacToe
 from tests.training_runs import TASKS
+
+
+def test_a_worker_imports_the_network_before_its_weights_come() -> None:
+    """In a process of its own, where unpacking the weights would import it from wherever it lies."""
+    nowhere = replace(TASKS, network=NetworkConfig(kind="tests.own_networks:Nowhere"))
+    with pytest.raises(ValueError, match="it offers Plain"):
+        make_worker(nowhere, None, 1)
 
 
 def test_segments_in_different_processes_are_one_stream() -> None:
