@@ -29,7 +29,6 @@ def main() -> int:
         print(f"error: there is no command {name!r}{hint} (alphazero --help lists them)", file=sys.stderr)
         return 2
     sys.argv = [f"alphazero {name}", *words[1:]]  # by which messages know how they are called
-    sys.path.insert(0, os.getcwd())  # for games of one's own, as `python -m` has it
     if CHECKOUT:
         sys.path.insert(0, str(CHECKOUT))
     code: int = import_module(f"{'scripts' if CHECKOUT else 'alphazero.scripts'}.{name}").main()

@@ -108,16 +108,38 @@ def test_the_command_trains_plays_and_measures_in_any_folder(command: Path, tmp_
     assert "1  2  3  4  5  6  7" in played.stdout  # connect-four, against the agent that ships
 
 
-def test_a_game_beside_the_user_is_found(command: Path, tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text("from games.tic_tac_toe import TicTacToe as Mine\n")
-    assert "keeps every promise" in run(command, "check", "mine:Mine", "--games", "20", cwd=tmp_path).stdout
+def test_a_new_game_is_begun_checked_tested_and_trained_in_any_folder(command: Path, tmp_path: Path) -> None:
+    """By the commands that it names itself."""
+    said = run(command, "new", "own_nim", cwd=tmp_path).stdout
+    told = [line.split() for line in said.splitlines() if line.startswith("  ") and line[2] != " "]
+    python = str(command.with_name("python"))
+    starts = [["alphazero", "check"], [python, "-m"], ["alphazero", "train"], ["alphazero", "play"]]
+    assert [words[:2] for words in told] == starts
+    check, test, train, _ = ([command if words[0] == "alphazero" else words[0], *words[1:]] for words in told)
+    assert "own_nim keeps every promise" in run(*check, "--games", "20", cwd=tmp_path).stdout
+    assert "2 passed" in run(*test, "-p", "no:cacheprovider", cwd=tmp_path).stdout
+    run(*train, "--iterations", "1", "--evaluation.games", "2", "--self_play.moves", "2", cwd=tmp_path)
+    assert (tmp_path / "runs" / "own_nim" / "agent.onnx").is_file()
+
+
+def test_nothing_beside_the_user_takes_the_place_of_a_package_and_a_run_s_folder_gives_nothing(
+    command: Path, tmp_path: Path
+) -> None:
+    for folder in ("mine", "run"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "numpy.py").write_text("raise SystemExit('a stranger')")
+        (tmp_path / folder / "game.py").write_text("from games.tic_tac_toe import TicTacToe as Mine\n")
+    (tmp_path / "run" / "agent.json").touch()
+    assert "keeps every promise" in run(command, "check", "game:Mine", "--games", "2", cwd=tmp_path / "mine").stdout
+    refused = run(command, "check", "game:Mine", "--games", "2", cwd=tmp_path / "run", check=False)
+    assert (refused.returncode, "cannot import 'game'" in refused.stderr) == (2, True), refused.stderr
 
 
 def test_help_and_mistakes_speak_of_the_command(command: Path, tmp_path: Path) -> None:
     listed = run(command, "--help", cwd=tmp_path).stdout
     for path in ROOT.glob("scripts/*.py"):
         assert f"\n  {path.stem} " in listed
-    for name in ("train", "play", "aim"):
+    for name in ("train", "play", "aim", "new"):
         told = run(command, name, "--help", cwd=tmp_path).stdout
         assert f"alphazero {name}" in told
         assert "scripts/" not in told

@@ -28,6 +28,7 @@ import re
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 # Before torch is loaded: one thread an operation is the fastest for batches of this size.
@@ -40,6 +41,7 @@ import torch
 from rich.console import Console
 
 from alphazero.config import MOST, ConfigError
+from alphazero.game.loading import run_around
 from alphazero.game.messages import shortened, unquoted
 from alphazero.mcts.evaluator import EvaluationError
 from alphazero.runs.files import RunError
@@ -140,6 +142,7 @@ def run(main: Callable[[], int | None], *, wrong: Errors = (), errors: Errors = 
     torch.set_num_threads(1)
     loading.over()
     _prepare_streams()
+    _find_own_code()
     try:
         with loading.interruptible():
             try:
@@ -161,6 +164,17 @@ def run(main: Callable[[], int | None], *, wrong: Errors = (), errors: Errors = 
         lines = [shortened(line, LONGEST) for line in str(plain).splitlines()]
         print("error: " + "\n".join(lines), file=sys.stderr)
         return 2 if isinstance(error, wrong) else 1
+
+
+def _find_own_code() -> None:
+    """Has games and networks of one's own found in the working directory, after all other places: it hides no package.
+
+    Not in the folder of a run, which may be a stranger's.
+    """
+    with suppress(OSError):  # the folder may be gone
+        here = os.getcwd()
+        if here not in sys.path and run_around(Path(here)) is None:
+            sys.path.append(here)
 
 
 def _prepare_streams() -> None:

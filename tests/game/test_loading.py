@@ -27,6 +27,7 @@ SHIPPED = {
     *("games.connect_four:ConnectFour", "games.tic_tac_toe:TicTacToe", "games.othello:Othello", "games.hex:Hex"),
     *("games.breakthrough:Breakthrough", "games.trebuchet.game:Aiming", "games.trebuchet.game:Siege"),
     *("games.gymnasium:Gymnasium", "games.open_spiel:OpenSpiel", "games.pettingzoo:PettingZoo"),
+    "games.template:NewGame",
 }
 NAMED = {"games.gymnasium:Gymnasium", "games.open_spiel:OpenSpiel", "games.pettingzoo:PettingZoo"}  # by arguments
 OLD = {"examples.othello:Othello"}  # still read, for one version
