@@ -227,6 +227,9 @@ class BatchedGame(Game[History]):
     def _played(self, state: History, row: int) -> _Node:
         node = self._start(int(state.start[row]))
         for action in state.moves[row, : int(state.length[row])].tolist():
+            # Of a file, perhaps: what is not legal may be more than the rules can bear.
+            if node.done or (self.discrete and not (0 <= action < len(node.legal) and node.legal[action])):
+                raise ValueError(f"{self.name} has no such game: {action} cannot be played after those before it")
             node = self._kept(self._edge(node, action).number) or self._made(node, action)
         return node
 

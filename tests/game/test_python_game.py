@@ -117,6 +117,22 @@ def test_few_positions_are_kept_and_those_that_are_gone_are_played_again(
     assert kept <= 20 < len(state.position.unique())
 
 
+@pytest.mark.parametrize("moves", [[0, 0], [9], [-1], [0, 3, 1, 4, 2, 5]])
+def test_no_rules_are_asked_to_play_what_is_not_legal(moves: list[int]) -> None:
+    """As a file might say: a taken cell, cells that are none, and a move after the game was won."""
+    game = as_game(TicTacToe())
+    state = game.initial(1)
+    forged = state._replace(
+        moves=torch.tensor([moves + [0] * (9 - len(moves))], dtype=torch.int8),
+        length=torch.tensor([len(moves)], dtype=torch.int32),
+        position=state.position + 1,
+    )
+    with pytest.raises(
+        ValueError, match=r"tic_tac_toe has no such game: -?[0-9] cannot be played after those before it"
+    ):
+        game.legal(forged)
+
+
 def test_each_move_is_made_once_and_each_position_observed_once() -> None:
     class Counted(TicTacToe):
         calls: dict[str, int] = {}  # noqa: RUF012
