@@ -18,7 +18,7 @@ from games.tic_tac_toe import TicTacToe
 
 pyspiel = pytest.importorskip("pyspiel")
 
-# `benchmarks/games.py open_spiel` checks all of them, and trains them.
+# `benchmarks/python_games.py open_spiel` checks all of them, and trains them.
 QUICK = ("tic_tac_toe", "connect_four", "clobber", "dots_and_boxes", "nim", "mancala", "oware", "cliff_walking")
 WITH_PARAMETERS = (
     "hex(board_size=4)",

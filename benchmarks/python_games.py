@@ -1,6 +1,6 @@
 """Measures games that are played one position at a time: those in plain Python, and OpenSpiel's.
 
-    benchmarks/games.py [plain] [open_spiel] [--games hex "hex(board_size=7)" ...] [options]
+    benchmarks/python_games.py [plain] [open_spiel] [--games hex "hex(board_size=7)" ...] [options]
 
 plain: connect-four in plain Python beside the batched one: their rules, and self-play with the network that
 connect-four has by default. open_spiel: every game that can be played is held to `check_game`, timed, and trained for
