@@ -87,8 +87,8 @@ class BatchedGame(Game[History]):
         self._lock = RLock()
         # Half of the positions are young. What is asked of an old one makes it young, and the others are dropped once
         # there are as many young ones again.
-        size = 4 * prod(self.observation_shape) + (self.actions.n if isinstance(self.actions, Discrete) else 0) + OBJECT
-        self._most = MEMORY // size // 2
+        self._actions = self.actions.n if isinstance(self.actions, Discrete) else 0
+        self._most = MEMORY // (4 * prod(self.observation_shape) + self._actions + OBJECT) // 2
         self._young: dict[int, _Node] = {}
         self._old: dict[int, _Node] = {}
 
@@ -126,7 +126,7 @@ class BatchedGame(Game[History]):
         return state.turn
 
     def legal(self, state: History) -> Tensor:
-        return self._gathered(state, lambda node: node.legal)
+        return self._gathered(state, lambda node: node.legal, (self._actions,), torch.bool)
 
     def step(self, state: History, action: Tensor) -> Transition[History]:
         numbers, turns, dones, rewards = [], [], [], []
@@ -154,7 +154,7 @@ class BatchedGame(Game[History]):
         return Transition(successor, torch.tensor(rewards, dtype=torch.float32, device=device), done)
 
     def observe(self, state: History) -> Tensor:
-        return self._gathered(state, self._observation)
+        return self._gathered(state, self._observation, self.observation_shape, torch.float32)
 
     @property
     def has_key(self) -> bool:
@@ -279,7 +279,7 @@ class BatchedGame(Game[History]):
     def _node(self, position: Any, number: int) -> _Node:
         winner = self._call("winner", position)
         over = self._call("finished", position) if self.rules.overrides("finished") else winner is not None
-        legal = np.zeros(self.actions.n if isinstance(self.actions, Discrete) else 0, np.bool_)
+        legal = np.zeros(self._actions, np.bool_)
         if self.discrete and not over:
             legal[list(self._call("legal_actions", position))] = True
             over = not legal.any()
@@ -305,10 +305,14 @@ class BatchedGame(Game[History]):
             node.observation = seen
         return node.observation
 
-    def _gathered(self, state: History, answer: Callable[[_Node], NDArray[Any]]) -> Tensor:
-        """The answers of the states in one tensor."""
+    def _gathered(
+        self, state: History, answer: Callable[[_Node], NDArray[Any]], shape: tuple[int, ...], dtype: torch.dtype
+    ) -> Tensor:
+        """The answers about the states, each of this shape, in one tensor."""
         with self._lock:
             rows = [answer(node) for node in self._nodes(state)]
+        if not rows:
+            return torch.zeros(0, *shape, dtype=dtype, device=state.turn.device)
         return torch.from_numpy(np.stack(rows)).to(state.turn.device)
 
     def _asked(self, state: History, method: str) -> Tensor:

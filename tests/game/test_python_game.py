@@ -133,6 +133,18 @@ def test_no_rules_are_asked_to_play_what_is_not_legal(moves: list[int]) -> None:
         game.legal(forged)
 
 
+@pytest.mark.parametrize("rules", [TicTacToe, Target])
+def test_no_states_get_no_answers(rules: type[PythonGame]) -> None:
+    game = as_game(rules())
+    nothing = take(game.initial(3), slice(0))
+    expected = answers(game, game.initial(3))
+    action = torch.zeros(0, dtype=torch.int64) if game.discrete else torch.zeros(0, 2)
+    given = [game.legal(nothing), game.observe(nothing), game.to_play(nothing), game.key(nothing)]
+    for answer, some in zip(given + [game.heuristic(nothing)], expected, strict=False):
+        assert (answer.shape[1:], answer.dtype, len(answer)) == (some.shape[1:], some.dtype, 0)
+    assert len(game.step(nothing, action).reward) == 0
+
+
 def test_each_move_is_made_once_and_each_position_observed_once() -> None:
     class Counted(TicTacToe):
         calls: dict[str, int] = {}  # noqa: RUF012
