@@ -140,7 +140,7 @@ def test_no_states_get_no_answers(rules: type[PythonGame]) -> None:
     expected = answers(game, game.initial(3))
     action = torch.zeros(0, dtype=torch.int64) if game.discrete else torch.zeros(0, 2)
     given = [game.legal(nothing), game.observe(nothing), game.to_play(nothing), game.key(nothing)]
-    for answer, some in zip(given + [game.heuristic(nothing)], expected, strict=False):
+    for answer, some in zip([*given, game.heuristic(nothing)], expected, strict=False):
         assert (answer.shape[1:], answer.dtype, len(answer)) == (some.shape[1:], some.dtype, 0)
     assert len(game.step(nothing, action).reward) == 0
 
