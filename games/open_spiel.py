@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import difflib
 import random
+import re
 from contextlib import suppress
 from functools import cached_property
 from itertools import takewhile
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from alphazero.game import Discrete, PythonGame
 
 MISSING = 'the games of OpenSpiel need its package: pip install "alphazero-engine[open_spiel]"'
+COLOUR = re.compile(r"\x1b\[[\d;]*m")  # as some games paint their boards
 MOST_ACTIONS, MOST_NUMBERS = 1 << 16, 1 << 20  # of a game, and of an observation
 NAMED_POSITIONS = 2_000  # of random games, from which the names of actions are collected
 
@@ -112,7 +114,7 @@ class OpenSpiel(PythonGame[Any]):
         return with_turn
 
     def render(self, position: Any) -> str:
-        return str(position)
+        return COLOUR.sub("", str(position))
 
     def action_name(self, action: int) -> str:
         return self._names.get(action, str(action))

@@ -89,6 +89,13 @@ def test_a_game_is_openspiel_s(name: str) -> None:
     assert total == pytest.approx(theirs.returns()[0] / most, abs=1e-5)
 
 
+def test_boards_are_plain_text() -> None:
+    """OpenSpiel paints some boards in colours, which neither figures nor files have."""
+    game = load_game(path_of("twixt"))
+    assert "\x1b" in str(pyspiel.load_game("twixt").new_initial_state())
+    assert "\x1b" not in game.render(game.initial(1))
+
+
 def test_no_game_is_longer_than_the_limit() -> None:
     game = load_game("games.open_spiel:OpenSpiel('go(board_size=5)', max_moves=10)")
     state = game.initial(20)
