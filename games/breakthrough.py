@@ -25,14 +25,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
 from alphazero.game import CompiledRules, Discrete, Game, Symmetry, Transition, num_actions
-from alphazero.game.compilation import njit
+from alphazero.game.compilation import arrays, njit, step_compiled
 
 LETTERS = "abcdefghijklmnop"
 ROWS, COLUMNS = range(3, 17), range(2, len(LETTERS) + 1)
@@ -83,7 +81,7 @@ class Breakthrough(Game[BreakthroughState]):
         return legal_compiled(state) if state.mine.is_cpu else legal_in_tensors(state)
 
     def step(self, state: BreakthroughState, action: Tensor) -> Transition[BreakthroughState]:
-        return step_compiled(state, action) if state.mine.is_cpu else step_in_tensors(state, action)
+        return step_compiled(_step_kernel, state, action) if state.mine.is_cpu else step_in_tensors(state, action)
 
     @property
     def compiled_rules(self) -> CompiledRules | None:
@@ -175,19 +173,8 @@ def step_in_tensors(state: BreakthroughState, action: Tensor) -> Transition[Brea
 def legal_compiled(state: BreakthroughState) -> Tensor:
     batch, rows, columns = state.mine.shape
     legal = torch.empty(batch, 2 * rows * columns * WAYS, dtype=torch.bool)
-    _legal_kernel(_array(state.mine), _array(state.theirs), _array(state.turn), legal.numpy())
+    _legal_kernel(*arrays(state.mine, state.theirs, state.turn, legal))
     return legal
-
-
-def step_compiled(state: BreakthroughState, action: Tensor) -> Transition[BreakthroughState]:
-    new = BreakthroughState(*(torch.empty_like(field, memory_format=torch.contiguous_format) for field in state))
-    reward = torch.empty(len(action))
-    _step_kernel(*(_array(field) for field in (*state, action, *new, reward)))
-    return Transition(new, reward, new.done)
-
-
-def _array(tensor: Tensor) -> NDArray[np.generic]:
-    return tensor.contiguous().numpy()
 
 
 @njit()

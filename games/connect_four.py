@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from alphazero.game import CompiledRules, Discrete, Game, Symmetry, Transition
-from alphazero.game.compilation import njit
+from alphazero.game.compilation import arrays, njit, step_compiled
 from games.connect_four_solver import BITBULLY_MISSING, bitbully_installed, exact_scores
 
 COLUMNS, ROWS = 7, 6
@@ -114,7 +114,7 @@ class ConnectFour(Game[ConnectFourState]):
         return legal_compiled(state) if state.mine.is_cpu else legal_in_tensors(state)
 
     def step(self, state: ConnectFourState, action: Tensor) -> Transition[ConnectFourState]:
-        return step_compiled(state, action) if state.mine.is_cpu else step_in_tensors(state, action)
+        return step_compiled(_step_kernel, state, action) if state.mine.is_cpu else step_in_tensors(state, action)
 
     @property
     def compiled_rules(self) -> CompiledRules | None:
@@ -188,19 +188,8 @@ def step_in_tensors(state: ConnectFourState, action: Tensor) -> Transition[Conne
 
 def legal_compiled(state: ConnectFourState) -> Tensor:
     legal = torch.empty(len(state.mine), COLUMNS, dtype=torch.bool)
-    _legal_kernel(_array(state.mine), _array(state.theirs), legal.numpy())
+    _legal_kernel(*arrays(state.mine, state.theirs, legal))
     return legal
-
-
-def step_compiled(state: ConnectFourState, action: Tensor) -> Transition[ConnectFourState]:
-    new = ConnectFourState(*(torch.empty_like(field, memory_format=torch.contiguous_format) for field in state))
-    reward = torch.empty(len(action))
-    _step_kernel(*(_array(field) for field in (*state, action, *new, reward)))
-    return Transition(new, reward, new.done)
-
-
-def _array(tensor: Tensor) -> NDArray[np.generic]:
-    return tensor.contiguous().numpy()
 
 
 @njit()
@@ -274,7 +263,7 @@ def lead_in_tensors(state: ConnectFourState) -> Tensor:
 
 def lead_compiled(state: ConnectFourState) -> Tensor:
     lead = torch.empty(len(state.mine))
-    _lead_kernel(_array(state.mine), _array(state.theirs), lead.numpy())
+    _lead_kernel(*arrays(state.mine, state.theirs, lead))
     return lead
 
 

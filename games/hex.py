@@ -29,7 +29,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from alphazero.game import CompiledRules, Discrete, Game, Symmetry, Transition
-from alphazero.game.compilation import njit
+from alphazero.game.compilation import arrays, njit, step_compiled
 
 COLUMNS = "abcdefghijklmnopqrs"
 SIDES = range(2, len(COLUMNS) + 1)
@@ -81,7 +81,7 @@ class Hex(Game[HexState]):
         return ((state.mine | state.theirs) == 0).flatten(1)
 
     def step(self, state: HexState, action: Tensor) -> Transition[HexState]:
-        return step_compiled(state, action) if state.mine.is_cpu else step_in_tensors(state, action)
+        return step_compiled(_step_kernel, state, action) if state.mine.is_cpu else step_in_tensors(state, action)
 
     @property
     def compiled_rules(self) -> CompiledRules | None:
@@ -193,17 +193,6 @@ def lead_in_tensors(state: HexState) -> Tensor:
         needed = longer
 
 
-def step_compiled(state: HexState, action: Tensor) -> Transition[HexState]:
-    new = HexState(*(torch.empty_like(field, memory_format=torch.contiguous_format) for field in state))
-    reward = torch.empty(len(action))
-    _step_kernel(*(_array(field) for field in (*state, action, *new, reward)))
-    return Transition(new, reward, new.done)
-
-
-def _array(tensor: Tensor) -> NDArray[np.generic]:
-    return tensor.contiguous().numpy()
-
-
 @njit()
 def _step_kernel(mine, theirs, turn, done, action, new_mine, new_theirs, new_turn, new_done, reward):  # type: ignore[no-untyped-def]
     for b in range(len(mine)):
@@ -264,7 +253,7 @@ def _rename(groups: NDArray[np.int16], old: int, new: int) -> None:
 
 def lead_compiled(state: HexState) -> Tensor:
     lead = torch.empty(len(state.mine), dtype=torch.int64)
-    _lead_kernel(*(_array(field) for field in (state.mine, state.theirs, state.turn, lead)))
+    _lead_kernel(*arrays(state.mine, state.theirs, state.turn, lead))
     return lead
 
 

@@ -33,7 +33,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from alphazero.game import CompiledRules, Discrete, Game, Symmetry, Transition
-from alphazero.game.compilation import njit
+from alphazero.game.compilation import arrays, njit, step_compiled
 
 COLUMNS = "abcdefghijklmnop"
 SIDES = range(4, len(COLUMNS) + 1, 2)
@@ -85,7 +85,7 @@ class Othello(Game[OthelloState]):
         return legal_compiled(state) if state.mine.is_cpu else legal_in_tensors(state)
 
     def step(self, state: OthelloState, action: Tensor) -> Transition[OthelloState]:
-        return step_compiled(state, action) if state.mine.is_cpu else step_in_tensors(state, action)
+        return step_compiled(_step_kernel, state, action) if state.mine.is_cpu else step_in_tensors(state, action)
 
     @property
     def compiled_rules(self) -> CompiledRules | None:
@@ -229,19 +229,8 @@ def _places(mine: Tensor, theirs: Tensor) -> Tensor:
 def legal_compiled(state: OthelloState) -> Tensor:
     batch, side = state.mine.shape
     legal = torch.empty(batch, side * side + 1, dtype=torch.bool)
-    _legal_kernel(_array(state.mine), _array(state.theirs), legal.numpy())
+    _legal_kernel(*arrays(state.mine, state.theirs, legal))
     return legal
-
-
-def step_compiled(state: OthelloState, action: Tensor) -> Transition[OthelloState]:
-    new = OthelloState(*(torch.empty_like(field, memory_format=torch.contiguous_format) for field in state))
-    reward = torch.empty(len(action))
-    _step_kernel(*(_array(field) for field in (*state, action, *new, reward)))
-    return Transition(new, reward, new.done)
-
-
-def _array(tensor: Tensor) -> NDArray[np.generic]:
-    return tensor.contiguous().numpy()
 
 
 @njit()

@@ -12,7 +12,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+if not __package__:  # called by its path
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from alphazero.shell import cli
 

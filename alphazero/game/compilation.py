@@ -8,6 +8,13 @@ from functools import cache
 from typing import Any
 
 import numba
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from alphazero.game.interface import Transition
+from alphazero.game.states import S
 
 _log = logging.getLogger(__name__)
 
@@ -35,3 +42,20 @@ def notice() -> None:
         "no folder to keep compiled functions in can be written, so that each start compiles them anew, which takes "
         "some seconds; name one in the environment as NUMBA_CACHE_DIR"
     )
+
+
+def arrays(*tensors: Tensor) -> list[NDArray[np.generic]]:
+    """Tensors on the CPU as arrays, for a compiled function; each in one piece, so a copy where it is not."""
+    return [tensor.contiguous().numpy() for tensor in tensors]
+
+
+def step_compiled(kernel: Callable[..., None], state: S, action: Tensor) -> Transition[S]:
+    """`Game.step` by a compiled function of the state's fields, the action, the successor's fields and the reward.
+
+    It writes the last two. The state must have a field `done`.
+    """
+    make: Any = type(state)
+    successor = make(*(torch.empty_like(field, memory_format=torch.contiguous_format) for field in state))
+    reward = torch.empty(len(action))
+    kernel(*arrays(*state, action, *successor, reward))
+    return Transition(successor, reward, successor.done)

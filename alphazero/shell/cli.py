@@ -4,7 +4,8 @@ Exit codes: 0 success; 1 an error; 2 wrong arguments, be it an option, a value o
 
 A script imports this module before any other that loads torch:
 
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    if not __package__:  # called by its path
+        sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
     from alphazero.shell import cli
 

@@ -37,6 +37,7 @@ UNUSED = {
     "benchmark.py": NEVER | SCIENCE | COMMANDS,
     "check.py": NEVER | SCIENCE | COMMANDS | NETWORKS | SEARCH,
     "discover.py": NEVER | COMMANDS | NETWORKS,
+    "new.py": NEVER | SCIENCE | COMMANDS | NETWORKS | SEARCH,
     "play.py": NEVER | SCIENCE | COMMANDS,
     "report.py": NEVER | SCIENCE | COMMANDS | NETWORKS | SEARCH,
     "train.py": NEVER | SCIENCE,
