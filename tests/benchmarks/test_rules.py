@@ -8,7 +8,7 @@ from torch import Tensor
 from alphazero.game import Transition
 from benchmarks import rules
 from benchmarks.rules import PAIRS, Pair, hex_board, play_beside, same_name, turned_over
-from games.hex import Hex, HexState, step_compiled
+from games.hex import Hex, HexState
 from tests.commands import Command
 
 
@@ -66,7 +66,7 @@ def test_the_first_difference_is_told_with_the_position(game: type[Hex], message
 
 def test_the_rules_in_tensors_are_compared_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
     def lost(state: HexState, action: Tensor) -> Transition[HexState]:
-        transition = step_compiled(state, action)
+        transition = Hex(3).step(state, action)
         return transition._replace(reward=-transition.reward)
 
     monkeypatch.setattr("games.hex.step_in_tensors", lost)

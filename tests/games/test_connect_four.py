@@ -21,7 +21,6 @@ from games.connect_four import (
     lead_in_tensors,
     legal_compiled,
     legal_in_tensors,
-    step_compiled,
     step_in_tensors,
 )
 from tests.games.connect_four_rules import FULL_BOARDS, ListRules
@@ -79,7 +78,7 @@ def test_the_compiled_rules_are_those_in_tensors() -> None:
         assert torch.equal(legal_compiled(state), legal)
         assert torch.equal(lead_compiled(state), lead_in_tensors(state))
         action = torch.where(legal, torch.rand(legal.shape, generator=generator), -1.0).argmax(-1)
-        compiled, tensors = step_compiled(state, action), step_in_tensors(state, action)
+        compiled, tensors = game.step(state, action), step_in_tensors(state, action)
         for name, field in (*compiled.state._asdict().items(), ("reward", compiled.reward)):
             torch.testing.assert_close(field, getattr(tensors.state, name, tensors.reward), rtol=0, atol=0, msg=name)
         state = compiled.state

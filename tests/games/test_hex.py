@@ -23,7 +23,6 @@ from games.hex import (
     HexState,
     lead_compiled,
     lead_in_tensors,
-    step_compiled,
     step_in_tensors,
 )
 from tests.solving import values_of_first_moves
@@ -113,10 +112,10 @@ def test_the_compiled_rules_are_those_in_tensors(side: int) -> None:
             assert torch.equal(lead_compiled(some), lead_in_tensors(some))
         any_action = torch.randint(num_actions(game), state.done.shape, generator=generator)
         action = torch.where(state.done, any_action, random_actions(game, state, generator))
-        compiled, tensors = (named_fields(step(state, action)) for step in (step_compiled, step_in_tensors))
+        compiled, tensors = (named_fields(step(state, action)) for step in (game.step, step_in_tensors))
         for name, field in compiled.items():
             torch.testing.assert_close(field, tensors[name], rtol=0, atol=0, msg=name)
-        state, ply = step_compiled(state, action).state, ply + 1
+        state, ply = game.step(state, action).state, ply + 1
 
 
 @settings(max_examples=60, deadline=None)

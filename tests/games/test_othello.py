@@ -20,7 +20,6 @@ from games.othello import (
     OthelloState,
     legal_compiled,
     legal_in_tensors,
-    step_compiled,
     step_in_tensors,
 )
 from tests.solving import values_of_first_moves
@@ -105,10 +104,10 @@ def test_the_compiled_rules_are_those_in_tensors(side: int) -> None:
         passes += int(legal[~state.done, -1].sum())
         any_action = torch.randint(num_actions(game), state.done.shape, generator=generator)
         action = torch.where(state.done, any_action, random_actions(game, state, generator))
-        compiled, tensors = (named_fields(step(state, action)) for step in (step_compiled, step_in_tensors))
+        compiled, tensors = (named_fields(step(state, action)) for step in (game.step, step_in_tensors))
         for name, field in compiled.items():
             torch.testing.assert_close(field, tensors[name], rtol=0, atol=0, msg=name)
-        state = step_compiled(state, action).state
+        state = game.step(state, action).state
     assert passes
 
 
