@@ -12,6 +12,7 @@ import os
 import sys
 from importlib import import_module
 from pathlib import Path
+from textwrap import fill
 
 from alphazero.runs.shipped import CHECKOUT, SCRIPTS
 
@@ -20,7 +21,10 @@ def main() -> int:
     """Runs the script that the first word of the command line names. 2 if there is none."""
     words = sys.argv[1:]
     if not words or words[0] in ("-h", "--help"):
-        print(_help())
+        try:
+            print(_help(), flush=True)
+        except BrokenPipeError:  # nobody reads any more, as behind `| head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0 if words else 2
     name, scripts = words[0], _scripts()
     if name not in scripts:
@@ -48,7 +52,7 @@ def _help() -> str:
     lines = ["usage: alphazero COMMAND ...", ""]
     for name, path in _scripts().items():
         about = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-        lines.append(f"  {name:<10} {about.splitlines()[0]}")
+        lines.append(fill(about.splitlines()[0], 80, initial_indent=f"  {name:<10} ", subsequent_indent=" " * 13))
     return "\n".join([*lines, "", "alphazero COMMAND --help says more."])
 
 

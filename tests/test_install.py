@@ -137,6 +137,8 @@ def test_nothing_beside_the_user_takes_the_place_of_a_package_and_a_run_s_folder
 
 def test_help_and_mistakes_speak_of_the_command(command: Path, tmp_path: Path) -> None:
     listed = run(command, "--help", cwd=tmp_path).stdout
+    assert max(map(len, listed.splitlines())) <= 80
+    assert run("sh", "-c", f"{command} --help | true", cwd=tmp_path).stderr == ""
     for path in ROOT.glob("scripts/*.py"):
         assert f"\n  {path.stem} " in listed
     for name in ("train", "play", "aim", "new"):
