@@ -66,6 +66,9 @@ class Gymnasium(PythonGame[Position]):
             from gymnasium import spaces
         except ImportError as error:
             raise ValueError(MISSING) from error
+        if ":" in env:  # Gymnasium would import what stands before the colon
+            told = "import its module in one of your own, and name a class there that is made from Gymnasium"
+            raise ValueError(f"{env!r} names a module, and files that name games may be a stranger's; {told}")
         if not 0 < most < math.inf:
             raise ValueError(f"most must be a number over 0, not {most!r}")
         self._again = partial(Gymnasium, env, most, max_moves=max_moves, discount=discount, options=options)
@@ -150,13 +153,13 @@ class Gymnasium(PythonGame[Position]):
             trials = [(seed, self._random_actions(seed)) for seed in range(TRIALS)]
             alone = [self._episode(*trial) for trial in trials]
             with_luck = [self._episode(*trial, luck=1) for trial in trials]
-            copied = [self._copied_episode(*trial) for trial in trials]
+            from_copies = [self._copied_episode(*trial) for trial in trials]
         except Exception as error:  # whatever an environment raises
             raise ValueError(f"{self.name} cannot be copied, as search needs it: {error!r}") from error
         if alone != with_luck:
             fix = "make it without, if its options allow: options={'is_slippery': False}, say"
             raise ValueError(f"{self.name} has chance in its steps, which search would foresee; {fix}")
-        if alone != copied:
+        if alone != from_copies:
             raise ValueError(f"{self.name} cannot be copied, as search needs it: copies go on in another way")
 
     def _steps(self) -> Iterator[None]:

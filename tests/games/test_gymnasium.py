@@ -144,6 +144,15 @@ for _name, _kind, _actions in (
     gymnasium.register(_name, type(_name[:-3], (_kind,), {"action_space": _actions}), disable_env_checker=True)
 
 
+def test_no_name_has_a_module_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gymnasium imports `module` for `module:Env-v0`; a run's file, which may be a stranger's, has such names too."""
+    (tmp_path / "unheard_of.py").write_text(f"open({str(tmp_path / 'mark')!r}, 'w')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ValueError, match=r"^game .*'unheard_of:CartPole-v1' names a module, "):
+        load_game("games.gymnasium:Gymnasium('unheard_of:CartPole-v1')")
+    assert not (tmp_path / "mark").exists()
+
+
 def test_without_the_package_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "gymnasium", None)
     with pytest.raises(ValueError, match=r'pip install "alphazero-engine\[gymnasium\]"'):
