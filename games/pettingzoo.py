@@ -64,7 +64,6 @@ class PettingZoo(PythonGame[Position]):
         *sizes, planes = self._env.observation_space(agent)["observation"].shape
         self.observation_shape = (planes, *sizes)
         self.actions = Discrete(int(self._env.action_space(agent).n))
-        self._shared: list[Any] = []
         self._shared = constants(self._env, self._steps())
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -8,6 +8,8 @@ from alphazero.game.interface import Box, Discrete, Game
 from alphazero.game.probe import ConformanceError
 from alphazero.game.python_game import PythonGame
 
+MOST_MOVES = 100_000  # of a game in plain Python, whose states have room for so many
+
 
 def check_attributes(game: Game | PythonGame) -> None:
     """ConformanceError if a class variable is missing or is of another kind than the engine relies on."""
@@ -23,7 +25,7 @@ def check_attributes(game: Game | PythonGame) -> None:
         ("actions", sane_actions, "a Discrete of at least one action, or a Box of finite low < high"),
         ("observation_shape", sane_shape, "a tuple of positive integers"),
         ("discount", 0 < game.discount <= 1, "over 0 and at most 1"),
-        ("max_moves", getattr(game, "max_moves", 1) >= 1, "at least 1"),
+        ("max_moves", getattr(game, "max_moves", 1) in range(1, MOST_MOVES + 1), f"from 1 to {MOST_MOVES:,}"),
     ):
         if not sane:
             raise ConformanceError(f"{name}: must be {expected}, is {getattr(game, name, 'missing')!r}")

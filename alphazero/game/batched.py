@@ -197,11 +197,6 @@ class BatchedGame(Game[History]):
 
     # Positions
 
-    def position(self, state: History) -> Any:
-        """The Python object of a batch of one."""
-        with self._lock:
-            return self._nodes(state)[0].position
-
     def cut_off(self, state: History) -> Tensor:
         """[B] bool, whether `max_moves` has ended the game, and not its rules."""
         with self._lock:

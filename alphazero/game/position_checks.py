@@ -47,8 +47,8 @@ class _Checked:
         place = f"after the moves {' '.join(shown)}" if moves else "at the start"
         try:
             picture = self.rules.render(self.position)
-        except Exception:  # there is none; or it is faulty, which its own check reports
-            picture = shortened(repr(self.position), 400)
+        except Exception:  # its own check reports it
+            picture = PythonGame.render(self.rules, self.position)
         raise ConformanceError(f"{promise} ({place})\n{picture}")
 
     def _move(self, action: Any) -> str:

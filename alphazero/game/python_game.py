@@ -27,6 +27,7 @@ from numpy.typing import ArrayLike
 from typing_extensions import TypeVar
 
 from alphazero.game.interface import Box, Discrete, Symmetry
+from alphazero.game.messages import shortened
 
 P = TypeVar("P", default=Any)
 """The type of a game's positions: `class TicTacToe(PythonGame[str])`."""
@@ -121,8 +122,11 @@ class PythonGame(ABC, Generic[P]):
         raise ValueError(f"{self.name} has no perfect player")
 
     def render(self, position: P) -> str:
-        """The position as lines of plain text. Default: the observation as a board, if it is one."""
-        raise NotImplementedError
+        """The position as lines of plain text.
+
+        Default: as Python writes it. The engine then draws the observation in its place, if that is a board.
+        """
+        return shortened(repr(position), 400)
 
     def action_name(self, action: int) -> str:
         """How people write a discrete action. Default: its number."""

@@ -121,9 +121,9 @@ def load_exported(path: Path, *, game: str | None = None, network: str | None = 
 def _in_torch_too(
     card: Path, network: NetworkConfig | None, search: SearchConfig, *, named: str | None
 ) -> tuple[NetworkConfig | None, SearchConfig]:
-    """The network if it is to be there in torch as well, and the search, which refines nothing without.
+    """The network if it must be there in torch as well, and the search, which refines nothing without.
 
-    named: as for `load_agent`. RunError if the network is to be imported, and cannot be.
+    named: as for `load_agent`. RunError if the network must be imported, and cannot be.
     """
     if network is None or not network.own:
         return network, search
