@@ -36,7 +36,7 @@ DEVICES = [
 def test_recorded_steps_are_the_same_steps(optimizer: Literal["adamw", "sgd"], device: str) -> None:
     """Also after other weights and moments are loaded. On a CPU what is recorded is run again, on the same places."""
     config = replace(PLAIN, optimizer=optimizer, device=device, warmup=1.0, learning_rate=0.01, ema_decay=0.8)
-    network = NetworkConfig(blocks=2, width=8)
+    network = NetworkConfig(blocks=2, width=8, end_weight=1.0)
     plain, recorded = (Learner(GAME, config, network, seed=0) for _ in range(2))
     plain.recordable, recorded.recordable = False, True
     metrics = []

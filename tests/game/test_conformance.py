@@ -10,9 +10,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from alphazero.game import Box, Discrete, Game, Symmetry, Transition
+from alphazero.game import Box, Discrete, Game, Symmetry, Transition, as_game
 from alphazero.game.conformance import ConformanceError, check_game
+from examples.plain_connect_four import ConnectFour as PlainConnectFour
+from games.breakthrough import Breakthrough
 from games.connect_four import ConnectFour
+from games.hex import Hex
+from games.othello import Othello
 from games.tic_tac_toe import TicTacToe, TicTacToeState
 from tests.game.broken_games import Broken, Walk, assert_caught, broken, step_with, where_it_says
 from tests.stubs import Again, Drift, DriftState, Mine, MineState
@@ -41,7 +45,11 @@ def test_any_number_of_games_will_do(games: int) -> None:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-@pytest.mark.parametrize("game", [TicTacToe(), ConnectFour(), Mine(), Drift(), Again(), Walk(), RandomStart()])
+@pytest.mark.parametrize(
+    "game",
+    [TicTacToe(), ConnectFour(), Mine(), Drift(), Again(), Walk(), RandomStart(), as_game(PlainConnectFour()),
+     Breakthrough(rows=6, columns=6), Hex(side=5), Othello(side=6)],
+)  # fmt: skip
 def test_sound_games_pass_on_a_gpu(game: Game) -> None:
     check_game(game, device="cuda")
 

@@ -24,7 +24,10 @@ from alphazero.mcts.tree_search import SearchResult
 from alphazero.network.architectures import inference_module
 from alphazero.network.inference import TorchEvaluator
 from alphazero.network.streams import own_stream
+from games.breakthrough import Breakthrough
 from games.connect_four import ConnectFour, ConnectFourState
+from games.hex import Hex
+from games.othello import Othello
 from games.tic_tac_toe import TicTacToe
 from tests.networks import trained
 from tests.positions import random_positions
@@ -284,3 +287,12 @@ def test_who_records_is_alone() -> None:
     assert not any(thread.is_alive() for thread in threads)
     assert seen.count(("used", False)) == 180
     assert seen.count(("recorded", False)) == 36
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("game", [Breakthrough(rows=6, columns=6), Hex(side=5), Othello(side=6)])
+def test_on_a_gpu_every_included_board_game_is_recorded(game: Game) -> None:
+    roots, evaluator, config = positions(game, 64, 0, "cuda"), UniformEvaluator(game), SearchConfig(simulations=16)
+    found = searched(evaluator, game, roots, config, recorded=True)
+    assert len(cuda_graph._kept) == 1
+    assert_the_same(found, searched(evaluator, game, roots, config, recorded=False))
