@@ -126,6 +126,14 @@ class Breakthrough(Game[BreakthroughState]):
         ]
         return "\n".join([*rows, " " * (margin + 1) + " ".join(LETTERS[: self.columns])])
 
+    def from_board(self, board: Tensor, to_play: int | None = None) -> BreakthroughState:
+        if to_play is None:
+            raise ValueError("the pieces do not tell who moves: say to_play, 0 or 1")
+        mine, theirs = (board == 1, board == 2) if to_play == 0 else (board.flip(0) == 2, board.flip(0) == 1)
+        arrived, left = mine[0].any() | theirs[-1].any(), mine.any() & theirs.any()
+        turn = torch.tensor([to_play], dtype=torch.int8)
+        return BreakthroughState(mine[None], theirs[None], turn, (arrived | ~left)[None])
+
     def action_name(self, action: int) -> str:
         player, move = divmod(action, self.rows * self.columns * WAYS)
         cell, way = divmod(move, WAYS)

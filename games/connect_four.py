@@ -27,7 +27,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from alphazero.game import CompiledRules, Discrete, Game, Symmetry, Transition
+from alphazero.game import CompiledRules, Discrete, Game, Symmetry, Transition, turn_on
 from alphazero.game.compilation import arrays, njit, step_compiled
 from games.connect_four_solver import BITBULLY_MISSING, bitbully_installed, exact_scores
 
@@ -157,6 +157,17 @@ class ConnectFour(Game[ConnectFourState]):
         x, o = (planes[0], planes[1]) if first_moves else (planes[1], planes[0])
         rows = [" ".join("x" if x[r, c] else "o" if o[r, c] else "." for c in range(COLUMNS)) for r in range(ROWS)]
         return "\n".join([*rows, " ".join(self.action_name(c) for c in range(COLUMNS))])
+
+    def from_board(self, board: Tensor, to_play: int | None = None) -> ConnectFourState:
+        turn = turn_on(board, to_play)
+        x, o = (int((1 << _constants(board.device).cells)[board == mark].sum()) for mark in (1, 2))
+        if ((x | o) + BOTTOM) & (x | o):
+            raise ValueError("a stone hangs in the air")
+        mine, theirs = (torch.tensor([stones]) for stones in ((x, o), (o, x))[turn])
+        if has_four(mine):
+            raise ValueError(f"{'xo'[turn]} has four in a row already, so it cannot be its turn")
+        done = has_four(theirs) | ((mine | theirs) == BOARD)
+        return ConnectFourState(mine, theirs, torch.tensor([turn], dtype=torch.int8), done)
 
     def action_name(self, action: int) -> str:
         return str(action + 1)

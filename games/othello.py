@@ -143,6 +143,16 @@ class Othello(Game[OthelloState]):
             ]
         )
 
+    def from_board(self, board: Tensor, to_play: int | None = None) -> OthelloState:
+        if to_play is None:
+            raise ValueError("after passes the number of discs does not tell who moves: say to_play, 0 or 1")
+        bits = 1 << torch.arange(self.side)
+        x, o = (((board == mark) * bits).sum(1)[None].to(torch.int32) for mark in (1, 2))
+        turn = torch.tensor([to_play], dtype=torch.int8)
+        state = OthelloState(*((o, x) if to_play else (x, o)), turn, torch.zeros(1, dtype=torch.bool))
+        over = self.legal(state)[:, -1] & self.legal(_exchanged(state))[:, -1]  # neither can put a disc
+        return state._replace(done=over)
+
     def action_name(self, action: int) -> str:
         row, column = divmod(action, self.side)
         return "pass" if row == self.side else f"{COLUMNS[column]}{row + 1}"

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from alphazero.game import Discrete, Game, Symmetry, Transition
+from alphazero.game import Discrete, Game, Symmetry, Transition, turn_on
 
 SIDE = 3
 CELLS = SIDE * SIDE
@@ -124,6 +124,17 @@ class TicTacToe(Game[TicTacToeState]):
             for r in range(SIDE)
         ]
         return "\n".join([*rows, "  " + " ".join("abc")])
+
+    def from_board(self, board: Tensor, to_play: int | None = None) -> TicTacToeState:
+        turn = turn_on(board, to_play)
+        constants = _constants(board.device)
+        both = torch.stack((board == 1, board == 2)).flatten(1).roll(-turn, 0)
+        mine, theirs = (both * constants.cells).sum(1, dtype=torch.int16)[:, None]
+        won = [((marks[:, None] & constants.lines) == constants.lines).any(1) for marks in (mine, theirs)]
+        if won[0]:
+            raise ValueError(f"{'xo'[turn]} has three in a row already, so it cannot be its turn")
+        done = won[1] | ((mine | theirs) == BOARD)
+        return TicTacToeState(mine, theirs, torch.tensor([turn], dtype=torch.int8), done)
 
     def action_name(self, action: int) -> str:
         return f"{'abc'[action % SIDE]}{SIDE - action // SIDE}"

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from alphazero.game.attributes import check_attributes
 from alphazero.game.batched import BatchedGame, as_game
+from alphazero.game.grid import read_board
 from alphazero.game.interface import Discrete, Game, Symmetry, num_actions
 from alphazero.game.pace import one_thread
 from alphazero.game.position_checks import check_positions
@@ -35,7 +36,7 @@ from alphazero.game.probe import (
 from alphazero.game.python_game import PythonGame
 from alphazero.game.record import separators
 from alphazero.game.seats import check_seats
-from alphazero.game.states import S, concatenate, field_names, named_fields, take
+from alphazero.game.states import S, concatenate, field_names, map_states, named_fields, take
 from alphazero.game.summary import Summary, summarise
 
 __all__ = ["ConformanceError", "check_game"]
@@ -96,6 +97,7 @@ def check_game(
         partial(_check_symmetries, probe, [take(ply, slice(MOST_MAPPED)) for ply in plies]),
         partial(_check_key, probe, seen, actions),
         partial(_check_render, probe, seen),
+        partial(_check_boards, probe, seen),
     )
     for number, check in enumerate(checks):
         show("checking the promises", number, len(checks))
@@ -403,3 +405,20 @@ def _check_key(probe: Probe, seen: Positions, actions: Tensor) -> None:
 def _check_render(probe: Probe, seen: Positions) -> None:
     for index in torch.linspace(0, len(seen.done) - 1, MOST_SINGLES).long().to(seen.done.device):
         require_type("render: its answer", probe.ask("render", take(seen, index[None])), str)
+
+
+def _check_boards(probe: Probe, seen: Positions) -> None:
+    """The board that `render` shows of an unfinished position must be read back as the same."""
+    if not probe.game.has_boards:
+        return
+    running = (~seen.done).nonzero()[:, 0]
+    for index in running[torch.linspace(0, len(running) - 1, MOST_SINGLES).long().to(running.device)]:
+        one = take(seen, index[None])
+        read = read_board(probe.ask("render", one))
+        if read is None:
+            raise ConformanceError("from_board: the game has it, so `render` must show a board of x, o and .")
+        found = probe.call("from_board", read[0], int(probe.query("to_play", one)), positions=one)
+        again = one._replace(state=map_states(lambda field: field.to(index.device), found))
+        for function in ("to_play", "legal", "observe"):
+            same = same_rows(probe.query(function, again), probe.query(function, one), rounding=True)
+            probe.require(same, f"from_board: what it makes of the board of `render` must agree in {function}", one)

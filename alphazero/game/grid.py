@@ -1,4 +1,7 @@
-"""Rendered boards read back, so that any game whose `render` shows marks in rows has coloured and drawn boards."""
+"""Rendered boards read back: any game whose `render` shows marks in rows has coloured and drawn boards.
+
+People also hand boards in, as text or as numbers, to ask for what an agent thinks of them.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,12 @@ import re
 from itertools import pairwise
 from typing import NamedTuple
 
+import torch
+from torch import Tensor
+
 ROW = re.compile(r"(?:(?P<name>\S+)\s+)??(?P<marks>[xoXO.·_-](?:\s+[xoXO.·_-])+)")  # two marks at least
+
+TO_MOVE = re.compile(r"\b([xo]) to move\b")  # as a terminal says below a board
 
 
 class Grid(NamedTuple):
@@ -39,3 +47,32 @@ def read_grid(text: str) -> Grid | None:
         return None
     hexagons = all(lower == upper + 1 for upper, lower in pairwise(starts))  # where a cell is a mark and a space
     return Grid(cells, row_names, column_names, 0.5 if hexagons else 0.0)
+
+
+def read_board(text: str) -> tuple[Tensor, int | None] | None:
+    """The board that a text shows, as `Game.from_board` takes it, and who moves if it says "x to move"; None if it is none.
+
+    Brackets around a mark, as around the last move in a terminal, are skipped, and so is what stands below the board.
+    """
+    shown = re.sub(r"[\[\]]", " ", text)
+    lines = [line for line in shown.splitlines() if line.strip()]
+    marked = [number for number, line in enumerate(lines) if ROW.fullmatch(line.strip())]
+    grid = read_grid("\n".join(lines[marked[0] : marked[-1] + 1])) if marked else None
+    if grid is None:
+        return None
+    said = TO_MOVE.search(shown)
+    board = torch.tensor([[".xo".index(mark) for mark in row] for row in grid.cells], dtype=torch.int8)
+    return board, "xo".index(said[1]) if said else None
+
+
+def turn_on(board: Tensor, to_play: int | None = None) -> int:
+    """Whose turn it is where every move adds a mark, and the first player began: 0 or 1.
+
+    to_play: the answer, if it is known. ValueError if the numbers of marks contradict it, or the rules.
+    """
+    first, second = (int((board == mark).sum()) for mark in (1, 2))
+    if first - second not in (0, 1):
+        raise ValueError(f"x has {first} marks and o has {second}, though they take turns and x begins")
+    if to_play not in (None, first - second):
+        raise ValueError(f"x has {first} marks and o has {second}, so it is the turn of {'xo'[first - second]}")
+    return first - second

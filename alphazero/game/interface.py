@@ -178,6 +178,11 @@ class Game(ABC, Generic[S]):
         return type(self).heuristic is not Game.heuristic
 
     @property
+    def has_boards(self) -> bool:
+        """Whether positions can be made from boards (see `from_board`). Default: whether its class says how."""
+        return type(self).from_board is not Game.from_board
+
+    @property
     def defined_by(self) -> type:
         """The class that its author has written. Default: its own."""
         return type(self)
@@ -272,6 +277,16 @@ class Game(ABC, Generic[S]):
         See `alphazero.game.drawing`; else the state's fields.
         """
         return draw(self, state)
+
+    def from_board(self, board: Tensor, to_play: int | None = None) -> S:
+        """The position that `render` shows as this board, a batch of one.
+
+        board:   int8, the last two dimensions of the observation: 1 a mark of the first player (x), 2 of the second (o),
+                 0 none; turned as `render` shows it.
+        to_play: who moves, 0 or 1; None where the board tells.
+        ValueError says why there is no such position, or asks who moves. Default: positions are known by moves alone.
+        """
+        raise ValueError(f"{self.name} takes no boards, since its class has no `from_board`; give the moves instead")
 
     def action_name(self, action: int) -> str:
         """How people write a discrete action. Default: its number."""
