@@ -53,9 +53,8 @@ from alphazero.runs.files import CONFIG, RunError
 from alphazero.runs.mirror import check_protocol, fetch, is_url
 from alphazero.runs.trust import allow_network, load_game_of
 from alphazero.shell.commands import as_called, script_command
-from alphazero.trainer.budget import NetworkTooWide
 from alphazero.trainer.run import Stopped
-from alphazero.trainer.session import open_session
+from alphazero.trainer.session import train_run
 
 
 @dataclass(frozen=True)
@@ -196,17 +195,7 @@ def train(
         check_protocol(config.cluster.mirror)
     word = re.sub(r"[^\w.-]+", "_", name or game.name)  # a game's name may be none of a folder
     folder = resume or run or Path("runs") / f"{word}-{datetime.now():%Y%m%d-%H%M%S}"
-    began = None
-    while True:
-        try:
-            with open_session(
-                game, config, folder, saved=saved if resume else None, console=console, began=began
-            ) as session:
-                results = session.train()
-            break
-        except NetworkTooWide as found:
-            console.print(f"{found}; beginning anew")
-            config, began = replace(config, network=found.network), found.began
+    session, results = train_run(game, config, folder, saved=saved if resume else None, console=console)
     if results:
         console.print(strength_table(game, results, config))
     done, config = session.run.progress.iteration, session.run.config

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Generic, NamedTuple, Protocol, runtime_checkable
@@ -178,14 +178,18 @@ class AgentPlayer:
 
     def answers(self, states: State) -> Answers:
         """The search's choices, and the roots' values."""
+        found = [trees.result() for trees in self.searches(states)]
+        actions = torch.cat([of_part.moves(of_part.action) for of_part in found])
+        return Answers(actions, torch.cat([of_part.value for of_part in found]))
+
+    def searches(self, states: State) -> Iterator[TreeSearch]:
+        """The search trees of the states, as many at once as the memory allows."""
         batch, at_once = batch_size(states), batch_size(states)
         if self.budget.seconds is None:
             width, _ = policy_of(self._game).shapes(self._config)
             at_once = max(1, TREES // tree_bytes(states, self._config.simulations + 1, width))
-        parts = (take(states, slice(start, start + at_once)) for start in range(0, batch, at_once))
-        found = [self.think(part).result() for part in parts]
-        actions = torch.cat([of_part.moves(of_part.action) for of_part in found])
-        return Answers(actions, torch.cat([of_part.value for of_part in found]))
+        for start in range(0, batch, at_once):
+            yield self.think(take(states, slice(start, start + at_once)))
 
     def think(self, states: State, *, since: TreeSearch | None = None) -> TreeSearch:
         """The search trees that the actions come from.

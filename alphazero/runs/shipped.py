@@ -1,4 +1,7 @@
-"""Where the scripts and the configurations are that come with the package: beside it in a checkout, else within it."""
+"""Where scripts, configurations and agents are that come with the package.
+
+Scripts and configurations lie beside it in a checkout, else within it; agents lie with the games, beside it.
+"""
 
 from __future__ import annotations
 
@@ -9,3 +12,10 @@ CHECKOUT = PACKAGE.parent if (PACKAGE.parent / "pyproject.toml").is_file() else 
 
 SCRIPTS = (CHECKOUT or PACKAGE) / "scripts"
 CONFIGS = (CHECKOUT or PACKAGE) / "configs"
+AGENTS = {file.parent.name: file for file in sorted((PACKAGE.parent / "games" / "data").glob("*/agent.onnx"))}
+
+
+def agent_file(source: Path | str) -> Path:
+    """The path, or the agent of this name that comes with the package, if there is nothing at the path."""
+    path = Path(source)
+    return path if path.exists() else AGENTS.get(str(source), path)

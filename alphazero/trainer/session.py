@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property, partial
@@ -47,6 +47,38 @@ from alphazero.trainer.budget import Budget, NetworkTooWide
 from alphazero.trainer.plan import resumed
 from alphazero.trainer.run import Control, Iteration, Learn, Run, Stopped
 from alphazero.trainer.tasks import Worker, make_worker
+
+
+Callback = Callable[[int, Mapping[str, float]], None]
+
+
+def nothing(iteration: int, scalars: Mapping[str, float]) -> None:
+    """The callback of those who want none."""
+
+
+def train_run(
+    game: Game,
+    config: Config,
+    folder: Path,
+    *,
+    saved: Config | None = None,
+    console: Console | None = None,
+    callback: Callback = nothing,
+) -> tuple[Session, Results]:
+    """Trains a run in the folder, see `open_session`, and returns its session, which is over, with its results.
+
+    callback: called after each iteration, once it is saved, with the number of iterations so far and the metrics of the
+              last one. If it raises StopIteration, the run stops there, as after Ctrl-C; as `scipy.optimize.minimize`.
+    """
+    began = None
+    while True:
+        try:
+            with open_session(game, config, folder, saved=saved, console=console, began=began) as session:
+                return session, session.train(callback)
+        except NetworkTooWide as found:
+            if console:
+                console.print(f"{found}; beginning anew")
+            config, began = replace(config, network=found.network), found.began
 
 
 @contextmanager
@@ -182,6 +214,7 @@ class Session:
         self.lock = lock
         self.budget = Budget(run, folder, monitor, clock=clock, began=began)
         self._planning = self._measuring = False
+        self._callback = nothing
         self._warned: set[str] = set()
         states = run.streams[0].state
         pace = rules_seconds(run.game, states)
@@ -192,13 +225,13 @@ class Session:
         self.fixed_positions = FixedPositions(run.game, run.config, folder)
         self.matches = EvaluationMatches(run.game, run.config, run.executor, run.control.check, monitor)
 
-    def train(self) -> Results:
+    def train(self, callback: Callback = nothing) -> Results:
         """Trains until the configuration's end, and returns the trained agent's results.
 
-        They are empty without opponents in a game for two, and if the run was stopped before its end: then the
+        callback: see `train_run`. The results are empty without opponents in a game for two, and if the run was stopped before its end: then the
         iteration under way is finished and saved first.
         """
-        run = self.run
+        run, self._callback = self.run, callback
         loop = asynchronous.train if run.config.cluster.mode == "asynchronous" else synchronous.train
         with on_signals(self._asked_to_stop), run.executor, run.control.ending():
             self._planning = True
@@ -307,6 +340,10 @@ class Session:
         checkpoint.prune_games(self.folder, every=run.config.evaluation.every)
         if self.mirror:
             self.mirror.update()
+        try:
+            self._callback(done, self.monitor.history.get(done - 1, {}))
+        except StopIteration:
+            run.control.stop.set()
 
     def _due(self, iteration: int) -> bool:
         every = self.run.config.evaluation.every
