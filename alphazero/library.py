@@ -29,7 +29,7 @@ from alphazero.arena.match import OPENING_MOVES, MatchResult, SoloResult
 from alphazero.arena.plan import plan
 from alphazero.arena.players import AgentPlayer, Player, SearchBudget
 from alphazero.arena.registry import PlayerSpec, agent_spec, find_player, named_spec
-from alphazero.config import Config
+from alphazero.config import MAX_MOVES, Config
 from alphazero.game import Game, PythonGame, State, as_game, batch_size, concatenate, load_game
 from alphazero.game.conformance import check_game
 from alphazero.game.grid import read_board
@@ -46,7 +46,7 @@ from alphazero.runs import agents
 from alphazero.runs.checkpoint import read_config, run_folder
 from alphazero.runs.configuration import configuration_file
 from alphazero.runs.configuration import load_config as read_configuration
-from alphazero.runs.files import AGENT, METRICS, RunError
+from alphazero.runs.files import AGENT, METRICS
 from alphazero.runs.metrics import read_history
 from alphazero.runs.shipped import agent_file
 from alphazero.trainer.session import train_run
@@ -127,6 +127,7 @@ class Agent(agents.Agent):
     def _thought(self, trees: TreeSearch, row: int) -> Thought:
         found = trees.result()
         chosen = int(found.action[row])
+        action: int | tuple[float, ...]
         if found.actions is None:
             names = {a: self.game.action_name(a) for a in (found.prior[row] > 0).nonzero()[:, 0].tolist()}
             action, line = chosen, format_moves(self.game, trees.main_line(row))
@@ -184,10 +185,11 @@ def state_of(game: Game, position: Position, to_play: int | None = None) -> Stat
 
 def _from_board(game: Game, board: Tensor, said: int | None, to_play: int | None) -> State:
     """`game.from_board` of a board of the right form. said: who moves, by the board's own text."""
-    expected = tuple(game.observation_shape[-2:])
-    if game.has_boards and tuple(board.shape) != expected:
+    if not game.has_boards:
+        raise ValueError(f"{game.name} takes no boards, since its class has no `from_board`; give the moves instead")
+    if tuple(board.shape) != (expected := tuple(game.observation_shape[-2:])):
         raise ValueError(f"a board of {game.name} has shape {expected}, not {tuple(board.shape)}")
-    if game.has_boards and not bool(((board == 0) | (board == 1) | (board == 2)).all()):
+    if not bool(((board == 0) | (board == 1) | (board == 2)).all()):
         raise ValueError("a board holds 0 (empty), 1 (the first player's, x) and 2 (the second's, o), nothing else")
     if to_play not in (None, 0, 1):
         raise ValueError(f"to_play must be 0 or 1, not {to_play!r}")
@@ -293,10 +295,8 @@ def match(
             return find_player(one, agent, budget) if agent else named_spec(one, rules)
         return PlayerSpec(getattr(one, "name", type(one).__name__), lambda seed: one)
 
-    played = PlayMatch(
-        "", rules, games, seed, player_seeds(seed), opening_plies=opening_moves,
-        **({"max_moves": agent.max_moves} if agent else {}),
-    )  # fmt: skip
+    longest = agent.max_moves if agent else MAX_MOVES
+    played = PlayMatch("", rules, games, seed, player_seeds(seed), opening_moves, longest)
     with one_thread():
         return played.run(None, lambda done: None, *map(spec, sides))
 
@@ -331,9 +331,9 @@ def read_metrics(run: Path | str) -> dict[str, NDArray[np.float64]]:
 
     `pandas.DataFrame(read_metrics(run))` makes a table of them. RunError if the folder is not a run's.
     """
-    history = read_history(run_folder(Path(run)) / METRICS)
-    if not history:
-        raise RunError(f"{run} has no metrics yet")
+    folder = run_folder(Path(run))
+    read_config(folder)  # so that a folder that is no run is told
+    history = read_history(folder / METRICS)
     tags = dict.fromkeys(tag for scalars in history.values() for tag in scalars)
     columns = {tag: np.array([scalars.get(tag, np.nan) for scalars in history.values()]) for tag in tags}
     return {"iteration": np.array([*history], dtype=np.float64), **columns}

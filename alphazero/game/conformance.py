@@ -412,13 +412,13 @@ def _check_boards(probe: Probe, seen: Positions) -> None:
     if not probe.game.has_boards:
         return
     running = (~seen.done).nonzero()[:, 0]
-    for index in running[torch.linspace(0, len(running) - 1, MOST_SINGLES).long().to(running.device)]:
-        one = take(seen, index[None])
+    for index in running[torch.linspace(0, len(running) - 1, MOST_SINGLES).long().to(running.device)].split(1):
+        one = take(seen, index)
         read = read_board(probe.ask("render", one))
         if read is None:
             raise ConformanceError("from_board: the game has it, so `render` must show a board of x, o and .")
         found = probe.call("from_board", read[0], int(probe.query("to_play", one)), positions=one)
-        again = one._replace(state=map_states(lambda field: field.to(index.device), found))
+        again = one._replace(state=map_states(partial(torch.Tensor.to, device=running.device), found))
         for function in ("to_play", "legal", "observe"):
             same = same_rows(probe.query(function, again), probe.query(function, one), rounding=True)
             probe.require(same, f"from_board: what it makes of the board of `render` must agree in {function}", one)

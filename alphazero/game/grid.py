@@ -50,7 +50,7 @@ def read_grid(text: str) -> Grid | None:
 
 
 def read_board(text: str) -> tuple[Tensor, int | None] | None:
-    """The board that a text shows, as `Game.from_board` takes it, and who moves if it says "x to move"; None if it is none.
+    """The board that a text shows, as `Game.from_board` takes it, and who moves if it says "x to move"; or None.
 
     Brackets around a mark, as around the last move in a terminal, are skipped, and so is what stands below the board.
     """

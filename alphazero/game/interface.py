@@ -179,8 +179,16 @@ class Game(ABC, Generic[S]):
 
     @property
     def has_boards(self) -> bool:
-        """Whether positions can be made from boards (see `from_board`). Default: whether its class says how."""
-        return type(self).from_board is not Game.from_board
+        """Whether positions can be made from boards (see `from_board`). Default: whether its class says how.
+
+        A class that changes the rules, the states or the drawing of another has to say it anew.
+        """
+        definers = {
+            name: next(kind for kind in type(self).__mro__ if name in vars(kind))
+            for name in ("from_board", "initial", "to_play", "legal", "step", "observe", "render")
+        }
+        teller = definers["from_board"]
+        return teller is not Game and all(issubclass(teller, definer) for definer in definers.values())
 
     @property
     def defined_by(self) -> type:
@@ -281,12 +289,12 @@ class Game(ABC, Generic[S]):
     def from_board(self, board: Tensor, to_play: int | None = None) -> S:
         """The position that `render` shows as this board, a batch of one.
 
-        board:   int8, the last two dimensions of the observation: 1 a mark of the first player (x), 2 of the second (o),
-                 0 none; turned as `render` shows it.
+        board:   int8, of the observation's last two dimensions, the way up that `render` shows it: 1 a mark of the
+                 first player (x), 2 of the second (o), 0 none.
         to_play: who moves, 0 or 1; None where the board tells.
         ValueError says why there is no such position, or asks who moves. Default: positions are known by moves alone.
         """
-        raise ValueError(f"{self.name} takes no boards, since its class has no `from_board`; give the moves instead")
+        raise ValueError(f"{self.name} takes no boards")
 
     def action_name(self, action: int) -> str:
         """How people write a discrete action. Default: its number."""

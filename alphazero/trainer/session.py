@@ -48,7 +48,6 @@ from alphazero.trainer.plan import resumed
 from alphazero.trainer.run import Control, Iteration, Learn, Run, Stopped
 from alphazero.trainer.tasks import Worker, make_worker
 
-
 Callback = Callable[[int, Mapping[str, float]], None]
 
 
@@ -214,7 +213,7 @@ class Session:
         self.lock = lock
         self.budget = Budget(run, folder, monitor, clock=clock, began=began)
         self._planning = self._measuring = False
-        self._callback = nothing
+        self._callback: Callback = nothing
         self._warned: set[str] = set()
         states = run.streams[0].state
         pace = rules_seconds(run.game, states)
@@ -228,8 +227,8 @@ class Session:
     def train(self, callback: Callback = nothing) -> Results:
         """Trains until the configuration's end, and returns the trained agent's results.
 
-        callback: see `train_run`. The results are empty without opponents in a game for two, and if the run was stopped before its end: then the
-        iteration under way is finished and saved first.
+        They are empty without opponents in a game for two, and if the run was stopped before its end: then the
+        iteration under way is finished and saved first. callback: see `train_run`.
         """
         run, self._callback = self.run, callback
         loop = asynchronous.train if run.config.cluster.mode == "asynchronous" else synchronous.train
