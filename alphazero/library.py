@@ -13,7 +13,7 @@ docs/library.md shows each at work.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, cast, overload
@@ -27,10 +27,10 @@ from torch import Tensor
 from alphazero.arena.evaluation import PlayMatch, player_seeds
 from alphazero.arena.match import OPENING_MOVES, MatchResult, SoloResult
 from alphazero.arena.plan import plan
-from alphazero.arena.players import AgentPlayer, Player, SearchBudget
+from alphazero.arena.players import AgentPlayer, Player, parse_budget
 from alphazero.arena.registry import PlayerSpec, agent_spec, find_player, named_spec
 from alphazero.config import MAX_MOVES, Config
-from alphazero.game import Game, PythonGame, State, as_game, batch_size, concatenate, load_game
+from alphazero.game import ILLEGAL, Game, PythonGame, State, as_game, batch_size, concatenate, load_game
 from alphazero.game.conformance import check_game
 from alphazero.game.grid import read_board
 from alphazero.game.loading import is_loaded_as
@@ -46,10 +46,10 @@ from alphazero.runs import agents
 from alphazero.runs.checkpoint import read_config, run_folder
 from alphazero.runs.configuration import configuration_file
 from alphazero.runs.configuration import load_config as read_configuration
-from alphazero.runs.files import AGENT, METRICS
+from alphazero.runs.files import AGENT, CONFIG, METRICS, RunError
 from alphazero.runs.metrics import read_history
 from alphazero.runs.shipped import agent_file
-from alphazero.trainer.session import train_run
+from alphazero.trainer.session import Callback, nothing, train_run
 
 Position = str | Sequence[int] | NDArray[Any] | Tensor | Record | State
 """A position of a game, in one of these forms:
@@ -59,8 +59,6 @@ Position = str | Sequence[int] | NDArray[Any] | Tensor | Record | State
   first player, 2 for one of the second, and 0 for none; for games with `Game.from_board`;
 - a state of the game with a batch of one, as its `initial` and `step` return it.
 """
-
-Callback = Callable[[int, Mapping[str, float]], None]
 
 
 class Thought(NamedTuple):
@@ -112,10 +110,9 @@ class Agent(agents.Agent):
         several = isinstance(position, list) and not all(isinstance(one, int | np.integer) for one in position)
         positions = cast(list[Position], position) if several else [cast(Position, position)]
         states = [state_of(self.game, one, to_play) for one in positions]
-        if not states:
-            return []
-        config = replace(self.search, simulations=simulations)
-        player = AgentPlayer(self.game, self.evaluator, config, seed, seconds=seconds)
+        budget = parse_budget(str(simulations) if seconds is None else f"{seconds:f}s")
+        config = replace(self.search, simulations=budget.simulations)
+        player = AgentPlayer(self.game, self.evaluator, config, seed, seconds=budget.seconds)
         with one_thread():
             thoughts = [
                 self._thought(trees, row)
@@ -129,10 +126,11 @@ class Agent(agents.Agent):
         chosen = int(found.action[row])
         action: int | tuple[float, ...]
         if found.actions is None:
-            names = {a: self.game.action_name(a) for a in (found.prior[row] > 0).nonzero()[:, 0].tolist()}
+            legal = (trees.tree.logits[row, 0] != ILLEGAL).nonzero()[:, 0].tolist()
+            names = {a: self.game.action_name(a) for a in legal}
             action, line = chosen, format_moves(self.game, trees.main_line(row))
         else:
-            names = {a: " ".join(f"{x:.4g}" for x in move.tolist()) for a, move in enumerate(found.actions[row])}
+            names = {a: " ".join(f"{x:.6g}" for x in move.tolist()) for a, move in enumerate(found.actions[row])}
             action, line = tuple(found.actions[row, chosen].tolist()), names[chosen]
         return Thought(
             move=names[chosen],
@@ -214,7 +212,7 @@ def train(
     *,
     game: Game | PythonGame | None = None,
     resume: bool = False,
-    callback: Callback = lambda iteration, metrics: None,
+    callback: Callback = nothing,
     quiet: bool = False,
 ) -> Agent:
     """Trains an agent in a new folder, and returns it. Ctrl-C stops it after the iteration under way, with all saved.
@@ -230,6 +228,8 @@ def train(
     game breaks a promise.
     """
     folder = Path(folder)
+    if not resume and (folder / CONFIG).exists():
+        raise RunError(f"{folder} holds a run already: resume=True goes on with it, or name another folder")
     config = config if isinstance(config, Config) else load_config(config)
     rules = load_game(config.game) if game is None else as_game(game)
     if game is not None and not is_loaded_as(config.game, rules):
@@ -284,7 +284,7 @@ def match(
     rules = agent.game if agent else game
     if rules is None:
         raise ValueError("neither player is an agent: name the game, as in match(..., game=ConnectFour())")
-    budget = SearchBudget(simulations)
+    budget = parse_budget(str(simulations))
 
     def spec(one: Agent | Player | str) -> PlayerSpec:
         if isinstance(one, agents.Agent):
@@ -319,7 +319,7 @@ def benchmark(
     """
     with Steps(Console(quiet=quiet, **LITERAL)) as watcher:
         planned = plan(
-            agent_file(source), watcher, against=against, games=games, budget=SearchBudget(simulations), seed=seed,
+            agent_file(source), watcher, against=against, games=games, budget=parse_budget(str(simulations)), seed=seed,
             files=[Path(file) for file in positions],
         )  # fmt: skip
         planned.run_all(watcher, ThreadExecutor(None, available_cores()))

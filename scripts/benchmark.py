@@ -5,7 +5,8 @@
                          [--tournament PATH,minimax:5] [--curve 4] [--curve-simulations 64]
                          [--workers N|auto] [--ray-address HOST:PORT]
 
-AGENT is a run's folder, a checkpoint's folder, or an agent.onnx. Opponents may be such paths, too.
+AGENT is a run's folder, a checkpoint's folder, an agent.onnx, or the name of one that ships, connect_four. Opponents
+may be such agents, too.
 
 The results of a run are written to its folder as well: benchmark.json, benchmark.png, and figures for TensorBoard.
 Ctrl-C ends the benchmark and keeps the finished results. The same seed gives the same figures, apart from times.
@@ -40,6 +41,7 @@ from alphazero.game.messages import printable
 from alphazero.parallel.executor import Executor, ExecutorError, ThreadExecutor, available_cores
 from alphazero.report.benchmark import Steps, tables, write_beside_run
 from alphazero.runs.files import write_json
+from alphazero.runs.shipped import AGENT_HELP, agent_file
 
 
 def main() -> int:
@@ -48,7 +50,7 @@ def main() -> int:
 
 def parse_arguments() -> argparse.Namespace:
     parser = cli.Parser(description=__doc__)
-    parser.add_argument("agent", type=Path, help="a run's folder, a checkpoint's folder, or an agent.onnx")
+    parser.add_argument("agent", type=agent_file, help=AGENT_HELP)
     parser.add_argument(
         "--against",
         metavar="NAMES",

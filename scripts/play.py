@@ -2,8 +2,8 @@
 
     scripts/play.py [AGENT] [--first WHO] [--second WHO] [--budget 600|2s] [--moves MOVES] [--explore]
 
-AGENT is a run's folder, a checkpoint's folder, or an agent.onnx; without one, the newest run in runs/ that
-can be played, or else the connect-four agent that comes with the package. WHO is human, agent, agent:64, agent:2s,
+AGENT is a run's folder, a checkpoint's folder, an agent.onnx, or the name of one that ships, connect_four; without one,
+the newest run in runs/ that can be played, or else connect_four. WHO is human, agent, agent:64, agent:2s,
 network, network@1, minimax:5, mcts:1000, random, perfect, or another AGENT. `help` lists the commands.
 """
 
@@ -19,7 +19,6 @@ from alphazero.shell import cli
 
 # isort: split
 from functools import partial
-from importlib.resources import files
 
 from rich.console import Console
 
@@ -32,6 +31,7 @@ from alphazero.report.terminal import LITERAL
 from alphazero.runs.agents import Agent, continuous_game, load_agent
 from alphazero.runs.checkpoint import load_samples, run_folder
 from alphazero.runs.files import AGENT, CARD, RunError
+from alphazero.runs.shipped import AGENT_HELP, AGENTS, agent_file
 from alphazero.shell.base import Shell
 from alphazero.shell.commands import script_command
 from alphazero.shell.explore import ExploreShell
@@ -45,7 +45,7 @@ def main() -> int:
 
 def play() -> None:
     parser = cli.Parser(description=__doc__)
-    parser.add_argument("agent", type=Path, nargs="?", help="a run's folder, a checkpoint's folder, or an agent.onnx")
+    parser.add_argument("agent", type=agent_file, nargs="?", help=AGENT_HELP)
     parser.add_argument("--first", metavar="WHO", help="who moves first (default: human)")
     parser.add_argument("--second", metavar="WHO", help="who moves second (default: agent)")
     parser.add_argument(
@@ -94,7 +94,7 @@ def newest_agent(console: Console) -> Path:
             why, command = unplayable(run, game)
             console.print(f"{run} is newer, but {game} has {why}:", soft_wrap=not console.is_terminal)
             console.print(command, soft_wrap=True)
-    return Path(str(files("games") / "data" / "connect_four" / AGENT))
+    return AGENTS["connect_four"]
 
 
 def exported_at(run: Path) -> float:

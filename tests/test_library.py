@@ -128,6 +128,13 @@ def test_what_is_no_position_is_told(agent: alphazero.Agent, position: Any, faul
         agent.think(position)
 
 
+def test_budgets_have_limits(agent: alphazero.Agent) -> None:
+    assert agent.think("121212", seconds=0.05).move == "1"
+    for wrong in ({"simulations": 0}, {"simulations": 1 << 30}, {"seconds": 0.0}, {"seconds": 1e6}):
+        with pytest.raises(ValueError, match="is no search budget; expected simulations a move"):
+            agent.think("", **wrong)  # type: ignore[arg-type]
+
+
 def test_games_without_boards_say_so() -> None:
     with pytest.raises(ValueError, match="mine takes no boards, since its class has no `from_board`; give the moves"):
         library.state_of(Mine(), np.zeros((2, 2)))
@@ -228,7 +235,7 @@ def test_what_a_callback_raises_ends_the_run_and_loses_nothing(tmp_path: Path) -
     with pytest.raises(KeyError, match="typo"):
         alphazero.train(SMALL, tmp_path / "run", callback=fail, quiet=True)
     assert checkpoints(tmp_path / "run")
-    with pytest.raises(RunError, match="exists already"):
+    with pytest.raises(RunError, match="holds a run already: resume=True goes on with it"):
         alphazero.train(SMALL, tmp_path / "run", quiet=True)
 
 

@@ -23,6 +23,7 @@ from alphazero.config import MAX_MOVES
 from alphazero.game import Game
 from alphazero.game.messages import printable
 from alphazero.runs.agents import Agent, load_agent
+from alphazero.runs.shipped import AGENTS, agent_file
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,8 @@ class PlayerSpec:
 
 
 PLAYERS = (
-    "agent or agent:BUDGET, network or network@TEMPERATURE, a run's or checkpoint's folder or an agent.onnx "
-    f"(@ and a budget may follow), {NAMES}"
+    "agent or agent:BUDGET, network or network@TEMPERATURE, a run's or checkpoint's folder, an agent.onnx or the name "
+    f"of one that ships (@ and a budget may follow), {NAMES}"
 )
 
 
@@ -65,8 +66,8 @@ def find_player(
     if kind == "network" and setting is None:
         return network_spec(None, agent, temperature=parse_temperature(temperature))
     path, _, own_budget = text.rpartition("@") if re.search(r"@[\d.]+s?$", text) else (text, "", "")
-    if "/" in path or path.endswith(".onnx") or os.path.isdir(path):
-        other = load_agent(expanded(path), game=game, network=network)
+    if "/" in path or path.endswith(".onnx") or os.path.isdir(path) or path in AGENTS:
+        other = load_agent(agent_file(expanded(path)), game=game, network=network)
         if other.game.name != agent.game.name:
             raise ValueError(f"{path} plays {other.game.name}, not {agent.game.name}")
         return agent_spec(text, other, parse_budget(own_budget) if own_budget else budget)

@@ -12,6 +12,7 @@ CHECKOUT = PACKAGE.parent if (PACKAGE.parent / "pyproject.toml").is_file() else 
 
 SCRIPTS = (CHECKOUT or PACKAGE) / "scripts"
 CONFIGS = (CHECKOUT or PACKAGE) / "configs"
+AGENT_HELP = "a run's folder, a checkpoint's folder, an agent.onnx, or the name of one that ships: connect_four"
 AGENTS = {file.parent.name: file for file in sorted((PACKAGE.parent / "games" / "data").glob("*/agent.onnx"))}
 
 
