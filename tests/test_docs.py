@@ -76,6 +76,14 @@ def test_links_lead_somewhere(page: str) -> None:
     assert broken_links(ROOT / page, PAGES[page]) == []
 
 
+def test_links_of_notebooks_lead_somewhere() -> None:
+    for path in ROOT.glob("examples/*.ipynb"):
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        text = "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+        assert "](" in text
+        assert broken_links(path, text) == [], path
+
+
 def test_broken_links_are_found() -> None:
     text = (
         "# One\n[a](#one) [b](#two) [c](docs/none.md) [d](docs/faq.md#none) [e](docs/faq.md) [f](https://example.org)"
