@@ -21,6 +21,7 @@ SHORTER = {
         "ITERATIONS = 30": "ITERATIONS = 2",
         "every=3, games=40": "every=1, games=2",
         "games=100": "games=2",
+        "agent.think(games)": "agent.think(games, simulations=8)",
     }
 }
 FULL = "full"
@@ -88,7 +89,7 @@ def run(cells: dict[str, str], folder: Path) -> subprocess.CompletedProcess[str]
     environment |= {"MPLBACKEND": "Agg", "PYTHONPATH": str(ROOT), "TMPDIR": str(folder)}
     return subprocess.run(
         [sys.executable, "-c", RUN],
-        input=json.dumps(cells), cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=300,
+        input=json.dumps(cells), cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=600,
     )  # fmt: skip
 
 
@@ -116,9 +117,10 @@ def test_it_is_a_notebook(path: Path) -> None:
 
 
 @each_notebook
-def test_it_begins_with_how_to_install_the_package(path: Path) -> None:
+def test_it_begins_with_its_title_and_how_to_install_the_package(path: Path) -> None:
     first = read(path)["cells"][0]
     assert first["cell_type"] == "markdown"
+    assert joined(first["source"]).startswith("# ")
     assert "`pip install .`" in joined(first["source"])
     assert "`alphazero-engine`" in joined(first["source"])
 
