@@ -198,7 +198,8 @@ class Tuner:
             first = (str(error) or type(error).__name__).splitlines()[0]
             trial.state, trial.error = "failed", first[:LONGEST]
             if isinstance(error, ConfigError) and not trial.number:
-                raise ConfigError(f"{trial.name}: {error}") from error
+                words = str(error).replace("give --minutes", "give --trial, in minutes,")
+                raise ConfigError(f"{trial.name}: {words}") from error
         finally:
             trial.seconds = before + self.clock() - began
             self.asked |= ending.asked
