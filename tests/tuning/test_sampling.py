@@ -48,6 +48,17 @@ def test_the_optimum_is_found(lower: bool) -> None:
     assert all(setting.holds(trial.values[setting.name]) for setting in SETTINGS for trial in trials)
 
 
+@pytest.mark.parametrize(("high", "middle"), [(1000, math.sqrt(1000)), (9, 5)])
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_wide_range_is_drawn_by_its_logarithm_and_a_narrow_one_evenly(
+    high: float, middle: float, whole: bool
+) -> None:
+    settings: list[Setting] = [Range("a", 1, high, whole)]
+    drawn = [float(values["a"]) for seed in range(100) if (values := suggest(settings, [], lower=True, seed=seed))]
+    below = sum(value < middle for value in drawn) + sum(value == middle for value in drawn) / 2
+    assert 35 <= below <= 65  # 50 with a deviation of 5
+
+
 def test_the_same_seed_draws_the_same_settings() -> None:
     one, same, other = tuned(10), tuned(10), tuned(10, seed=2)
     assert one == same
