@@ -71,6 +71,7 @@ class Runs:
     now: float = 0.0
     broken: dict[str, Exception] = field(default_factory=dict)
     before: Callable[[str, int, Any], None] = lambda name, iteration, control: None
+    clock: Callable[[], float] = lambda: 0.0  # by which the last trial counts its minutes
     trained: dict[str, list[int]] = field(default_factory=dict)  # iterations, by trial
 
     @contextmanager
@@ -78,6 +79,7 @@ class Runs:
         self, game: object, config: Config, folder: Path, *, saved: Config | None, **others: Any
     ) -> Iterator[Any]:
         assert (saved is None) == (not folder.exists())
+        self.clock = others["clock"]
         (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
         (folder / "config.toml").write_text(to_toml(config))
         done = int(checkpoints(folder)[-1].name) if saved else 0
@@ -167,6 +169,7 @@ def test_every_trial_is_looked_at_each_quarter(tmp_path: Path, runs: Runs) -> No
     trials, _ = tune(begun(tmp_path / "t", trials=1), runs)
     assert list(trials[0].looks) == [1, 2, 3, 4]
     assert list(trials[0].looks.values()) == [mistakes(BASE, quarter / 4) for quarter in (1, 2, 3, 4)]
+    assert (runs.now, runs.clock()) == (8 * 10 + 4, 8 * 10)  # which does not count towards its time
 
 
 def test_the_budget_holds_all_of_it(tmp_path: Path, runs: Runs) -> None:

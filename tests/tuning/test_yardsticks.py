@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from alphazero.arena.match import MatchResult, Tally
 from alphazero.arena.players import SearchBudget
 from alphazero.arena.registry import agent_spec
 from alphazero.arena.solved import answered, load_positions
@@ -75,13 +76,15 @@ def test_mistakes_and_values_are_those_of_the_agent(tmp_path: Path, monkeypatch:
     assert 0.05 < seen["mistakes", True].value < 0.95
 
 
-def test_points_are_those_against_all_opponents(tmp_path: Path) -> None:
-    config = replace(SMALL, evaluation=replace(SMALL.evaluation, opponents=("random", "minimax:2"), every=0))
-    _, results = train_session(config, tmp_path / "run")
+def test_points_are_the_mean_of_the_agent_s_against_all_opponents() -> None:
+    def result(wins: int, draws: int) -> MatchResult:
+        half = Tally(wins, draws, 10 - wins - draws)
+        return MatchResult(first=half, second=half, pairs=(2, 2, 2, 2, 2), distinct_games=20)
+
+    results = {"strength/random": result(9, 1), "network/random": result(0, 0), "strength/minimax:2": result(1, 4)}
     seen = look_at(YARDSTICKS["points"], results)
-    random, minimax = results["strength/random"].points, results["strength/minimax:2"].points
-    assert seen.value == (random + minimax) / 2
-    assert seen.scalars["strength/random/points"] == random
+    assert seen.value == pytest.approx((0.95 + 0.3) / 2)
+    assert seen.scalars["strength/random/points"] == 0.95
     assert seen.scalars["tuning/points"] == seen.value
     with pytest.raises(ConfigError, match="no opponent is left to compare by"):
         look_at(YARDSTICKS["points"], {})
