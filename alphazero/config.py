@@ -300,6 +300,8 @@ class Config:
     """The Ray cluster to join: auto (the one on this machine), or HOST:PORT. Empty: one of our own, on this machine."""
     learner_gpus: Annotated[Count, Field(le=1_024)] = 0
     """GPUs of the learner, anywhere in the cluster: so many data-parallel ranks. 0: it runs on learner.device."""
+    tracker: Literal["none", "wandb", "mlflow"] = "none"
+    """Who is told all metrics beside TensorBoard: wandb (Weights & Biases), mlflow, or nobody."""
     search: SearchConfig = Field(default_factory=SearchConfig)
     network: NetworkConfig = Field(default_factory=NetworkConfig)
     self_play: SelfPlayConfig = Field(default_factory=SelfPlayConfig)

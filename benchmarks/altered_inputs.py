@@ -162,7 +162,8 @@ def fitted(game: Game, config: Config) -> Config:
 
 def of_commands(bench: Bench, draw: random.Random) -> Trial:
     """Words of command lines, as the scripts take them before they begin."""
-    from scripts import aim, benchmark, discover, train
+    from alphazero.shell.overrides import overridden
+    from scripts import aim, benchmark, discover
 
     sections = [name for name, value in vars(bench.config).items() if is_dataclass(value)]
     section = draw.choice(sections)
@@ -170,8 +171,8 @@ def of_commands(bench: Bench, draw: random.Random) -> Trial:
     word = draw.choice([word for word in WORDS if "\0" not in word])
     words, read = draw.choice(
         (
-            ((f"--{section}.{field}", word), lambda: fitted(bench.game, train.overridden(bench.config, list(words)))),
-            (("--seed", word), lambda: fitted(bench.game, train.overridden(bench.config, list(words)))),
+            ((f"--{section}.{field}", word), lambda: fitted(bench.game, overridden(bench.config, words, prog="train"))),
+            (("--seed", word), lambda: fitted(bench.game, overridden(bench.config, words, prog="train"))),
             (("agent", draw.choice(("--games", "--simulations", "--seed", "--curve", "--workers")), word),
              partial(called, benchmark.parse_arguments, "agent", bench)),
             ((draw.choice(("--wind", "--target", "--angle", "--seed", "--budget")), word), aim.parsed),

@@ -22,50 +22,27 @@ from alphazero.shell import cli, loading
 
 # isort: split
 import re
-import tomllib
-from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Annotated, Any
 
-import tyro
-from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
 from alphazero.arena.match import MatchResult, SoloResult
-from alphazero.config import Config, ConfigError
-from alphazero.game import Game, load_game
+from alphazero.config import Config
+from alphazero.game import Game
 from alphazero.game.conformance import ConformanceError, check_game
 from alphazero.game.loading import run_around
-from alphazero.game.messages import printable
 from alphazero.learner import LearningError
 from alphazero.parallel.executor import ExecutorError
 from alphazero.report.terminal import LEGEND, LITERAL, match_table, solo_table
 from alphazero.runs.checkpoint import read_config
-from alphazero.runs.configuration import (
-    configuration_file,
-    describe_faults,
-    load_config,
-    with_current_names,
-    with_plain_lists,
-)
+from alphazero.runs.configuration import configuration_file, load_config
 from alphazero.runs.files import CONFIG, RunError
 from alphazero.runs.mirror import check_protocol, fetch, is_url
-from alphazero.runs.trust import allow_network, load_game_of
 from alphazero.shell.commands import as_called, script_command
+from alphazero.shell.overrides import game_of, overridden
 from alphazero.trainer.run import Stopped
 from alphazero.trainer.session import train_run
-
-
-@dataclass(frozen=True)
-class Arguments:
-    """A training run. Every field of the configuration can be changed here; hyphens and underscores mean the same."""
-
-    config: Annotated[Config, tyro.conf.arg(name="")]
-    run: Path | None = None
-    """The new run's folder; runs/NAME-DATE if it is not named."""
-    resume: str | None = None
-    """The folder of the run to go on with, or its address if cluster.mirror copied it there."""
 
 
 def main() -> int:
@@ -100,7 +77,7 @@ def command() -> None:
         given = {argument.partition("=")[0] for argument in overrides}
         if "--iterations" in given and "--minutes" not in given:
             overrides.append("--minutes=0")  # what is given here counts more than the file
-        config = overridden(saved, with_plain_lists(with_current_names(overrides)))
+        config = overridden(saved, overrides, prog="scripts/train.py CONFIG")
         if config.minutes and "--iterations" in given:
             console.print(f"minutes = {config.minutes:g} counts, not iterations = {config.iterations}")
         elif saved.minutes and not config.minutes:
@@ -120,62 +97,6 @@ def command() -> None:
         raise RunError(f"{error}; everything saved before is intact") from error
     except Stopped:
         raise KeyboardInterrupt from None
-
-
-def overridden(config: Config, arguments: list[str]) -> Config:
-    """The configuration with `--section.field value` from the command line; exits with a message if one is wrong."""
-    if long := [argument for argument in arguments if len(argument) > cli.LONGEST]:
-        raise ConfigError(f"{printable(long[0])} is longer than any option or value")
-    style = (tyro.conf.FlagConversionOff, tyro.conf.AvoidSubcommands)
-    prog = as_called("scripts/train.py CONFIG")
-    arguments, options = network_options(arguments)
-    without = replace(config, network=replace(config.network, options={}))
-    try:
-        given = tyro.cli(
-            Arguments, args=arguments, default=Arguments(without), prog=prog, config=style, use_underscores=True
-        ).config
-        return replace(given, network=replace(given.network, options=config.network.options | options))
-    except ValidationError as error:  # of a field outside of the sections; tyro tells of the others
-        raise ConfigError("; ".join(describe_faults(error))) from error
-
-
-def network_options(arguments: list[str]) -> tuple[list[str], dict[str, Any]]:
-    """The other arguments, and the values of those that are `--network.options.NAME VALUE`.
-
-    Nobody but the network knows their types: a value is read as in TOML, and as a text if it is nothing there.
-    """
-    others, options = [], dict[str, Any]()
-    remaining = iter(arguments)
-    for argument in remaining:
-        option, equals, value = argument.partition("=")
-        name = option.removeprefix("--network.options.")
-        if name == option:
-            others.append(argument)
-            continue
-        value = value if equals else next(remaining, "")
-        try:
-            options[name] = tomllib.loads(f"x = {value}")["x"]
-        except (tomllib.TOMLDecodeError, RecursionError):
-            options[name] = value
-    return others, options
-
-
-def game_of(config: Config, saved: Config, source: Path | None, given: set[str]) -> Game:
-    """The game that the user names, or the configuration does: the user's own file, or `source`, that of a run.
-
-    given: the options on the command line. If `source` asks for a network of somebody's own, it must be named too.
-    """
-    game, kind = config.game, config.network.kind
-    named = game if "--game" in given or game != saved.game else None
-    named_network = kind if "--network.kind" in given or kind != saved.network.kind else None
-    try:
-        if source is None:
-            return load_game(game)
-        loaded = load_game_of(source, game, named=named)
-        allow_network(source, config.network, named=named_network)
-        return loaded
-    except ValueError as error:
-        raise ConfigError(f"`game`: {error}") from error
 
 
 def train(

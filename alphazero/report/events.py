@@ -9,7 +9,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from alphazero.report.metrics_table import MEAN_POINTS, chart_layout, meaning_of
 from alphazero.runs.files import events_folder, naming
@@ -18,28 +18,39 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+class Compared(NamedTuple):
+    """What TensorBoard's page HPARAMS compares runs by: these settings, as `section.field`, and the scalar `tag`."""
+
+    settings: tuple[str, ...]
+    tag: str
+
+
 class EventWriter:
     """Writes a run's events; events of `first_iteration` and later that are there already are hidden.
 
     An OSError names the folder: the thread that writes hands its error to the next call.
     """
 
-    def __init__(self, run: Path, first_iteration: int) -> None:
+    def __init__(self, run: Path, first_iteration: int, compared: Compared | None = None) -> None:
+        """compared: None: all settings, by the points."""
         from torch.utils.tensorboard import SummaryWriter
 
-        self.folder, self.first_iteration = events_folder(run), first_iteration
+        self.folder, self.first_iteration, self.compared = events_folder(run), first_iteration, compared
         self._explained: set[str] = set()
         self._charted: list[str] = []
         with naming(self.folder):
             self._writer: Any = SummaryWriter(self.folder, purge_step=first_iteration)
 
     def configuration(self, toml: str) -> None:
-        """Shows a configuration: as it is, and every field as a hyper-parameter, with the points as the result."""
+        """Shows a configuration: as it is, and its fields as hyper-parameters, with the points as the result."""
         from torch.utils.tensorboard.summary import hparams
 
         fields = hyper_parameters(toml)
         opponents = str(fields.get("evaluation.opponents", "")).split()
         metrics = dict.fromkeys([MEAN_POINTS, *(f"strength/{opponent}/points" for opponent in opponents)], 0.0)
+        if self.compared:
+            fields = {name: fields[name] for name in self.compared.settings}
+            metrics = {self.compared.tag: 0.0}
         with naming(self.folder):
             self._writer.add_text("configuration", f"```toml\n{toml}\n```", self.first_iteration)
             for summary in hparams(fields, metrics):

@@ -85,6 +85,9 @@ ALL_METRICS = (
                                ("_second", ", by seat", " as the one who moves second"))
       for outcome, did in ((o, d + moving) for o, d in zip(OUTCOMES, ("won", "drew", "lost"), strict=True))),
 
+    Metric("tuning/.*", "what a tuning compares its trials by, after each quarter of the trial",
+           ("what the tuning compares",)),
+
     Metric("loss/total", "the loss that learning lowers: the policy's, learner.value_weight times the value's, and "
            "network.end_weight times the end's",
            ("loss",), (Curve(LOSS, "total", INK),), column="loss {:.3f}"),

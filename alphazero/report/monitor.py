@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Self
 from rich.console import Console
 from rich.text import Text
 
-from alphazero.report.events import EventWriter
+from alphazero.report.events import Compared, EventWriter
 from alphazero.report.metrics_table import MEAN_POINTS
 from alphazero.report.terminal import ALARM, LABEL_WIDTH, LEGEND, LITERAL, ProgressBars, iteration_report, pack
 from alphazero.runs.files import CONFIG, CURVES, LOG, METRICS, naming, write_file
@@ -51,9 +51,14 @@ class Monitor:
         console: Console | None = None,
         units: Mapping[str, str] | None = None,
         clock: Callable[[], float] = time.monotonic,
+        compared: Compared | None = None,
+        track: Callable[[int, Mapping[str, float]], None] = lambda iteration, scalars: None,
     ) -> None:
-        """units: of the game's own metrics (`Game.metric_units`). clock: seconds, by which the time left is told."""
-        self.units, self.clock = units, clock
+        """units: of the game's own metrics (`Game.metric_units`). clock: seconds, by which the time left is told.
+
+        compared: as for `EventWriter`. track: is told the scalars of iterations as well.
+        """
+        self.units, self.clock, self.compared, self._track = units, clock, compared, track
         self.iterations, self.first_iteration, self.console = iterations, first_iteration, console or Console(**LITERAL)
         self.folder, self.log, self.curves = folder, folder / LOG, folder / CURVES
         folder.mkdir(parents=True, exist_ok=True)
@@ -72,7 +77,7 @@ class Monitor:
     def __enter__(self) -> Self:
         with ExitStack() as undo:
             undo.enter_context(_quiet_event_writer())
-            self._events = EventWriter(self.folder, self.first_iteration)
+            self._events = EventWriter(self.folder, self.first_iteration, self.compared)
             self._bars.start()
             self._undo = undo.pop_all()
         return self
@@ -130,6 +135,7 @@ class Monitor:
             self._configured = True
             self.metrics.record(iteration, scalars)
             self._events.scalars(iteration, scalars, self.metrics.tags)
+            self._track(iteration, scalars)
             if points:
                 self._save_curves()
 

@@ -12,6 +12,7 @@ runs/<name>/
   agent.onnx  agent.json     the agent that others can load
   benchmark.json  .png       what scripts/benchmark.py found
   report/                    what scripts/report.py wrote
+  tracker.id                 the run's name at Weights & Biases or MLflow
   run.id                     tells the run from others, where it is mirrored
   run.lock                   the process that trains the run, which locks it; never copied
   run.holder                 the process that copies the run, where it is mirrored and only there
@@ -38,6 +39,7 @@ from alphazero.game import loading
 # By these a run's folder is known, and nothing is imported from there.
 CONFIG, CHECKPOINTS, CARD = loading.CONFIG, loading.CHECKPOINTS, loading.CARD
 IDENTITY, LOCK, HOLDER, METRICS, LOG, RAY_LOG = "run.id", "run.lock", "run.holder", "metrics.csv", "log.txt", "ray.log"
+TRACKER_ID = "tracker.id"
 POLICIES, AGENT, CURVES = "policies.npz", "agent.onnx", "curves.png"
 BENCHMARK, BENCHMARK_CURVE = "benchmark.json", "benchmark.png"
 GAMES, TENSORBOARD, REPORT = "games", "tensorboard", "report"
@@ -47,7 +49,7 @@ WHOLE = ("model.safetensors", "optimizer.pt", "replay.npz", "streams.npz", "stat
 LIGHT = ("model.safetensors", "state.json")
 
 # Beside the checkpoints: files that are written over or grow, and the names in folders, of which "" is the run's own.
-FILES = (IDENTITY, CONFIG, METRICS, LOG, RAY_LOG, POLICIES, AGENT, CARD, CURVES, BENCHMARK, BENCHMARK_CURVE)
+FILES = (IDENTITY, TRACKER_ID, CONFIG, METRICS, LOG, RAY_LOG, POLICIES, AGENT, CARD, CURVES, BENCHMARK, BENCHMARK_CURVE)
 FOLDERS = {
     GAMES: r"[0-9]+\.npz",
     "": (events := rf"{re.escape(EVENTS)}[0-9]+(\.[\w.-]+)?\.[0-9]+\.[0-9]+"),  # time, host, process, number

@@ -112,6 +112,18 @@ def real(least: float, most: float) -> Callable[[str], float]:
 
 
 @option
+def duration(text: str) -> float:
+    """A time with its units, such as 2h30m or 90s, in seconds, as an option's `type`."""
+    parts = re.fullmatch(r"(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s)?", text)
+    if not (parts and any(parts.groups())):
+        raise ValueError(f"must be a time with its unit, such as 90s, 30m or 2h30m, not {unquoted(text)}")
+    seconds = sum(unit * int(number or 0) for unit, number in zip((3600, 60, 1), parts.groups(), strict=True))
+    if not 0 < seconds <= MOST:
+        raise ValueError(f"must be longer than no time and shorter than {MOST:,} seconds, not {unquoted(text)}")
+    return float(seconds)
+
+
+@option
 def part(text: str) -> float:
     """A part of a whole, as an option's `type`."""
     if not 0 <= float(text) < 1:

@@ -21,7 +21,9 @@ from types import FrameType, TracebackType
 WIDTH = 40  # of the sign of life, a line that the next one takes
 AGAIN = 0.02  # seconds until a Ctrl-C that was lost in a callback comes again, outside of it
 # Of the package, by what they install.
-EXTRAS = {"gymnasium": "gymnasium", "pysindy": "dynamics", "pyspiel": "open_spiel", "ray": "cluster"}
+EXTRAS = {
+    "gymnasium": "gymnasium", "optuna": "tune", "pysindy": "dynamics", "pyspiel": "open_spiel", "ray": "cluster",
+}  # fmt: skip
 
 
 def show(text: str) -> None:

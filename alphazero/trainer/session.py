@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -29,8 +29,10 @@ from alphazero.network.engines import at_hand, with_engines
 from alphazero.network.inference import NetworkEvaluators
 from alphazero.parallel.executor import Executor, ExecutorError, ThreadExecutor, available_cores
 from alphazero.replay import Replay
+from alphazero.report.events import Compared
 from alphazero.report.fixed_positions import FixedPositions
 from alphazero.report.monitor import Monitor
+from alphazero.report.trackers import tracking
 from alphazero.runs import checkpoint, files, trust
 from alphazero.runs.agents import export_agent
 from alphazero.runs.checkpoint import Progress
@@ -48,6 +50,7 @@ from alphazero.trainer.plan import resumed
 from alphazero.trainer.run import Control, Iteration, Learn, Run, Stopped
 from alphazero.trainer.tasks import Worker, make_worker
 
+# Is told how many iterations there are so far, and the metrics of the last one by tag.
 Callback = Callable[[int, Mapping[str, float]], None]
 
 
@@ -90,10 +93,12 @@ def open_session(
     console: Console | None = None,
     clock: Callable[[], float] = time.monotonic,
     began: float | None = None,
+    compared: Compared | None = None,
 ) -> Iterator[Session]:
     """A session of a new run in the folder, or of the run that is there and was saved with the configuration `saved`.
 
     clock: seconds, which count towards `minutes` from `began` on, or from now.
+    compared: what TensorBoard compares it with other runs by; None: all settings.
     ConfigError if game and configuration do not fit or a device is missing, RunError if the folder cannot be used.
     """
     began = clock() if began is None else began
@@ -123,7 +128,7 @@ def open_session(
     if not saved:
         checkpoint.create_run(folder, config)
     try:
-        with run_lock(folder, say=notices.append) as lock:
+        with run_lock(folder, say=notices.append) as lock, ExitStack() as stack:
             if saved:
                 config, progress = _restored(game, config, folder, saved, learner, replay, streams, say=notices.append)
             else:
@@ -134,9 +139,11 @@ def open_session(
                     trust.trust(folder, config.network.kind, trust.NETWORKS)
             evaluators = NetworkEvaluators(game, engine="onnx")
             first, units = progress.iteration, game.metric_units
+            track = stack.enter_context(tracking(game.name, config, folder))
             monitor = Monitor(
-                folder, iterations=config.iterations, first_iteration=first, console=console, units=units, clock=clock
-            )
+                folder, iterations=config.iterations, first_iteration=first, console=console, units=units, clock=clock,
+                compared=compared, track=track,
+            )  # fmt: skip
             loading.over()
             for notice in (*notices, f"{'Continuing' if saved else 'Training'} {game.name} in {folder}"):
                 monitor.say(notice)
@@ -214,6 +221,7 @@ class Session:
         self.budget = Budget(run, folder, monitor, clock=clock, began=began)
         self._planning = self._measuring = False
         self._callback: Callback = nothing
+        self._say_stopping: Callable[[str], None] = monitor.say
         self._warned: set[str] = set()
         states = run.streams[0].state
         pace = rules_seconds(run.game, states)
@@ -224,13 +232,17 @@ class Session:
         self.fixed_positions = FixedPositions(run.game, run.config, folder)
         self.matches = EvaluationMatches(run.game, run.config, run.executor, run.control.check, monitor)
 
-    def train(self, callback: Callback = nothing) -> Results:
+    def train(self, callback: Callback = nothing, *, say_stopping: Callable[[str], None] | None = None) -> Results:
         """Trains until the configuration's end, and returns the trained agent's results.
 
         They are empty without opponents in a game for two, and if the run was stopped before its end: then the
-        iteration under way is finished and saved first. callback: see `train_run`.
+        iteration under way is finished and saved first.
+
+        callback:     see `train_run`.
+        say_stopping: is told when the run is asked to stop; None: the monitor alone is.
         """
         run, self._callback = self.run, callback
+        self._say_stopping = say_stopping or self._say_stopping
         loop = asynchronous.train if run.config.cluster.mode == "asynchronous" else synchronous.train
         with on_signals(self._asked_to_stop), run.executor, run.control.ending():
             self._planning = True
@@ -381,7 +393,7 @@ class Session:
             control.stop.set()
             text = "Stopping after this iteration (Ctrl-C again stops at once and loses it) ..."
         # Another thread says it: this one may hold a lock of the display, which saying it needs.
-        threading.Thread(target=self.monitor.say, args=(text,)).start()
+        threading.Thread(target=self._say_stopping, args=(text,)).start()
 
 
 @contextmanager

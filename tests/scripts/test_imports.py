@@ -22,7 +22,7 @@ finally:
 
 # By what they serve.
 FIGURES = {"matplotlib", "PIL"}
-EXTRAS = {"ray", "pysindy", "sklearn", "gymnasium"}
+EXTRAS = {"ray", "pysindy", "sklearn", "gymnasium", "optuna", "wandb", "mlflow"}
 TENSORBOARD = {"tensorboard", "torch.utils.tensorboard"}
 SCIENCE = {"scipy.optimize", "scipy.integrate", "scipy.special", "scipy.sparse", "scipy.stats"}
 EXPORT = {"onnxscript", "torch._dynamo", "torch.onnx._internal.exporter._core"}
@@ -41,6 +41,7 @@ UNUSED = {
     "play.py": NEVER | SCIENCE | COMMANDS,
     "report.py": NEVER | SCIENCE | COMMANDS | NETWORKS | SEARCH,
     "train.py": NEVER | SCIENCE,
+    "tune.py": NEVER | SCIENCE,
 }
 
 

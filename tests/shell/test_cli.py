@@ -141,6 +141,22 @@ def test_real_numbers_have_limits(text: str, capsys: pytest.CaptureFixture[str])
     assert f"must be a number from -10 to 1000, not {text}" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("30m", 1800), ("2h", 7200), ("2h30m", 9000), ("1h1m1s", 3661)]
+)
+def test_times_have_units(text: str, seconds: float) -> None:
+    assert cli.duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "120", "2 h", "30m2h", "1.5h", "-3m", "0s", "h", "999999h"])
+def test_other_times_are_refused(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    parser = cli.Parser()
+    parser.add_argument("--budget", type=cli.duration)
+    with pytest.raises(SystemExit):
+        parser.parse_args([f"--budget={text}"])
+    assert "--budget: must be " in capsys.readouterr().err
+
+
 def test_options_say_what_is_wrong_in_their_own_words(capsys: pytest.CaptureFixture[str]) -> None:
     def even(text: str) -> int:
         if int(text) % 2:
@@ -174,6 +190,9 @@ AGENT = "games/data/connect_four/agent.onnx"
         ("scripts.train", ["configs/tic_tac_toe.toml", "--evaluation.opponents", "minmax:3"], 2),
         ("scripts.train", [], 2),
         ("scripts.train", ["--resume", "nowhere"], 1),
+        ("scripts.tune", ["tic_tac_toe"], 2),
+        ("scripts.tune", ["tic_tac_toe", "--over", "search.c_scal=1..2", "--budget", "1h"], 2),
+        ("scripts.tune", ["--resume", "nowhere"], 1),
         ("scripts.play", ["--explode"], 2),
         ("scripts.play", [AGENT, "--first", "stockfish"], 2),
         ("scripts.play", [AGENT, "--budget", "much"], 2),
