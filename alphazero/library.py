@@ -54,7 +54,8 @@ from alphazero.trainer.session import Callback, nothing, train_run
 Position = str | Sequence[int] | NDArray[Any] | Tensor | Record | State
 """A position of a game, in one of these forms:
 
-- the moves from the start, as people write them ("4453", "a1 b2") or as actions ([3, 3, 4, 2]), or a `Record` of them;
+- the moves from the start, as people write them ("4453", "a1 b2") or as actions ([3, 3, 4, 2]), or a `Record` of them:
+  "" and [] are the start;
 - a board: lines of x, o and . as a terminal shows it, or an array [rows, columns] in which 1 stands for a mark of the
   first player, 2 for one of the second, and 0 for none; for games with `Game.from_board`;
 - a state of the game with a batch of one, as its `initial` and `step` return it.
@@ -67,7 +68,8 @@ class Thought(NamedTuple):
     move:   what it would play, as people write it.
     action: the same as the game's `step` takes it: a number, or a tuple of them where actions are continuous.
     value:  what the player to move can expect, by the search.
-    policy: by move, the share that the search gives it; they add up to 1, and illegal moves are left out.
+    policy: by move, the share that the search gives it, its improved policy; they add up to 1, and illegal moves are left
+            out. Where moves are about equal, `move` may be another than the likeliest.
     prior:  by move, the share that the network alone gives it.
     raw_value: the network's own value, without search.
     line:   how the game would go on, from `move` on.
