@@ -68,7 +68,7 @@ class Thought(NamedTuple):
     move:   what it would play, as people write it.
     action: the same as the game's `step` takes it: a number, or a tuple of them where actions are continuous.
     value:  what the player to move can expect, by the search.
-    policy: by move, the share that the search gives it, its improved policy. They add up to 1; illegal moves are left out.
+    policy: by move, the share that the search gives it (its improved policy), 1 in all; illegal moves are left out.
             Where moves are about equal, `move` may be another than the likeliest.
     prior:  by move, the share that the network alone gives it.
     raw_value: the network's own value, without search.
