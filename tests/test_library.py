@@ -212,18 +212,19 @@ def test_a_callback_sees_each_iteration_and_ends_the_run_which_goes_on_as_if_it_
         if iteration == 2:
             raise StopIteration
 
-    agent = alphazero.train(SMALL, tmp_path / "run", callback=stop_after_two, quiet=True)
+    config = replace(SMALL, iterations=3, evaluation=replace(SMALL.evaluation, every=0, games=2))
+    agent = alphazero.train(config, tmp_path / "run", callback=stop_after_two, quiet=True)
     assert agent.title.endswith("iteration 2")
     with (tmp_path / "run" / "metrics.csv").open() as file:
         rows = [{tag: float(value) for tag, value in row.items() if value} for row in csv.DictReader(file)]
     assert [number for number, _ in seen] == [1, 2]
     for (_, metrics), row in zip(seen, rows, strict=True):
         assert metrics.items() <= row.items()
-    alphazero.train(SMALL, tmp_path / "run", resume=True, quiet=True)
-    alphazero.train(SMALL, tmp_path / "whole", quiet=True)
+    alphazero.train(config, tmp_path / "run", resume=True, quiet=True)
+    alphazero.train(config, tmp_path / "whole", quiet=True)
     assert weights(tmp_path / "run") == weights(tmp_path / "whole")
     columns = alphazero.read_metrics(tmp_path / "whole")
-    assert columns["iteration"].tolist() == [0, 1, 2, 3]
+    assert columns["iteration"].tolist() == [0, 1, 2]
     assert np.isnan(columns["loss/total"][0])  # nothing is learned in the first
     assert np.isfinite(columns["loss/total"][1:]).all()
 

@@ -6,6 +6,7 @@ import io
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -75,7 +76,10 @@ def terminal(*arguments: object, columns: int = 80) -> Iterator[Terminal]:
     try:
         yield started
     finally:
-        started.process.close(force=True)
+        if started.process.isalive():
+            started.process.kill(signal.SIGKILL)
+            started.process.wait()  # on a busy machine it takes its time
+        started.process.close()
 
 
 def piped(typed: str | bytes | None, *arguments: object) -> subprocess.CompletedProcess[str]:
