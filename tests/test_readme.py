@@ -38,7 +38,7 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def shortened(command: str) -> str:
-    command = command.replace("MINUTES=10", "MINUTES=0.5")  # which counts more than --iterations
+    command = command.replace("MINUTES=10", "MINUTES=0.4")  # which counts more than --iterations
     for start, options in LONG.items():
         if start in command:
             if "make" not in command:

@@ -206,10 +206,11 @@ def test_if_learning_cannot_follow_samples_are_left_out_and_the_ratio_holds_for_
 
 
 def test_samples_of_old_networks_are_left_out(tmp_path: Path) -> None:
-    config = replace(CONFIG, iterations=6, cluster=replace(UNBOUNDED, max_staleness=0.5))
+    """Even where learning has hardly begun when samples come: how old they are depends on the machine's pace."""
+    config = replace(CONFIG, iterations=6, cluster=replace(UNBOUNDED, max_staleness=0.1))
     _, history, _ = train(config, tmp_path / "run")
     ages = [scalars["cluster/staleness"] for scalars in history.values()]
-    assert max(ages) > 0.5
+    assert max(ages) > 0.1
     assert sum(scalars["cluster/left_out_stale"] for scalars in history.values()) > 0
 
 
