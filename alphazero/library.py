@@ -49,7 +49,8 @@ from alphazero.runs.configuration import load_config as read_configuration
 from alphazero.runs.files import AGENT, CONFIG, METRICS, RunError
 from alphazero.runs.metrics import read_history
 from alphazero.runs.shipped import agent_file
-from alphazero.trainer.session import Callback, nothing, train_run
+from alphazero.trainer.run import Stopped
+from alphazero.trainer.session import Callback, no_callback, train_run
 
 Position = str | Sequence[int] | NDArray[Any] | Tensor | Record | State
 """A position of a game, in one of these forms:
@@ -214,7 +215,7 @@ def train(
     *,
     game: Game | PythonGame | None = None,
     resume: bool = False,
-    callback: Callback = nothing,
+    callback: Callback = no_callback,
     quiet: bool = False,
 ) -> Agent:
     """Trains an agent in a new folder, and returns it. Ctrl-C stops it after the iteration under way, with all saved.
@@ -237,14 +238,17 @@ def train(
     if game is not None and not is_loaded_as(config.game, rules):
         config = replace(config, game=_import_path(rules))
     check_game(rules, games=16)
-    session, _ = train_run(
-        rules,
-        config,
-        folder,
-        saved=read_config(folder) if resume else None,
-        console=Console(quiet=quiet, **LITERAL),
-        callback=callback,
-    )
+    try:
+        session, _ = train_run(
+            rules,
+            config,
+            folder,
+            saved=read_config(folder) if resume else None,
+            console=Console(quiet=quiet, **LITERAL),
+            callback=callback,
+        )
+    except Stopped:  # by Ctrl-C, before there was anything to save, or a second time
+        raise KeyboardInterrupt from None
     config = session.run.config
     network = config.network.kind if config.network.own else None
     return load_agent(folder / AGENT, game=config.game, network=network)

@@ -27,7 +27,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from alphazero.game import CompiledRules, Discrete, Game, Symmetry, Transition, turn_on
+from alphazero.game import CompiledRules, Discrete, Game, Symmetry, Transition, whose_turn
 from alphazero.game.compilation import arrays, njit, step_compiled
 from games.connect_four_solver import BITBULLY_MISSING, bitbully_installed, exact_scores
 
@@ -159,7 +159,7 @@ class ConnectFour(Game[ConnectFourState]):
         return "\n".join([*rows, " ".join(self.action_name(c) for c in range(COLUMNS))])
 
     def from_board(self, board: Tensor, to_play: int | None = None) -> ConnectFourState:
-        turn = turn_on(board, to_play)
+        turn = whose_turn(board, to_play)
         x, o = (int((1 << _constants(board.device).cells)[board == mark].sum()) for mark in (1, 2))
         if ((x | o) + BOTTOM) & (x | o):
             raise ValueError("a stone hangs in the air")

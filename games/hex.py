@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from alphazero.game import CompiledRules, Discrete, Game, Symmetry, Transition, turn_on
+from alphazero.game import CompiledRules, Discrete, Game, Symmetry, Transition, whose_turn
 from alphazero.game.compilation import arrays, njit, step_compiled
 
 COLUMNS = "abcdefghijklmnopqrs"
@@ -129,7 +129,7 @@ class Hex(Game[HexState]):
         return "\n".join([*rows, " " * (margin + 1 + self.side) + " ".join(COLUMNS[: self.side])])
 
     def from_board(self, board: Tensor, to_play: int | None = None) -> HexState:
-        turn_on(board, to_play)
+        whose_turn(board, to_play)
         stones = [(board.flatten() == mark).nonzero()[:, 0].tolist() for mark in (1, 2)]
         state = self.initial(1)
         for number in range(sum(map(len, stones))):  # in any order: what is connected in the end is the same

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from alphazero.game import Discrete, Game, Symmetry, Transition, turn_on
+from alphazero.game import Discrete, Game, Symmetry, Transition, whose_turn
 
 SIDE = 3
 CELLS = SIDE * SIDE
@@ -126,7 +126,7 @@ class TicTacToe(Game[TicTacToeState]):
         return "\n".join([*rows, "  " + " ".join("abc")])
 
     def from_board(self, board: Tensor, to_play: int | None = None) -> TicTacToeState:
-        turn = turn_on(board, to_play)
+        turn = whose_turn(board, to_play)
         constants = _constants(board.device)
         both = torch.stack((board == 1, board == 2)).flatten(1).roll(-turn, 0)
         mine, theirs = (both * constants.cells).sum(1, dtype=torch.int16)[:, None]

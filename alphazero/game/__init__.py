@@ -3,7 +3,7 @@
 from alphazero.game.batched import as_game as as_game
 from alphazero.game.conformance import ConformanceError as ConformanceError
 from alphazero.game.conformance import check_game as check_game
-from alphazero.game.grid import turn_on as turn_on
+from alphazero.game.grid import whose_turn as whose_turn
 from alphazero.game.interface import ILLEGAL as ILLEGAL
 from alphazero.game.interface import Box as Box
 from alphazero.game.interface import CompiledRules as CompiledRules

@@ -65,7 +65,7 @@ def read_board(text: str) -> tuple[Tensor, int | None] | None:
     return board, "xo".index(said[1]) if said else None
 
 
-def turn_on(board: Tensor, to_play: int | None = None) -> int:
+def whose_turn(board: Tensor, to_play: int | None = None) -> int:
     """Whose turn it is where every move adds a mark, and the first player began: 0 or 1.
 
     to_play: the answer, if it is known. ValueError if the numbers of marks contradict it, or the rules.

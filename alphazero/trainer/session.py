@@ -54,7 +54,7 @@ from alphazero.trainer.tasks import Worker, make_worker
 Callback = Callable[[int, Mapping[str, float]], None]
 
 
-def nothing(iteration: int, scalars: Mapping[str, float]) -> None:
+def no_callback(iteration: int, scalars: Mapping[str, float]) -> None:
     """The callback of those who want none."""
 
 
@@ -65,7 +65,7 @@ def train_run(
     *,
     saved: Config | None = None,
     console: Console | None = None,
-    callback: Callback = nothing,
+    callback: Callback = no_callback,
 ) -> tuple[Session, Results]:
     """Trains a run in the folder, see `open_session`, and returns its session, which is over, with its results.
 
@@ -220,7 +220,7 @@ class Session:
         self.lock = lock
         self.budget = Budget(run, folder, monitor, clock=clock, began=began)
         self._planning = self._measuring = False
-        self._callback: Callback = nothing
+        self._callback: Callback = no_callback
         self._say_stopping: Callable[[str], None] = monitor.say
         self._warned: set[str] = set()
         states = run.streams[0].state
@@ -232,7 +232,7 @@ class Session:
         self.fixed_positions = FixedPositions(run.game, run.config, folder)
         self.matches = EvaluationMatches(run.game, run.config, run.executor, run.control.check, monitor)
 
-    def train(self, callback: Callback = nothing, *, say_stopping: Callable[[str], None] | None = None) -> Results:
+    def train(self, callback: Callback = no_callback, *, say_stopping: Callable[[str], None] | None = None) -> Results:
         """Trains until the configuration's end, and returns the trained agent's results.
 
         They are empty without opponents in a game for two, and if the run was stopped before its end: then the

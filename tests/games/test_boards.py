@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from alphazero.game import Game, turn_on
+from alphazero.game import Game, whose_turn
 from alphazero.game.conformance import ConformanceError, check_game
 from alphazero.game.grid import read_board
 from games.breakthrough import Breakthrough
@@ -127,7 +127,7 @@ def test_the_conformance_kit_holds_boards_to_what_is_shown() -> None:
 
 
 def test_who_moves_follows_from_the_marks() -> None:
-    assert [turn_on(cells(picture)) for picture in ("x o\n. .", "x .\n. .")] == [0, 1]
+    assert [whose_turn(cells(picture)) for picture in ("x o\n. .", "x .\n. .")] == [0, 1]
     assert read_board("x .\n. .\n o to move") is not None
     assert read_board("x .\n. .\n o to move")[1] == 1  # type: ignore[index]
     assert read_board("4453") is None
