@@ -172,6 +172,10 @@ class SelfPlayConfig:
     """What counts there: the rewards so far, without any a draw; or in self-play the search's value in their place."""
     end_proven: bool = False
     """End a game once search.solver has proven its outcome, which then counts: what would follow teaches little."""
+    resign_below: Annotated[float, Field(ge=-1, le=0)] = -1.0
+    """Root value below which the player to move resigns: most of what would follow is known. -1: nobody resigns."""
+    resign_share: Fraction = 0.9
+    """Share of the games at once in which players resign; the others tell how often it was wrong. AlphaGo Zero: 0.9."""
     first_simulations: Annotated[Count, Field(le=MOST_SIMULATIONS)] = 0
     """Simulations a move at the start of the run, growing evenly to search.simulations at its end; 0: no growth."""
     opening_share: Fraction = 0.7

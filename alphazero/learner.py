@@ -72,6 +72,7 @@ class Inputs(NamedTuple):
     plies_left: Tensor
     sampled: Tensor
     turned: Tensor
+    played_out: Tensor
 
 
 class Learner:
@@ -183,7 +184,9 @@ class Learner:
         turned = (self.game.to_play(samples.state) != self.game.to_play(samples.end)).long()
         view = augmented(self.game, batch, ends=bool(self.network_config.end_weight))
         view = view._replace(observation=view.observation.contiguous(memory_format=self.layout))
-        return Inputs(*view, samples.value, samples.drawn, samples.weight, samples.plies_left, sampled, turned)
+        return Inputs(
+            *view, samples.value, samples.drawn, samples.weight, samples.plies_left, sampled, turned, samples.played_out
+        )
 
     def gradients(self, inputs: Inputs, tercile: Tensor) -> dict[str, Tensor]:
         """Computes the gradients of the batch's loss, which stay with the weights; returns metrics by tag.
@@ -200,7 +203,8 @@ class Learner:
         policy_loss, value_loss_ = (weight * policy_losses).mean(), (weight * value_losses).mean()
         loss = policy_loss + config.value_weight * value_loss_
         if prediction.end is not None:
-            end_loss_ = (weight * end_loss(prediction.end.float(), inputs.end, inputs.turned)).mean()
+            known = weight * inputs.played_out
+            end_loss_ = (known * end_loss(prediction.end.float(), inputs.end, inputs.turned)).mean()
             loss = loss + self.network_config.end_weight * end_loss_
         self.optimizer.zero_grad()
         loss.backward()

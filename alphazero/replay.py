@@ -30,6 +30,7 @@ class Samples(NamedTuple):
     iteration:  [M] int32, in which the game ended.
     weight:     [M] float32, in the loss.
     sampled:    [M, K, D] float32, the actions that the policy is about in a Box game; [M, 0, 0] in a discrete one.
+    played_out: [M] float32, 0 where the game was ended before its end, by resignation or by a proof, else 1.
     """
 
     state: State
@@ -43,6 +44,7 @@ class Samples(NamedTuple):
     iteration: Tensor
     weight: Tensor
     sampled: Tensor
+    played_out: Tensor
 
     @property
     def size(self) -> int:
@@ -167,7 +169,9 @@ class Replay:
         self._room = None
         # Runs of the version before call plies turns and know no ends; the oldest know no sampled actions.
         older = {"plies_left": arrays["turns_left"]} if "turns_left" in arrays else {}
-        arrays = {"sampled": no_actions(len(arrays["policy"])).numpy()} | older | arrays
+        count = len(arrays["policy"])
+        older |= {"sampled": no_actions(count).numpy(), "played_out": np.ones(count, np.float32)}
+        arrays = older | arrays
         states = state_of(self.game, arrays, "state")
         ends = state_of(self.game, arrays, "end") if any(name.startswith("end.") for name in arrays) else states
         fields = (torch.from_numpy(arrays[name]) for name in Samples._fields[2:])

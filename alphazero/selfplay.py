@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -46,6 +47,9 @@ class SelfPlayStatistics:
     returns: float = 0.0  # of the player who moves first, discounted
     cut_off: int = 0  # games that were ended by max_moves
     proven: int = 0  # games that ended before their end, by the search's proof
+    resigned: int = 0  # games in which a player resigned
+    unresigned: int = 0  # games in which a player would have resigned, but was among those who must not
+    wrong: int = 0  # of these, games that this player did not lose
     beyond: int = 0  # games in which the return of some move was not in [-1, 1]
     seconds: float = 0.0  # CPU time of the stream's thread
     inference_seconds: float = 0.0
@@ -79,6 +83,18 @@ class Trajectories(NamedTuple):
         older = {"sampled": no_actions(*arrays["action"].shape).numpy(), "surprise": np.zeros_like(arrays["reward"])}
         arrays = older | arrays
         return cls(state_of(game, arrays, "states"), *(torch.from_numpy(arrays[name]) for name in cls._fields[1:]))
+
+
+class Ended(NamedTuple):
+    """Games that ended in some slots.
+
+    early:   [G] bool, whether by resignation or by a proof.
+    control: [G] bool, whether nobody resigned there, whatever the value.
+    """
+
+    games: Trajectories
+    early: Tensor
+    control: Tensor
 
 
 class Played(NamedTuple):
@@ -153,6 +169,9 @@ class SelfPlay:
         """arrays: the games under way, as for `load`; None: all slots start new ones."""
         self.game, self.search_config, self.config = game, search_config, config
         self.seed = (seed, stream)
+        # Slots in which players resign. Values may be beyond -1 by rounding.
+        self.resign_below = config.resign_below if config.resign_below > -1 else -math.inf
+        self.resigning = round(config.resign_share * config.parallel_games)
         self.segments = 0  # the number of the next call of `play`, where each follows the one before it
         self.cache: CachedEvaluator | None = None
         self._sure_room = 0  # moves for which there is room in any case; on a GPU, asking costs time
@@ -215,34 +234,39 @@ class SelfPlay:
         statistics = SelfPlayStatistics()
         statistics.moves = self.config.parallel_games * self.config.moves
         statistics.simulations = statistics.moves * search_config.simulations
-        depth, cut_off, proven = (torch.zeros_like(self.moves_played) for _ in range(3))
+        depth, cut_off, proven, resigned = (torch.zeros_like(self.moves_played) for _ in range(4))
         parts: list[Samples] = []
-        ended: list[Trajectories] = []
+        ended: list[Ended] = []
         game = None
         for move in range(1, self.config.moves + 1):
             with GATE.using(self.config.device):
                 result = search(ask.inner, self.game, self.state, search_config, generator, root_evaluator=ask.root)
                 depth += result.depth
                 # On a GPU nothing waits for the search before this: what follows it is asked for while it runs.
-                done, cut, known = self._move(result, generator)
+                done, cut, known, given_up = self._move(result, generator)
                 cut_off += cut
                 proven += known
-                finished = (done | cut | known).nonzero()[:, 0]
+                resigned += given_up
+                finished = (done | cut | known | given_up).nonzero()[:, 0]
                 if len(finished):
-                    ended.append(take(self.games_under_way, finished))
+                    early = (known | given_up)[finished]
+                    ended.append(Ended(take(self.games_under_way, finished), early, finished >= self.resigning))
                     self._restart(finished, starts.take(len(finished)))
                 # Many games at a time, which take as long as one on a GPU; not too many for the memory.
-                many = sum(len(games.length) for games in ended) >= self.config.parallel_games
+                many = sum(len(games.early) for games in ended) >= self.config.parallel_games
                 if ended and (many or move == self.config.moves):
-                    game = first_game(ended[-1])
+                    game = first_game(ended[-1].games)
                     parts.append(self._harvest(ended, segment, statistics))
                     ended = []
             progress(self.config.parallel_games)
-        statistics.depth, statistics.cut_off, statistics.proven = (int(n.sum()) for n in (depth, cut_off, proven))
+        statistics.depth, statistics.cut_off, statistics.proven, statistics.resigned = (
+            int(n.sum()) for n in (depth, cut_off, proven, resigned)
+        )
         if self.cache:
             statistics.cache_asked, statistics.cache_found = self.cache.asked, self.cache.found
         statistics.evaluations, statistics.inference_seconds = timed.evaluations, timed.seconds
-        none = take(self.games_under_way, slice(0))
+        nobody = torch.zeros(0, dtype=torch.bool, device=self.config.device)
+        none = Ended(take(self.games_under_way, slice(0)), nobody, nobody)
         samples = concatenate(parts or [self._harvest([none], segment, statistics)])
         samples = samples._replace(weight=weights(samples.weight, self.config.surprise_weight))
         statistics.samples = samples.size
@@ -261,11 +285,11 @@ class SelfPlay:
             self.cache.renew(evaluator)
         return self.cache
 
-    def _move(self, result: SearchResult, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    def _move(self, result: SearchResult, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Plays a move in every slot, and writes it down.
 
         Returns where the game ended, where it went on but has its `max_moves`, and where it would go on but its outcome
-        is known: [G] bool each.
+        is known, or the player who moved resigns: [G] bool each.
         """
         action = result.action
         if self.config.temperature_moves:
@@ -279,6 +303,10 @@ class SelfPlay:
         known = ~transition.done & ~cut & result.proven & self.config.end_proven
         valued = cut | known if self.config.at_max_moves == "value" else known
         reward = torch.where(valued, result.value, reward)
+        slots = torch.arange(self.config.parallel_games, device=self.config.device)
+        hopeless = (result.value < self.resign_below) & (slots < self.resigning)
+        resigned = hopeless & ~(transition.done | cut | known)
+        reward = torch.where(resigned, -1.0, reward)
         games = self.games_under_way
         room = games.reward.shape[1]
         if self._sure_room == 0:
@@ -288,7 +316,6 @@ class SelfPlay:
                 games = self.games_under_way = map_states(partial(_with_room, room), games)
             self._sure_room = room - longest - 1
         self._sure_room -= 1
-        slots = torch.arange(self.config.parallel_games, device=self.config.device)
         row = slots, games.length
         for stored, now, following in zip(games.states, self.state, transition.state, strict=True):
             stored[row] = now
@@ -303,12 +330,14 @@ class SelfPlay:
             games.sampled[row] = result.actions
         games.length.add_(1)
         self.state = transition.state
-        return transition.done, cut, known
+        return transition.done, cut, known, resigned
 
-    def _harvest(self, ended: Sequence[Trajectories], segment: int, statistics: SelfPlayStatistics) -> Samples:
+    def _harvest(self, ended: Sequence[Ended], segment: int, statistics: SelfPlayStatistics) -> Samples:
         """The samples of finished games, on the CPU; as weight they have their surprise."""
-        moves = 1 + max(torch.cat([games.length for games in ended]).tolist(), default=0)
-        games = concatenate([map_states(partial(_with_room, moves), games) for games in ended])
+        moves = 1 + max(torch.cat([part.games.length for part in ended]).tolist(), default=0)
+        games, early, control = concatenate(
+            [part._replace(games=map_states(partial(_with_room, moves), part.games)) for part in ended]
+        )
         mover, length = games.mover, games.length
         outcome, value = targets(
             games.reward, mover, games.root_value, length, discount=self.game.discount, td_lambda=self.config.td_lambda
@@ -322,6 +351,10 @@ class SelfPlay:
 
         left = length[:, None] - torch.arange(moves, device=length.device)
         made = (left > 0).nonzero(as_tuple=True)
+        hopeless = (games.root_value < self.resign_below) & (left > 0) & control[:, None]
+        statistics.unresigned += int(hopeless.any(1).sum())
+        first = hopeless.int().argmax(1, keepdim=True)
+        statistics.wrong += int((hopeless.any(1) & (outcome.gather(1, first)[:, 0] >= 0)).sum())
         statistics.beyond += int(((outcome.abs() > 1 + ROUNDING) & (left > 0)).any(1).sum())
         samples = Samples(
             state=map_states(lambda f: f[made], games.states),
@@ -335,6 +368,7 @@ class SelfPlay:
             iteration=torch.full_like(made[0], segment, dtype=torch.int32),
             weight=games.surprise[made],
             sampled=games.sampled[made],
+            played_out=1 - early[made[0]].float(),
         )
         return map_states(Tensor.cpu, samples)
 

@@ -367,6 +367,7 @@ def learning_work(options: argparse.Namespace, precision: str) -> Work:
     samples = Samples(
         state=states, end=states, policy=legal / legal.sum(1, keepdim=True), value=zero, outcome=zero, drawn=zero + 1,
         root_value=zero, plies_left=whole_numbers, iteration=whole_numbers, weight=zero + 1, sampled=no_actions(rows),
+        played_out=zero + 1,
     )  # fmt: skip
 
     def work() -> int:

@@ -33,4 +33,5 @@ def samples(count: int, *, seed: int = 0) -> Samples:
         iteration=torch.zeros(count, dtype=torch.int32),
         weight=torch.ones(count),
         sampled=no_actions(count),
+        played_out=torch.ones(count),
     )

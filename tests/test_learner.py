@@ -227,6 +227,18 @@ def test_learning_the_end_is_left_out_of_what_plays() -> None:
     assert "loss/end" not in without.learn(many, [0.0], torch.Generator().manual_seed(0))
 
 
+def test_the_end_of_a_game_that_was_not_played_out_is_not_learned() -> None:
+    config = NetworkConfig(kind="dense", blocks=1, width=32, end_weight=1.0)
+    many = samples(32)
+    cut = many._replace(end=many.state, played_out=torch.zeros(32))
+    made, same = (Learner(TicTacToe(), PLAIN, config, seed=1) for _ in range(2))
+    assert made.learn(cut, [0.01] * 5, torch.Generator().manual_seed(0))["loss/end"] == 0
+    same.learn(cut._replace(end=many.end), [0.01] * 5, torch.Generator().manual_seed(0))
+    assert all(
+        torch.equal(one, other) for one, other in zip(made.tensors().values(), same.tensors().values(), strict=True)
+    )
+
+
 # --- Networks of a user's own
 
 

@@ -37,6 +37,7 @@ def samples(piles: list[int], *, first: int = 0) -> Samples:
         iteration=(number // 10).int(),
         weight=torch.ones(count),
         sampled=no_actions(count),
+        played_out=torch.ones(count),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ from alphazero.network.inference import NetworkEvaluators
 from alphazero.replay import Samples
 from alphazero.selfplay import SelfPlay, SelfPlayStatistics, Starts, fresh_starts, stream_generator, targets, weights
 from games.connect_four import ConnectFour
-from games.tic_tac_toe import TicTacToe
+from games.tic_tac_toe import LINES, TicTacToe
 from tests.evaluators import ScrambledEvaluator
 from tests.mcts.test_endgames import exact
 from tests.networks import trained
@@ -305,6 +305,55 @@ def test_games_end_once_their_outcome_is_proven_and_it_counts() -> None:
     _, plain, _ = SelfPlay(TicTacToe(), search, config, seed=1, stream=0).play(ScrambledEvaluator(TicTacToe()), 0)
     assert plain.proven == 0
     assert plain.games < statistics.games
+
+
+def games_of(samples: Samples) -> list[Samples]:
+    """The samples, game by game."""
+    sizes = samples.plies_left[[0, *((samples.plies_left[:-1] == 1).nonzero()[:, 0] + 1).tolist()]]
+    return [take(samples, slice(end - size, end)) for size, end in zip(sizes, sizes.cumsum(0), strict=True)]
+
+
+def tic_tac_toe_games(**fields: Any) -> tuple[Samples, SelfPlayStatistics]:
+    config = replace(QUIET, parallel_games=64, opening_share=1.0, opening_moves=3, **fields)
+    stream = SelfPlay(TicTacToe(), SEARCH, config, seed=1, stream=0)
+    samples, statistics, _ = stream.play(ScrambledEvaluator(TicTacToe()), 0)
+    return samples, statistics
+
+
+def test_who_expects_to_lose_resigns_and_has_lost() -> None:
+    """AlphaGo Zero, Methods, "Self-play": the player to move resigns below a root value."""
+    samples, statistics = tic_tac_toe_games(resign_below=-0.2, resign_share=1.0)
+    games = games_of(samples)
+    for game in games:
+        *before, last = (game.root_value < -0.2).tolist()
+        assert not any(before)
+        mine, theirs = int(game.end.mine[0]), int(game.end.theirs[0])
+        won = any(theirs & line == line or mine & line == line for line in LINES)
+        played_out = won or mine | theirs == 0b111111111
+        assert game.played_out.tolist() == [float(played_out)] * game.size
+        assert played_out or last
+        if not played_out:
+            assert game.outcome.tolist() == [1.0 if left % 2 == 0 else -1.0 for left in game.plies_left]
+    assert statistics.resigned == sum(float(game.played_out[0]) == 0 for game in games)
+    assert 0 < statistics.resigned < statistics.games == len(games)
+    assert (statistics.unresigned, statistics.wrong) == (0, 0)
+
+
+def test_where_nobody_may_resign_it_is_counted_how_often_that_would_have_been_wrong() -> None:
+    plain, quiet = tic_tac_toe_games()
+    samples, statistics = tic_tac_toe_games(resign_below=-0.2, resign_share=0.0)
+    for name, field in named_fields(plain).items():
+        assert torch.equal(field, named_fields(samples)[name]), name
+    first = [game.outcome[game.root_value < -0.2][:1].tolist() for game in games_of(samples)]
+    outcomes = [outcome for found in first for outcome in found]
+    assert statistics.unresigned == len(outcomes) > 0
+    assert statistics.wrong == sum(outcome >= 0 for outcome in outcomes) > 0
+    assert replace(statistics, unresigned=0, wrong=0, seconds=0, inference_seconds=0) == replace(
+        quiet, seconds=0, inference_seconds=0
+    )
+    _, half = tic_tac_toe_games(resign_below=-0.2, resign_share=0.5)
+    assert 0 < half.unresigned < statistics.unresigned
+    assert 0 < half.resigned
 
 
 def test_a_game_that_need_not_end_gives_samples() -> None:

@@ -198,6 +198,8 @@ def check_fit(game: Game, config: Config) -> None:
         )
     if config.self_play.end_proven and not config.search.solver:
         raise ValueError("self_play.end_proven needs the search's proofs; set search.solver = true")
+    if config.self_play.resign_below > -1 and game.num_players != 2:
+        raise ValueError(f"{game.name} is a game for one, who resigns to nobody; set self_play.resign_below = -1")
     if config.search.solver and not discrete:
         raise ValueError(f"{game.name} has continuous actions, which cannot all be tried; set search.solver = false")
     if config.search.refine_steps and discrete:

@@ -164,6 +164,10 @@ def self_play_scalars(
         scalars["self_play/cut_off"] = float(statistics.cut_off)
     if statistics.proven:
         scalars["self_play/proven"] = statistics.proven / max(1, statistics.games)
+    if statistics.resigned:
+        scalars["self_play/resigned"] = statistics.resigned / max(1, statistics.games)
+    if statistics.unresigned:
+        scalars["self_play/wrong_resignations"] = statistics.wrong / statistics.unresigned
     if statistics.games:
         of_two = {"first_player_wins": statistics.first_player_wins, "draws": statistics.draws}
         sums = {"game_length": statistics.game_moves, **({"return": statistics.returns} if alone else of_two)}

@@ -132,5 +132,5 @@ def stand_ins(run: Run) -> Samples:
     return Samples(
         state=states, end=states, policy=torch.full((count, choices), 1 / choices), value=none, outcome=none,
         drawn=none, root_value=none, plies_left=left, iteration=torch.zeros_like(left), weight=none + 1,
-        sampled=actions,
+        sampled=actions, played_out=none + 1,
     )  # fmt: skip

@@ -185,6 +185,7 @@ def test_a_density_has_no_divergence_from_a_choice_and_one_number_of_turns_no_cl
         iteration=torch.arange(count).int() // 8,
         weight=torch.ones(count),
         sampled=game.actions.random(game.legal(game.initial(count * 4)), generator).view(count, 4, 2),
+        played_out=torch.ones(count),
     )
     network = NetworkConfig(kind="dense", blocks=1, width=8, value_head="scalar")
     parts = analyse(Learner(game, LearnerConfig(precision="float32"), network, seed=0), samples, ReplayConfig())

@@ -99,6 +99,7 @@ def samples_of(moves: list[str]) -> Samples:
         iteration=number.int(),
         weight=torch.ones(count),
         sampled=no_actions(count),
+        played_out=torch.ones(count),
     )
 
 
