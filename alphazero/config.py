@@ -138,6 +138,8 @@ class NetworkConfig:
     """Residual: a bias of its own for every channel of every cell, learned, behind the stem; rules may depend on it."""
     end_weight: NonNegativeFloat = 0.0
     """Weight in the loss of a head that foresees the game's last position, and is left out in play; 0: no such head."""
+    soft_policy_weight: NonNegativeFloat = 0.0
+    """Weight in the loss of a head for the search's policy at temperature 4, left out in play. KataGo: 8."""
     value_head: Literal["wdl", "scalar"] = "wdl"
     """Value as the probabilities of win, draw and loss (games for two), or as one number (tanh)."""
     deviation: Annotated[float, Field(ge=0.002, le=1, strict=True)] = 0.5

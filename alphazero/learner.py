@@ -206,6 +206,10 @@ class Learner:
             known = weight * inputs.played_out
             end_loss_ = (known * end_loss(prediction.end.float(), inputs.end, inputs.turned)).mean()
             loss = loss + self.network_config.end_weight * end_loss_
+        if prediction.soft_policy is not None:
+            log_soft, _ = self.policy.log_policy(prediction.soft_policy.float(), inputs.legal, inputs.sampled)
+            soft_loss = -(weight * (softened(inputs.policy) * log_soft).sum(-1)).mean()
+            loss = loss + self.network_config.soft_policy_weight * soft_loss
         self.optimizer.zero_grad()
         loss.backward()
         with torch.no_grad():
@@ -217,6 +221,8 @@ class Learner:
             }
             if prediction.end is not None:
                 metrics["loss/end"] = end_loss_
+            if prediction.soft_policy is not None:
+                metrics["loss/soft_policy"] = soft_loss
             if self.game.discrete:  # else it says nothing of a density's loss
                 metrics["loss/target_entropy"] = torch.special.entr(inputs.policy).sum(-1).mean()
             losses = policy_losses + config.value_weight * value_losses
@@ -438,6 +444,15 @@ def end_loss(predicted: Tensor, end: Tensor, turned: Tensor) -> Tensor:
     """
     rows = torch.arange(len(turned), device=turned.device)
     return (predicted[rows, turned] - end).square().flatten(1).mean(1)
+
+
+def softened(policy: Tensor) -> Tensor:
+    """The policy [B, A] at temperature 4, in proportion to its fourth root: moves that were given up still count.
+
+    A head that learns it tells a fair move from a poor one where both are next to nothing in the policy (KataGo).
+    """
+    roots = policy**0.25
+    return roots / roots.sum(-1, keepdim=True)
 
 
 def by_stage(losses: Tensor, plies_left: Tensor, tercile: Tensor) -> dict[str, Tensor]:

@@ -47,6 +47,18 @@ class Foreseeing(Plain):
         return Prediction(logits, value, self.last.expand(observation.shape[0], *self.last.shape))
 
 
+class Softened(Plain):
+    """Foresees nothing, but has a soft policy: its own policy again, and what can be learned of it."""
+
+    def __init__(self, observation_shape: tuple[int, ...], actions: int, outcomes: int, **options: Any) -> None:
+        super().__init__(observation_shape, actions, outcomes, **options)
+        self.softer = nn.Parameter(torch.randn(actions))
+
+    def forward(self, observation: Tensor) -> Prediction:
+        logits, value = super().forward(observation)
+        return Prediction(logits, value, None, logits + self.softer)
+
+
 class Normed(nn.Module):
     """Convolutions whose names are those of the included networks', with norms that follow none of them at once."""
 

@@ -16,7 +16,18 @@ from torch.nn import functional as F
 
 from alphazero.config import LearnerConfig, NetworkConfig
 from alphazero.game import masked, take
-from alphazero.learner import Batch, Learner, LearningError, augmented, by_stage, draw, end_loss, terciles, value_loss
+from alphazero.learner import (
+    Batch,
+    Learner,
+    LearningError,
+    augmented,
+    by_stage,
+    draw,
+    end_loss,
+    softened,
+    terciles,
+    value_loss,
+)
 from alphazero.mcts.evaluator import UniformEvaluator
 from alphazero.network.architectures import Prediction, inference_module
 from alphazero.replay import Samples
@@ -239,6 +250,34 @@ def test_the_end_of_a_game_that_was_not_played_out_is_not_learned() -> None:
     )
 
 
+def test_a_policy_is_softened_to_its_fourth_root() -> None:
+    """Of 81, 16 and 1 parts come 3, 2 and 1; what is 0, as illegal moves are, stays so."""
+    found = softened(torch.tensor([[81.0, 0.0, 16.0, 1.0]]) / 98)
+    torch.testing.assert_close(found, torch.tensor([[3.0, 0.0, 2.0, 1.0]]) / 6)
+
+
+@pytest.mark.parametrize("kind", ["dense", "residual"])
+def test_the_soft_policy_is_learned_beside_the_policy_and_left_out_of_what_plays(kind: str) -> None:
+    """In a single position the two heads come to the policy and to its fourth root."""
+    one = samples(1)
+    config = NetworkConfig(kind=kind, blocks=1, width=16, soft_policy_weight=2.0)
+    made = Learner(Asymmetric(), replace(PLAIN, learning_rate=0.02), config, seed=1)
+    first = learn(made, one, 1)
+    assert first["loss/total"] == pytest.approx(
+        first["loss/policy"] + first["loss/value"] + 2 * first["loss/soft_policy"], rel=1e-5
+    )
+    made.learn(one, [0.02] * 300 + [0.001] * 100, torch.Generator().manual_seed(0))
+    made.network.eval()
+    legal = GAME.legal(one.state)
+    with torch.no_grad():
+        prediction = made.network(GAME.observe(one.state))
+    assert prediction.soft_policy is not None
+    policy, soft = (masked(logits, legal).softmax(1) for logits in (prediction.logits, prediction.soft_policy))
+    torch.testing.assert_close(policy, one.policy, atol=0.02, rtol=0)
+    torch.testing.assert_close(soft, softened(one.policy), atol=0.02, rtol=0)
+    assert not [name for name in made.weights().state_dict() if "soft" in name]
+
+
 # --- Networks of a user's own
 
 
@@ -270,6 +309,16 @@ def test_whole_numbers_and_masks_stay_as_they_are_in_the_average() -> None:
     assert averaged["order"].tolist() == list(range(17, -1, -1))
     assert averaged["mask"].tolist() == [number % 5 > 0 for number in range(18)]
     assert torch.equal(made.network.module.frozen, own("Varied").network.module.frozen)
+
+
+def test_a_soft_policy_of_ones_own_is_learned_if_it_has_a_weight() -> None:
+    made, without = own("Softened", soft_policy_weight=1.0), own("Softened")
+    before = without.network.module.softer.clone()
+    assert torch.equal(made.network.module.softer, before)
+    assert "loss/soft_policy" in learn(made, samples(40), 3)
+    assert "loss/soft_policy" not in learn(without, samples(40), 3)
+    assert torch.equal(without.network.module.softer, before)
+    assert not torch.equal(made.network.module.softer, before)
 
 
 def test_an_end_of_ones_own_is_learned_if_it_has_a_weight() -> None:

@@ -12,6 +12,7 @@ import itertools
 import logging
 import math
 import warnings
+from collections.abc import Iterable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -29,6 +30,8 @@ from alphazero.network.loading import make_module
 ONNX_OPSET = 20
 MOST_PARAMETERS = 1 << 28  # of a network: 1 GiB; AlphaGo Zero's larger one has 47 million
 MOST_ACTIVATIONS = 1 << 20  # numbers of a layer's output, for one position
+AUXILIARY = {"end": "end_weight", "soft_policy": "soft_policy_weight"}
+"""The heads that help to learn and are left out in play: where in `Prediction`, and their weight in `NetworkConfig`."""
 
 
 class Prediction(NamedTuple):
@@ -38,11 +41,13 @@ class Prediction(NamedTuple):
     value:  [B, 3] logits of win, draw and loss for the player to move, or [B, 1] before tanh.
     end:    [B, 2, *observation_shape], what is observed in the game's last position if it is the same player's turn as
             now there, and what if it is another's; None without a head for it.
+    soft_policy: [B, A] logits of the policy at a higher temperature (`learner.softened`), before masking; or None.
     """
 
     logits: Tensor
     value: Tensor
     end: Tensor | None = None
+    soft_policy: Tensor | None = None
 
 
 class Block(nn.Module):
@@ -83,6 +88,8 @@ class ResidualNetwork(nn.Module):
         self.value_hidden = nn.Linear(config.head_channels * cells, config.value_width)
         self.value = nn.Linear(config.value_width, outcomes)
         self.end = nn.Conv2d(config.width, 2 * planes, 1) if config.end_weight else None
+        soft = nn.Linear(config.head_channels * cells, actions) if config.soft_policy_weight else None
+        self.soft_policy = soft
 
     def forward(self, observation: Tensor) -> Prediction:
         x = self.placed(self.stem_norm(self.stem(observation)))
@@ -91,7 +98,8 @@ class ResidualNetwork(nn.Module):
         policy = torch.relu_(self.policy_norm(self.policy_conv(x))).flatten(1)
         value = torch.relu_(self.value_norm(self.value_conv(x))).flatten(1)
         end = None if self.end is None else self.end(x).unflatten(1, (2, -1))
-        return Prediction(self.policy(policy), self.value(torch.relu_(self.value_hidden(value))), end)
+        soft = None if self.soft_policy is None else self.soft_policy(policy)
+        return Prediction(self.policy(policy), self.value(torch.relu_(self.value_hidden(value))), end, soft)
 
     def placed(self, x: Tensor) -> Tensor:
         """relu(x), after each cell's own bias if there is one."""
@@ -109,28 +117,29 @@ class DenseNetwork(nn.Module):
         self.policy = nn.Linear(config.width, actions)
         self.value = nn.Linear(config.width, outcomes)
         self.end = nn.Linear(config.width, 2 * inputs) if config.end_weight else None
+        self.soft_policy = nn.Linear(config.width, actions) if config.soft_policy_weight else None
 
     def forward(self, observation: Tensor) -> Prediction:
         x = observation.flatten(1)
         for layer in self.layers:
             x = F.relu(layer(x))
         end = None if self.end is None else self.end(x).unflatten(1, (2, *observation.shape[1:]))
-        return Prediction(self.policy(x), self.value(x), end)
+        soft = None if self.soft_policy is None else self.soft_policy(x)
+        return Prediction(self.policy(x), self.value(x), end, soft)
 
 
 class OwnNetwork(nn.Module):
     """A module of the user's own (`network.loading`), whose answers become a `Prediction`; see `network.conformance`.
 
-    foresees: whether its `end`, if it has one, is learned.
+    unused: the AUXILIARY heads that are not learned, if it has them.
     """
 
-    def __init__(self, module: nn.Module, *, foresees: bool) -> None:
+    def __init__(self, module: nn.Module, *, unused: Iterable[str]) -> None:
         super().__init__()
-        self.module, self.foresees = module, foresees
+        self.module, self.unused = module, tuple(unused)
 
     def forward(self, observation: Tensor) -> Prediction:
-        prediction = Prediction(*self.module(observation))
-        return prediction if self.foresees else prediction._replace(end=None)
+        return Prediction(*self.module(observation))._replace(**dict.fromkeys(self.unused))
 
     @property
     def policy_bias(self) -> Tensor | None:
@@ -199,7 +208,7 @@ def _network(game: Game, config: NetworkConfig) -> Network:
     shape, outputs, outcomes = game.observation_shape, policy_of(game).outputs, 3 if config.value_head == "wdl" else 1
     if config.own:
         module = make_module(config.kind, config.options, shape, outputs, outcomes)
-        return OwnNetwork(module, foresees=config.end_weight > 0)
+        return OwnNetwork(module, unused=(head for head, weight in AUXILIARY.items() if not getattr(config, weight)))
     kind = DenseNetwork if config.kind == "dense" else ResidualNetwork
     return kind(shape, outputs, outcomes, config)
 
@@ -246,10 +255,10 @@ def inference_module(network: nn.Module) -> InferenceModule:
     """
     network = copy.deepcopy(network).eval()
     if isinstance(network, OwnNetwork):
-        network.foresees = False
+        network.unused = tuple(AUXILIARY)
         return InferenceModule(network).requires_grad_(False)
     if isinstance(network, Network):
-        network.end = None  # it has done its work
+        network.end = network.soft_policy = None  # they have done their work
     for owner in network.modules():
         for norm in [name for name, child in owner.named_children() if isinstance(child, nn.BatchNorm2d)]:
             conv = "stem" if norm == "stem_norm" else norm.replace("norm", "conv")

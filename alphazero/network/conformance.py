@@ -25,6 +25,7 @@ from alphazero.game import Game, random_actions
 from alphazero.game.messages import LONGEST_REASON, shortened
 from alphazero.mcts.policy import policy_of
 from alphazero.network.architectures import (
+    AUXILIARY,
     InferenceModule,
     OwnNetwork,
     Prediction,
@@ -137,13 +138,14 @@ def ask(game: Game, config: Config, network: OwnNetwork, observation: Tensor) ->
     batch, head = len(observation), config.network.value_head
     logits, value = [batch, policy_of(game).outputs], [batch, 3 if head == "wdl" else 1]
     right = {"logits": logits, "value": value, "end": [batch, 2, *game.observation_shape]}
+    right["soft_policy"] = logits
     with _own_code(f"forward must take observations {_words(observation)}, float32"):
         answer: Any = network.module(observation)
-    if not isinstance(answer, tuple) or len(answer) not in (2, 3):
+    if not isinstance(answer, tuple) or len(answer) not in (2, 3, 4):
         said = f"a tuple of {len(answer)}" if isinstance(answer, tuple) else f"a {type(answer).__name__}"
         raise BrokenPromise(f"forward must return a tuple (logits, value) or a Prediction, not {said}")
     for (name, shape), part in zip(right.items(), answer, strict=False):
-        if name == "end" and part is None:
+        if name in AUXILIARY and part is None:
             continue
         if not isinstance(part, Tensor):
             raise BrokenPromise(f"{name} must be a tensor, not a {type(part).__name__}")
@@ -155,9 +157,10 @@ def ask(game: Game, config: Config, network: OwnNetwork, observation: Tensor) ->
         if not bool((finite := part.isfinite()).all()):
             raise BrokenPromise(f"{name} must be finite, but fresh weights answer {part.detach()[~finite][0]:g}")
     prediction = Prediction(*answer)
-    if config.network.end_weight and prediction.end is None:
-        fix = "set it to 0 for a network without that head"
-        raise BrokenPromise(f"network.end_weight needs a Prediction with `end`, [batch, 2, *observation_shape]; {fix}")
+    for name, weight in AUXILIARY.items():
+        if getattr(config.network, weight) and getattr(prediction, name) is None:
+            shape, fix = _words(torch.empty(right[name]), batch), "set it to 0 for a network without that head"
+            raise BrokenPromise(f"network.{weight} needs a Prediction with `{name}`, {shape}; {fix}")
     return prediction
 
 
@@ -200,11 +203,10 @@ def _check_ranks(game: Game, config: Config, network: OwnNetwork) -> None:
             raise BrokenPromise(f"{name} is a {type(part).__name__}; {fix}")
     network.train()
     one, other = (ask(game, config, network, observations(game)) for _ in range(2))
-    if one.end is not None and not config.network.end_weight:
-        fix = "give it a weight, or return none"
-        raise BrokenPromise(
-            f"ranks need a gradient for all parameters, and network.end_weight = 0 has none for `end`: {fix}"
-        )
+    for name, weight in AUXILIARY.items():
+        if getattr(one, name) is not None and not getattr(config.network, weight):
+            need, fix = "ranks need a gradient for all parameters", "give it a weight, or return none"
+            raise BrokenPromise(f"{need}, and network.{weight} = 0 has none for `{name}`: {fix}")
     if not _same(one, other, CLOSE):
         raise BrokenPromise("it draws random numbers in train mode (dropout?), which ranks do not share: take one rank")
 

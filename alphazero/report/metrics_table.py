@@ -89,7 +89,7 @@ ALL_METRICS = (
            ("what the tuning compares",)),
 
     Metric("loss/total", "the loss that learning lowers: the policy's, learner.value_weight times the value's, and "
-           "network.end_weight times the end's",
+           "network.end_weight times the end's, network.soft_policy_weight times the soft policy's",
            ("loss",), (Curve(LOSS, "total", INK),), column="loss {:.3f}"),
     Metric("loss/policy",
            "cross-entropy of the search's improved policy and the network's, nats a sample; of continuous actions "
@@ -106,6 +106,9 @@ ALL_METRICS = (
            Curve(LOSS, "value", AMBER)),
     Metric("loss/end", "mean squared error of the last position, as the network foresees it; with `network.end_weight`",
            ("loss",), (Curve(LOSS, "end", PLUM),), column="end {:.3f}"),
+    Metric("loss/soft_policy",
+           "cross-entropy of the policy at temperature 4 and its head; with `network.soft_policy_weight`",
+           ("loss",), (Curve(LOSS, "soft policy", GREEN),), column="soft {:.3f}"),
     Metric("loss/policy_entropy", "entropy of the network's policies, nats a sample",
            (ENTROPIES,), (Curve(POLICY, "network's\nentropy", GREEN, "--"),), column="H network {:.3f}"),
     *(Metric(f"loss_by_stage/{stage}", f"total loss of samples from the {which} of games, nats; by moves left",

@@ -202,6 +202,8 @@ def check_fit(game: Game, config: Config) -> None:
         raise ValueError(f"{game.name} is a game for one, who resigns to nobody; set self_play.resign_below = -1")
     if config.search.solver and not discrete:
         raise ValueError(f"{game.name} has continuous actions, which cannot all be tried; set search.solver = false")
+    if config.network.soft_policy_weight and not discrete:
+        raise ValueError(f"{game.name} has continuous actions; set network.soft_policy_weight = 0, which needs others")
     if config.search.refine_steps and discrete:
         raise ValueError(f"{game.name} has discrete actions, which cannot be refined; set search.refine_steps = 0")
     if merging and not discrete:

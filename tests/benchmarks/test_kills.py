@@ -205,7 +205,7 @@ def test_ended_it_shows_what_there_was_and_leaves_nothing(tmp_path: Path) -> Non
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         try:
-            wait_until(lambda: any(tmp_path.glob("k-*/undisturbed/checkpoints/[0-9]*")), 3 * PATIENCE)
+            wait_until(lambda: any(tmp_path.glob("k-*/undisturbed/log.txt")))
             below = psutil.Process(process.pid).children(recursive=True)
             assert below
         finally:

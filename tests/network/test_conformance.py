@@ -88,9 +88,14 @@ def test_what_only_some_settings_ask_for_is_asked_with_them_alone() -> None:
     )
     assert "norm is a BatchNorm1d; ranks share" in refused("Normed1d", **ranks)
     assert "network.end_weight = 0 has none for `end`" in refused("Foreseeing", **ranks)
+    assert "network.soft_policy_weight needs a Prediction with `soft_policy`, [batch, 9]" in refused(
+        "Plain", network={"soft_policy_weight": 1.0}
+    )
+    assert "network.soft_policy_weight = 0 has none for `soft_policy`" in refused("Softened", **ranks)
     assert "draws random numbers in train mode (dropout?)" in refused("Varied", **ranks)
     check_own_network(TicTacToe(), configured("Normed", **ranks))
     check_own_network(TicTacToe(), configured("Foreseeing", network={"end_weight": 1.0}))
+    check_own_network(TicTacToe(), configured("Softened", network={"soft_policy_weight": 1.0}, **ranks))
 
 
 def test_the_head_for_the_end_is_held_to_its_shape() -> None:
