@@ -139,7 +139,8 @@ class OwnNetwork(nn.Module):
         self.module, self.unused = module, tuple(unused)
 
     def forward(self, observation: Tensor) -> Prediction:
-        return Prediction(*self.module(observation))._replace(**dict.fromkeys(self.unused))
+        left_out: dict[str, Any] = dict.fromkeys(self.unused)
+        return Prediction(*self.module(observation))._replace(**left_out)
 
     @property
     def policy_bias(self) -> Tensor | None:

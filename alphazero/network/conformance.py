@@ -159,8 +159,8 @@ def ask(game: Game, config: Config, network: OwnNetwork, observation: Tensor) ->
     prediction = Prediction(*answer)
     for name, weight in AUXILIARY.items():
         if getattr(config.network, weight) and getattr(prediction, name) is None:
-            shape, fix = _words(torch.empty(right[name]), batch), "set it to 0 for a network without that head"
-            raise BrokenPromise(f"network.{weight} needs a Prediction with `{name}`, {shape}; {fix}")
+            form, fix = _words(torch.empty(right[name]), batch), "set it to 0 for a network without that head"
+            raise BrokenPromise(f"network.{weight} needs a Prediction with `{name}`, {form}; {fix}")
     return prediction
 
 
