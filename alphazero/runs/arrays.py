@@ -236,6 +236,7 @@ def _replay(game: Game, names: Collection[str]) -> Schema:
         "iteration": count,
         "weight": number._replace(low=0),
         "sampled": Form(float32, ("M", *sampled)),
+        "played_out": share,
         "seen": COUNT,
     }
     forms |= _states(game, "end", "M")
@@ -276,8 +277,8 @@ def _streams(game: Game, names: Collection[str]) -> Schema:
 
 
 def _without_the_newest(forms: dict[str, Form], names: Collection[str]) -> dict[str, Form]:
-    """Runs of the version before know neither surprise nor ends, the oldest no sampled actions."""
-    newest = {"sampled", "surprise"} - set(names)
+    """Runs of the version before know neither surprise nor ends nor resignation, the oldest no sampled actions."""
+    newest = {"sampled", "surprise", "played_out"} - set(names)
     if not any(name.startswith("end.") for name in names):
         newest |= {name for name in forms if name.startswith("end.")}
     return {name: form for name, form in forms.items() if name not in newest}

@@ -62,6 +62,7 @@ def test_every_measure_has_its_panel_and_others_are_left_out() -> None:
         "Simulations",
         "Speed of self-play",
         "Speed of self-play",
+        "Wrong resignations",
     ]
     history = {i: {"self_play/cache_hits": 0.25 * i, "self_play/simulations_per_second": 4000.0} for i in range(3)}
     figure = learning_figure(history)
