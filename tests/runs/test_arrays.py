@@ -13,9 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from alphazero.replay import Arrays, to_arrays
-from alphazero.runs.arrays import Form, numbered, read_arrays, read_policies
+from alphazero.config import ReplayConfig
+from alphazero.replay import Arrays, Replay, to_arrays
+from alphazero.runs.arrays import Form, numbered, read_arrays, read_policies, read_samples
 from alphazero.runs.checkpoint import create_run, load_games, load_samples, save_games
 from alphazero.runs.files import RunError
 from alphazero.selfplay import first_game
@@ -151,6 +153,15 @@ def test_a_flipped_bit_in_kept_games_is_noticed(folder: Path) -> None:
     alter(folder / "games" / "000001.npz")
     with pytest.raises(RunError, match=r"000001\.npz does not fit"):
         load_games(folder, 1, TicTacToe())
+
+
+def test_samples_of_before_there_was_resignation_are_read(folder: Path) -> None:
+    rewritten(folder / "checkpoints" / "000002" / "replay.npz", lambda arrays: arrays.pop("played_out"))
+    found = read_samples(folder / "checkpoints" / "000002" / "replay.npz", TicTacToe())
+    replay = Replay(TicTacToe(), ReplayConfig())
+    replay.load(found)
+    assert replay.samples is not None
+    assert torch.equal(replay.samples.played_out, torch.ones(replay.samples.size))
 
 
 def test_continuous_actions_round_trip(tmp_path: Path) -> None:
