@@ -203,7 +203,9 @@ def check_fit(game: Game, config: Config) -> None:
     if config.search.solver and not discrete:
         raise ValueError(f"{game.name} has continuous actions, which cannot all be tried; set search.solver = false")
     if config.network.soft_policy_weight and not discrete:
-        raise ValueError(f"{game.name} has continuous actions; set network.soft_policy_weight = 0, which needs others")
+        raise ValueError(
+            f"{game.name} has continuous actions, which have no softer policy; set network.soft_policy_weight = 0"
+        )
     if config.search.refine_steps and discrete:
         raise ValueError(f"{game.name} has discrete actions, which cannot be refined; set search.refine_steps = 0")
     if merging and not discrete:
