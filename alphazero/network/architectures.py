@@ -88,8 +88,7 @@ class ResidualNetwork(nn.Module):
         self.value_hidden = nn.Linear(config.head_channels * cells, config.value_width)
         self.value = nn.Linear(config.value_width, outcomes)
         self.end = nn.Conv2d(config.width, 2 * planes, 1) if config.end_weight else None
-        soft = nn.Linear(config.head_channels * cells, actions) if config.soft_policy_weight else None
-        self.soft_policy = soft
+        self.soft_policy = nn.Linear(config.head_channels * cells, actions) if config.soft_policy_weight else None
 
     def forward(self, observation: Tensor) -> Prediction:
         x = self.placed(self.stem_norm(self.stem(observation)))
