@@ -24,6 +24,7 @@ from alphazero.mcts.tree_search import SearchResult
 from alphazero.network.cache import CachedEvaluator
 from alphazero.replay import Arrays, Samples, no_actions, state_of, to_arrays
 
+DECIDED = 0.9  # a value, for either player, from which on little is open
 ROUNDING = 1e-6  # by which a value may be beyond 1 or -1
 TINY = 1e-12  # of a probability
 ROOM = 64  # moves of each game for which there is room at first
@@ -44,6 +45,7 @@ class SelfPlayStatistics:
     game_moves: int = 0
     first_player_wins: int = 0
     draws: int = 0
+    decided: int = 0  # moves of finished games whose root value was beyond DECIDED
     returns: float = 0.0  # of the player who moves first, discounted
     cut_off: int = 0  # games that were ended by max_moves
     proven: int = 0  # games that ended before their end, by the search's proof
@@ -339,6 +341,7 @@ class SelfPlay:
             [part._replace(games=map_states(partial(_with_room, moves), part.games)) for part in ended]
         )
         mover, length = games.mover, games.length
+        left = length[:, None] - torch.arange(moves, device=length.device)
         outcome, value = targets(
             games.reward, mover, games.root_value, length, discount=self.game.discount, td_lambda=self.config.td_lambda
         )
@@ -347,9 +350,9 @@ class SelfPlay:
         statistics.game_moves += int(length.sum())
         statistics.first_player_wins += int((result > 0).sum())
         statistics.draws += int((result == 0).sum())
+        statistics.decided += int(((games.root_value.abs() > DECIDED) & (left > 0)).sum())
         statistics.returns += float(result.sum())
 
-        left = length[:, None] - torch.arange(moves, device=length.device)
         made = (left > 0).nonzero(as_tuple=True)
         hopeless = (games.root_value < self.resign_below) & (left > 0) & control[:, None]
         statistics.unresigned += int(hopeless.any(1).sum())

@@ -347,6 +347,7 @@ def test_where_nobody_may_resign_it_is_counted_how_often_that_would_have_been_wr
     first = [game.outcome[game.root_value < -0.2][:1].tolist() for game in games_of(samples)]
     outcomes = [outcome for found in first for outcome in found]
     assert statistics.unresigned == len(outcomes) > 0
+    assert statistics.decided == int((samples.root_value.abs() > 0.9).sum()) > 0
     assert statistics.wrong == sum(outcome >= 0 for outcome in outcomes) > 0
     assert replace(statistics, unresigned=0, wrong=0, seconds=0, inference_seconds=0) == replace(
         quiet, seconds=0, inference_seconds=0

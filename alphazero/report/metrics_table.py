@@ -128,6 +128,8 @@ ALL_METRICS = (
            ("results",), (Curve(RESULTS, "first\nplayer wins"),), "first wins {share}", "first wins {:.0%}"),
     Metric("self_play/draws", "share of games of self-play that were drawn",
            ("results",), (Curve(RESULTS, "draws", GREY),), "draws {share}", "draws {:.0%}"),
+    Metric("self_play/decided", "share of moves in games of self-play whose root value was beyond 0.9 for a player",
+           ("decided moves",), (Curve("Decided moves of self-play, %"),)),
     Metric("self_play/return", "mean sum of a game's rewards in self-play",
            ("return of a game for one",), line="reward {number} a game"),
     Metric("self_play/cut_off", "games of self-play that self_play.max_moves ended",

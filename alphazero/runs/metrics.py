@@ -172,4 +172,6 @@ def self_play_scalars(
         of_two = {"first_player_wins": statistics.first_player_wins, "draws": statistics.draws}
         sums = {"game_length": statistics.game_moves, **({"return": statistics.returns} if alone else of_two)}
         scalars |= {f"self_play/{name}": total / statistics.games for name, total in sums.items()}
+        if not alone:
+            scalars["self_play/decided"] = statistics.decided / statistics.game_moves
     return scalars

@@ -48,6 +48,7 @@ def test_every_measure_has_its_panel_and_others_are_left_out() -> None:
     everything = {metric.tag: 0.5 for metric in ALL_METRICS if metric.curves}
     assert sorted(titles(learning_figure({0: everything, 1: everything}))) == [
         "CPU time",
+        "Decided moves of self-play",
         "Depth of the search",
         "Evaluations from the cache",
         "Learning rate",

@@ -163,6 +163,20 @@ def test_numbers_that_are_too_much_together_are_named(fields: dict[str, Any], sa
         check_fit(game, make_config(fields, source="test"))
 
 
+@pytest.mark.parametrize(
+    ("fields", "fix"),
+    [
+        ({"evaluation": {"opponents": ["random"]}}, "evaluation.opponents = []"),
+        ({"self_play": {"resign_below": -0.9}}, "self_play.resign_below = -1"),
+    ],
+)
+def test_what_only_games_for_two_have_is_refused_with_its_fix(fields: dict[str, Any], fix: str) -> None:
+    alone: dict[str, Any] = {"network": {"kind": "dense", "value_head": "scalar"}, "evaluation": {"opponents": []}}
+    check_fit(Mine(), make_config(alone, source="test"))
+    with pytest.raises(ValueError, match=f"mine is a game for one.*{re.escape(fix)}"):
+        check_fit(Mine(), make_config(alone | fields, source="test"))
+
+
 def test_every_fault_has_a_line(tmp_path: Path) -> None:
     said = fault("iterations = 0\n[search]\nsimulation = 1\nc_scale = -1.0", tmp_path)
     assert len(said.splitlines()) == 3
