@@ -1,4 +1,4 @@
-"""Tasks for tests of executors, and a function that waits for them. Workers import this module."""
+"""Tasks for tests of executors, and functions that wait for them. Workers import this module."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import torch
 
 from alphazero.parallel.executor import Counter
@@ -20,6 +21,14 @@ def wait_until(true: Callable[[], object], seconds: float = PATIENCE) -> None:
     while not true():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.02)
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """Whether it still runs. A process may end between any two looks at it, and a zombie has ended."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def make_nothing(threads: int) -> dict[str, int]:

@@ -28,6 +28,7 @@ from tests.parallel.executor_tasks import (
     DeadlyTask,
     FailingTask,
     ThreadsTask,
+    is_alive,
     make_nothing,
     wait_until,
 )
@@ -178,11 +179,11 @@ def test_stopping_the_driver_stops_the_tasks(tmp_path: Path) -> None:
     with executor(1) as workers:
         futures = [workers.submit(CountTask(n, tmp_path / "book", seconds=60), count=count) for n in range(3)]
         wait_until((tmp_path / "book").exists)
+        processes = [psutil.Process(pid) for pid in workers.pids()]
+        assert processes
         stop.set()
         assert all(isinstance(future.exception(5), InterruptedError) for future in futures)
-        pids = workers.pids()
-    assert pids
-    wait_until(lambda: not any(psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie" for pid in pids))
+    wait_until(lambda: not any(map(is_alive, processes)))
 
 
 @pytest.mark.usefixtures("_without_cluster")

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from alphazero.parallel.ray_remains import private_folder
-from tests.parallel.executor_tasks import wait_until
+from tests.parallel.executor_tasks import is_alive, wait_until
 from tests.training_runs import ROOT
 
 # A process with a folder, and a daemon that writes there. It says where and who, and waits for its end.
@@ -49,7 +49,7 @@ class Owner:
         return self.process.communicate(f"{how}\n")[1]
 
     def left(self) -> bool:
-        return self.folder.exists() or (self.daemon.is_running() and self.daemon.status() != psutil.STATUS_ZOMBIE)
+        return self.folder.exists() or is_alive(self.daemon)
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,17 +19,13 @@ import safetensors.torch
 from alphazero.parallel import ray_setup
 from alphazero.runs.checkpoint import checkpoints, verify
 from alphazero.runs.files import WHOLE
-from tests.parallel.executor_tasks import PATIENCE, wait_until
+from tests.parallel.executor_tasks import PATIENCE, is_alive, wait_until
 from tests.training_runs import ROOT, SMALL, Train, assert_same, run, start, wait_for_checkpoints, write
 
 pytestmark = pytest.mark.cluster
 
 CONFIG = replace(SMALL, evaluation=replace(SMALL.evaluation, every=0))
 INTACT = "every iteration that was saved is intact: "
-
-
-def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
-    return [one for one in processes if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
 
 
 def private_folder(children: list[psutil.Process]) -> Path:
@@ -41,8 +38,12 @@ def private_folder(children: list[psutil.Process]) -> Path:
 
 def rays() -> list[psutil.Process]:
     """Ray's processes under this one."""
-    children = psutil.Process().children(recursive=True)
-    return [one for one in alive(children) if "ray" in " ".join(one.cmdline()).lower()]
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # it has ended meanwhile
+            if is_alive(child) and "ray" in " ".join(child.cmdline()).lower():
+                found.append(child)
+    return found
 
 
 def test_the_driver_killed_and_resumed_ends_as_if_nothing_had_been(tmp_path: Path, train: Train) -> None:
@@ -58,7 +59,7 @@ def test_the_driver_killed_and_resumed_ends_as_if_nothing_had_been(tmp_path: Pat
     assert f"ended from outside, or by Ray because a part of the cluster has died; {INTACT}" in said
     assert f"train.py --resume {tmp_path / 'run'}" in said
     assert not private.exists()
-    wait_until(lambda: not alive(children))  # who looked on is about to end
+    wait_until(lambda: not any(map(is_alive, children)))  # who looked on is about to end
     resumed = train("--resume", tmp_path / "run")
     assert resumed.returncode == 0, resumed.stderr
     assert "2 workers of 1 CPU on this machine, synchronous" in resumed.stdout
@@ -85,7 +86,7 @@ def test_where_ray_dies_one_error_names_it_and_how_to_go_on(daemon: str, name: s
     assert error.endswith(f"train.py --resume {tmp_path / 'run'}")
     assert "Lost worker" not in shown
     assert not private.exists()
-    wait_until(lambda: not alive(children))  # who looked on is about to end
+    wait_until(lambda: not any(map(is_alive, children)))  # who looked on is about to end
     kept = checkpoints(tmp_path / "run")
     assert len(kept) >= 2
     for checkpoint in kept:
@@ -124,7 +125,7 @@ def test_ctrl_c_saves_and_leaves_nothing_running(tmp_path: Path) -> None:
     assert terminal.exitstatus == 0
     assert b"Traceback" not in (terminal.before or b"")
     assert len(checkpoints(tmp_path / "run")) >= 2
-    wait_until(lambda: not alive(children))
+    wait_until(lambda: not any(map(is_alive, children)))
 
 
 def test_a_faulty_game_is_reported_once_with_its_seed(
