@@ -233,7 +233,7 @@ class LearnerConfig:
     schedule: Literal["cosine", "constant"] = "cosine"
     """The learning rate after the warm-up: to 1 % of its peak by the end of the run, or constant."""
     weight_decay: NonNegativeFloat = 1e-4
-    """AdamW: this share of the weights, times the learning rate, is taken off each step. SGD: L2. AlphaZero: 1e-4."""
+    """AdamW: this share of the weights, times the learning rate, is taken off each step. SGD: L2; AlphaZero: 1e-4."""
     value_weight: PositiveFloat = 1.0
     """Weight of the value's loss; that of the policy's is 1. AlphaZero: 1."""
     max_grad_norm: PositiveFloat = 1.0
