@@ -42,9 +42,10 @@ INCLUDED = Path(__file__).resolve().parents[2] / "games" / "data" / "connect_fou
 
 
 def rounded_weights(weight: Tensor) -> Tensor:
-    scale = weight.flatten(1).abs().amax(1).clamp(min=1e-6) / 127
+    largest = largest_weight(torch.cpu.get_capabilities())  # 63 or 127, by the processor
+    scale = weight.flatten(1).abs().amax(1).clamp(min=1e-6) / largest
     zero_points = torch.zeros(len(weight), dtype=torch.int32)
-    return torch.fake_quantize_per_channel_affine(weight, scale, zero_points, 0, -127, 127)
+    return torch.fake_quantize_per_channel_affine(weight, scale, zero_points, 0, -largest, largest)
 
 
 def forward(module: InferenceModule, observation: Tensor, activation: Rounding, weights: Rounding) -> Evaluation:
