@@ -15,7 +15,7 @@ from benchmarks import gpu
 from benchmarks.gpu import main
 
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "gpu.py"
-TINY = "--networks 1x4 --batches 4 --simulations 2 --seconds 0 --rounds 1 --minutes 0.3 --games 8 --network 1x4"
+TINY = "--networks 1x4 --batches 4 --simulations 2 --seconds 0 --rounds 1 --minutes 1 --games 8 --network 1x4"
 
 
 def measure(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
