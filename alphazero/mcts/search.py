@@ -92,8 +92,10 @@ def plant(
             logits = puct.noisy_logits(logits, config, gammas)
         elif noise is None:
             noise = gumbel.noise(shape, config, generator)
-        make = tree_search(game, logits.device, options.get("compiled"), shape[1], solver=config.solver)
-        if (begun := options.get("begun")) is None:
+        begun = options.get("begun")
+        simple = begun is None and not config.solver
+        make = tree_search(game, logits.device, options.get("compiled"), shape[1], simple=simple)
+        if begun is None:
             root = tree.make_tree(roots, evaluation, logits, config.simulations + 1, bounded=config.solver)
             return make(root, config, noise, options.get("schedule"))
         inherited = begun.visits[:, 0]

@@ -118,10 +118,12 @@ class TreeSearch(Generic[S]):
         """What the tree of a single position holds below this other one, which becomes its root; None if nothing.
 
         It is of use to a later search of the same game; see `Options`. Of a Box game there is nothing: a root draws its
-        actions anew.
+        actions anew. Nor is there of a search that has reached its `max_depth`.
         """
         if self.tree.batch > 1 or self.tree.actions is not None:
             return None
+        if self.config.max_depth and int(self.depth.max()) >= self.config.max_depth:
+            return None  # nodes that were visited again and again without children would be inner ones
         same = [
             (of_nodes == now).reshape(len(of_nodes), -1).all(1)
             for of_nodes, now in zip(self.tree.states, states, strict=True)
@@ -388,13 +390,16 @@ class CudaTreeSearch(TreeSearch[S]):
 
 
 def tree_search(
-    game: Game[S], device: torch.device, compiled: bool | None, width: int, *, solver: bool = False
+    game: Game[S], device: torch.device, compiled: bool | None, width: int, *, simple: bool
 ) -> Callable[[Tree[S], SearchConfig, Tensor | None, Tensor | None], TreeSearch[S]]:
-    """What searches trees of `width` actions on the device; `compiled` as in `Options`, `solver` as configured."""
+    """What searches trees of `width` actions on the device; `compiled` as in `Options`.
+
+    simple: without proofs and from the root on, which is what the GPU's kernels can do.
+    """
     if compiled is False:
         return TreeSearch
     if device.type == "cpu":
         return partial(CompiledRulesSearch, rules=game.compiled_rules) if game.compiled_rules else CompiledTreeSearch
-    if device.type == "cuda" and not solver and cuda_kernels.compiled(width, device):
+    if device.type == "cuda" and simple and cuda_kernels.compiled(width, device):
         return CudaTreeSearch
     return TreeSearch

@@ -27,6 +27,7 @@ CONFIGS = {
     "gumbel_solver": SearchConfig(simulations=100, solver=True),
     "puct": SearchConfig(algorithm="puct", simulations=100),
 }
+SOFT = {"gumbel_soft": SearchConfig(simulations=100, c_scale=0.02)}  # where Q decides less, its scale matters more
 
 
 def two_moves_on(game: Game, found: TreeSearch) -> State:
@@ -39,7 +40,7 @@ def two_moves_on(game: Game, found: TreeSearch) -> State:
 
 def gone_on(name: str, *, compiled: bool, more: int = 50) -> tuple[TreeSearch, TreeSearch, Tree]:
     """A search, the one that goes on with it two moves later, and what that began with."""
-    game, config = ConnectFour(), CONFIGS[name].without_noise()
+    game, config = ConnectFour(), (CONFIGS | SOFT)[name].without_noise()
     evaluator, generator = ScrambledEvaluator(game), torch.Generator()
     first = search_trees(evaluator, game, played("4453"), config, generator, compiled=compiled)
     later = two_moves_on(game, first)
@@ -86,7 +87,7 @@ def test_every_value_is_a_mean_over_what_lies_below_also_then(name: str, compile
                 assert int(visits[action]) == 1 + below or (below == 0 and bool(tree.finished[0, child]))
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", CONFIGS | SOFT)
 def test_kernels_and_tensors_agree_on_it(name: str) -> None:
     compiled, tensors = (gone_on(name, compiled=kernels)[1].result() for kernels in (True, False))
     assert_the_same(compiled, tensors)
@@ -123,6 +124,16 @@ def test_another_position_has_nothing_below() -> None:
         ScrambledEvaluator(game), game, game.initial(2), CONFIGS["gumbel"], torch.Generator().manual_seed(0)
     )
     assert both.below(played("44")) is None
+
+
+def test_of_a_search_that_has_reached_its_depth_nothing_is_kept() -> None:
+    """What is visited again there without being gone beyond would count wrongly as an inner node."""
+    game, evaluator = ConnectFour(), ScrambledEvaluator(ConnectFour())
+    for depth in (4, 40):
+        config = replace(CONFIGS["puct"].without_noise(), max_depth=depth)
+        found = search_trees(evaluator, game, played("4453"), config, torch.Generator())
+        assert (int(found.depth) == depth) == (depth == 4)
+        assert (found.below(two_moves_on(game, found)) is None) == (depth == 4)
 
 
 def test_by_the_clock_it_goes_on_as_well() -> None:
