@@ -101,10 +101,11 @@ def _halving_action(
     """
     if rescale or not fresh:
         _completed_q(b, 0, prior, visits, q, raw_value, total, score)
-        _stretch(b, 0, logits, score)
     else:
         for a in range(score.shape[0]):
             score[a] = q[b, 0, a]
+    if rescale:
+        _stretch(b, 0, logits, score)
     _halving_scores(b, logits, visits, gumbel, inherited, target, _scale(b, 0, visits, c_visit, c_scale), score)
     return _argmax(score)
 
@@ -152,7 +153,8 @@ def _proven_action(b, children, q, value, finished):
     """The first of a proven root's actions that is surely worth as much as the root."""
     for a in range(children.shape[2]):
         child = children[b, 0, a]
-        if child >= 0 and finished[b, child] and q[b, 0, a] == value[b, 0]:
+        # A sum of rewards may be rounded beyond the bounds, which the root's value is not.
+        if child >= 0 and finished[b, child] and min(max(q[b, 0, a], -_ONE), _ONE) == value[b, 0]:
             return a
     return 0
 
@@ -227,12 +229,13 @@ def _edge_bounds(b, child, rewards, discounts, low, high):
     """Low and high bound of the edge that leads to this child."""
     one = rewards[b, child] + discounts[b, child] * low[b, child]
     other = rewards[b, child] + discounts[b, child] * high[b, child]
-    return max(min(one, other), -_ONE), min(max(one, other), _ONE)
+    one, other = min(max(one, -_ONE), _ONE), min(max(other, -_ONE), _ONE)
+    return min(one, other), max(one, other)
 
 
 @njit(error_model="numpy", inline="always")
 def _tighten(b, node, children, logits, prior, rewards, discounts, finished, low, high, plies):
-    """`solver.tighten` of one node. Returns whether its bounds changed."""
+    """`solver.tighten` of one node. Returns whether anything changed that matters above it."""
     width = logits.shape[2]
     least, most = -_ONE, -_ONE
     for a in range(width):
@@ -248,14 +251,15 @@ def _tighten(b, node, children, logits, prior, rewards, discounts, finished, low
         if child < 0:
             continue
         edge_low, edge_high = _edge_bounds(b, child, rewards, discounts, low, high)
-        if edge_low == edge_high and edge_low == least:
+        if finished[b, child] and edge_low == least:
             soonest, latest = min(soonest, plies[b, child] + 1), max(latest, plies[b, child] + 1)
         if edge_high <= least < most and node != 0:
             logits[b, node, a], prior[b, node, a] = _ILLEGAL, _ZERO
-    if least == most:
+    proven = least == most and latest > 0
+    changed = least != low[b, node] or most != high[b, node] or proven != finished[b, node]
+    if proven:
         finished[b, node] = True
         plies[b, node] = soonest if least > _ZERO else latest
-    changed = least != low[b, node] or most != high[b, node]
     low[b, node], high[b, node] = least, most
     return changed
 

@@ -2,9 +2,11 @@
 bounds of Cazenave and Saffidine, "Score Bounded Monte-Carlo Tree Search" (CG 2010).
 
 A node's value lies between the greatest low and the greatest high bound of its edges; an edge that nobody has taken
-may be worth anything from -1 to 1. Where both bounds meet, the value is proven: the node counts as finished from then
-on, so that no simulation goes into it any more, and its value is exact for all nodes above it. An edge that cannot be
-worth more than another one surely is gets no more simulations either, except at the root, whose visits count.
+may be worth anything from -1 to 1. Where both bounds meet, and an edge to a finished node is worth as much, the value
+is proven: the node counts as finished from then on, so that no simulation goes into it any more, and its value is exact
+for all nodes above it. (Bounds also meet where rewards on the way add up to the most that a game can bring, before the
+rest of the line is known.) An edge that cannot be worth more than another one surely is gets no more simulations
+either, except at the root, whose visits count.
 
 For games whose actions can all be tried: with sampled actions, nothing is proven about the others.
 """
@@ -73,22 +75,24 @@ def edge_bounds(tree: Tree[S], bounds: Bounds, node: Tensor) -> EdgeBounds:
     visited = child >= 0
     low = torch.where(visited, torch.minimum(*ends), -1.0)
     high = torch.where(visited, torch.maximum(*ends), torch.where(legal, 1.0, -1.0))
-    return EdgeBounds(low, high, torch.where(visited & (low == high), 1 + bounds.plies[rows, behind], 0))
+    proven = visited & tree.finished[rows, behind]
+    return EdgeBounds(low, high, torch.where(proven, 1 + bounds.plies[rows, behind], 0))
 
 
 def tighten(tree: Tree[S], bounds: Bounds, node: Tensor) -> tuple[Tensor, Tensor]:
     """Brings the bounds of `node` [B] up to date with those of its edges, and returns them, [B] each.
 
-    A node whose bounds meet becomes finished; one whose bounds do not meet loses the edges that are out of question.
+    A node that is proven becomes finished; one whose bounds do not meet loses the edges that are out of question.
     """
     rows = torch.arange(tree.batch, device=node.device)
     edges = edge_bounds(tree, bounds, node)
     low, high = edges.least, edges.high.amax(-1)
-    proven = low == high
+    met = low == high
+    proven = met & edges.exact.any(-1)
     bounds.low[rows, node], bounds.high[rows, node] = low, high
     bounds.plies[rows, node] = torch.where(proven, edges.shortest, 0)
     tree.finished[rows, node] = proven
-    out = (tree.children[rows, node] >= 0) & (edges.high <= low[:, None]) & (~proven & (node != 0))[:, None]
+    out = (tree.children[rows, node] >= 0) & (edges.high <= low[:, None]) & (~met & (node != 0))[:, None]
     tree.logits[rows, node] = torch.where(out, ILLEGAL, tree.logits[rows, node])
     tree.prior[rows, node] = torch.where(out, 0.0, tree.prior[rows, node])
     return low, high

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from alphazero.config import SearchConfig
-from alphazero.game import ILLEGAL, Game, State, concatenate, take
+from alphazero.game import ILLEGAL, Discrete, Game, PythonGame, State, as_game, concatenate, take
 from alphazero.mcts.evaluator import Evaluation, UniformEvaluator
 from alphazero.mcts.search import search, search_trees
 from alphazero.mcts.solver import eligible, root_edge_bounds, tighten
@@ -114,6 +114,7 @@ def star(edges: list[tuple[float, float, int]]) -> Tree:
     assert tree.bounds is not None
     for field, of_edges in zip(tree.bounds, zip(*edges, strict=True), strict=True):
         field[0, 1:] = torch.tensor(of_edges)
+    tree.finished[0, 1:] = tree.bounds.low[0, 1:] == tree.bounds.high[0, 1:]
     return tree
 
 
@@ -161,6 +162,56 @@ def test_rewards_on_the_way_and_a_discount(algorithm: str) -> None:
     assert result.proven.all()
     torch.testing.assert_close(result.value, game.optimal_value(roots))
     assert result.plies.tolist() == (Mine.bottom - depth).tolist()
+
+
+class Rounds(PythonGame[int]):
+    """For one: in each of four rounds action 1 earns a part of 1 in all, and action 2 nothing; action 0 is illegal."""
+
+    name, num_players = "rounds", 1
+    actions = Discrete(3)
+    observation_shape = (1,)
+
+    max_moves = 4
+
+    def __init__(self, parts: tuple[float, ...]) -> None:
+        self.parts = parts
+
+    def initial(self) -> int:
+        return 0
+
+    def legal_actions(self, position: int) -> list[int]:
+        return [1, 2]
+
+    def play(self, position: int, action: int) -> int:
+        return position + 1
+
+    def finished(self, position: int) -> bool:
+        return position == 4
+
+    def reward(self, position: int, action: int, successor: int) -> float:
+        return self.parts[position] if action == 1 else 0.0
+
+    def observe(self, position: int) -> list[float]:
+        return [position / 4]
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("parts", [(0.25, 0.25, 0.25, 0.25), (0.2, 0.1, 0.3, 0.4)])
+def test_where_rewards_reach_the_most_there_is_the_line_is_still_played_to_its_end(
+    parts: tuple[float, ...], algorithm: str, compiled: bool
+) -> None:
+    """Nothing is proven before the last round. In float32 the second game's rewards add up to more than 1."""
+    game = as_game(Rounds(parts))
+    config = replace(PROVE, algorithm=algorithm, simulations=100, c_visit=1, c_scale=0.05, c_init=3)
+    # Two roots, one of which is proven a round earlier: what is asked of it then must be legal.
+    roots = concatenate([game.initial(1), game.step(game.initial(1), torch.tensor([1])).state])
+    result = search(UniformEvaluator(game), game, roots, config, torch.Generator(), compiled=compiled)
+    assert result.proven.all()
+    assert result.value.tolist() == pytest.approx([1, sum(parts[1:])])
+    assert float(result.value[0]) <= 1
+    assert result.action.tolist() == [1, 1]
+    assert result.plies.tolist() == [4, 3]
 
 
 @pytest.mark.parametrize("compiled", [True, False])
