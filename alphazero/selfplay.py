@@ -16,7 +16,7 @@ from torch import Tensor
 from alphazero.config import SearchConfig, SelfPlayConfig
 from alphazero.game import Game, State, batch_size, concatenate, map_states, random_actions, take, where
 from alphazero.mcts.cuda_graph import GATE
-from alphazero.mcts.evaluator import Evaluator, TimedEvaluator
+from alphazero.mcts.evaluator import EvaluationError, Evaluator, TimedEvaluator
 from alphazero.mcts.planning import planners
 from alphazero.mcts.policy import policy_of
 from alphazero.mcts.search import search
@@ -264,6 +264,8 @@ class SelfPlay:
         statistics.depth, statistics.cut_off, statistics.proven, statistics.resigned = (
             int(n.sum()) for n in (depth, cut_off, proven, resigned)
         )
+        if not self.games_under_way.root_value.isfinite().all():
+            raise EvaluationError("the network answers with values that are no numbers")
         if self.cache:
             statistics.cache_asked, statistics.cache_found = self.cache.asked, self.cache.found
         statistics.evaluations, statistics.inference_seconds = timed.evaluations, timed.seconds
@@ -354,7 +356,8 @@ class SelfPlay:
         statistics.returns += float(result.sum())
 
         made = (left > 0).nonzero(as_tuple=True)
-        hopeless = (games.root_value < self.resign_below) & (left > 0) & control[:, None]
+        # Nobody resigns with the move that ends the game.
+        hopeless = (games.root_value < self.resign_below) & (left > 1) & control[:, None]
         statistics.unresigned += int(hopeless.any(1).sum())
         first = hopeless.int().argmax(1, keepdim=True)
         statistics.wrong += int((hopeless.any(1) & (outcome.gather(1, first)[:, 0] >= 0)).sum())

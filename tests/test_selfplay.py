@@ -16,9 +16,9 @@ from torch import Tensor
 
 from alphazero import selfplay
 from alphazero.config import SearchConfig, SelfPlayConfig
-from alphazero.game import Discrete, Game, Transition, check_game, concatenate, named_fields, take
+from alphazero.game import Discrete, Game, State, Transition, check_game, concatenate, named_fields, take
 from alphazero.learner import value_loss
-from alphazero.mcts.evaluator import UniformEvaluator
+from alphazero.mcts.evaluator import Evaluation, EvaluationError, UniformEvaluator
 from alphazero.mcts.search import search
 from alphazero.mcts.tree_search import SearchResult
 from alphazero.network.architectures import inference_module
@@ -344,7 +344,8 @@ def test_where_nobody_may_resign_it_is_counted_how_often_that_would_have_been_wr
     samples, statistics = tic_tac_toe_games(resign_below=-0.2, resign_share=0.0)
     for name, field in named_fields(plain).items():
         assert torch.equal(field, named_fields(samples)[name]), name
-    first = [game.outcome[game.root_value < -0.2][:1].tolist() for game in games_of(samples)]
+    # Not with the move that ends the game: nobody resigns there.
+    first = [game.outcome[(game.root_value < -0.2) & (game.plies_left > 1)][:1].tolist() for game in games_of(samples)]
     outcomes = [outcome for found in first for outcome in found]
     assert statistics.unresigned == len(outcomes) > 0
     assert statistics.decided == int((samples.root_value.abs() > 0.9).sum()) > 0
@@ -355,6 +356,19 @@ def test_where_nobody_may_resign_it_is_counted_how_often_that_would_have_been_wr
     _, half = tic_tac_toe_games(resign_below=-0.2, resign_share=0.5)
     assert 0 < half.unresigned < statistics.unresigned
     assert half.resigned > 0
+
+
+def test_values_that_are_no_numbers_end_the_segment() -> None:
+    """By a network on a GPU, whose answers nobody waits for, illegal moves would be played without end."""
+
+    class Lost(UniformEvaluator):
+        def __call__(self, states: State, generator: torch.Generator) -> Evaluation:
+            found = super().__call__(states, generator)
+            return found._replace(value=found.value + torch.nan)
+
+    stream = SelfPlay(TicTacToe(), SEARCH, QUIET, seed=1, stream=0)
+    with pytest.raises(EvaluationError, match="no numbers"):
+        stream.play(Lost(TicTacToe()), 0)
 
 
 def test_a_game_that_need_not_end_gives_samples() -> None:

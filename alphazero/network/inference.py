@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, Generic
+from typing import Any, Generic, Protocol, runtime_checkable
 
 import numpy as np
 import onnx
@@ -18,6 +18,7 @@ from alphazero.game.messages import shortened
 from alphazero.mcts.evaluator import Evaluation, EvaluationError, Evaluator
 from alphazero.mcts.policy import policy_of
 from alphazero.network.architectures import InferenceModule, lay_out, with_weights
+from alphazero.network.cache import CachedEvaluator
 from alphazero.network.cudnn import fused
 from alphazero.network.export_cache import exported
 from alphazero.network.int8 import largest_weight, quantized, ranges
@@ -53,7 +54,11 @@ class TorchEvaluator(Generic[S]):
             observation = room
         predict = self.module if observation.requires_grad else self.predict
         logits, value = predict(observation.to(self.dtype, memory_format=self.layout))
-        return Evaluation(logits[:batch].float(), value[:batch].float())
+        found = Evaluation(logits[:batch].float(), value[:batch].float())
+        # To look at those of a GPU would wait for it.
+        if logits.is_cpu and not logits.requires_grad and not (found.logits.sum() + found.value.sum()).isfinite():
+            raise EvaluationError("the network answers with values that are no numbers")
+        return found
 
 
 class OnnxEvaluator(Generic[S]):
@@ -97,13 +102,21 @@ class OnnxEvaluator(Generic[S]):
         return Evaluation(torch.from_numpy(logits), torch.from_numpy(value))
 
 
+@runtime_checkable
+class Predicts(Protocol):
+    """An evaluator by a network, which answers about observations [B, *observation_shape] as well."""
+
+    def predictions(self, observation: Tensor) -> Evaluation:
+        """The network's answers."""
+
+
 class SymmetricEvaluator(Generic[S]):
     """The mean of a network's answers about a position as it is and under every symmetry of its game.
 
     It takes as many evaluations as there are symmetries, and one more. AlphaGo Zero draws one of them at random.
     """
 
-    def __init__(self, game: Game[S], network: TorchEvaluator[S] | OnnxEvaluator[S]) -> None:
+    def __init__(self, game: Game[S], network: Predicts) -> None:
         self.game, self.network = game, network
 
     def __call__(self, states: S, generator: torch.Generator) -> Evaluation:
@@ -121,9 +134,13 @@ class SymmetricEvaluator(Generic[S]):
 
 
 def averaged(game: Game[S], evaluator: Evaluator[S]) -> Evaluator[S]:
-    """The evaluator averaged over the game's symmetries, where it is a network's and the game has some."""
-    if isinstance(evaluator, TorchEvaluator | OnnxEvaluator) and game.discrete and game.symmetries():
-        return SymmetricEvaluator(game, evaluator)
+    """The evaluator averaged over the game's symmetries, where it is a network's and the game has some.
+
+    Without its cache, which holds the answers about positions as they are.
+    """
+    network = evaluator.evaluator if isinstance(evaluator, CachedEvaluator) else evaluator
+    if isinstance(network, Predicts) and game.discrete and game.symmetries():
+        return SymmetricEvaluator(game, network)
     return evaluator
 
 

@@ -8,6 +8,7 @@ from collections import deque
 from typing import Generic
 
 import torch
+from torch import Tensor
 
 from alphazero.game import S
 from alphazero.mcts.evaluator import Evaluation, Evaluator
@@ -30,12 +31,16 @@ class ThreadsEvaluator(Generic[S]):
 
     def __init__(self, evaluator: OnnxEvaluator[S], threads: int) -> None:
         several = OnnxEvaluator(evaluator.game, evaluator.serialized, module=evaluator.module, threads=threads)
-        self.choices = evaluator, several
+        self.game, self.choices = evaluator.game, (evaluator, several)
         self.times: tuple[deque[float], ...] = tuple(deque(maxlen=TRIED) for _ in self.choices)
         self.taken = 0  # of the two choices
         self.answers = 0
 
     def __call__(self, states: S, generator: torch.Generator) -> Evaluation:
+        return self.predictions(self.game.observe(states))
+
+    def predictions(self, observation: Tensor) -> Evaluation:
+        """The network's answers about observations [B, *observation_shape]."""
         place = (self.answers - len(FIRST)) % EVERY
         if self.answers < len(FIRST):
             choice, timed = FIRST[self.answers]
@@ -43,7 +48,7 @@ class ThreadsEvaluator(Generic[S]):
             choice = 1 - self.taken if place >= EVERY - 2 else self.taken
             timed = place in (EVERY - 3, EVERY - 1)
         started = time.perf_counter()
-        evaluation = self.choices[choice](states, generator)
+        evaluation = self.choices[choice].predictions(observation)
         if timed:
             self.times[choice].append(time.perf_counter() - started)
         self.answers += 1

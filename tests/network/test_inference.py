@@ -8,9 +8,11 @@ from torch import Tensor, nn
 
 from alphazero.config import NetworkConfig
 from alphazero.game import take
-from alphazero.mcts.evaluator import UniformEvaluator
+from alphazero.mcts.evaluator import EvaluationError, UniformEvaluator
 from alphazero.network.architectures import DenseNetwork, inference_module, make_network, scalar_value, to_onnx
+from alphazero.network.cache import with_cache
 from alphazero.network.inference import NetworkEvaluators, OnnxEvaluator, TorchEvaluator, averaged
+from alphazero.network.threads import on_all_cores
 from games.connect_four import ConnectFour
 from games.tic_tac_toe import TicTacToe
 from tests.networks import CONFIGS, KINDS, trained
@@ -162,6 +164,29 @@ def test_an_averaged_network_rates_turned_boards_alike() -> None:
     turned = said[0].logits.softmax(1).view(1, 3, 3).rot90(-1, (1, 2)).flatten(1)
     torch.testing.assert_close(said[1].logits.softmax(1), turned)
     torch.testing.assert_close(said[1].value, said[0].value)
+
+
+@pytest.mark.parametrize("engine", ["onnx", "torch"])
+def test_behind_a_cache_and_on_several_cores_a_network_is_averaged_all_the_same(engine: str) -> None:
+    """As in play and in the library, which have both."""
+    plain = NetworkEvaluators(GAME, engine=engine)(inference_module(trained("residual", 3)))
+    wrapped = with_cache(GAME, on_all_cores(plain, 2))
+    wrapped(POSITIONS, RANDOM)  # what the cache holds is of the positions as they are
+    expected, said = averaged(GAME, plain)(POSITIONS, RANDOM), averaged(GAME, wrapped)(POSITIONS, RANDOM)
+    torch.testing.assert_close(said.logits, expected.logits)
+    torch.testing.assert_close(said.value, expected.value)
+    alone = wrapped(POSITIONS, RANDOM)
+    assert (alone.logits.log_softmax(1) - said.logits.log_softmax(1)).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("engine", ["onnx", "torch"])
+def test_a_network_that_answers_no_numbers_is_refused(engine: str) -> None:
+    network = trained("residual", 3)
+    evaluator = NetworkEvaluators(GAME, engine=engine)
+    evaluator(inference_module(network))(POSITIONS, RANDOM)
+    next(network.parameters()).data[0] = torch.nan
+    with pytest.raises(EvaluationError, match="values that are no numbers"):
+        evaluator(inference_module(network))(POSITIONS, RANDOM)
 
 
 def test_only_networks_of_games_with_symmetries_are_averaged() -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
-from alphazero.game import State
 from alphazero.mcts.evaluator import Evaluation
 from alphazero.network import threads
 from alphazero.network.inference import OnnxEvaluator
@@ -37,11 +37,11 @@ class Timed:
     def __init__(self, seconds: float) -> None:
         self.seconds, self.answers = seconds, 0
 
-    def __call__(self, states: State, generator: torch.Generator) -> Evaluation:
+    def predictions(self, observation: Tensor) -> Evaluation:
         Timed.now += self.seconds * (1 if Timed.last is self else 10)
         Timed.last = self
         self.answers += 1
-        return ScrambledEvaluator(CONNECT_FOUR)(states)
+        return Evaluation(torch.zeros(len(observation), 7), torch.zeros(len(observation)))
 
 
 @pytest.fixture
