@@ -20,13 +20,13 @@ class Samples(NamedTuple):
     """M samples to learn from.
 
     state:      fields [M, ...].
-    end:        the same, the position in which the game ended, or was cut off.
+    end:        the same, the position in which the game ended, in whatever way.
     policy:     [M, A] float32, improved by the search; in a Box game [M, K], of the sampled actions.
     value:      [M] float32 in [-1, 1], the target, for the player to move: outcome and root values mixed.
     outcome:    [M] float32, the discounted return of the game, for the player to move.
     drawn:      [M] float32, 1 where the outcome is 0, else 0; where samples were merged, their mean.
     root_value: [M] float32, the search's, for the player to move.
-    plies_left: [M] int32, moves from here to the end of the game, or to where it was ended by a proof.
+    plies_left: [M] int32, moves from here to the end of the game, or to a proof, resignation or `max_moves`.
     iteration:  [M] int32, in which the game ended.
     weight:     [M] float32, in the loss.
     sampled:    [M, K, D] float32, the actions that the policy is about in a Box game; [M, 0, 0] in a discrete one.
@@ -73,8 +73,8 @@ def state_of(game: Game, arrays: Mapping[str, np.ndarray], prefix: str) -> State
 def merged(samples: Samples, game: Game, how: str) -> Samples:
     """The samples, or one for each position as `ReplayConfig.merge` says.
 
-    Merging averages the targets of a position's samples, and gives it the weight that the
-    configuration says, scaled to a mean of 1.
+    Merging averages the targets and weights of a position's samples; the weight times what the configuration says,
+    which is scaled to a mean of 1, becomes the position's.
     """
     if how == "none":
         return samples
@@ -88,11 +88,13 @@ def merged(samples: Samples, game: Game, how: str) -> Samples:
         total = torch.zeros(groups, *field.shape[1:]).index_add_(0, place, field.float())
         return (total / count.view(-1, *[1] * (field.dim() - 1))).to(field.dtype)
 
-    # States cannot be averaged, but any of the group will do: they are the same. Of their games' ends one is drawn.
-    one = torch.zeros(groups, dtype=torch.int64).scatter_(0, place, torch.arange(len(place)))
+    # States cannot be averaged, but any of the group will do: they are the same. Of ends the newest of a game that was
+    # played out counts, if there is one.
+    rank = torch.arange(len(place)) + len(place) * (samples.played_out > 0)
+    one = torch.zeros(groups, dtype=torch.int64).scatter_reduce_(0, place, rank, "amax") % len(place)
     weight = {"linear": count, "log": 1 + count.log2(), "constant": torch.ones(groups)}[how]
     merged = Samples(take(samples.state, one), take(samples.end, one), *(mean(f) for f in samples[2:]))
-    return merged._replace(weight=merged.weight * weight / weight.mean())
+    return merged._replace(weight=merged.weight * weight / weight.mean(), played_out=samples.played_out[one])
 
 
 def distinct_positions(samples: Samples, game: Game) -> int | None:

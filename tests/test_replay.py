@@ -102,6 +102,20 @@ def test_weights_that_samples_have_are_averaged_as_well() -> None:
     assert sorted(replay.training_set().weight.tolist()) == pytest.approx([1 * 2 / 1.5, 3 * 1 / 1.5])
 
 
+def test_of_merged_samples_the_end_is_one_that_was_played_out() -> None:
+    """An end by resignation is none that the head for it could learn."""
+    replay = Replay(GAME, ReplayConfig(merge="linear"))
+    made = samples([4, 9, 4, 4, 9])
+    ends = AgainState(torch.arange(5), torch.zeros(5, dtype=torch.int8))
+    replay.extend(made._replace(end=ends, played_out=torch.tensor([1.0, 0.0, 1.0, 0.0, 0.0])))
+    merged = replay.training_set()
+    found = {
+        int(pile): (int(end), float(out))
+        for pile, end, out in zip(merged.state.pile, merged.end.pile, merged.played_out, strict=True)
+    }
+    assert found == {4: (2, 1.0), 9: (4, 0.0)}
+
+
 def test_without_merging_all_samples_are_learned_from() -> None:
     replay = Replay(GAME, ReplayConfig())
     replay.extend(samples([4, 4, 4]))

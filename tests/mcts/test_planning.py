@@ -304,6 +304,24 @@ def test_rules_that_cannot_be_differentiated_are_told() -> None:
         ask.root(DRIFT.initial(2), generator())
 
 
+def test_a_last_action_that_earns_nothing_stays_as_it_was_sampled() -> None:
+    """As where each move costs what the position before it is worth (LQR): there is nothing to climb."""
+
+    class Late(Drift):
+        name = "late"
+
+        def step(self, state: DriftState, action: Tensor) -> Transition:
+            successor, _, done = super().step(state, action)
+            return Transition(successor, 0.1 * state.position.sum(1), done)
+
+    game, states = Late(), DRIFT.initial(3, generator=generator())._replace(steps=torch.ones(3, dtype=torch.int64))
+    ask = planners(game, Knowing(), SearchConfig(sampled_actions=4, refine_steps=2))
+    plain = planners(game, Knowing(), SearchConfig(sampled_actions=4))
+    found, sampled = (each.root(states, generator()).actions for each in (ask, plain))
+    assert found is not None
+    torch.testing.assert_close(found, sampled)
+
+
 @pytest.mark.parametrize("engine", ["onnx", "torch"])
 def test_an_evaluators_value_has_the_gradient_of_finite_differences(engine: str) -> None:
     torch.manual_seed(3)
