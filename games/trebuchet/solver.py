@@ -30,6 +30,7 @@ from games.trebuchet.mechanics import (
 )
 
 ROOT_STEPS = 12  # of regula falsi with the Illinois rule: eight are enough for all digits
+FEW = 256  # shots for whose derivatives all operations of their steps are kept; of more, steps are done again
 
 
 class Terms(NamedTuple):
@@ -234,8 +235,12 @@ def integrate(stage: Stage, y: Tensor, h: Tensor, alive: Tensor) -> End:
     steps = find_end(stage, y.detach(), h, alive)
     time = torch.zeros_like(h)
     times, states = [time], [y]
+
+    def step(y: Tensor, length: Tensor) -> Tensor:
+        return method_step(stage.rates, y, length)[0]
+
     for length in steps.lengths:
-        y = checkpoint(lambda y, length: method_step(stage.rates, y, length)[0], y, length, use_reentrant=False)
+        y = step(y, length) if len(h) <= FEW else checkpoint(step, y, length, use_reentrant=False)
         time = time + length
         times.append(time)
         states.append(y)

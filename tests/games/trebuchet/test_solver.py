@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from games.trebuchet import Terms, Trebuchet, shoot
+from games.trebuchet import Terms, Trebuchet, shoot, solver
 from tests.games.trebuchet.reference import OTHER
 
 
@@ -52,7 +52,10 @@ def test_the_true_terms_may_stand_in_for_themselves() -> None:
     assert (vacuum.distance > true + 1).all()
 
 
-def test_derivatives_by_a_networks_weights_are_those_of_differences() -> None:
+@pytest.mark.parametrize("few", [0, 1])
+def test_derivatives_by_a_networks_weights_are_those_of_differences(few: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether the operations of its steps are kept for it or done again."""
+    monkeypatch.setattr(solver, "FEW", few)
     factor = torch.tensor([0.01, 0.3], dtype=torch.float64, requires_grad=True)
 
     def distance() -> Tensor:
