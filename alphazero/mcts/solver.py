@@ -28,7 +28,7 @@ class Bounds(NamedTuple):
     """Between what the values of B trees' N nodes are proven to be, for each node's player.
 
     low, high: [B, N] float32.
-    plies:     [B, N] int32, where both are the same: how many moves the proven line takes to the game's end.
+    plies:     [B, N] int32, of proven nodes: how many moves the proven line takes to the game's end.
     """
 
     low: Tensor
