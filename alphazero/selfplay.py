@@ -264,6 +264,7 @@ class SelfPlay:
         statistics.depth, statistics.cut_off, statistics.proven, statistics.resigned = (
             int(n.sum()) for n in (depth, cut_off, proven, resigned)
         )
+        # Of a network on a GPU, nobody has looked at what it answers.
         if not self.games_under_way.root_value.isfinite().all():
             raise EvaluationError("the network answers with values that are no numbers")
         if self.cache:

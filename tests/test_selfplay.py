@@ -313,9 +313,9 @@ def games_of(samples: Samples) -> list[Samples]:
     return [take(samples, slice(end - size, end)) for size, end in zip(sizes, sizes.cumsum(0), strict=True)]
 
 
-def tic_tac_toe_games(**fields: Any) -> tuple[Samples, SelfPlayStatistics]:
+def tic_tac_toe_games(search: SearchConfig = SEARCH, **fields: Any) -> tuple[Samples, SelfPlayStatistics]:
     config = replace(QUIET, parallel_games=64, opening_share=1.0, opening_moves=3, **fields)
-    stream = SelfPlay(TicTacToe(), SEARCH, config, seed=1, stream=0)
+    stream = SelfPlay(TicTacToe(), search, config, seed=1, stream=0)
     samples, statistics, _ = stream.play(ScrambledEvaluator(TicTacToe()), 0)
     return samples, statistics
 
@@ -344,8 +344,7 @@ def test_where_nobody_may_resign_it_is_counted_how_often_that_would_have_been_wr
     samples, statistics = tic_tac_toe_games(resign_below=-0.2, resign_share=0.0)
     for name, field in named_fields(plain).items():
         assert torch.equal(field, named_fields(samples)[name]), name
-    # Not with the move that ends the game: nobody resigns there.
-    first = [game.outcome[(game.root_value < -0.2) & (game.plies_left > 1)][:1].tolist() for game in games_of(samples)]
+    first = [game.outcome[game.root_value < -0.2][:1].tolist() for game in games_of(samples)]
     outcomes = [outcome for found in first for outcome in found]
     assert statistics.unresigned == len(outcomes) > 0
     assert statistics.decided == int((samples.root_value.abs() > 0.9).sum()) > 0
@@ -356,6 +355,15 @@ def test_where_nobody_may_resign_it_is_counted_how_often_that_would_have_been_wr
     _, half = tic_tac_toe_games(resign_below=-0.2, resign_share=0.5)
     assert 0 < half.unresigned < statistics.unresigned
     assert half.resigned > 0
+
+
+def test_a_proven_loss_is_nothing_to_resign() -> None:
+    """It ends the game: below -0.9 nobody resigns here, and nobody is counted who would have."""
+    search = replace(SEARCH, solver=True)
+    played = [tic_tac_toe_games(search, end_proven=True, resign_below=-0.9, resign_share=share) for share in (1.0, 0.0)]
+    (samples, resigning), (_, statistics) = played
+    assert (samples.root_value == -1).any()
+    assert (resigning.resigned, statistics.unresigned) == (0, 0)
 
 
 def test_values_that_are_no_numbers_end_the_segment() -> None:

@@ -72,8 +72,7 @@ def recorded_search(
     """The result of `search` with these arguments, from a recording; None if there can be none, or it is not wanted."""
     device, wanted, compiled = roots[0].device, options.get("recorded"), options.get("compiled")
     wanted = device.type == "cuda" if wanted is None else wanted
-    apart = options.get("schedule") is not None or options.get("begun") is not None
-    if not wanted or game in _refused or apart:
+    if not wanted or game in _refused or options.get("schedule") is not None or options.get("begun") is not None:
         return None
     weights = weights_of(evaluator)
     if weights is None or options.get("root_evaluator") not in (None, evaluator):

@@ -151,9 +151,9 @@ class RefinedActions:
                 value = self.network(state, generator).value
                 same = self.game.to_play(state) == self.game.to_play(states)
                 worth = worth + torch.where(same, self.game.discount, -self.game.discount) * value * ~done
-            if not worth.requires_grad and any(field.requires_grad for field in state):
-                return worth, torch.zeros_like(places)  # all games are over, and what the last action did earns nothing
             if not worth.requires_grad:
+                if any(field.requires_grad for field in state):
+                    return worth, torch.zeros_like(places)  # all games are over, and the last action earns nothing
                 raise ValueError(
                     f"{self.game.name}: its step cannot be differentiated by the action; set search.refine_steps = 0"
                 )

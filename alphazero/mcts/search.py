@@ -93,8 +93,8 @@ def plant(
         elif noise is None:
             noise = gumbel.noise(shape, config, generator)
         begun = options.get("begun")
-        simple = begun is None and not config.solver
-        make = tree_search(game, logits.device, options.get("compiled"), shape[1], simple=simple)
+        compiled, goes_on = options.get("compiled"), begun is not None
+        make = tree_search(game, logits.device, compiled, shape[1], solver=config.solver, goes_on=goes_on)
         if begun is None:
             root = tree.make_tree(roots, evaluation, logits, config.simulations + 1, bounded=config.solver)
             return make(root, config, noise, options.get("schedule"))

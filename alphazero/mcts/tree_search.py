@@ -390,16 +390,22 @@ class CudaTreeSearch(TreeSearch[S]):
 
 
 def tree_search(
-    game: Game[S], device: torch.device, compiled: bool | None, width: int, *, simple: bool
+    game: Game[S],
+    device: torch.device,
+    compiled: bool | None,
+    width: int,
+    *,
+    solver: bool = False,
+    goes_on: bool = False,
 ) -> Callable[[Tree[S], SearchConfig, Tensor | None, Tensor | None], TreeSearch[S]]:
-    """What searches trees of `width` actions on the device; `compiled` as in `Options`.
+    """What searches trees of `width` actions on the device; `compiled` as in `Options`, `solver` as configured.
 
-    simple: without proofs and from the root on, which is what the GPU's kernels can do.
+    goes_on: whether it goes on with an earlier search's tree. The GPU's kernels can do neither that nor proofs.
     """
     if compiled is False:
         return TreeSearch
     if device.type == "cpu":
         return partial(CompiledRulesSearch, rules=game.compiled_rules) if game.compiled_rules else CompiledTreeSearch
-    if device.type == "cuda" and simple and cuda_kernels.compiled(width, device):
+    if device.type == "cuda" and not (solver or goes_on) and cuda_kernels.compiled(width, device):
         return CudaTreeSearch
     return TreeSearch

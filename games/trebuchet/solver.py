@@ -30,7 +30,7 @@ from games.trebuchet.mechanics import (
 )
 
 ROOT_STEPS = 12  # of regula falsi with the Illinois rule: eight are enough for all digits
-FEW = 256  # shots for whose derivatives all operations of their steps are kept; of more, steps are done again
+MOST_RECORDED = 256  # shots whose steps autograd records whole; those of more shots are done again for derivatives
 
 
 class Terms(NamedTuple):
@@ -240,7 +240,7 @@ def integrate(stage: Stage, y: Tensor, h: Tensor, alive: Tensor) -> End:
         return method_step(stage.rates, y, length)[0]
 
     for length in steps.lengths:
-        y = step(y, length) if len(h) <= FEW else checkpoint(step, y, length, use_reentrant=False)
+        y = step(y, length) if len(h) <= MOST_RECORDED else checkpoint(step, y, length, use_reentrant=False)
         time = time + length
         times.append(time)
         states.append(y)

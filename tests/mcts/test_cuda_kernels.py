@@ -96,9 +96,7 @@ def kernels_on_cpu(on_cpu: Callable[[int, torch.device], Kernels], monkeypatch: 
         return on_cpu(width, device)
 
     monkeypatch.setattr(cuda_kernels, "compiled", compiled)
-    monkeypatch.setattr(
-        search_module, "tree_search", lambda *how, simple: TreeSearch if False in how else CudaTreeSearch
-    )
+    monkeypatch.setattr(search_module, "tree_search", lambda *how, **_: TreeSearch if False in how else CudaTreeSearch)
     return widths
 
 
@@ -129,7 +127,7 @@ def test_without_a_gpu_there_are_no_kernels_and_a_warning_says_so(monkeypatch: p
     monkeypatch.setattr(torch.cuda, "device", contextlib.nullcontext)
     cuda_kernels.compiled.cache_clear()
     with pytest.warns(RuntimeWarning, match=r"cannot be compiled \(no compiler for select_edges\).*CUDA_HOME"):
-        assert tree_search(ConnectFour(), torch.device("cuda"), None, 7, simple=True) is TreeSearch
+        assert tree_search(ConnectFour(), torch.device("cuda"), None, 7) is TreeSearch
     cuda_kernels.compiled.cache_clear()
 
 
@@ -141,8 +139,9 @@ def test_on_a_gpu_they_agree_as_well(name: str) -> None:
     roots = map_states(Tensor.cuda, random_positions(game, batch, plies=29, seed=0))
     evaluator = TorchEvaluator(game, inference_module(trained("dense", 1)), device="cuda", dtype=torch.float32)
     noise = torch.randn(batch, 7, generator=torch.Generator("cuda").manual_seed(1), device="cuda")
-    assert tree_search(game, noise.device, None, 7, simple=True) is CudaTreeSearch
-    assert tree_search(game, noise.device, None, 7, simple=False) is TreeSearch
+    assert tree_search(game, noise.device, None, 7) is CudaTreeSearch
+    assert tree_search(game, noise.device, None, 7, solver=True) is TreeSearch
+    assert tree_search(game, noise.device, None, 7, goes_on=True) is TreeSearch
     compiled, tensors = (
         search(
             evaluator, game, roots, config, torch.Generator("cuda"), gumbel_noise=noise, compiled=c, recorded=False

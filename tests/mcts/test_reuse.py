@@ -10,7 +10,7 @@ import torch
 from alphazero.config import SearchConfig
 from alphazero.game import Game, State, take
 from alphazero.mcts.evaluator import UniformEvaluator
-from alphazero.mcts.search import search_trees
+from alphazero.mcts.search import search, search_trees
 from alphazero.mcts.timed import search_by_clock
 from alphazero.mcts.tree import UNVISITED, Tree
 from alphazero.mcts.tree_search import TreeSearch
@@ -91,6 +91,17 @@ def test_every_value_is_a_mean_over_what_lies_below_also_then(name: str, compile
 def test_kernels_and_tensors_agree_on_it(name: str) -> None:
     compiled, tensors = (gone_on(name, compiled=kernels)[1].result() for kernels in (True, False))
     assert_the_same(compiled, tensors)
+
+
+def test_no_recording_of_a_fresh_search_stands_for_it() -> None:
+    game, config = ConnectFour(), CONFIGS["gumbel"].without_noise()
+    evaluator, generator = UniformEvaluator(game), torch.Generator()
+    first = search_trees(evaluator, game, played("4453"), config, generator)
+    later = two_moves_on(game, first)
+    begun, config = first.below(later), replace(config, simulations=20)
+    assert begun is not None
+    found = search(evaluator, game, later, config, generator, begun=begun, recorded=True)
+    assert int(found.visits.sum()) == 20 + int(begun.visits[0, 0].sum())
 
 
 def test_new_visits_are_halved_as_in_a_fresh_search() -> None:

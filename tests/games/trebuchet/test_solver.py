@@ -52,10 +52,12 @@ def test_the_true_terms_may_stand_in_for_themselves() -> None:
     assert (vacuum.distance > true + 1).all()
 
 
-@pytest.mark.parametrize("few", [0, 1])
-def test_derivatives_by_a_networks_weights_are_those_of_differences(few: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whether the operations of its steps are kept for it or done again."""
-    monkeypatch.setattr(solver, "FEW", few)
+@pytest.mark.parametrize("recorded", [0, 1])
+def test_derivatives_by_a_networks_weights_are_those_of_differences(
+    recorded: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether its steps are recorded whole or done again."""
+    monkeypatch.setattr(solver, "MOST_RECORDED", recorded)
     factor = torch.tensor([0.01, 0.3], dtype=torch.float64, requires_grad=True)
 
     def distance() -> Tensor:
